@@ -1,0 +1,136 @@
+// Package cache is an LRU of things that die at a known instant.
+//
+// A deadline is absolute: reading an entry never moves it, so the hottest key leaves as punctually as the coldest. The
+// bound is on entries, and it is one for all callers together.
+package cache
+
+import (
+	"fmt"
+	"hash/maphash"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// Perishable is what can be kept: something that knows when it dies.
+type Perishable interface {
+	// Deadline is the instant from which on the value is of no use.
+	Deadline() time.Time
+}
+
+// LRU keeps the most recently used values. It is safe for concurrent use: its keys are spread over shards, each a
+// simplelru under a lock of its own, since one lock for all gains nothing from a second core.
+type LRU[K comparable, V Perishable] struct {
+	seed   maphash.Seed
+	shards []shard[K, V] // a power of two
+
+	capacity, expired, purged atomic.Uint64
+}
+
+type shard[K comparable, V Perishable] struct {
+	mu  sync.Mutex
+	lru *simplelru.LRU[K, V]
+	_   [48]byte // neighbouring locks do not share a cache line
+}
+
+// Evictions counts the entries that left, by reason.
+type Evictions struct {
+	Capacity uint64 // the least recently used, for a new one's sake
+	Expired  uint64 // found past the deadline
+	Purged   uint64 // told to go
+}
+
+// minShard is how many entries a shard holds at least: with few, each shard's own order would be felt as unfair.
+const minShard = 512
+
+// New makes an LRU of at most entries values, which must be 1 or more.
+func New[K comparable, V Perishable](entries int) (*LRU[K, V], error) {
+	if entries < 1 {
+		return nil, fmt.Errorf("cache: room for %d entries: it must be 1 or more", entries)
+	}
+	n := 1
+	for n < 8*runtime.GOMAXPROCS(0) && entries/(2*n) >= minShard {
+		n *= 2
+	}
+	c := &LRU[K, V]{seed: maphash.MakeSeed(), shards: make([]shard[K, V], n)}
+	for i := range c.shards {
+		size := entries / n
+		if i < entries%n {
+			size++
+		}
+		lru, err := simplelru.NewLRU[K, V](size, nil)
+		if err != nil {
+			return nil, err
+		}
+		c.shards[i].lru = lru
+	}
+	return c, nil
+}
+
+func (c *LRU[K, V]) shard(key K) *shard[K, V] {
+	return &c.shards[maphash.Comparable(c.seed, key)&uint64(len(c.shards)-1)]
+}
+
+// Get finds a value that lives at the instant now, and makes it the most recently used. It does not keep the key.
+func (c *LRU[K, V]) Get(key K, now time.Time) (value V, ok bool) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	value, ok = s.lru.Get(key)
+	if ok && !now.Before(value.Deadline()) {
+		s.lru.Remove(key)
+		c.expired.Add(1)
+		var none V
+		return none, false
+	}
+	return value, ok
+}
+
+// Add keeps a value in place of the key's old one, and drops the least recently used one where there is no room.
+func (c *LRU[K, V]) Add(key K, value V) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lru.Add(key, value) {
+		c.capacity.Add(1)
+	}
+}
+
+// Purge drops what the function picks, and says how many that were.
+func (c *LRU[K, V]) Purge(pick func(K, V) bool) (dropped int) {
+	for i := range c.shards {
+		dropped += c.shards[i].purge(pick)
+	}
+	c.purged.Add(uint64(dropped))
+	return dropped
+}
+
+func (s *shard[K, V]) purge(pick func(K, V) bool) (dropped int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range s.lru.Keys() {
+		if value, ok := s.lru.Peek(key); ok && pick(key, value) {
+			s.lru.Remove(key)
+			dropped++
+		}
+	}
+	return dropped
+}
+
+// Len is the number of entries, those included that are past their deadline and were not looked up since.
+func (c *LRU[K, V]) Len() (n int) {
+	for i := range c.shards {
+		c.shards[i].mu.Lock()
+		n += c.shards[i].lru.Len()
+		c.shards[i].mu.Unlock()
+	}
+	return n
+}
+
+// Evictions counts the entries that left so far.
+func (c *LRU[K, V]) Evictions() Evictions {
+	return Evictions{Capacity: c.capacity.Load(), Expired: c.expired.Load(), Purged: c.purged.Load()}
+}

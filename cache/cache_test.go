@@ -1,0 +1,165 @@
+package cache
+
+import (
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// until is a value that dies at an instant.
+type until time.Time
+
+func (u until) Deadline() time.Time { return time.Time(u) }
+
+var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func after(d time.Duration) until { return until(start.Add(d)) }
+
+func newLRU(t testing.TB, entries int) *LRU[string, until] {
+	t.Helper()
+	c, err := New[string, until](entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestDeadlineIsAbsolute(t *testing.T) {
+	c := newLRU(t, 10)
+	c.Add("hot", after(time.Minute))
+	for s := range 60 {
+		if _, ok := c.Get("hot", start.Add(time.Duration(s)*time.Second)); !ok {
+			t.Fatalf("gone after %d s of 60", s)
+		}
+	}
+	// A key that is read every second dies with the rest: reading does not extend its life.
+	if _, ok := c.Get("hot", start.Add(time.Minute)); ok {
+		t.Error("alive at its deadline")
+	}
+	if got := c.Evictions(); got != (Evictions{Expired: 1}) || c.Len() != 0 {
+		t.Errorf("%+v, %d entries", got, c.Len())
+	}
+}
+
+func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
+	c := newLRU(t, 3)
+	for _, k := range []string{"a", "b", "c"} {
+		c.Add(k, after(time.Hour))
+	}
+	c.Get("a", start)
+	c.Add("d", after(time.Hour))
+	var kept string
+	for _, k := range []string{"a", "b", "c", "d"} {
+		if _, ok := c.Get(k, start); ok {
+			kept += k
+		}
+	}
+	if kept != "acd" {
+		t.Errorf("kept %s, want acd", kept)
+	}
+	if got := c.Evictions(); got != (Evictions{Capacity: 1}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestAddReplaces(t *testing.T) {
+	c := newLRU(t, 3)
+	c.Add("a", after(time.Minute))
+	c.Add("a", after(time.Hour))
+	if v, ok := c.Get("a", start.Add(time.Minute)); !ok || v != after(time.Hour) {
+		t.Errorf("%v, %v", v, ok)
+	}
+	if c.Len() != 1 || c.Evictions() != (Evictions{}) {
+		t.Errorf("%d entries, %+v", c.Len(), c.Evictions())
+	}
+}
+
+func TestBoundHoldsForEverySize(t *testing.T) {
+	for _, entries := range []int{1, 2, 511, 1023, 1024, 1025, 5000, 65536} {
+		c := newLRU(t, entries)
+		for i := range 3 * entries {
+			c.Add(strconv.Itoa(i), after(time.Hour))
+		}
+		// Every shard is full by now but for chance, which leaves few places.
+		if n := c.Len(); n > entries || n < entries*9/10 {
+			t.Errorf("%d entries where %d may be", n, entries)
+		}
+		if got := int(c.Evictions().Capacity) + c.Len(); got != 3*entries {
+			t.Errorf("evicted and kept: %d of %d", got, 3*entries)
+		}
+	}
+	if _, err := New[string, until](0); err == nil {
+		t.Error("a cache without room was made")
+	}
+}
+
+func TestPurge(t *testing.T) {
+	c := newLRU(t, 5000)
+	for i := range 2000 {
+		c.Add(fmt.Sprintf("%d/%d", i%2, i), after(time.Hour))
+	}
+	if n := c.Purge(func(key string, _ until) bool { return strings.HasPrefix(key, "1/") }); n != 1000 {
+		t.Errorf("%d purged, want 1000", n)
+	}
+	if c.Len() != 1000 || c.Evictions() != (Evictions{Purged: 1000}) {
+		t.Errorf("%d left, %+v", c.Len(), c.Evictions())
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	c := newLRU(t, 2048)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 5000 {
+				k := strconv.Itoa((i * (g + 1)) % 4096)
+				if _, ok := c.Get(k, start); !ok {
+					c.Add(k, after(time.Hour))
+				}
+				if i%1000 == 0 {
+					c.Purge(func(key string, _ until) bool { return key == k })
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if c.Len() > 2048 {
+		t.Errorf("%d entries", c.Len())
+	}
+}
+
+func TestLookupDoesNotAllocate(t *testing.T) {
+	c := newLRU(t, 100)
+	key := strings.Repeat("k", 80)
+	c.Add(key, after(time.Hour))
+	if n := testing.AllocsPerRun(1000, func() { c.Get(key, start) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkGet(b *testing.B) {
+	for _, entries := range []int{10_000, 65_536, 1_000_000} {
+		b.Run(strconv.Itoa(entries), func(b *testing.B) {
+			c := newLRU(b, entries)
+			keys := make([]string, entries)
+			for i := range keys {
+				keys[i] = "some/folder/with/a/key/of/usual/length/photo-" + strconv.Itoa(i)
+				c.Add(keys[i], after(time.Hour))
+			}
+			runtime.GC()
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				i := 0
+				for pb.Next() {
+					i = (i*1664525 + 1013904223) & 0x7fffffff
+					c.Get(keys[i%entries], start)
+				}
+			})
+		})
+	}
+}

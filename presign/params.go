@@ -1,0 +1,46 @@
+package presign
+
+// Params are the parameters of GetObject and HeadObject that a presigned URL may carry. Empty ones are left out.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_RequestParameters
+type Params struct {
+	ResponseCacheControl       string
+	ResponseContentDisposition string
+	ResponseContentEncoding    string
+	ResponseContentLanguage    string
+	ResponseContentType        string
+	ResponseExpires            string
+	VersionID                  string
+	RequesterPays              bool
+}
+
+// Canonical is the parameters' canonical query string: in the order of their names, percent-encoded.
+func (p *Params) Canonical() string {
+	if *p == (Params{}) {
+		return ""
+	}
+	payer := ""
+	if p.RequesterPays {
+		payer = "requester"
+	}
+	var dst []byte
+	for _, f := range [...]struct{ name, value string }{
+		{"response-cache-control", p.ResponseCacheControl},
+		{"response-content-disposition", p.ResponseContentDisposition},
+		{"response-content-encoding", p.ResponseContentEncoding},
+		{"response-content-language", p.ResponseContentLanguage},
+		{"response-content-type", p.ResponseContentType},
+		{"response-expires", p.ResponseExpires},
+		{"versionId", p.VersionID},
+		{"x-amz-request-payer", payer},
+	} {
+		if f.value == "" {
+			continue
+		}
+		if dst != nil {
+			dst = append(dst, '&')
+		}
+		dst = append(append(dst, f.name...), '=')
+		dst = appendEscaped(dst, f.value, false)
+	}
+	return string(dst)
+}
