@@ -1,0 +1,121 @@
+// Package config is the configuration file: its types, its defaults, and the checks that it must pass before anything starts.
+//
+// A file is read whole and judged whole: [Load] answers with every mistake at once, each with the line and the key it is
+// about and what to do. Every value may hold ${NAME}, which stands for the environment variable NAME.
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is a file that has passed every check. Its fields are the file's keys.
+type Config struct {
+	// Listen is the viewers' address. Required.
+	Listen string `yaml:"listen"`
+	// AdminListen is the address of /metrics and the health checks; it is never to be public. Default 127.0.0.1:9090.
+	AdminListen string `yaml:"admin_listen"`
+	// PublicURL is how viewers reach Listen, for links. Optional.
+	PublicURL string `yaml:"public_url"`
+	// URLLifetime is X-Amz-Expires of a presigned URL: whole seconds, at most 7 days. Default 45m.
+	URLLifetime time.Duration `yaml:"url_lifetime"`
+	// MinRemaining is how long every URL that is handed out stays good at least. Default 15m.
+	MinRemaining time.Duration `yaml:"min_remaining"`
+	// ReferrerPolicy is the Referrer-Policy of every answer. Default no-referrer.
+	ReferrerPolicy string `yaml:"referrer_policy"`
+	// DrainDelay is how long the viewers' listener goes on after SIGTERM turned /readyz, for load balancers to notice. Default 0s.
+	DrainDelay time.Duration `yaml:"drain_delay"`
+	// Integrations are the roles and the buckets they serve, in the file's order. At least one.
+	Integrations []Integration `yaml:"integrations"`
+	// Viewers says who may ask. Required: a proxy that would serve everyone must say so.
+	Viewers Viewers `yaml:"viewers"`
+	// Cache bounds the two caches. Optional.
+	Cache Cache `yaml:"cache"`
+	// Log says what is logged, and how. Optional.
+	Log Log `yaml:"log"`
+
+	// Warnings are findings that do not stop the start, each in the form of an [Error]'s text.
+	Warnings []string `yaml:"-"`
+}
+
+// Integration is a role (or keys), a region, and the buckets that it serves.
+type Integration struct {
+	// Name is unique; it labels metrics and logs. A letter or digit, then letters, digits, '.', '_' or '-', 64 at most.
+	Name string `yaml:"name"`
+	// Bucket makes the integration scoped: it serves this bucket and nothing else.
+	Bucket string `yaml:"bucket"`
+	// PermittedBuckets makes it a default one: names, or patterns in which * stands for any run of characters.
+	PermittedBuckets []string `yaml:"permitted_buckets"`
+	// RoleARN is the role to assume. Optional with AccessKeyID.
+	RoleARN string `yaml:"role_arn"`
+	// ExternalID is sent with AssumeRole, for the role's trust policy to demand. Optional, and wise.
+	ExternalID string `yaml:"external_id"`
+	// SessionName is the RoleSessionName, which the bucket owner's logs show. Default s3redirect-NAME.
+	SessionName string `yaml:"session_name"`
+	// SessionDuration is DurationSeconds of AssumeRole, 15m to 12h on AWS. Default 1h.
+	SessionDuration time.Duration `yaml:"session_duration"`
+	// SessionPolicy narrows the session to reading the integration's own buckets. Default true.
+	SessionPolicy bool `yaml:"session_policy"`
+	// Region is the buckets' region, or "auto": found per bucket, once, and kept.
+	Region string `yaml:"region"`
+	// FileVersioning allows ?versionId=. Default false.
+	FileVersioning bool `yaml:"file_versioning"`
+	// RequesterPays signs x-amz-request-payer=requester into every URL. Default false.
+	RequesterPays bool `yaml:"requester_pays"`
+	// Endpoint is an S3-compatible store's URL, as browsers reach it. Default: AWS's endpoint of the bucket's region.
+	Endpoint string `yaml:"endpoint"`
+	// PathStyle puts the bucket in the path instead of the host name. Default false.
+	PathStyle bool `yaml:"path_style"`
+	// Insecure allows http:// endpoints that are not loopback. Default false.
+	Insecure bool `yaml:"insecure"`
+	// STSEndpoint is where AssumeRole is called. Default: AWS's regional STS.
+	STSEndpoint string `yaml:"sts_endpoint"`
+	// AccessKeyID and SecretAccessKey are static keys. Without RoleARN they sign the URLs; with it, AssumeRole, instead of the
+	// process's own credentials.
+	AccessKeyID     string `yaml:"access_key_id"`
+	SecretAccessKey Secret `yaml:"secret_access_key"`
+	// URLLifetime and MinRemaining default to the file's.
+	URLLifetime  time.Duration `yaml:"url_lifetime"`
+	MinRemaining time.Duration `yaml:"min_remaining"`
+}
+
+// Viewers says who may ask.
+type Viewers struct {
+	// Anonymous serves everyone who can reach Listen.
+	Anonymous bool `yaml:"anonymous"`
+}
+
+// Cache bounds the caches, in entries.
+type Cache struct {
+	// URLs is how many signatures are kept. Default 65,536.
+	URLs int `yaml:"urls"`
+	// Credentials is for how many integrations sessions are kept. Default 1,000.
+	Credentials int `yaml:"credentials"`
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	// Level is debug, info, warn or error. Default info.
+	Level slog.Level `yaml:"level"`
+	// Format is json or text. Default json.
+	Format string `yaml:"format"`
+	// Access logs a line per request. Default false.
+	Access bool `yaml:"access"`
+}
+
+// Secret is a value that no log, error or print shows. Convert it with string(s) where it is used.
+type Secret string
+
+const redacted = "[redacted]"
+
+// String implements fmt.Stringer without the secret.
+func (Secret) String() string { return redacted }
+
+// GoString implements fmt.GoStringer without the secret.
+func (Secret) GoString() string { return redacted }
+
+// LogValue implements slog.LogValuer without the secret.
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText implements encoding.TextMarshaler without the secret.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

@@ -1,0 +1,206 @@
+// Package integration knows which role serves which bucket, and keeps for each integration a window: a span of time with one
+// session and one signing instant, so that a URL made within it is always the same.
+//
+// A window's session is fetched ahead while the integration is in use, else by the first who needs it; everybody else waits
+// for that one call. What counts is always the session's true expiry. While STS fails, the newest session that is still
+// true goes on signing.
+package integration
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"s3redirect/cache"
+	"s3redirect/config"
+	"s3redirect/locator"
+	"s3redirect/metrics"
+	"s3redirect/presign"
+)
+
+// Options are what integrations need from outside. Clock, Log, Metrics and STS are required.
+type Options struct {
+	Clock   func() time.Time
+	Log     *slog.Logger
+	Metrics *metrics.Metrics
+	STS     STS
+	// Transport carries the questions for buckets' regions. nil means http.DefaultTransport.
+	Transport http.RoundTripper
+	// Random is uniform in [0, 1), for jitter. nil means math/rand's.
+	Random func() float64
+}
+
+// Integration is a role (or keys), a region, and the buckets that it serves.
+type Integration struct {
+	Name string
+	// Versions tells whether ?versionId= is allowed.
+	Versions bool
+	// RequesterPays tells whether URLs say that the requester pays.
+	RequesterPays bool
+	Metrics       *metrics.Integration
+
+	config        *config.Integration
+	identity      identity
+	plan          plan
+	store         *url.URL // nil is AWS
+	sessionPolicy string
+	static        *session // of an integration with keys and no role
+
+	clock    func() time.Time
+	random   func() float64
+	log      *slog.Logger
+	sts      STS
+	regions  *regions
+	sessions *cache.LRU[identity, *holding]
+	life     context.Context // ends with the set
+	fetches  *sync.WaitGroup
+
+	lease   atomic.Pointer[lease]
+	touched atomic.Int64 // the second in which the cache was last told that it is in use
+
+	mu       sync.Mutex // guards what follows; it is never held over a call
+	windows  []*Window
+	fetching *fetch
+	failures int // in a row
+	failure  *AssumeRoleError
+	retryAt  time.Time
+}
+
+// maxFound bounds how many buckets that match a pattern are remembered with their region.
+const maxFound = 16384
+
+// Set is all integrations of a configuration.
+type Set struct {
+	integrations []*Integration
+	buckets      map[string]*Bucket // those that the configuration names
+	patterns     []pattern
+	found        *cache.LRU[string, *Bucket] // those that match a pattern
+	sessions     *cache.LRU[identity, *holding]
+
+	end     context.CancelFunc
+	fetches sync.WaitGroup
+}
+
+type pattern struct {
+	text        string
+	integration *Integration
+}
+
+// NewSet makes the integrations of a configuration that passed config's checks.
+func NewSet(c *config.Config, o Options) (*Set, error) {
+	if o.Random == nil {
+		o.Random = rand.Float64
+	}
+	sessions, err := cache.New(c.Cache.Credentials, func(_ identity, h *holding) { h.owner.lease.Store(nil) })
+	if err != nil {
+		return nil, err
+	}
+	found, err := cache.New[string, *Bucket](maxFound, nil)
+	if err != nil {
+		return nil, err
+	}
+	life, end := context.WithCancel(context.Background())
+	s := &Set{buckets: map[string]*Bucket{}, found: found, sessions: sessions, end: end}
+	asked := newRegions(o.Transport)
+	for n := range c.Integrations {
+		i, err := newIntegration(&c.Integrations[n], o)
+		if err != nil {
+			end()
+			return nil, err
+		}
+		i.sessions, i.regions, i.life, i.fetches = sessions, asked, life, &s.fetches
+		s.add(i)
+	}
+	o.Metrics.WatchCache("credentials", sessions.Len, map[string]func() uint64{
+		"capacity": func() uint64 { return sessions.Evictions().Capacity },
+		"expired":  func() uint64 { return sessions.Evictions().Expired },
+		"purged":   func() uint64 { return sessions.Evictions().Purged },
+	})
+	return s, nil
+}
+
+func (s *Set) add(i *Integration) {
+	s.integrations = append(s.integrations, i)
+	for _, name := range bucketsOf(i.config) {
+		if locator.IsPattern(name) {
+			s.patterns = append(s.patterns, pattern{text: name, integration: i})
+		} else {
+			s.buckets[name] = newBucket(name, i)
+		}
+	}
+}
+
+func newIntegration(c *config.Integration, o Options) (*Integration, error) {
+	i := &Integration{
+		Name: c.Name, Versions: c.FileVersioning, RequesterPays: c.RequesterPays, Metrics: o.Metrics.Integration(c.Name),
+		config: c, clock: o.Clock, random: o.Random, sts: o.STS, log: o.Log.With("integration", c.Name),
+	}
+	if c.Endpoint != "" {
+		store, err := url.Parse(c.Endpoint)
+		if err != nil {
+			return nil, fmt.Errorf("integration %s: endpoint: %w", c.Name, err)
+		}
+		i.store = store
+	}
+	if c.RoleARN == "" {
+		i.static = &session{expires: forever, credentials: presign.Credentials{
+			AccessKeyID: c.AccessKeyID, SecretAccessKey: string(c.SecretAccessKey)}}
+	}
+	var fits bool
+	if i.sessionPolicy, fits = sessionPolicy(c); !fits {
+		i.log.Warn("the session policy for so many buckets is longer than STS takes: sessions have all rights of the role; use patterns, or give the role no more than it needs",
+			"limit", maxSessionPolicy, "buckets", len(c.PermittedBuckets))
+	}
+	i.identity = identityOf(c, i.sessionPolicy)
+	i.plan = newPlan(c.URLLifetime, c.MinRemaining, i.identity)
+	return i, nil
+}
+
+func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
+	h := sha256.New()
+	for _, field := range []string{c.Name, c.RoleARN, c.ExternalID, c.SessionName, c.SessionDuration.String(), sessionPolicy,
+		c.Region, c.STSEndpoint, c.Endpoint, c.AccessKeyID, string(c.SecretAccessKey), c.URLLifetime.String(), c.MinRemaining.String()} {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field)))) // so that no two lists of fields read the same
+		h.Write([]byte(field))
+	}
+	h.Sum(id[:0])
+	return id
+}
+
+// Find is the bucket of a name in S3's grammar, and whether an integration serves it. A bucket's own integration comes
+// before any pattern; that it fails is no reason to try another.
+func (s *Set) Find(name string, now time.Time) (*Bucket, bool) {
+	if b, ok := s.buckets[name]; ok {
+		return b, true
+	}
+	if len(s.patterns) == 0 {
+		return nil, false
+	}
+	if b, ok := s.found.Get(name, now); ok {
+		return b, true
+	}
+	for _, p := range s.patterns {
+		if locator.MatchBucket(p.text, name) {
+			name = strings.Clone(name) // it is a piece of a request
+			b := newBucket(name, p.integration)
+			s.found.Add(name, b)
+			return b, true
+		}
+	}
+	return nil, false
+}
+
+// Close ends all calls that are on their way, and waits until they have ended.
+func (s *Set) Close() {
+	s.end()
+	s.fetches.Wait()
+}

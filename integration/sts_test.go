@@ -1,0 +1,192 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"s3redirect/config"
+	"s3redirect/demo"
+)
+
+const (
+	testKey    = "AKIATESTTESTTESTTEST"
+	testSecret = "test/secret"
+)
+
+// inMemory carries requests to a handler without a network.
+func inMemory(h http.Handler) roundTripper {
+	return func(r *http.Request) (*http.Response, error) {
+		w := httptest.NewRecorder()
+		r = r.Clone(r.Context())
+		if r.Host == "" {
+			r.Host = r.URL.Host
+		}
+		h.ServeHTTP(w, r)
+		return w.Result(), r.Context().Err()
+	}
+}
+
+// viaSTS is role with an STS of its own, asked with static keys.
+func viaSTS(name, bucket string) config.Integration {
+	c := role(name, bucket)
+	c.STSEndpoint, c.AccessKeyID, c.SecretAccessKey = "http://sts.localhost", testKey, testSecret
+	return c
+}
+
+func TestAssumeRoleAtAnSTSThatChecks(t *testing.T) {
+	cloud := demo.NewCloud(time.Now)
+	cloud.AddUser(demo.User{AccessKeyID: testKey, SecretAccessKey: testSecret})
+	cloud.AddRole(demo.Role{ARN: role("lab", "").RoleARN, ExternalID: "id", Trusts: []string{testKey}, Buckets: []string{"bucket"}})
+	for _, c := range []struct {
+		name   string
+		mend   func(*config.Integration)
+		result Result
+	}{
+		{"as configured", func(*config.Integration) {}, OK},
+		{"no external ID", func(c *config.Integration) { c.ExternalID = "" }, Denied},
+		{"another external ID", func(c *config.Integration) { c.ExternalID = "other" }, Denied},
+		{"a role that does not exist", func(c *config.Integration) { c.RoleARN += "x" }, Denied},
+		{"a session longer than the role's", func(c *config.Integration) { c.SessionDuration = 2 * time.Hour }, Denied},
+		{"a key that does not exist", func(c *config.Integration) { c.AccessKeyID = "AKIANOBODYNOBODYNOBO" }, Denied},
+		{"a wrong secret", func(c *config.Integration) { c.SecretAccessKey = "wrong" }, Denied},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			i := viaSTS("lab", "bucket")
+			c.mend(&i)
+			sts := &AWSSTS{HTTPClient: &http.Client{Transport: inMemory(cloud.STS())}}
+			policy, _ := sessionPolicy(&i)
+			credentials, expires, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i, SessionPolicy: policy})
+			if got := Classify(err); got != c.result {
+				t.Fatalf("%s, want %s: %v", got, c.result, err)
+			}
+			if err != nil {
+				if strings.Contains(err.Error(), testSecret) {
+					t.Errorf("the error shows the secret key: %v", err)
+				}
+				return
+			}
+			if left := time.Until(expires); left < 59*time.Minute || left > time.Hour {
+				t.Errorf("expires in %v", left)
+			}
+			if credentials.AccessKeyID == "" || credentials.SecretAccessKey == "" || credentials.SessionToken == "" {
+				t.Error("the credentials are not complete")
+			}
+		})
+	}
+}
+
+func TestClassifyWhatTheSDKSays(t *testing.T) {
+	xml := func(status int, code string) roundTripper {
+		return func(*http.Request) (*http.Response, error) {
+			body := fmt.Sprintf(`<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>%s</Code><Message>m</Message></Error><RequestId>r</RequestId></ErrorResponse>`, code)
+			return answer(status, body), nil
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		sts    roundTripper
+		result Result
+	}{
+		{"AccessDenied", xml(403, "AccessDenied"), Denied},
+		{"ValidationError", xml(400, "ValidationError"), Denied},
+		{"RegionDisabledException", xml(403, "RegionDisabledException"), Denied},
+		{"ExpiredToken", xml(403, "ExpiredToken"), Denied},
+		{"Throttling", xml(400, "Throttling"), Throttled},
+		{"ThrottlingException", xml(400, "ThrottlingException"), Throttled},
+		{"RequestLimitExceeded", xml(503, "RequestLimitExceeded"), Throttled},
+		{"429", xml(429, "Whatever"), Throttled},
+		{"InternalFailure", xml(500, "InternalFailure"), Unavailable},
+		{"503", xml(503, "ServiceUnavailable"), Unavailable},
+		{"S3's XML, 403", func(*http.Request) (*http.Response, error) {
+			return answer(403, `<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>`), nil
+		}, Denied},
+		{"no XML, 502", func(*http.Request) (*http.Response, error) { return answer(502, "<html>bad gateway"), nil }, Unavailable},
+		{"half a body", func(*http.Request) (*http.Response, error) {
+			return answer(200, "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA"), nil
+		}, Unavailable},
+		{"another document", func(*http.Request) (*http.Response, error) { return answer(200, "<html></html>"), nil }, Unavailable},
+		{"refused", func(*http.Request) (*http.Response, error) { return nil, errReset }, Unavailable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			i := viaSTS("lab", "bucket")
+			sts := &AWSSTS{HTTPClient: &http.Client{Transport: c.sts}}
+			_, _, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i})
+			if err == nil || Classify(err) != c.result {
+				t.Errorf("%v is %s, want %s", err, Classify(err), c.result)
+			}
+		})
+	}
+	if got := Classify(context.DeadlineExceeded); got != Unavailable {
+		t.Errorf("a timeout is %s", got)
+	}
+}
+
+func answer(status int, body string) *http.Response {
+	return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: http.Header{"Content-Type": {"text/xml"}},
+		Body: io.NopCloser(strings.NewReader(body)), ProtoMajor: 1, ProtoMinor: 1}
+}
+
+// The process's own credentials come from the SDK's chain, and the STS is the region's own.
+func TestOwnCredentialsAndRegionalSTS(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", testKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", testSecret)
+	t.Setenv("AWS_CONFIG_FILE", "/nonexistent")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+	for _, c := range []struct{ region, arn, host string }{
+		{"us-east-1", "arn:aws:iam::123456789012:role/r", "sts.us-east-1.amazonaws.com"},
+		{"eu-central-1", "arn:aws:iam::123456789012:role/r", "sts.eu-central-1.amazonaws.com"},
+		{"cn-north-1", "arn:aws-cn:iam::123456789012:role/r", "sts.cn-north-1.amazonaws.com.cn"},
+		{"us-gov-west-1", "arn:aws-us-gov:iam::123456789012:role/r", "sts.us-gov-west-1.amazonaws.com"},
+		{"auto", "arn:aws:iam::123456789012:role/r", "sts.us-east-1.amazonaws.com"},
+		{"auto", "arn:aws-us-gov:iam::123456789012:role/r", "sts.us-gov-west-1.amazonaws.com"},
+	} {
+		var host, authorization string
+		sts := &AWSSTS{HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			host, authorization = r.URL.Host, r.Header.Get("Authorization")
+			return nil, errReset
+		})}}
+		i := role("lab", "bucket")
+		i.Region, i.RoleARN = c.region, c.arn
+		_, _, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i})
+		if !errors.Is(err, errReset) || host != c.host || !strings.Contains(authorization, testKey) {
+			t.Errorf("%s: asked %s, want %s; signed %.60s; %v", c.region, host, c.host, authorization, err)
+		}
+	}
+}
+
+func TestSessionPolicy(t *testing.T) {
+	const read = `{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::bucket/*"]}`
+	const decrypt = `{"Effect":"Allow","Action":["kms:Decrypt"],"Resource":["*"],"Condition":{"StringLike":{"kms:ViaService":"s3.*"}}}`
+	many := make([]string, 100)
+	for i := range many {
+		many[i] = fmt.Sprintf("some-bucket-with-a-long-name-%d", i)
+	}
+	for _, c := range []struct {
+		name string
+		mend func(*config.Integration)
+		want string
+		fits bool
+	}{
+		{"scoped", func(*config.Integration) {}, `{"Version":"2012-10-17","Statement":[` + read + "," + decrypt + `]}`, true},
+		{"own STS", func(c *config.Integration) { c.STSEndpoint = "http://127.0.0.1" }, `{"Version":"2012-10-17","Statement":[` + read + `]}`, true},
+		{"versions and patterns, China", func(c *config.Integration) {
+			c.Bucket, c.PermittedBuckets, c.FileVersioning, c.Region = "", []string{"photos", "team-*"}, true, "cn-north-1"
+		}, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion"],"Resource":["arn:aws-cn:s3:::photos/*","arn:aws-cn:s3:::team-*/*"]},` + decrypt + `]}`, true},
+		{"switched off", func(c *config.Integration) { c.SessionPolicy = false }, "", true},
+		{"static keys", func(c *config.Integration) { c.RoleARN = "" }, "", true},
+		{"too many buckets", func(c *config.Integration) { c.Bucket, c.PermittedBuckets = "", many }, "", false},
+	} {
+		i := role("lab", "bucket")
+		c.mend(&i)
+		if got, fits := sessionPolicy(&i); got != c.want || fits != c.fits {
+			t.Errorf("%s: fits %v,\n got %s\nwant %s", c.name, fits, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,157 @@
+// Package metrics holds every instrument of the program in one struct, which is passed to whoever counts.
+//
+// Label values come from the configuration and from fixed sets, never from a request: nobody outside can make a series. A
+// series is looked up once and kept, because a look-up costs more than all else that a cached redirect does to be counted.
+package metrics
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const namespace = "s3redirect"
+
+// NoIntegration labels what no integration serves. No integration can have it for a name.
+const NoIntegration = "-"
+
+// Metrics are the instruments. Make them with [New].
+type Metrics struct {
+	// RequestDuration is the time from a request's header to its answer, in seconds.
+	RequestDuration prometheus.Histogram
+	// URLRemaining is the life left of each URL that was handed out, in seconds.
+	URLRemaining prometheus.Histogram
+	// URLBytes is the length of each URL that was handed out.
+	URLBytes prometheus.Histogram
+
+	registry           *prometheus.Registry
+	requests           *prometheus.CounterVec
+	lookups            *prometheus.CounterVec
+	assumeRole         *prometheus.CounterVec
+	assumeRoleDuration *prometheus.HistogramVec
+	credentialsExpiry  *prometheus.GaugeVec
+	reloadSuccess      prometheus.Gauge
+	reloadTimestamp    prometheus.Gauge
+}
+
+// New makes the instruments, in a registry of their own, with the Go runtime's and the process's beside them.
+func New(version string) *Metrics {
+	m := &Metrics{
+		RequestDuration: newHistogram("request_duration_seconds", "Time from a request's header to its answer.",
+			10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 5e-3, 25e-3, 100e-3, 500e-3, 1, 2.5, 5, 10),
+		URLRemaining: newHistogram("url_remaining_seconds", "Life left of the presigned URLs that were handed out.",
+			60, 300, 600, 900, 1200, 1800, 2700, 3600, 7200, 21600, 43200, 86400, 604800),
+		URLBytes: newHistogram("url_bytes", "Length of the presigned URLs that were handed out. nginx takes 4 kB of response header unless told otherwise.",
+			512, 1024, 1536, 2048, 2560, 3072, 3584, 4096, 6144, 8192, 16384),
+		registry: prometheus.NewRegistry(),
+		requests: newCounters("requests_total", "Requests answered on the viewers' listener, by integration ("+NoIntegration+" where none serves the bucket), method and status code.",
+			"integration", "method", "code"),
+		lookups: newCounters("cache_lookups_total", "Look-ups in the two caches (urls, credentials), by integration and result (hit, miss). A credentials hit is a request that did not wait for STS.",
+			"cache", "integration", "result"),
+		assumeRole: newCounters("assume_role_total", "AssumeRole calls, by integration and result (ok, denied, throttled, unavailable).",
+			"integration", "result"),
+		assumeRoleDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "assume_role_duration_seconds",
+			Help: "Time that AssumeRole calls took, by integration.", Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10}}, []string{"integration"}),
+		credentialsExpiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "credentials_expiry_timestamp_seconds",
+			Help: "When the newest session expires, in Unix time, by integration."}, []string{"integration"}),
+		reloadSuccess:   newGauge("config_reload_success", "1 if the configuration was read without a mistake the last time."),
+		reloadTimestamp: newGauge("config_reload_timestamp_seconds", "When the configuration in use was read, in Unix time."),
+	}
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
+		Help: "1, labelled with the program's version and Go's."}, []string{"version", "goversion"})
+	build.WithLabelValues(version, runtime.Version()).Set(1)
+	m.registry.MustRegister(m.RequestDuration, m.URLRemaining, m.URLBytes, m.requests, m.lookups, m.assumeRole, m.assumeRoleDuration,
+		m.credentialsExpiry, m.reloadSuccess, m.reloadTimestamp, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func newHistogram(name, help string, buckets ...float64) prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets})
+}
+
+func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func newGauge(name, help string) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
+}
+
+// Handler answers Prometheus's scrapes.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
+
+// ConfigRead notes that the configuration was read, and whether without a mistake.
+func (m *Metrics) ConfigRead(ok bool, at time.Time) {
+	if !ok {
+		m.reloadSuccess.Set(0)
+		return
+	}
+	m.reloadSuccess.Set(1)
+	m.reloadTimestamp.Set(float64(at.UnixNano()) / 1e9)
+}
+
+// Evictions are a cache's counts, by the reason's label.
+type Evictions map[string]func() uint64
+
+// WatchCache exports a cache's entries and evictions, read at each scrape.
+func (m *Metrics) WatchCache(name string, entries func() int, evictions Evictions) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: "cache_entries",
+		Help: "Entries in the two caches (urls, credentials).", ConstLabels: prometheus.Labels{"cache": name},
+	}, func() float64 { return float64(entries()) }))
+	for reason, count := range evictions {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: "cache_evictions_total",
+			Help: "Entries that left a cache, by reason (capacity, expired, purged).", ConstLabels: prometheus.Labels{"cache": name, "reason": reason},
+		}, func() float64 { return float64(count()) }))
+	}
+}
+
+// Totals sums what the demo's page shows, over all integrations.
+type Totals struct {
+	Requests, URLHits, URLMisses uint64
+}
+
+// Totals reads the counters.
+func (m *Metrics) Totals() (t Totals) {
+	families, err := m.registry.Gather()
+	if err != nil {
+		return t
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, l := range metric.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			n := uint64(metric.GetCounter().GetValue())
+			switch {
+			case family.GetName() == namespace+"_requests_total":
+				t.Requests += n
+			case family.GetName() != namespace+"_cache_lookups_total" || labels["cache"] != "urls":
+			case labels["result"] == "hit":
+				t.URLHits += n
+			default:
+				t.URLMisses += n
+			}
+		}
+	}
+	return t
+}
+
+// Integration makes the instruments of one integration, or of [NoIntegration].
+func (m *Metrics) Integration(name string) *Integration {
+	lookups := func(cache string) Lookups {
+		return Lookups{hit: m.lookups.WithLabelValues(cache, name, "hit"), miss: m.lookups.WithLabelValues(cache, name, "miss")}
+	}
+	i := &Integration{name: name, metrics: m}
+	if name != NoIntegration {
+		i.URLs, i.Credentials = lookups("urls"), lookups("credentials")
+	}
+	return i
+}
