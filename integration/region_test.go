@@ -30,12 +30,12 @@ func TestRegionIsFoundOnceAndKept(t *testing.T) {
 		cloud.CreateBucket("bucket", "eu-west-3")
 		cloud.CreateBucket("my.dotted.bucket", "ap-south-1")
 		var asked atomic.Int64
-		s3 := inMemory(cloud.S3())
+		s3 := demo.InMemory{Handler: cloud.S3()}
 		w := newWorld(t, &fakeSTS{}, []config.Integration{auto("lab", "bucket"), auto("dots", "my.dotted.bucket")},
 			withTransport(roundTripper(func(r *http.Request) (*http.Response, error) {
 				asked.Add(1)
 				time.Sleep(time.Second)
-				return s3(r)
+				return s3.RoundTrip(r)
 			})))
 		defer w.Close()
 		var wg sync.WaitGroup

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -19,19 +18,6 @@ const (
 	testKey    = "AKIATESTTESTTESTTEST"
 	testSecret = "test/secret"
 )
-
-// inMemory carries requests to a handler without a network.
-func inMemory(h http.Handler) roundTripper {
-	return func(r *http.Request) (*http.Response, error) {
-		w := httptest.NewRecorder()
-		r = r.Clone(r.Context())
-		if r.Host == "" {
-			r.Host = r.URL.Host
-		}
-		h.ServeHTTP(w, r)
-		return w.Result(), r.Context().Err()
-	}
-}
 
 // viaSTS is role with an STS of its own, asked with static keys.
 func viaSTS(name, bucket string) config.Integration {
@@ -60,7 +46,7 @@ func TestAssumeRoleAtAnSTSThatChecks(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			i := viaSTS("lab", "bucket")
 			c.mend(&i)
-			sts := &AWSSTS{HTTPClient: &http.Client{Transport: inMemory(cloud.STS())}}
+			sts := &AWSSTS{HTTPClient: &http.Client{Transport: demo.InMemory{Handler: cloud.STS()}}}
 			policy, _ := sessionPolicy(&i)
 			credentials, expires, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i, SessionPolicy: policy})
 			if got := Classify(err); got != c.result {

@@ -1,0 +1,254 @@
+// Package proxy is the HTTP side: from a path to a redirect to a presigned URL.
+//
+// A redirect costs memory look-ups and, if its URL was not asked for within the window, one signature. Nothing on that way
+// goes to the network or waits for a lock that is held over it.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"s3redirect/cache"
+	"s3redirect/integration"
+	"s3redirect/locator"
+	"s3redirect/metrics"
+	"s3redirect/presign"
+)
+
+// Options are what a [Handler] needs. All but AccessLog are required.
+type Options struct {
+	Integrations *integration.Set
+	Metrics      *metrics.Metrics
+	Clock        func() time.Time
+	Log          *slog.Logger
+	// URLs is how many signatures are kept.
+	URLs int
+	// ReferrerPolicy is the Referrer-Policy of every answer.
+	ReferrerPolicy string
+	// AccessLog logs a line per request.
+	AccessLog bool
+}
+
+// Handler answers viewers. It must get the requests as they came: a router that cleans paths would change keys.
+type Handler struct {
+	integrations *integration.Set
+	metrics      *metrics.Metrics
+	unserved     *metrics.Integration
+	clock        func() time.Time
+	log          *slog.Logger
+	accessLog    bool
+	urls         *cache.LRU[string, signature]
+
+	referrerPolicy []string
+	ages           [256]atomic.Pointer[age]
+}
+
+// signature is what is kept of a URL: the rest of it is put together faster than it would be read from memory. It is
+// current if its signer is the window's: the turn of a window needs no purge.
+type signature struct {
+	presign.Signature
+	by *integration.Signer
+}
+
+// Deadline is when the URL expires.
+func (s signature) Deadline() time.Time { return s.by.Window.Expires }
+
+// New makes a handler.
+func New(o Options) (*Handler, error) {
+	urls, err := cache.New[string, signature](o.URLs, nil)
+	if err != nil {
+		return nil, err
+	}
+	o.Metrics.WatchCache("urls", urls.Len, map[string]func() uint64{
+		"capacity": func() uint64 { return urls.Evictions().Capacity },
+		"expired":  func() uint64 { return urls.Evictions().Expired },
+		"purged":   func() uint64 { return urls.Evictions().Purged },
+	})
+	return &Handler{
+		integrations: o.Integrations, metrics: o.Metrics, unserved: o.Metrics.Integration(metrics.NoIntegration),
+		clock: o.Clock, log: o.Log, accessLog: o.AccessLog, urls: urls, referrerPolicy: []string{o.ReferrerPolicy},
+	}, nil
+}
+
+// exchange is one request on its way to its answer.
+type exchange struct {
+	now     time.Time
+	locator locator.Locator
+	counts  *metrics.Integration
+	status  int
+	hit     bool
+
+	object presign.Object
+	buf    []byte
+}
+
+var exchanges = sync.Pool{New: func() any { return &exchange{buf: make([]byte, 0, 4096)} }}
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := h.clock()
+	x := exchanges.Get().(*exchange)
+	*x = exchange{now: start, counts: h.unserved, buf: x.buf[:0]}
+	h.answer(w, r, x)
+
+	took := h.clock().Sub(start)
+	x.counts.Request(r.Method, x.status)
+	h.metrics.RequestDuration.Observe(took.Seconds())
+	if h.accessLog {
+		h.log.LogAttrs(context.Background(), slog.LevelInfo, "request", slog.String("remote", r.RemoteAddr), slog.String("method", r.Method),
+			slog.String("bucket", x.locator.Bucket), slog.String("key", x.locator.Key), slog.Int("status", x.status),
+			slog.Bool("hit", x.hit), slog.Int64("microseconds", took.Microseconds()))
+	}
+	exchanges.Put(x)
+}
+
+// answer writes the answer, whatever happens.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *exchange) {
+	defer func() {
+		if v := recover(); v != nil {
+			h.recovered(w, x, v)
+		}
+	}()
+	w.Header()["Referrer-Policy"] = h.referrerPolicy
+	var err error
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		err = h.redirect(w, r, x)
+	case http.MethodOptions:
+		x.status = http.StatusNoContent
+		w.Header().Set("Allow", allowed)
+		w.WriteHeader(x.status)
+	default:
+		err = errMethod
+	}
+	if err != nil {
+		p := problemOf(err)
+		if p == errInternal {
+			h.log.Error("internal error", "error", err.Error())
+		}
+		x.status = p.Status
+		p.write(w)
+	}
+}
+
+const allowed = "GET, HEAD, OPTIONS"
+
+// recovered answers a request whose handling panicked. What the panic says could hold anything; a run-time error's text
+// holds no more than numbers and types, and so does the stack.
+func (h *Handler) recovered(w http.ResponseWriter, x *exchange, v any) {
+	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(v)
+	}
+	what := fmt.Sprintf("a %T", v)
+	if err, ok := v.(runtime.Error); ok {
+		what = err.Error()
+	}
+	h.log.Error("panic", "panic", what, "stack", string(debug.Stack()))
+	x.status = http.StatusInternalServerError
+	errInternal.write(w)
+}
+
+// redirect finds, or makes, the URL of a request's object, and answers with it.
+func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, x *exchange) (err error) {
+	path, query := target(r)
+	if x.locator, err = locator.ParsePath(path); err != nil {
+		if errors.Is(err, locator.ErrNotPath) {
+			return errNotFound
+		}
+		return err
+	}
+	bucket, ok := h.integrations.Find(x.locator.Bucket, x.now)
+	if !ok {
+		return errBucket
+	}
+	x.counts = bucket.Integration.Metrics
+	params, err := parseParams(query, bucket.Integration)
+	if err != nil {
+		return err
+	}
+	place, now, err := bucket.Place(r.Context(), x.now)
+	if err != nil {
+		return err
+	}
+	window, now, err := bucket.Integration.Window(r.Context(), now)
+	x.now = now
+	if err != nil {
+		x.counts.URLs.Count(false)
+		return err
+	}
+	signer, err := window.Signer(place.Region)
+	if err != nil {
+		return err
+	}
+	x.object = presign.Object{Method: r.Method, Endpoint: place.Endpoint, Key: x.locator.Key, Params: params}
+	sig := h.signature(x, bucket.Name, signer)
+	x.counts.URLs.Count(x.hit)
+
+	x.buf = signer.AppendURL(x.buf[:0], &x.object, sig)
+	h.metrics.URLBytes.Observe(float64(len(x.buf)))
+	h.metrics.URLRemaining.Observe(window.Remaining(x.now).Seconds())
+	header := w.Header()
+	header["Location"] = []string{string(x.buf)}
+	header["Cache-Control"] = h.cacheControl(window.MaxAge(x.now))
+	header["Content-Length"] = noContent
+	// With CORS the answer depends on who asks; browsers are to know it before it is switched on.
+	header["Vary"] = varyOrigin
+	x.status = http.StatusFound
+	w.WriteHeader(x.status)
+	return nil
+}
+
+var (
+	noContent  = []string{"0"}
+	varyOrigin = []string{"Origin"}
+	noStore    = []string{"no-store"}
+)
+
+// signature is the signature of the exchange's object, from the cache or made now.
+func (h *Handler) signature(x *exchange, bucket string, signer *integration.Signer) presign.Signature {
+	// Neither a bucket's name holds a slash, nor a key a NUL; and a bucket is served by one integration.
+	b := append(x.buf[:0], x.object.Method[0])
+	b = append(append(b, bucket...), '/')
+	b = append(append(b, x.object.Key...), 0)
+	b = append(b, x.object.Params...)
+	x.buf = b
+	// The look-up does not keep its key, so the bytes may pass for a string for as long as it takes.
+	kept, ok := h.urls.Get(unsafe.String(unsafe.SliceData(b), len(b)), x.now)
+	if x.hit = ok && kept.by == signer; x.hit {
+		return kept.Signature
+	}
+	sig := signer.Sign(&x.object)
+	h.urls.Add(string(b), signature{Signature: sig, by: signer})
+	return sig
+}
+
+// age is a Cache-Control value, kept because all redirects of a window and a second have the same.
+type age struct {
+	seconds int64
+	value   []string
+}
+
+// cacheControl allows the viewer, and nobody in between, to keep a redirect.
+func (h *Handler) cacheControl(maxAge time.Duration) []string {
+	seconds := int64(maxAge / time.Second)
+	if seconds <= 0 {
+		return noStore
+	}
+	slot := &h.ages[seconds%int64(len(h.ages))]
+	if a := slot.Load(); a != nil && a.seconds == seconds {
+		return a.value
+	}
+	a := &age{seconds: seconds, value: []string{"private, max-age=" + strconv.FormatInt(seconds, 10)}}
+	slot.Store(a)
+	return a.value
+}

@@ -1,0 +1,170 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"s3redirect/locator"
+)
+
+// rawServer serves the handler as Listen does.
+func rawServer(t testing.TB, w *world) net.Addr {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(w.Handler, w.Handler.log)
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+	return l.Addr()
+}
+
+// sendRaw sends a request line as it is.
+func sendRaw(t testing.TB, addr net.Addr, method, target, version string) (*http.Response, string) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := fmt.Fprintf(c, "%s %s %s\r\nHost: proxy.example\r\nConnection: close\r\n\r\n", method, target, version); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("%s %.80q: %v", method, target, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+func TestRequestLines(t *testing.T) {
+	table, err := os.ReadFile("testdata/requests.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	addr := rawServer(t, w)
+	cases := 0
+	for n, line := range strings.Split(string(table), "\n") {
+		request, want, ok := strings.Cut(line, " => ")
+		if strings.HasPrefix(line, "#") || !ok {
+			if line != "" && line[0] != '#' {
+				t.Fatalf("requests.txt:%d is no case", n+1)
+			}
+			continue
+		}
+		method, target, _ := strings.Cut(request, " ")
+		if strings.HasPrefix(target, `"`) {
+			if target, err = strconv.Unquote(target); err != nil {
+				t.Fatalf("requests.txt:%d: %v", n+1, err)
+			}
+		}
+		resp, body := sendRaw(t, addr, method, target, "HTTP/1.1")
+		got := strconv.Itoa(resp.StatusCode)
+		location, _, _ := strings.Cut(resp.Header.Get("Location"), "?")
+		if location != "" {
+			got += " " + location
+		} else if resp.Header.Get("Content-Type") == "application/problem+json" && method != "HEAD" {
+			resp.Body = io.NopCloser(strings.NewReader(body))
+			got += " " + problemIn(t, resp).Code
+		}
+		if got != want {
+			t.Errorf("requests.txt:%d: %s\n got %s\nwant %s", n+1, request, got, want)
+		}
+		cases++
+	}
+	if cases < 80 {
+		t.Errorf("%d cases: the table was not read", cases)
+	}
+}
+
+func TestOversizedRequestLines(t *testing.T) {
+	addr := rawServer(t, newWorld(t))
+	for _, c := range []struct {
+		bytes, status int
+	}{{1024, 302}, {1025, 400}, {8 << 10, 400}, {64 << 10, 400}, {256 << 10, 431}} {
+		resp, body := sendRaw(t, addr, "GET", "/s3/bucket/"+strings.Repeat("k", c.bytes), "HTTP/1.1")
+		if resp.StatusCode != c.status || c.status == 400 && !strings.Contains(body, `"bad_locator"`) {
+			t.Errorf("a key of %d bytes: %d %.100s, want %d", c.bytes, resp.StatusCode, body, c.status)
+		}
+	}
+	if resp, _ := sendRaw(t, addr, "GET", "/s3/bucket/key", "HTTP/1.0"); resp.StatusCode != 302 {
+		t.Errorf("HTTP/1.0: %d", resp.StatusCode)
+	}
+	if resp, _ := sendRaw(t, addr, "HEAD", "/s3/nobodys/key", "HTTP/1.1"); resp.StatusCode != 404 || resp.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("a HEAD that fails: %d %v", resp.StatusCode, resp.Header)
+	}
+}
+
+// Whatever the request line: the answer is a problem, or a redirect to the store and a bucket that the configuration names,
+// and to the very key that the path means.
+func FuzzRequestLine(f *testing.F) {
+	table, err := os.ReadFile("testdata/requests.txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for line := range strings.Lines(string(table)) {
+		if request, _, ok := strings.Cut(line, " => "); ok {
+			method, target, _ := strings.Cut(request, " ")
+			if unquoted, err := strconv.Unquote(target); err == nil {
+				target = unquoted
+			}
+			f.Add(method == "HEAD", target)
+		}
+	}
+	w := newWorld(f)
+	f.Fuzz(func(t *testing.T, head bool, target string) {
+		r := httptest.NewRequest("GET", "http://proxy.example/", nil)
+		if r.RequestURI = target; head {
+			r.Method = "HEAD"
+		}
+		rec := httptest.NewRecorder()
+		w.ServeHTTP(rec, r)
+		resp := rec.Result()
+		if resp.StatusCode != 302 {
+			if resp.StatusCode < 400 || resp.StatusCode > 499 || resp.Header.Get("Location") != "" {
+				t.Fatalf("%q: %d, Location %q", target, resp.StatusCode, resp.Header.Get("Location"))
+			}
+			problemIn(t, resp)
+			return
+		}
+		u, err := url.Parse(resp.Header.Get("Location"))
+		if err != nil || u.Scheme+"://"+u.Host != storeURL || u.User != nil || u.Fragment != "" {
+			t.Fatalf("%q: Location %q, %v", target, u, err)
+		}
+		// What a browser makes of the path is the path.
+		if clean := u.JoinPath(); strings.Contains(u.Path, "/../") || strings.Contains(u.Path, "/./") || clean.Host != u.Host {
+			t.Fatalf("%q: %s is resolved to something else", target, u.Path)
+		}
+		bucket, key, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+		_, served := w.set.Find(bucket, w.clock())
+		path := target
+		if i := strings.Index(path, "://"); i >= 0 && path[0] != '/' {
+			path = path[i+3:]
+			path = path[max(0, strings.IndexByte(path, '/')):]
+		}
+		path, _, _ = strings.Cut(path, "?")
+		meant, err := locator.ParsePath(path)
+		if !served || err != nil || meant != (locator.Locator{Bucket: bucket, Key: key}) {
+			t.Fatalf("%q: Location is of %s/%s, served %v; the path means %v, %v", target, bucket, key, served, meant, err)
+		}
+		if got := u.Query()["X-Amz-SignedHeaders"]; len(got) != 1 || got[0] != "host" || u.Query().Get("X-Amz-Signature") == "" {
+			t.Fatalf("%q: X-Amz-SignedHeaders=%q", target, got)
+		}
+	})
+}

@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"s3redirect/metrics"
+)
+
+const (
+	// A slow client may hold a connection for so long, and no longer.
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// maxHeaderBytes is enough for any path that could be a locator's, and for big cookies besides.
+	maxHeaderBytes = 64 << 10
+	// drainTimeout bounds how long running requests are waited for.
+	drainTimeout = 30 * time.Second
+)
+
+// Server is the two listeners: the viewers' and the administrators'.
+type Server struct {
+	// Addr and AdminAddr are where they listen.
+	Addr, AdminAddr net.Addr
+
+	viewers, admin                 *http.Server
+	viewersListener, adminListener net.Listener
+	ready                          atomic.Bool
+	drainDelay                     time.Duration
+	log                            *slog.Logger
+}
+
+// ServerOptions are what a [Server] needs.
+type ServerOptions struct {
+	Listen, AdminListen string // host:port
+	// Viewers answers on Listen.
+	Viewers http.Handler
+	Metrics *metrics.Metrics
+	Log     *slog.Logger
+	// DrainDelay is how long viewers are served on after readiness has turned.
+	DrainDelay time.Duration
+}
+
+// Listen binds both addresses. An error names the one that could not be had.
+func Listen(o ServerOptions) (*Server, error) {
+	s := &Server{drainDelay: o.DrainDelay, log: o.Log}
+	var err error
+	if s.viewersListener, err = net.Listen("tcp", o.Listen); err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if s.adminListener, err = net.Listen("tcp", o.AdminListen); err != nil {
+		_ = s.viewersListener.Close()
+		return nil, fmt.Errorf("admin_listen: %w", err)
+	}
+	s.Addr, s.AdminAddr = s.viewersListener.Addr(), s.adminListener.Addr()
+	s.viewers = newServer(o.Viewers, o.Log)
+	s.admin = newServer(s.administration(o.Metrics), o.Log)
+	return s, nil
+}
+
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// administration is the administrators' side.
+func (s *Server) administration(m *metrics.Metrics) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", m.Handler())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, true) })
+	// Ready means configured and listening. That STS fails is no reason to take every replica out at once.
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, s.ready.Load()) })
+	return mux
+}
+
+func writeState(w http.ResponseWriter, ok bool) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	if !ok {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte("draining\n"))
+		return
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// Run serves until the context ends, and then drains: readiness turns first, running requests finish, and the
+// administrators' side goes last.
+func (s *Server) Run(ctx context.Context) error {
+	failed := make(chan error, 2)
+	go func() { failed <- s.viewers.Serve(s.viewersListener) }()
+	go func() { failed <- s.admin.Serve(s.adminListener) }()
+	s.ready.Store(true)
+	select {
+	case err := <-failed:
+		return errors.Join(err, s.viewers.Close(), s.admin.Close())
+	case <-ctx.Done():
+	}
+	s.ready.Store(false)
+	s.log.Info("draining", "delay", s.drainDelay.String())
+	time.Sleep(s.drainDelay)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	err := s.viewers.Shutdown(drain)
+	if err != nil {
+		err = fmt.Errorf("requests still ran after %v: %w", drainTimeout, errors.Join(err, s.viewers.Close()))
+	}
+	return errors.Join(err, s.admin.Shutdown(drain))
+}
