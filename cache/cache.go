@@ -46,8 +46,9 @@ type Evictions struct {
 // minShard is how many entries a shard holds at least: with few, each shard's own order would be felt as unfair.
 const minShard = 512
 
-// New makes an LRU of at most entries values, which must be 1 or more.
-func New[K comparable, V Perishable](entries int) (*LRU[K, V], error) {
+// New makes an LRU of at most entries values, which must be 1 or more. The function left, if not nil, is told of each entry
+// that leaves, though not of a value that another replaced; a lock is held meanwhile, so it must not call back.
+func New[K comparable, V Perishable](entries int, left func(K, V)) (*LRU[K, V], error) {
 	if entries < 1 {
 		return nil, fmt.Errorf("cache: room for %d entries: it must be 1 or more", entries)
 	}
@@ -61,7 +62,7 @@ func New[K comparable, V Perishable](entries int) (*LRU[K, V], error) {
 		if i < entries%n {
 			size++
 		}
-		lru, err := simplelru.NewLRU[K, V](size, nil)
+		lru, err := simplelru.NewLRU[K, V](size, left)
 		if err != nil {
 			return nil, err
 		}

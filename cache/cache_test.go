@@ -21,7 +21,7 @@ func after(d time.Duration) until { return until(start.Add(d)) }
 
 func newLRU(t testing.TB, entries int) *LRU[string, until] {
 	t.Helper()
-	c, err := New[string, until](entries)
+	c, err := New[string, until](entries, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestBoundHoldsForEverySize(t *testing.T) {
 			t.Errorf("evicted and kept: %d of %d", got, 3*entries)
 		}
 	}
-	if _, err := New[string, until](0); err == nil {
+	if _, err := New[string, until](0, nil); err == nil {
 		t.Error("a cache without room was made")
 	}
 }
@@ -107,6 +107,24 @@ func TestPurge(t *testing.T) {
 	}
 	if c.Len() != 1000 || c.Evictions() != (Evictions{Purged: 1000}) {
 		t.Errorf("%d left, %+v", c.Len(), c.Evictions())
+	}
+}
+
+func TestLeavingIsTold(t *testing.T) {
+	var left []string
+	c, err := New(2, func(key string, _ until) { left = append(left, key) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Add("replaced", after(time.Minute))
+	c.Add("replaced", after(time.Hour))
+	c.Add("expired", after(time.Minute))
+	c.Get("expired", start.Add(time.Minute))
+	c.Add("a", after(time.Hour))
+	c.Add("b", after(time.Hour)) // for which "replaced", the oldest, goes
+	c.Purge(func(key string, _ until) bool { return key == "b" })
+	if got := strings.Join(left, " "); got != "expired replaced b" {
+		t.Errorf("left: %s", got)
 	}
 }
 

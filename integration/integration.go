@@ -35,7 +35,7 @@ type Options struct {
 	STS     STS
 	// Transport carries the questions for buckets' regions. nil means http.DefaultTransport.
 	Transport http.RoundTripper
-	// Random is uniform in [0, 1), for jitter. nil means math/rand's.
+	// Random is uniform in [0, 1), for jitter, and safe for concurrent use. nil means math/rand's.
 	Random func() float64
 }
 

@@ -109,7 +109,7 @@ func liveThrough(t *testing.T, seed uint64, stormy bool) {
 	m := metrics.New("test")
 	log := slog.New(slog.DiscardHandler)
 	set, err := integration.NewSet(&config.Config{Integrations: []config.Integration{i}, Cache: config.Cache{Credentials: 10}},
-		integration.Options{Clock: time.Now, Log: log, Metrics: m, STS: sts, Random: random.Float64})
+		integration.Options{Clock: time.Now, Log: log, Metrics: m, STS: sts, Random: rand.New(rand.NewPCG(seed, 3)).Float64})
 	if err != nil {
 		t.Fatal(err)
 	}

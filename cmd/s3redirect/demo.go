@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"s3redirect/config"
+	"s3redirect/demo"
+	"s3redirect/locator"
+	"s3redirect/proxy"
+)
+
+// What the demo's integrations and its make-believe account agree on.
+const (
+	demoAccessKey  = "AKIADEMODEMODEMODEMO"
+	demoSecret     = "demo/secret"
+	demoMediaRole  = "arn:aws:iam::123456789012:role/media"
+	demoTeamRole   = "arn:aws:iam::123456789012:role/teams"
+	demoMediaID    = "5f0e4e39-8d4c-4b53-9c6e-2b1f0a7c9d10"
+	demoTeamID     = "0b9a6f2e-73d1-4a55-8f0a-6f3f2f8f6c21"
+	demoRegion     = "us-east-1"
+	demoConfigName = "demo"
+)
+
+// demoConfig is the configuration that the demo runs with. Its windows are two minutes, so that one sees them turn.
+const demoConfig = `
+listen: %[1]q
+admin_listen: %[2]q
+url_lifetime: 3m
+min_remaining: 1m
+integrations:
+  - name: media                     # scoped: this role for one bucket
+    bucket: demo-media
+    role_arn: arn:aws:iam::123456789012:role/media
+    external_id: 5f0e4e39-8d4c-4b53-9c6e-2b1f0a7c9d10
+    session_duration: 15m
+    endpoint: %[3]s
+    sts_endpoint: %[4]s
+    path_style: true
+    access_key_id: AKIADEMODEMODEMODEMO
+    secret_access_key: ${DEMO_SECRET}
+  - name: teams                     # the default for every bucket of the teams
+    permitted_buckets: ["team-*"]
+    role_arn: arn:aws:iam::123456789012:role/teams
+    external_id: 0b9a6f2e-73d1-4a55-8f0a-6f3f2f8f6c21
+    session_duration: 15m
+    file_versioning: true
+    endpoint: %[3]s
+    sts_endpoint: %[4]s
+    path_style: true
+    access_key_id: AKIADEMODEMODEMODEMO
+    secret_access_key: ${DEMO_SECRET}
+viewers: {anonymous: true}
+log: {level: warn, format: text}
+`
+
+func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	listen := flags.String("listen", "127.0.0.1:8080", "the `address` of the gallery and the proxy; port 0 is any free one")
+	adminListen := flags.String("admin-listen", "127.0.0.1:9090", "the `address` of metrics and health; port 0 is any free one")
+	if err := parse(flags, args, stderr); err != nil {
+		return err
+	}
+	samples := demo.Samples()
+	cloud := demoCloud(samples)
+	s3, err := serveStandIn(cloud.S3())
+	if err != nil {
+		return err
+	}
+	defer s3.Close()
+	sts, err := serveStandIn(cloud.STS())
+	if err != nil {
+		return err
+	}
+	defer sts.Close()
+
+	c, err := config.Parse(demoConfigName, fmt.Appendf(nil, demoConfig, *listen, *adminListen, s3.URL, sts.URL), demoEnvironment)
+	if err != nil {
+		return usageError{err}
+	}
+	log := newLogger(c.Log, stderr)
+	p, err := newProxy(c, log)
+	if err != nil {
+		return err
+	}
+	defer p.integrations.Close()
+	s, err := proxy.Listen(proxy.ServerOptions{
+		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: withGallery(p, cloud, samples), Metrics: p.metrics, Log: log,
+	})
+	if err != nil {
+		return fmt.Errorf("%w\nTry --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0, for any free ports", err)
+	}
+	introduce(stdout, s, s3.URL, sts.URL, samples)
+	return s.Run(ctx)
+}
+
+func demoEnvironment(name string) (string, bool) { return demoSecret, name == "DEMO_SECRET" }
+
+// demoCloud is the make-believe account: two roles that trust the proxy, and the samples in their buckets.
+func demoCloud(samples []demo.Sample) *demo.Cloud {
+	cloud := demo.NewCloud(time.Now)
+	cloud.AddUser(demo.User{AccessKeyID: demoAccessKey, SecretAccessKey: demoSecret})
+	cloud.AddRole(demo.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}})
+	cloud.AddRole(demo.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true})
+	cloud.AddSamples(samples, demoRegion)
+	return cloud
+}
+
+// standIn is a server of the make-believe account.
+type standIn struct {
+	*http.Server
+	URL string
+}
+
+func serveStandIn(h http.Handler) (*standIn, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &standIn{Server: &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}, URL: "http://" + l.Addr().String()}
+	go func() {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			slog.Error("stand-in stopped", "error", err)
+		}
+	}()
+	return s, nil
+}
+
+// withGallery puts the gallery on the proxy's own origin, as a web page in front of it would be.
+func withGallery(p *redirector, cloud *demo.Cloud, samples []demo.Sample) http.Handler {
+	gallery := demo.Gallery(samples, func() demo.Stats {
+		counted, called, now := p.metrics.Totals(), cloud.Calls(), time.Now()
+		s := demo.Stats{Requests: counted.Requests, URLHits: counted.URLHits, URLMisses: counted.URLMisses,
+			AssumeRoles: called.AssumeRole, S3Requests: called.S3Served}
+		if b, ok := p.integrations.Find(demo.MediaBucket, now); ok {
+			s.WindowEnds = b.Integration.WindowEnd(now)
+		}
+		return s
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.RequestURI, locator.PathPrefix) {
+			p.handler.ServeHTTP(w, r)
+		} else {
+			gallery.ServeHTTP(w, r)
+		}
+	})
+}
+
+func introduce(w io.Writer, s *proxy.Server, s3URL, stsURL string, samples []demo.Sample) {
+	fmt.Fprintf(w, `s3redirect demo: the proxy, an S3 and an STS in one process. Ctrl-C stops it.
+
+  gallery   http://%[1]s/
+  metrics   http://%[2]s/metrics
+  health    http://%[2]s/readyz
+  S3        %[3]s   (a stand-in that verifies every presigned URL)
+  STS       %[4]s   (a stand-in that checks role, external ID and duration)
+
+Objects, each a redirect (curl -L follows it, curl -I shows it):
+`, s.Addr, s.AdminAddr, s3URL, stsURL)
+	for _, sample := range samples {
+		fmt.Fprintf(w, "  http://%s%s\n", s.Addr, sample.Locator.Path())
+	}
+}

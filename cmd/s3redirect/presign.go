@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"s3redirect/config"
+	"s3redirect/locator"
+	"s3redirect/presign"
+)
+
+func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("presign", flag.ContinueOnError)
+	path := flags.String("config", "config.yaml", "the configuration `file`")
+	head := flags.Bool("head", false, "sign for HEAD instead of GET")
+	if err := parse(flags, args, stderr, "s3://bucket/key"); err != nil {
+		return err
+	}
+	l, err := locator.Parse(flags.Arg(0))
+	if err != nil {
+		return usageError{fmt.Errorf("s3redirect presign: %w", err)}
+	}
+	c, err := config.Load(*path)
+	if err != nil {
+		return usageError{err}
+	}
+	p, err := newProxy(c, newLogger(config.Log{Level: slog.LevelError, Format: "text"}, stderr))
+	if err != nil {
+		return err
+	}
+	defer p.integrations.Close()
+	now := time.Now()
+	bucket, ok := p.integrations.Find(l.Bucket, now)
+	if !ok {
+		return fmt.Errorf("no integration serves the bucket %s", l.Bucket)
+	}
+	place, now, err := bucket.Place(ctx, now)
+	if err != nil {
+		return err
+	}
+	window, _, err := bucket.Integration.Window(ctx, now)
+	if err != nil {
+		return err
+	}
+	signer, err := window.Signer(place.Region)
+	if err != nil {
+		return err
+	}
+	o := &presign.Object{Method: http.MethodGet, Endpoint: place.Endpoint, Key: l.Key}
+	if *head {
+		o.Method = http.MethodHead
+	}
+	if bucket.Integration.RequesterPays {
+		o.Params = (&presign.Params{RequesterPays: true}).Canonical()
+	}
+	_, err = fmt.Fprintf(stdout, "%s\n", signer.AppendURL(nil, o, signer.Sign(o)))
+	return err
+}

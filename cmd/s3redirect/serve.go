@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"s3redirect/config"
+	"s3redirect/integration"
+	"s3redirect/metrics"
+	"s3redirect/proxy"
+)
+
+func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	path := flags.String("config", "config.yaml", "the configuration `file`")
+	if err := parse(flags, args, stderr); err != nil {
+		return err
+	}
+	c, err := config.Load(*path)
+	if err != nil {
+		return usageError{err}
+	}
+	log := newLogger(c.Log, stderr)
+	p, err := newProxy(c, log)
+	if err != nil {
+		return err
+	}
+	defer p.integrations.Close()
+	s, err := proxy.Listen(proxy.ServerOptions{
+		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: p.handler, Metrics: p.metrics, Log: log, DrainDelay: c.DrainDelay,
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range c.Warnings {
+		log.Warn(w)
+	}
+	log.Info("serving", "version", programVersion(), "config", *path, "listen", s.Addr.String(), "admin_listen", s.AdminAddr.String(),
+		"integrations", summary(c.Integrations))
+	if err := s.Run(ctx); err != nil {
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// redirector is a proxy without its listeners.
+type redirector struct {
+	handler      *proxy.Handler
+	integrations *integration.Set
+	metrics      *metrics.Metrics
+}
+
+func newProxy(c *config.Config, log *slog.Logger) (*redirector, error) {
+	m := metrics.New(programVersion())
+	m.ConfigRead(true, time.Now())
+	integrations, err := integration.NewSet(c, integration.Options{Clock: time.Now, Log: log, Metrics: m, STS: &integration.AWSSTS{}})
+	if err != nil {
+		return nil, err
+	}
+	h, err := proxy.New(proxy.Options{
+		Integrations: integrations, Metrics: m, Clock: time.Now, Log: log, URLs: c.Cache.URLs, ReferrerPolicy: c.ReferrerPolicy,
+		AccessLog: c.Log.Access,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &redirector{handler: h, integrations: integrations, metrics: m}, nil
+}
+
+func newLogger(c config.Log, w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+// summary says which integration serves what, the first of them at least.
+func summary(integrations []config.Integration) []string {
+	const most = 20
+	var lines []string
+	for n, i := range integrations {
+		if n == most {
+			return append(lines, fmt.Sprintf("and %d more", len(integrations)-most))
+		}
+		buckets := i.PermittedBuckets
+		if i.Bucket != "" {
+			buckets = []string{i.Bucket}
+		}
+		if len(buckets) > most {
+			buckets = append(buckets[:most:most], "…")
+		}
+		lines = append(lines, i.Name+": "+strings.Join(buckets, " "))
+	}
+	return lines
+}

@@ -1,0 +1,69 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// expand replaces ${NAME} by environment variables; $${ is a ${ that stays. What a variable holds is not looked at again,
+// and never shown.
+func expand(text string, getenv func(string) (string, bool)) (string, error) {
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(text, "${")
+		if !found {
+			b.WriteString(text)
+			return b.String(), nil
+		}
+		if escaped, ok := strings.CutSuffix(before, "$"); ok {
+			b.WriteString(escaped + "${")
+			text = rest
+			continue
+		}
+		name, after, closed := strings.Cut(rest, "}")
+		switch value, set := getenv(name); {
+		case !closed || !envName.MatchString(name):
+			return "", fmt.Errorf("after ${ a variable's name and } are expected; a ${ that is to stay is written $${")
+		case !set:
+			return "", fmt.Errorf("the environment variable %s is not set; set it, or write the value here", name)
+		default:
+			b.WriteString(before + value)
+		}
+		text = after
+	}
+}
+
+// nearest is the known name that is written most alike, or "" where none is alike.
+func nearest(name string, known []string) (best string) {
+	least := max(1, len(name)/3) + 1
+	for _, k := range known {
+		if d := distance(name, k); d < least {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// distance is how many letters must be put in, taken out or changed to get from one text to the other (Levenshtein's).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(row[j+1]+1, row[j]+1, cost)
+		}
+	}
+	return row[len(b)]
+}

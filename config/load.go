@@ -1,0 +1,157 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// maxBytes bounds a file: 10,000 integrations take 3 MB.
+const maxBytes = 10 << 20
+
+// Load reads a file and checks it. Its error is an [Errors].
+func Load(path string) (*Config, error) {
+	whole := func(problem string) error { return Errors{{File: path, Problem: problem}} }
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, whole("there is no such file; name yours with --config, or begin with a copy of the example config.yaml")
+	case errors.Is(err, fs.ErrPermission):
+		return nil, whole("it may not be read: give the user that runs s3redirect the permission")
+	case err != nil:
+		return nil, whole(err.Error())
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, whole("it is a directory; name the file in it")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
+	if err != nil {
+		return nil, whole(err.Error())
+	}
+	return Parse(path, data, os.LookupEnv)
+}
+
+// Parse reads a configuration. The name is the file's, for errors; getenv looks up environment variables.
+// Its error is an [Errors].
+func Parse(name string, data []byte, getenv func(string) (string, bool)) (*Config, error) {
+	root, err := parseYAML(name, data)
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{}
+	setDefaults(reflect.ValueOf(c).Elem())
+	d := &decoder{file: name, getenv: getenv, places: map[string]place{}}
+	d.decode(root, reflect.ValueOf(c).Elem(), "")
+	k := &checker{Config: c, decoder: d}
+	k.complete()
+	k.check()
+	if len(d.errs) > 0 {
+		slices.SortStableFunc(d.errs, func(a, b *Error) int { return a.Line - b.Line })
+		return nil, d.errs
+	}
+	return c, nil
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
+
+func parseYAML(name string, data []byte) (*yaml.Node, error) {
+	mistake := func(line int, problem string) error { return Errors{{File: name, Line: line, Problem: problem}} }
+	if len(data) > maxBytes {
+		return nil, mistake(0, "it is larger than 10 MiB; is it the right file?")
+	}
+	if line := invalidLine(data); line > 0 {
+		return nil, mistake(line, "this line is not UTF-8; save the file as UTF-8")
+	}
+	documents := yaml.NewDecoder(bytes.NewReader(data))
+	var document, second yaml.Node
+	err := documents.Decode(&document)
+	if err == nil {
+		err = documents.Decode(&second)
+		if err == nil {
+			return nil, mistake(second.Line, "a second YAML document begins here; a configuration is one")
+		}
+	} else if errors.Is(err, io.EOF) {
+		return nil, mistake(0, "it is empty; begin with a copy of the example config.yaml")
+	}
+	if !errors.Is(err, io.EOF) {
+		text, line := err.Error(), 0
+		if m := yamlLine.FindStringSubmatch(text); m != nil {
+			line, _ = strconv.Atoi(m[1]) // digits, by the expression
+			text = text[len(m[0]):]
+		}
+		return nil, mistake(line, "this is not YAML: "+text)
+	}
+	switch root := document.Content[0]; {
+	case root.Kind == yaml.ScalarNode && root.Tag == "!!null":
+		return nil, mistake(0, "it is empty; begin with a copy of the example config.yaml")
+	case root.Kind != yaml.MappingNode:
+		return nil, mistake(root.Line, "keys with values are expected, such as listen: 127.0.0.1:8080")
+	default:
+		return root, nil
+	}
+}
+
+// invalidLine is the first line that is not UTF-8, or 0.
+func invalidLine(data []byte) int {
+	line := 1
+	for len(data) > 0 {
+		r, size := utf8.DecodeRune(data)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			return line
+		case r == '\n':
+			line++
+		}
+		data = data[size:]
+	}
+	return 0
+}
+
+// setDefaults is where every default is that does not depend on another key.
+func setDefaults(v reflect.Value) {
+	switch c := v.Addr().Interface().(type) {
+	case *Config:
+		*c = Config{
+			AdminListen: "127.0.0.1:9090", URLLifetime: 45 * time.Minute, MinRemaining: 15 * time.Minute, ReferrerPolicy: "no-referrer",
+			Cache: Cache{URLs: 65536, Credentials: 1000}, Log: Log{Format: "json"},
+		}
+	case *Integration:
+		*c = Integration{SessionPolicy: true}
+	}
+}
+
+// complete fills in the defaults that depend on other keys.
+func (k *checker) complete() {
+	for n := range k.Integrations {
+		i := &k.Integrations[n]
+		at := fmt.Sprintf("integrations[%d].", n)
+		if !k.has(at + "url_lifetime") {
+			i.URLLifetime = k.URLLifetime
+		}
+		if !k.has(at + "min_remaining") {
+			i.MinRemaining = k.MinRemaining
+		}
+		if i.RoleARN != "" && !k.has(at+"session_duration") {
+			i.SessionDuration = time.Hour
+		}
+		if i.RoleARN != "" && i.SessionName == "" {
+			i.SessionName = "s3redirect-" + i.Name
+			i.SessionName = i.SessionName[:min(len(i.SessionName), maxSessionName)]
+		}
+		if i.Region == "" && i.Endpoint != "" {
+			i.Region = "us-east-1"
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"s3redirect/metrics"
+)
+
+func newTestServer(t *testing.T, viewers http.Handler, drainDelay time.Duration) *Server {
+	t.Helper()
+	s, err := Listen(ServerOptions{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Viewers: viewers, Metrics: metrics.New("test"),
+		Log: slog.New(slog.DiscardHandler), DrainDelay: drainDelay})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func get(t *testing.T, client *http.Client, addr net.Addr, path string) (int, string) {
+	t.Helper()
+	resp, err := client.Get("http://" + addr.String() + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+// After the signal: readiness turns while viewers are still served, a request that runs finishes, and then all is closed.
+func TestDrain(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	running, release := make(chan struct{}), make(chan struct{})
+	s := newTestServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(running)
+			<-release
+		}
+		_, _ = w.Write([]byte("served"))
+	}), 50*time.Millisecond)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	ctx, signal := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	for {
+		if code, _ := get(t, client, s.AdminAddr, "/readyz"); code == http.StatusOK {
+			break
+		}
+	}
+	slow := make(chan string, 1)
+	go func() {
+		_, body := get(t, client, s.Addr, "/slow")
+		slow <- body
+	}()
+	<-running
+	signal()
+	for {
+		if code, body := get(t, client, s.AdminAddr, "/readyz"); code == http.StatusServiceUnavailable && body == "draining\n" {
+			break
+		}
+	}
+	if code, _ := get(t, client, s.AdminAddr, "/healthz"); code != http.StatusOK {
+		t.Errorf("healthz while draining: %d", code)
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("ended with a request running: %v", err)
+	default:
+	}
+	close(release)
+	if body := <-slow; body != "served" {
+		t.Errorf("the running request got %q", body)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if code, what := get(t, client, s.Addr, "/"); code != 0 {
+		t.Errorf("after the end: %d %s", code, what)
+	}
+}
+
+func TestPortInUseIsNamed(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	free := "127.0.0.1:0"
+	for key, o := range map[string]ServerOptions{
+		"listen: ":       {Listen: taken.Addr().String(), AdminListen: free},
+		"admin_listen: ": {Listen: free, AdminListen: taken.Addr().String()},
+	} {
+		o.Metrics, o.Log = metrics.New("test"), slog.New(slog.DiscardHandler)
+		_, err := Listen(o)
+		if !errors.Is(err, syscall.EADDRINUSE) || !strings.HasPrefix(err.Error(), key) || !strings.Contains(err.Error(), taken.Addr().String()) {
+			t.Errorf("%s%v", key, err)
+		}
+	}
+}
+
+func TestAdministration(t *testing.T) {
+	s := newTestServer(t, http.NotFoundHandler(), 0)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	if code, body := get(t, client, s.AdminAddr, "/metrics"); code != 200 || !strings.Contains(body, `s3redirect_build_info{goversion="go1.`) {
+		t.Errorf("/metrics: %d", code)
+	}
+	if code, _ := get(t, client, s.AdminAddr, "/s3/bucket/key"); code != 404 {
+		t.Errorf("a locator on the admin side: %d", code)
+	}
+	if code, _ := get(t, client, s.Addr, "/metrics"); code != 404 {
+		t.Errorf("metrics on the viewers' side: %d", code)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
