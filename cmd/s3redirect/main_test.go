@@ -1,0 +1,236 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"s3redirect/config"
+	"s3redirect/demo"
+	"s3redirect/locator"
+)
+
+// runDemoFor starts the demo on free ports and returns what it printed.
+func runDemoFor(t *testing.T) (printed string) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	stdout, out := io.Pipe()
+	var stderr bytes.Buffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"demo", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, out, &stderr)
+		_ = out.Close()
+	}()
+	t.Cleanup(func() {
+		stop()
+		if code := <-ended; code != 0 || stderr.Len() > 0 {
+			t.Errorf("exit %d: %s", code, &stderr)
+		}
+	})
+	lines := bufio.NewScanner(stdout)
+	for n := len(demo.Samples()); n > 0 && lines.Scan(); {
+		printed += lines.Text() + "\n"
+		if strings.Contains(lines.Text(), locator.PathPrefix) {
+			n--
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, stdout) }()
+	return printed
+}
+
+// Every URL that the demo prints leads to its object's bytes, and HEAD shows the redirect.
+func TestDemo(t *testing.T) {
+	printed := runDemoFor(t)
+	urls := regexp.MustCompile(`http://\S+/s3/\S+`).FindAllString(printed, -1)
+	samples := demo.Samples()
+	if len(urls) != len(samples) {
+		t.Fatalf("%d URLs printed for %d samples:\n%s", len(urls), len(samples), printed)
+	}
+	direct := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for n, u := range urls {
+		resp, err := http.Get(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != 200 || !bytes.Equal(body, samples[n].Data) || resp.Header.Get("Content-Type") != samples[n].ContentType {
+			t.Errorf("%s: %d, %d bytes of %s, %v", u, resp.StatusCode, len(body), resp.Header.Get("Content-Type"), err)
+		}
+		resp, err = direct.Head(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if age := resp.Header.Get("Cache-Control"); resp.StatusCode != 302 || age != "no-store" && !regexp.MustCompile(`^private, max-age=[1-9]\d*$`).MatchString(age) {
+			t.Errorf("HEAD %s: %d, Cache-Control: %s", u, resp.StatusCode, age)
+		}
+	}
+	page, err := url.Parse(regexp.MustCompile(`gallery\s+(\S+)`).FindStringSubmatch(printed)[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"": samples[0].Locator.Path(), "demo/stats": `"requests":16,"url_hits":0,"url_misses":16,`} {
+		resp, err := http.Get(page.JoinPath(path).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || !strings.Contains(string(body), want) {
+			t.Errorf("/%s lacks %s: %.300s %v", path, want, body, err)
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	dir := t.TempDir()
+	broken := filepath.Join(dir, "broken.yaml")
+	if err := os.WriteFile(broken, []byte("listn: x\nurl_lifetime: 45\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	good := filepath.Join(dir, "good.yaml")
+	if err := os.WriteFile(good, []byte("listen: "+taken.Addr().String()+`
+admin_listen: 127.0.0.1:0
+viewers: {anonymous: true}
+integrations: [{name: keys, bucket: scans, region: eu-central-1, access_key_id: AKIA, secret_access_key: canary}]
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		says []string
+	}{
+		{nil, 2, []string{"Usage:"}},
+		{[]string{"--help"}, 0, []string{"Usage:"}},
+		{[]string{"serv"}, 2, []string{`there is no command "serv"`}},
+		{[]string{"serve", "--help"}, 0, []string{"-config file"}},
+		{[]string{"serve", "--nope"}, 2, []string{"-nope", "the command line is wrong"}},
+		{[]string{"serve", "x"}, 2, []string{"1 arguments given, 0 wanted"}},
+		{[]string{"serve", "--config", broken}, 2, []string{broken + ":1: listn: ", "did you mean listen?", broken + ":2: url_lifetime: ", ": viewers: "}},
+		{[]string{"serve", "--config", dir}, 2, []string{"it is a directory"}},
+		{[]string{"serve", "--config", good}, 1, []string{"listen: ", taken.Addr().String(), "address already in use"}},
+		{[]string{"demo", "--listen", taken.Addr().String(), "--admin-listen", "127.0.0.1:0"}, 1, []string{taken.Addr().String(), "Try --listen 127.0.0.1:0"}},
+		{[]string{"demo", "--listen", "nonsense"}, 2, []string{"nonsense is no address"}},
+		{[]string{"version"}, 0, []string{"s3redirect "}},
+		{[]string{"presign", "--config", good}, 2, []string{"0 arguments given, 1 wanted"}},
+		{[]string{"presign", "--config", good, "https://x"}, 2, []string{"not a locator"}},
+		{[]string{"presign", "--config", good, "s3://nobodys/key"}, 1, []string{"no integration serves the bucket nobodys"}},
+		{[]string{"presign", "--config", good, "s3://scans/a b"}, 0, []string{"https://scans.s3.eu-central-1.amazonaws.com/a%20b?X-Amz-Algorithm=", "&X-Amz-Signature="}},
+	} {
+		var said bytes.Buffer
+		if code := run(context.Background(), c.args, &said, &said); code != c.code {
+			t.Errorf("%q: exit %d, want %d: %s", c.args, code, c.code, &said)
+		}
+		for _, want := range c.says {
+			if !strings.Contains(said.String(), want) {
+				t.Errorf("%q does not say %q: %s", c.args, want, &said)
+			}
+		}
+		if strings.Contains(said.String(), "canary") {
+			t.Errorf("%q shows the secret key", c.args)
+		}
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "..", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// The README's configuration loads, its commands are the program's, and its links lead somewhere.
+func TestREADME(t *testing.T) {
+	readme := read(t, "README.md")
+	snippets := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(readme, -1)
+	if len(snippets) == 0 {
+		t.Error("no configuration")
+	}
+	for _, s := range snippets {
+		if _, err := config.Parse("README.md", []byte(s[1]), os.LookupEnv); err != nil {
+			t.Error(err)
+		}
+	}
+	named := map[string]bool{}
+	for _, m := range regexp.MustCompile("[`/ ]s3redirect ([a-z]+)\\b").FindAllStringSubmatch(readme, -1) {
+		named[m[1]] = true
+	}
+	for name := range commands {
+		if !named[name] {
+			t.Errorf("the README does not name the command %s", name)
+		}
+		if !strings.Contains(usage, "s3redirect "+name) {
+			t.Errorf("the usage does not name the command %s", name)
+		}
+	}
+	makefile := read(t, "Makefile")
+	for _, m := range regexp.MustCompile(`(?m)^make ([a-z]+)$`).FindAllStringSubmatch(readme, -1) {
+		if !strings.Contains(makefile, "\n"+m[1]+":") {
+			t.Errorf("there is no make %s", m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(readme, -1) {
+		if _, err := os.Stat(filepath.Join("..", "..", m[1])); err != nil {
+			t.Errorf("a link leads nowhere: %v", err)
+		}
+	}
+}
+
+// Every metric is documented, and every documented one is there.
+func TestDocumentedMetrics(t *testing.T) {
+	printed := runDemoFor(t)
+	for _, u := range regexp.MustCompile(`http://\S+/s3/\S+`).FindAllString(printed, -1) {
+		resp, err := http.Get(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+	}
+	resp, err := http.Get(regexp.MustCompile(`metrics\s+(\S+)`).FindStringSubmatch(printed)[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, documented := map[string]bool{}, map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (s3redirect_\w+)`).FindAllStringSubmatch(string(body), -1) {
+		there[m[1]] = true
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(s3redirect_\\w+)`").FindAllStringSubmatch(read(t, "docs/metrics.md"), -1) {
+		documented[m[1]] = true
+	}
+	for name := range there {
+		if !documented[name] {
+			t.Errorf("docs/metrics.md lacks %s", name)
+		}
+	}
+	for name := range documented {
+		if !there[name] {
+			t.Errorf("docs/metrics.md has %s, the program has not", name)
+		}
+	}
+	if len(there) < 10 {
+		t.Errorf("%d metrics: the test did not test", len(there))
+	}
+}
