@@ -1,11 +1,14 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,14 +42,16 @@ func (k *checker) line(key string) int {
 	}
 }
 
-// wrong notes a mistake.
+// wrong notes a mistake. What could not be read is not judged as well.
 func (k *checker) wrong(key, format string, args ...any) {
-	for _, e := range k.errs {
-		if e.Key == key {
-			return // what could not be read is not to be judged as well
-		}
+	if !k.failed(key) {
+		k.fail(k.line(key), key, format, args...)
 	}
-	k.fail(k.line(key), key, format, args...)
+}
+
+// failed tells whether a mistake was found in a key.
+func (k *checker) failed(key string) bool {
+	return slices.ContainsFunc(k.errs, func(e *Error) bool { return e.Key == key })
 }
 
 // written is a value as the file has it: what came from the environment does not show.
@@ -138,17 +143,38 @@ func (k *checker) checkListeners() {
 }
 
 func (k *checker) checkReach() {
-	if k.PublicURL == "" {
-		return
+	if k.PublicURL != "" {
+		k.checkOrigin("public_url", k.PublicURL, "https://media.example.com")
 	}
-	u, err := url.Parse(k.PublicURL)
-	if strings.Contains(k.PublicURL, "@") {
-		k.wrong("public_url", "it holds no user and no password; write it as https://media.example.com")
-		return
+}
+
+// hostGrammar is RFC 1123's, and '_', which is in use. Browsers make other hosts out of other spellings.
+var hostGrammar = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+
+// checkOrigin wants a scheme, a host and perhaps a port (RFC 6454), and returns them, or nil where there is a mistake.
+func (k *checker) checkOrigin(key, text, like string) *url.URL {
+	if strings.Contains(text, "@") { // a password, which is not to be shown
+		k.wrong(key, "it holds no user and no password; write it as %s", like)
+		return nil
 	}
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		k.wrong("public_url", "%s is no origin; write it as https://media.example.com", k.written("public_url"))
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Opaque != "" || u.Host == "" {
+		k.wrong(key, "%s is no http or https URL; write it as %s", k.written(key), like)
+		return nil
 	}
+	addr, _ := netip.ParseAddr(u.Hostname())
+	port, err := strconv.ParseUint(cmp.Or(u.Port(), "1"), 10, 16)
+	switch {
+	case strings.Trim(u.Path, "/") != "" || strings.ContainsAny(text, "?#"):
+		k.wrong(key, "%s has more than a host; write it as %s", k.written(key), like)
+	case !hostGrammar.MatchString(u.Hostname()) && (!addr.IsValid() || addr.Zone() != ""):
+		k.wrong(key, "%s has no host that a browser would keep; use a name of letters, digits, '.' and '-' (others in their xn-- form), or an address", k.written(key))
+	case err != nil || port == 0 || strings.HasSuffix(u.Host, ":"):
+		k.wrong(key, "%s has no port from 1 to 65535", k.written(key))
+	default:
+		return u
+	}
+	return nil
 }
 
 // checkLifetimes judges url_lifetime and min_remaining, of the file or, with a prefix, of an integration.

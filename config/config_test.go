@@ -36,7 +36,7 @@ func TestMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	head, rest, _ := strings.Cut(string(table), "\n== ")
-	written := head + "\n"
+	written := strings.TrimRight(head, "\n") + "\n"
 	cases := strings.Split(rest, "\n== ")
 	for _, c := range cases {
 		name, body, _ := strings.Cut(c, "\n")

@@ -32,6 +32,9 @@ func (d *decoder) fail(line int, key, format string, args ...any) {
 	d.errs = append(d.errs, &Error{File: d.file, Line: line, Key: key, Problem: fmt.Sprintf(format, args...)})
 }
 
+// plainTags are the tags that YAML itself gives to scalars.
+var plainTags = []string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp"}
+
 // decode reads a node into a value. A key without a value is as good as absent.
 func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	switch {
@@ -44,11 +47,18 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 		d.sequence(n, into, key)
 	case n.Kind != yaml.ScalarNode:
 		d.fail(n.Line, key, "one value is expected here, not a list and not keys")
+	case !slices.Contains(plainTags, n.ShortTag()):
+		d.fail(n.Line, key, "the tag %s is not understood here; write the value without it", n.Tag)
 	default:
 		d.places[key] = place{line: n.Line, written: n.Value}
 		text, err := expand(n.Value, d.getenv)
 		if err != nil {
 			d.fail(n.Line, key, "%v", err)
+			return
+		}
+		if text == "" {
+			// Such as a variable that is set to nothing: an external_id or an endpoint must not be lost like that.
+			d.fail(n.Line, key, "the value is empty; write one, or remove the key")
 			return
 		}
 		if err := setScalar(into, text); err != nil {
@@ -154,7 +164,8 @@ func setScalar(into reflect.Value, text string) error {
 		return nil
 	}
 	if u, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok {
-		if u.UnmarshalText([]byte(text)) != nil {
+		// slog would take "info+1" as well.
+		if !slices.Contains([]string{"debug", "info", "warn", "error"}, text) || u.UnmarshalText([]byte(text)) != nil {
 			return errors.New("write one of debug, info, warn and error")
 		}
 		return nil

@@ -2,7 +2,6 @@ package config
 
 import (
 	"net/netip"
-	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -32,7 +31,7 @@ var (
 	sessionName    = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 	externalID     = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`)
 	region         = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
-	foreignRegion  = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	foreignRegion  = regexp.MustCompile(`^[A-Za-z0-9]+([_-][A-Za-z0-9]+)*$`)
 )
 
 func (k *checker) checkIntegration(at string, i *Integration) {
@@ -40,16 +39,16 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	switch {
 	case i.RoleARN != "":
 		k.checkRole(at, i)
-	case i.AccessKeyID == "":
+	case i.AccessKeyID == "" && !k.failed(at+".role_arn") && !k.failed(at+".access_key_id"):
 		k.wrong(at, "a role_arn is needed, or, for a store without roles, access_key_id and secret_access_key")
-	default:
+	case !k.failed(at + ".role_arn"):
 		k.checkKeys(at, i)
 	}
-	if (i.AccessKeyID == "") != (i.SecretAccessKey == "") {
+	if (i.AccessKeyID == "") != (i.SecretAccessKey == "") && !k.failed(at+".access_key_id") && !k.failed(at+".secret_access_key") {
 		k.wrong(at, "access_key_id and secret_access_key go together; give both or neither")
 	}
-	k.checkEndpoint(at+".endpoint", i.Endpoint, i.Insecure)
-	k.checkEndpoint(at+".sts_endpoint", i.STSEndpoint, i.Insecure)
+	k.checkEndpoint(at+".endpoint", i.Endpoint, i.Insecure, i.PathStyle)
+	k.checkEndpoint(at+".sts_endpoint", i.STSEndpoint, i.Insecure, true)
 	k.checkRegion(at, i)
 	k.checkDurations(at, i)
 }
@@ -81,11 +80,17 @@ func (k *checker) checkScope(at string, i *Integration) {
 
 func (k *checker) checkRole(at string, i *Integration) {
 	key := at + ".role_arn"
-	switch m := roleARN.FindStringSubmatch(i.RoleARN); {
+	m, known := roleARN.FindStringSubmatch(i.RoleARN), false
+	if m != nil {
+		_, known = presign.PartitionNamed(m[1])
+	}
+	switch {
 	case i.STSEndpoint != "" && !foreignRoleARN.MatchString(i.RoleARN):
 		k.wrong(key, "%s is no role's ARN; write it as arn:aws:iam:::role/name", k.written(key))
 	case i.STSEndpoint == "" && m == nil:
 		k.wrong(key, "%s is no role's ARN; write it as arn:aws:iam::123456789012:role/name", k.written(key))
+	case i.STSEndpoint == "" && !known:
+		k.wrong(key, "there is no partition %s; write aws, aws-cn or aws-us-gov", m[1])
 	case i.STSEndpoint == "" && region.MatchString(i.Region) && m[1] != presign.PartitionOf(i.Region).Name:
 		k.wrong(key, "the role is of the partition %s, and the region %s of %s; a role serves its own partition only", m[1], i.Region, presign.PartitionOf(i.Region).Name)
 	}
@@ -95,7 +100,7 @@ func (k *checker) checkRole(at string, i *Integration) {
 	if i.ExternalID != "" && (!externalID.MatchString(i.ExternalID) || len(i.ExternalID) > maxExternalID) {
 		k.wrong(at+".external_id", "use 2 to 1,224 letters, digits and _+=,.@:/-")
 	}
-	if !sessionName.MatchString(i.SessionName) && i.Name != "" {
+	if !sessionName.MatchString(i.SessionName) && k.has(at+".session_name") {
 		k.wrong(at+".session_name", "use 2 to 64 letters, digits and _+=,.@-")
 	}
 }
@@ -123,20 +128,20 @@ func (k *checker) checkRegion(at string, i *Integration) {
 	}
 }
 
-func (k *checker) checkEndpoint(key, endpoint string, insecure bool) {
+func (k *checker) checkEndpoint(key, endpoint string, insecure, pathStyle bool) {
 	if endpoint == "" {
 		return
 	}
-	u, err := url.Parse(endpoint)
+	u := k.checkOrigin(key, endpoint, "https://minio.internal:9000")
+	if u == nil {
+		return
+	}
+	_, err := netip.ParseAddr(u.Hostname())
 	switch {
-	case strings.Contains(endpoint, "@"): // a password, which is not to be shown
-		k.wrong(key, "an endpoint holds no user and no password; give access_key_id and secret_access_key")
-	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.Opaque != "":
-		k.wrong(key, "%s is no endpoint; write it as https://minio.internal:9000", k.written(key))
-	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
-		k.wrong(key, "%s has more than a host; write it as https://minio.internal:9000", k.written(key))
 	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
 		k.wrong(key, "over http:// everybody on the way can read the URLs; use https://, or say insecure: true")
+	case err == nil && !pathStyle:
+		k.wrong(key, "a bucket cannot be put before an address: say path_style: true, or give a name")
 	}
 }
 
