@@ -1,0 +1,81 @@
+# make help lists the targets. Everything that is fetched or built lands in .tools and bin, which git ignores.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+FUZZTIME ?= 60s
+TOOLS := $(CURDIR)/.tools/bin
+
+# What the tests run against, the race detector's compiler, and the linter.
+APT := radosgw ceph-mon ceph-osd ceph-common gcc libc6-dev
+MINIO := github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
+LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
+
+.PHONY: help build test e2e bench fuzz lint tools tools-test tools-lint demo clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1 \t/p' Makefile
+
+build: ## build bin/s3redirect, static
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/s3redirect ./cmd/s3redirect
+
+demo: ## try it: an S3, an STS and a gallery in one process
+	go run ./cmd/s3redirect demo
+
+# go test with -v into bin/test.log; on screen, what each package came to, and what failed. Skipped tests are listed with
+# their reasons; on CI there must be none. awk knows from go test's === lines whose output it reads.
+test: tools-test ## run all tests, those against real servers included
+	@mkdir -p bin
+	@failed=0; go test -count=1 -v ./... 2>&1 | tee bin/test.log | { grep --line-buffered -E '^(ok|FAIL|panic:|\?)|^ *--- FAIL|^#' || true; } || failed=1; \
+	if [ $$failed = 1 ]; then echo; echo "What was said (all of it is in bin/test.log):"; grep -vE '^ *(=== |--- (PASS|SKIP))|^PASS$$' bin/test.log; fi; \
+	skipped=$$(awk '/^=== /{t=$$3} /^ +[a-z0-9_]+_test\.go:[0-9]+: /{sub(/^ +/,""); why[t]=$$0} /^ *--- SKIP: /{print "  " $$3 "  " why[$$3]}' bin/test.log); \
+	echo; echo "Skipped: $${skipped:+$$'\n'}$${skipped:-nothing}"; \
+	if [ "$${CI:-}" = true ] && [ -n "$$skipped" ]; then echo "On CI nothing may be skipped."; failed=1; fi; \
+	exit $$failed
+
+e2e: tools-test ## run only the tests against real servers
+	go test -count=1 ./e2e
+
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## run each fuzz target for FUZZTIME (60s)
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep ^Fuzz || true); do \
+			echo "+ $$package $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+lint: tools-lint ## gofmt, go vet, golangci-lint
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w is wanted by:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	@if [ -x $(TOOLS)/golangci-lint ]; then echo "golangci-lint run"; $(TOOLS)/golangci-lint run; else echo "golangci-lint: not there, skipped"; fi
+
+# get installs a Go program into .tools/bin, unless it is there at that version. What cannot be had is said, and left out:
+# the tests that need it will say so too.
+define get
+	@if ! go version -m $(TOOLS)/$(notdir $(word 1,$(1))) 2>/dev/null | grep -qE '^\s+mod\s.*\s$(word 2,$(1))(\s|$$)'; then \
+		echo "+ go install $(word 1,$(1))@$(word 2,$(1))"; \
+		GOBIN=$(TOOLS) GOFLAGS= go install $(word 1,$(1))@$(word 2,$(1)) || echo "tools: could not get $(word 1,$(1)); going on without"; \
+	fi
+endef
+
+tools: tools-test tools-lint ## get what tests and lint need: Debian packages (as root), MinIO, golangci-lint
+
+tools-test:
+	@missing=; if command -v dpkg-query >/dev/null; then \
+		for p in $(APT); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	else echo "tools: no Debian packages here; the tests that need them look in PATH: $(APT)"; fi; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ]; then \
+		echo "+ apt-get install$$missing"; \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing </dev/null >/dev/null; } \
+			|| echo "tools: could not install$$missing; going on without"; \
+	elif [ -n "$$missing" ]; then echo "tools: not root, so without$$missing"; fi
+	$(call get,$(MINIO))
+
+tools-lint:
+	$(call get,$(LINTER))
+
+clean: ## remove what was built; the tools stay
+	rm -rf bin

@@ -1,0 +1,124 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/xml"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// sts stands between the proxy and a store's real STS. It sees what is asked and answered, and it can keep the proxy waiting
+// or be out of order; otherwise it changes nothing.
+type sts struct {
+	url     string
+	arrived atomic.Int32 // calls that came in
+	down    atomic.Bool  // STS is not asked, and the answer is 503
+
+	gate sync.RWMutex // locked while answers are held back
+
+	mu       sync.Mutex
+	asked    []url.Values
+	sessions []aws.Credentials
+}
+
+func (s *store) sts(t *testing.T) *sts {
+	t.Helper()
+	endpoint, err := url.Parse(s.endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	between := &sts{}
+	// The Host header is signed: it stays as it is.
+	forward := &httputil.ReverseProxy{
+		Rewrite:        func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = endpoint.Scheme, endpoint.Host },
+		ModifyResponse: between.note,
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		form, parseErr := url.ParseQuery(string(body))
+		if err != nil || parseErr != nil {
+			panic(http.ErrAbortHandler)
+		}
+		between.mu.Lock()
+		between.asked = append(between.asked, form)
+		between.mu.Unlock()
+		between.arrived.Add(1)
+		if between.down.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		between.gate.RLock()
+		between.gate.RUnlock() //nolint:staticcheck // an empty critical section: it waits
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		forward.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	between.url = server.URL
+	return between
+}
+
+// note keeps the session that an answer holds.
+func (s *sts) note(resp *http.Response) error {
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	var answer struct {
+		Credentials struct {
+			AccessKeyID     string `xml:"AccessKeyId"`
+			SecretAccessKey string
+			SessionToken    string
+			Expiration      time.Time
+		} `xml:"AssumeRoleResult>Credentials"`
+	}
+	if err := xml.Unmarshal(body, &answer); err != nil {
+		return err
+	}
+	if c := answer.Credentials; c.AccessKeyID != "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.sessions = append(s.sessions, aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
+			CanExpire: true, Expires: c.Expiration})
+	}
+	return nil
+}
+
+// session is the newest session.
+func (s *sts) session(t *testing.T) aws.Credentials {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.sessions) == 0 {
+		t.Fatal("no session was made")
+	}
+	return s.sessions[len(s.sessions)-1]
+}
+
+// question is what was asked for the newest session.
+func (s *sts) question(t *testing.T) url.Values {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.asked) == 0 {
+		t.Fatal("STS was not asked")
+	}
+	return s.asked[len(s.asked)-1]
+}
+
+// hold keeps STS from answering until the returned function is called.
+func (s *sts) hold(t *testing.T) (release func()) {
+	s.gate.Lock()
+	release = sync.OnceFunc(s.gate.Unlock)
+	t.Cleanup(release) // before the server closes, which waits for its requests
+	return release
+}
