@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"s3redirect/config"
+	"s3redirect/presign"
 )
 
 func TestWindowsAreOnTheClocksGrid(t *testing.T) {
@@ -93,6 +94,50 @@ func TestColdCallersShareOneCall(t *testing.T) {
 			if got[n] == nil || got[n] != got[0] {
 				t.Fatalf("caller %d got window %p, caller 0 %p", n, got[n], got[0])
 			}
+		}
+	})
+}
+
+// A URL is a function of its session and its window: a process that did not call STS, and is given the session, makes the
+// same bytes; one with a session of its own does not.
+func TestSameSessionSameURL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		url := func(w *world) string {
+			b, win := w.bucket("bucket"), w.mustWindow("bucket")
+			place, _, err := b.Place(t.Context(), time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			signer, err := win.Signer(place.Region)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := &presign.Object{Endpoint: place.Endpoint, Method: "GET", Key: "folder/photo ü+1.jpg"}
+			return string(signer.AppendURL(nil, o, signer.Sign(o)))
+		}
+		sts := &fakeSTS{}
+		first := newWorld(t, sts, []config.Integration{role("lab", "bucket")})
+		defer first.Close()
+		first.sleepUntilTurn("bucket")
+		time.Sleep(time.Minute)
+		want := url(first)
+
+		time.Sleep(time.Minute)
+		second := newWorld(t, sts, []config.Integration{role("lab", "bucket")})
+		defer second.Close()
+		lab := first.bucket("bucket").Integration
+		held, ok := first.sessions.Get(lab.identity, time.Now())
+		if !ok {
+			t.Fatal("the first holds no session")
+		}
+		second.sessions.Add(lab.identity, &holding{owner: second.bucket("bucket").Integration, sessions: held.sessions})
+		if got := url(second); got != want || sts.count("lab") != 1 {
+			t.Errorf("%d calls; with the same session:\n got %s\nwant %s", sts.count("lab"), got, want)
+		}
+		third := newWorld(t, sts, []config.Integration{role("lab", "bucket")})
+		defer third.Close()
+		if url(third) == want {
+			t.Error("the same URL with another session: the URL does not depend on it")
 		}
 	})
 }
