@@ -27,6 +27,8 @@ type Metrics struct {
 	URLRemaining prometheus.Histogram
 	// URLBytes is the length of each URL that was handed out.
 	URLBytes prometheus.Histogram
+	// AccessLogLost counts the lines that the access log had to let go.
+	AccessLogLost prometheus.Counter
 
 	registry           *prometheus.Registry
 	requests           *prometheus.CounterVec
@@ -47,6 +49,8 @@ func New(version string) *Metrics {
 			60, 300, 600, 900, 1200, 1800, 2700, 3600, 7200, 21600, 43200, 86400, 604800),
 		URLBytes: newHistogram("url_bytes", "Length of the presigned URLs that were handed out. nginx takes 4 kB of response header unless told otherwise.",
 			512, 1024, 1536, 2048, 2560, 3072, 3584, 4096, 6144, 8192, 16384),
+		AccessLogLost: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "access_log_lost_lines_total",
+			Help: "Lines that the access log lost because they could not be written fast enough."}),
 		registry: prometheus.NewRegistry(),
 		requests: newCounters("requests_total", "Requests answered on the viewers' listener, by integration ("+NoIntegration+" where none serves the bucket), method and status code.",
 			"integration", "method", "code"),
@@ -64,7 +68,7 @@ func New(version string) *Metrics {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
 		Help: "1, labelled with the program's version and Go's."}, []string{"version", "goversion"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
-	m.registry.MustRegister(m.RequestDuration, m.URLRemaining, m.URLBytes, m.requests, m.lookups, m.assumeRole, m.assumeRoleDuration,
+	m.registry.MustRegister(m.RequestDuration, m.URLRemaining, m.URLBytes, m.AccessLogLost, m.requests, m.lookups, m.assumeRole, m.assumeRoleDuration,
 		m.credentialsExpiry, m.reloadSuccess, m.reloadTimestamp, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

@@ -87,11 +87,11 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return usageError{err}
 	}
 	log := newLogger(c.Log, stderr)
-	p, err := newProxy(c, log)
+	p, err := newProxy(c, log, stderr)
 	if err != nil {
 		return err
 	}
-	defer p.integrations.Close()
+	defer p.close()
 	s, err := proxy.Listen(proxy.ServerOptions{
 		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: withGallery(p, cloud, samples), Metrics: p.metrics, Log: log,
 	})

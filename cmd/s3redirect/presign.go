@@ -29,11 +29,12 @@ func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer
 	if err != nil {
 		return usageError{err}
 	}
-	p, err := newProxy(c, newLogger(config.Log{Level: slog.LevelError, Format: "text"}, stderr))
+	c.Log = config.Log{Level: slog.LevelError, Format: "text"}
+	p, err := newProxy(c, newLogger(c.Log, stderr), stderr)
 	if err != nil {
 		return err
 	}
-	defer p.integrations.Close()
+	defer p.close()
 	now := time.Now()
 	bucket, ok := p.integrations.Find(l.Bucket, now)
 	if !ok {

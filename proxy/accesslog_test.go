@@ -1,0 +1,140 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"s3redirect/config"
+	"s3redirect/locator"
+)
+
+func newLost() prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: "lost"})
+}
+
+// accessLine is a line as a program reads it.
+type accessLine struct {
+	Time                                    time.Time
+	Level, Msg, Remote, Method, Bucket, Key string
+	Status, Microseconds                    int
+	Hit                                     bool
+}
+
+func TestAccessLogHasALinePerRequest(t *testing.T) {
+	var out lockedBuffer
+	w := newWorld(t, func(_ *config.Config, o *Options) {
+		o.AccessLog = NewAccessLog(&out, "json", o.Log, o.Metrics.AccessLogLost)
+	})
+	const callers, requests = 8, 500
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for range requests {
+				w.ask("GET", "/s3/bucket/a%22b%5Cc%3Cü%E2%80%A8%F0%9F%8E%AC")
+			}
+		})
+	}
+	wg.Wait()
+	w.ask("HEAD", "/s3/nobodys/key")
+	w.accessLog.Close()
+	w.accessLog.Close() // again does no harm
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	if len(lines) != callers*requests+1 {
+		t.Fatalf("%d lines for %d requests", len(lines), callers*requests+1)
+	}
+	var first, last accessLine
+	decode := func(line string, into *accessLine) {
+		d := json.NewDecoder(strings.NewReader(line))
+		d.DisallowUnknownFields()
+		if err := d.Decode(into); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+	}
+	decode(lines[0], &first)
+	decode(lines[len(lines)-1], &last)
+	if first.Time.IsZero() || first.Level != "INFO" || first.Msg != "request" || first.Remote == "" || first.Method != "GET" || first.Bucket != "bucket" ||
+		first.Key != "a\"b\\c<ü\u2028🎬" || first.Status != 302 {
+		t.Errorf("%+v", first)
+	}
+	if last.Method != "HEAD" || last.Bucket != "nobodys" || last.Status != 404 || last.Hit {
+		t.Errorf("%+v", last)
+	}
+	hits := strings.Count(out.String(), `"hit":true`)
+	if hits < callers*requests-callers || hits >= callers*requests {
+		t.Errorf("%d hits of %d", hits, callers*requests)
+	}
+}
+
+func TestAccessLogAsText(t *testing.T) {
+	var out lockedBuffer
+	a := NewAccessLog(&out, "text", slog.New(slog.DiscardHandler), newLost())
+	x := &exchange{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), locator: locator.Locator{Bucket: "bucket", Key: `a "b"`}, status: 302, hit: true}
+	a.add(a.line(nil, x, "127.0.0.1:1", "GET", 12*time.Microsecond))
+	a.Close()
+	want := `time=2026-01-02T03:04:05Z level=INFO msg=request remote=127.0.0.1:1 method=GET bucket=bucket key="a \"b\"" status=302 hit=true microseconds=12` + "\n"
+	if got := out.String(); got != want {
+		t.Errorf("got %swant %s", got, want)
+	}
+}
+
+// blockedWriter takes nothing until it is opened.
+type blockedWriter struct {
+	opened chan struct{}
+	lockedBuffer
+}
+
+func (w *blockedWriter) Write(p []byte) (int, error) {
+	<-w.opened
+	return w.lockedBuffer.Write(p)
+}
+
+// Nobody waits for a slow log. What it cannot take is counted, and told.
+func TestSlowAccessLogSaysWhatItLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out, log, lost := &blockedWriter{opened: make(chan struct{})}, &lockedBuffer{}, newLost()
+		a := NewAccessLog(out, "json", slog.New(slog.NewJSONHandler(log, nil)), lost)
+		line := bytes.Repeat([]byte("x"), 1023)
+		line = append(line, '\n')
+		const lines = 20_000 // five times what may wait
+		for range lines {
+			a.add(line)
+		}
+		synctest.Wait()
+		close(out.opened)
+		a.Close()
+		written := strings.Count(out.String(), "\n")
+		if missing := int(testutil.ToFloat64(lost)); missing == 0 || written == 0 || written+missing != lines {
+			t.Errorf("%d written, %d lost, of %d", written, missing, lines)
+		}
+		if !strings.Contains(log.String(), "cannot keep up") {
+			t.Errorf("nobody was told: %s", log.String())
+		}
+	})
+}
+
+func TestAccessLogDoesNotKeepALineForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &lockedBuffer{}
+		a := NewAccessLog(out, "json", slog.New(slog.DiscardHandler), newLost())
+		defer a.Close()
+		for range 3 {
+			time.Sleep(time.Hour)
+			a.add([]byte("line\n"))
+			time.Sleep(accessLogDelay + time.Millisecond)
+			synctest.Wait()
+			if !strings.HasSuffix(out.String(), "line\n") {
+				t.Fatal("the line still waits")
+			}
+			out.b.Reset()
+		}
+	})
+}

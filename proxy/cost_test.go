@@ -1,0 +1,137 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	"s3redirect/config"
+)
+
+// What a redirect costs is guarded by counts: they are the same on every machine, and times are not.
+
+// oneConnection is a listener of a single connection, in memory.
+type oneConnection chan net.Conn
+
+func (l oneConnection) Accept() (net.Conn, error) {
+	c, ok := <-l
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+func (l oneConnection) Close() error   { return nil }
+func (l oneConnection) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+// allocations counts what a net/http server allocates for a request over a connection that is kept alive. The client
+// allocates nothing.
+func allocations(t *testing.T, h http.Handler, target func(n int) string) float64 {
+	t.Helper()
+	here, there := net.Pipe()
+	listener := make(oneConnection, 1)
+	listener <- there
+	s := newServer(h, slog.New(slog.DiscardHandler))
+	go func() { _ = s.Serve(listener) }()
+	defer func() {
+		close(listener)
+		_ = here.Close()
+		_ = s.Close()
+	}()
+	const requests = 2000
+	lines := make([][]byte, requests+100)
+	for n := range lines {
+		lines[n] = []byte("GET " + target(n) + " HTTP/1.1\r\nHost: h\r\n\r\n")
+	}
+	in, n := bufio.NewReaderSize(here, 16<<10), 0
+	ask := func() {
+		if _, err := here.Write(lines[n]); err != nil {
+			t.Fatal(err)
+		}
+		n++
+		redirected := false
+		for {
+			line, err := in.ReadSlice('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			redirected = redirected || len(line) > 9 && line[0] == 'L' && line[8] == ':'
+			if len(line) == 2 {
+				break
+			}
+		}
+		if !redirected {
+			t.Fatal("no redirect")
+		}
+	}
+	for range 50 {
+		ask()
+	}
+	return testing.AllocsPerRun(requests, ask)
+}
+
+// bare is the least that a handler can do to redirect.
+func bare(location string) http.Handler {
+	locations, ages, policies, vary := []string{location}, []string{"private, max-age=1234"}, []string{"no-referrer"}, []string{"Origin"}
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h["Location"], h["Cache-Control"], h["Referrer-Policy"], h["Vary"], h["Content-Length"] = locations, ages, policies, vary, noContent
+		w.WriteHeader(http.StatusFound)
+	})
+}
+
+func TestAllocationsAreThoseOfABareHandler(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	w := newWorld(t, func(c *config.Config, o *Options) { o.URLs = 100_000 })
+	same := func(int) string { return "/s3/bucket/some/folder/photo.jpg" }
+	another := func(n int) string { return fmt.Sprintf("/s3/bucket/some/folder/photo-%d.jpg", n) }
+	least := allocations(t, bare("https://s3.localhost/?"+strings.Repeat("x", 1700)), same)
+	if hit := allocations(t, w, same); hit > least {
+		t.Errorf("a hit makes %v allocations, a bare handler %v", hit, least)
+	}
+	// An entry of the LRU with its key, and now and then a larger table.
+	if miss := allocations(t, w, another); miss > least+3 {
+		t.Errorf("a miss makes %v allocations, a bare handler %v", miss, least)
+	}
+}
+
+// At 80 bytes a key.
+func TestBytesPerCachedURL(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector needs memory of its own")
+	}
+	const entries, most = 65_536, 280
+	w := newWorld(t, func(c *config.Config, o *Options) { o.URLs = 2 * entries })
+	r := httptest.NewRequest("GET", "/s3/bucket/x", nil)
+	out := discard{http.Header{}}
+	ask := func(n int) {
+		r.RequestURI = fmt.Sprintf("/s3/bucket/albums/2026/a-folder-with-a-name/another-folder-of-usual-length/photo-%010d.jpg", n)
+		w.ServeHTTP(out, r)
+	}
+	ask(0)
+	before := liveBytes()
+	for n := range entries {
+		ask(n)
+	}
+	if per := float64(liveBytes()-before) / entries; per > most || w.urls.Len() < entries {
+		t.Errorf("%d entries take %.0f bytes each, want %d at most", w.urls.Len(), per, most)
+	} else {
+		t.Logf("%.0f bytes", per)
+	}
+	runtime.KeepAlive(w)
+}
+
+func liveBytes() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what finalizers and pools let go
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
