@@ -1,8 +1,114 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-func (b *bench) startRegistry() (*process, string, error) { return nil, "", errors.New("later") }
-func (b *bench) http2() error                             { return nil }
+// startRegistry starts distribution's registry, which redirects to presigned URLs too, with a layer in a MinIO and its cache
+// of layers in memory. It returns the layer's path.
+func (b *bench) startRegistry() (*process, string, error) {
+	minio, registry := tool("minio"), tool("registry")
+	address := freeAddress()
+	cmd := exec.Command("taskset", "-c", loadCore, minio, "server", filepath.Join(b.dir, "minio"), "--address", address, "--quiet")
+	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER=key", "MINIO_ROOT_PASSWORD=secretsecret", "MINIO_BROWSER=off", "MINIO_UPDATE=off")
+	if err := cmd.Start(); err != nil {
+		return nil, "", err
+	}
+	b.running = append(b.running, &process{cmd: cmd, address: address})
+	endpoint, bucket := "http://"+address, "registry"
+	client := s3.New(s3.Options{BaseEndpoint: &endpoint, UsePathStyle: true, Region: "us-east-1", RetryMaxAttempts: 20,
+		Credentials: credentials.NewStaticCredentialsProvider("key", "secretsecret", "")})
+	if err := eventually(func() error {
+		resp, err := http.Get(endpoint + "/minio/health/ready")
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return errors.Join(err, errors.New("MinIO is not ready"))
+		}
+		return resp.Body.Close()
+	}); err != nil {
+		return nil, "", err
+	}
+	if _, err := client.CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
+		return nil, "", err
+	}
+	listen := freeAddress()
+	conf := filepath.Join(b.dir, "registry.yaml")
+	text := fmt.Sprintf(`version: 0.1
+log: {level: error, accesslog: {disabled: true}}
+storage:
+  cache: {blobdescriptor: inmemory}
+  s3: {accesskey: key, secretkey: secretsecret, region: us-east-1, regionendpoint: %s, bucket: %s, forcepathstyle: true, secure: false}
+http: {addr: %s}
+`, endpoint, bucket, listen)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		return nil, "", err
+	}
+	p, err := b.launch("registry", []string{"OTEL_TRACES_EXPORTER=none"}, listen, registry, "serve", conf)
+	if err != nil {
+		return nil, "", err
+	}
+	path, err := pushLayer("http://" + listen)
+	if err != nil {
+		return nil, "", err
+	}
+	_, err = locationOf("http://" + listen + path)
+	return p, path, err
+}
+
+// pushLayer stores a layer, as the OCI distribution specification has it.
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-a-blob-monolithically
+func pushLayer(registry string) (path string, err error) {
+	layer := bytes.Repeat([]byte("layer"), 200_000)
+	sum := sha256.Sum256(layer)
+	digest := "sha256:" + hex.EncodeToString(sum[:])
+	resp, err := http.Post(registry+"/v2/bench/blobs/uploads/", "", nil)
+	if err != nil {
+		return "", err
+	}
+	_ = resp.Body.Close()
+	req, err := http.NewRequest(http.MethodPut, resp.Header.Get("Location")+"&digest="+digest, bytes.NewReader(layer))
+	if err != nil {
+		return "", err
+	}
+	if resp, err = http.DefaultClient.Do(req); err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if said, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusCreated {
+		return "", fmt.Errorf("the registry took no layer: %s: %s", resp.Status, said)
+	}
+	return "/v2/bench/blobs/" + digest, nil
+}
+
+// tool is a program that `make tools` put into .tools/bin, or one of PATH.
+func tool(name string) string {
+	if path, err := filepath.Abs(filepath.Join(".tools", "bin", name)); err == nil {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return name
+}
+
+func eventually(try func() error) (err error) {
+	for range 500 {
+		if err = try(); err == nil {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return err
+}

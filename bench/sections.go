@@ -3,9 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -20,7 +17,7 @@ type contender struct {
 	ratio []float64 // to the first contender, in the same round
 }
 
-// rounds measures all in turn, the first of them being what the others are compared with.
+// takeTurns measures all in turn, the first of them being what the others are compared with.
 func (b *bench) takeTurns(contenders []*contender) error {
 	kept := contenders[:1]
 	for _, c := range contenders[1:] {
@@ -232,21 +229,4 @@ func each[T, U any](from []T, f func(T) U) []U {
 		to[i] = f(v)
 	}
 	return to
-}
-
-// h2load runs h2load against a TLS server and returns requests per second.
-func (b *bench) h2load(p *process) (float64, error) {
-	out, err := exec.Command("taskset", "-c", loadCore, "h2load", "-t1", "-c16", "-m4", "-D", strconv.Itoa(int(b.duration.Seconds())), "https://"+p.address+keyPath(0)).CombinedOutput()
-	if err != nil {
-		return 0, fmt.Errorf("h2load: %w: %s", err, out)
-	}
-	_, rest, ok := strings.Cut(string(out), " finished in ")
-	if !ok {
-		_, rest, ok = strings.Cut(string(out), "finished in ")
-	}
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 2 || !strings.Contains(string(out), " 0 failed") {
-		return 0, fmt.Errorf("h2load: %s", out)
-	}
-	return strconv.ParseFloat(fields[1], 64)
 }

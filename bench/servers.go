@@ -135,6 +135,9 @@ integrations:
 		return nil, err
 	}
 	p.admin = admin
+	if strings.Contains(config, "tls:") {
+		return p, nil
+	}
 	location, err := locationOf("http://" + address + keyPath(0))
 	b.location = location
 	return p, err
@@ -163,7 +166,7 @@ http {
   access_log off; keepalive_requests 1000000000;
   proxy_cache_path %[1]s/nginx keys_zone=z:10m; proxy_temp_path %[1]s/nginx-temp; client_body_temp_path %[1]s/nginx-body;
   fastcgi_temp_path %[1]s/nginx-f; uwsgi_temp_path %[1]s/nginx-u; scgi_temp_path %[1]s/nginx-s;
-  server { listen %[2]s; location / { proxy_pass http://%[3]s; proxy_cache z; proxy_cache_valid 302 1h; proxy_ignore_headers Cache-Control Vary; proxy_buffer_size 16k; } }
+  server { listen %[2]s; location / { proxy_pass http://%[3]s; proxy_cache z; proxy_cache_valid 302 1h; proxy_ignore_headers Cache-Control Vary; proxy_buffer_size 16k; proxy_buffers 4 16k; proxy_busy_buffers_size 16k; } }
 }`, b.dir, address, upstream.address)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, err

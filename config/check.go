@@ -2,7 +2,10 @@ package config
 
 import (
 	"cmp"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -65,6 +68,7 @@ func (k *checker) written(key string) string {
 func (k *checker) check() {
 	k.checkListeners()
 	k.checkReach()
+	k.checkTLS()
 	if !slices.Contains(referrerPolicies, k.ReferrerPolicy) {
 		k.wrong("referrer_policy", "%s is no referrer policy; write one of %s", k.written("referrer_policy"), strings.Join(referrerPolicies, ", "))
 	}
@@ -139,6 +143,26 @@ func (k *checker) checkListeners() {
 	}
 	if k.Listen == k.AdminListen && !strings.HasSuffix(k.Listen, ":0") {
 		k.wrong("admin_listen", "it is the same as listen; administrators need an address of their own, which viewers cannot reach")
+	}
+}
+
+// checkTLS reads the certificate once, so that one that does not fit its key is a mistake like any other.
+func (k *checker) checkTLS() {
+	if k.TLS == (TLS{}) {
+		return
+	}
+	for key, name := range map[string]string{"tls.cert_file": k.TLS.CertFile, "tls.key_file": k.TLS.KeyFile} {
+		if name == "" && !k.failed(key) {
+			k.wrong("tls", "cert_file and key_file go together; give both, or remove tls")
+			return
+		}
+	}
+	if _, err := tls.LoadX509KeyPair(k.TLS.CertFile, k.TLS.KeyFile); err != nil && !k.failed("tls.cert_file") && !k.failed("tls.key_file") {
+		key := "tls.cert_file"
+		if missing, ok := errors.AsType[*fs.PathError](err); ok && missing.Path == k.TLS.KeyFile {
+			key = "tls.key_file"
+		}
+		k.wrong(key, "%v; give PEM files of a certificate and of its key", err)
 	}
 }
 

@@ -17,6 +17,8 @@ type Config struct {
 	AdminListen string `yaml:"admin_listen"`
 	// PublicURL is how viewers reach Listen, for links. Optional.
 	PublicURL string `yaml:"public_url"`
+	// TLS is for Listen. Optional: without it a reverse proxy in front is to have it.
+	TLS TLS `yaml:"tls"`
 	// URLLifetime is X-Amz-Expires of a presigned URL: whole seconds, at most 7 days. Default 45m.
 	URLLifetime time.Duration `yaml:"url_lifetime"`
 	// MinRemaining is how long every URL that is handed out stays good at least. Default 15m.
@@ -83,6 +85,13 @@ type Integration struct {
 type Viewers struct {
 	// Anonymous serves everyone who can reach Listen.
 	Anonymous bool `yaml:"anonymous"`
+}
+
+// TLS names the files of a certificate, which are read again when they change.
+type TLS struct {
+	// CertFile and KeyFile are PEM files; a relative name is relative to the working directory. The certificate's chain follows it.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
 }
 
 // Cache bounds the caches, in entries.

@@ -82,7 +82,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, of := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Integration](), reflect.TypeFor[Viewers](), reflect.TypeFor[Cache](), reflect.TypeFor[Log]()} {
+	for _, of := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Integration](), reflect.TypeFor[Viewers](), reflect.TypeFor[TLS](), reflect.TypeFor[Cache](), reflect.TypeFor[Log]()} {
 		for _, key := range fieldNames(of) {
 			if !strings.Contains(string(text), key+":") {
 				t.Errorf("the example lacks %s", key)

@@ -116,7 +116,7 @@ func (d *decoder) mapping(n *yaml.Node, into reflect.Value, key string) {
 }
 
 // later are the keys that are agreed on and not built yet.
-var later = []string{"tls", "cors", "viewers.forwarded", "viewers.jwt", "viewers.basic", "viewers.links", "viewers.rules", "cache.redis"}
+var later = []string{"cors", "viewers.forwarded", "viewers.jwt", "viewers.basic", "viewers.links", "viewers.rules", "cache.redis"}
 
 func (d *decoder) unknown(name *yaml.Node, at string, in reflect.Type) {
 	known := fieldNames(in)

@@ -44,11 +44,22 @@ type ServerOptions struct {
 	Log     *slog.Logger
 	// DrainDelay is how long viewers are served on after readiness has turned.
 	DrainDelay time.Duration
+	// CertFile and KeyFile are PEM files, of TLS for the viewers; they are read again when they change. "" means no TLS.
+	CertFile, KeyFile string
+	// Clock is for looking at these files now and then.
+	Clock func() time.Time
 }
 
 // Listen binds both addresses. An error names the one that could not be had.
 func Listen(o ServerOptions) (*Server, error) {
-	s := &Server{drainDelay: o.DrainDelay, log: o.Log}
+	s := &Server{drainDelay: o.DrainDelay, log: o.Log, viewers: newServer(o.Viewers, o.Log)}
+	if o.CertFile != "" {
+		c, err := newCertificate(o.CertFile, o.KeyFile, o.Clock, o.Log)
+		if err != nil {
+			return nil, err
+		}
+		s.viewers.TLSConfig = c.config()
+	}
 	var err error
 	if s.viewersListener, err = net.Listen("tcp", o.Listen); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -58,7 +69,6 @@ func Listen(o ServerOptions) (*Server, error) {
 		return nil, fmt.Errorf("admin_listen: %w", err)
 	}
 	s.Addr, s.AdminAddr = s.viewersListener.Addr(), s.adminListener.Addr()
-	s.viewers = newServer(o.Viewers, o.Log)
 	s.admin = newServer(s.administration(o.Metrics), o.Log)
 	return s, nil
 }
@@ -96,7 +106,13 @@ func writeState(w http.ResponseWriter, ok bool) {
 // administrators' side goes last.
 func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
-	go func() { failed <- s.viewers.Serve(s.viewersListener) }()
+	go func() {
+		if s.viewers.TLSConfig != nil {
+			failed <- s.viewers.ServeTLS(s.viewersListener, "", "")
+			return
+		}
+		failed <- s.viewers.Serve(s.viewersListener)
+	}()
 	go func() { failed <- s.admin.Serve(s.adminListener) }()
 	s.ready.Store(true)
 	select {

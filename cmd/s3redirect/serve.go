@@ -40,6 +40,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	defer p.close()
 	s, err := proxy.Listen(proxy.ServerOptions{
 		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: p.handler, Metrics: p.metrics, Log: log, DrainDelay: c.DrainDelay,
+		CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Clock: time.Now,
 	})
 	if err != nil {
 		return err
@@ -47,7 +48,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	for _, w := range c.Warnings {
 		log.Warn(w)
 	}
-	log.Info("serving", "version", programVersion(), "config", *path, "listen", s.Addr.String(), "admin_listen", s.AdminAddr.String(),
+	log.Info("serving", "version", programVersion(), "config", *path, "listen", s.Addr.String(), "admin_listen", s.AdminAddr.String(), "tls", c.TLS.CertFile != "",
 		"integrations", summary(c.Integrations))
 	if err := s.Run(ctx); err != nil {
 		return err

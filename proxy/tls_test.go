@@ -1,0 +1,157 @@
+package proxy
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"s3redirect/metrics"
+)
+
+// writeCertificate makes a certificate for localhost with a serial number, and writes it and its key as PEM.
+func writeCertificate(t *testing.T, certFile, keyFile string, serial int64, changed time.Time) *x509.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: changed.Add(-time.Hour), NotAfter: changed.Add(1000 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(name, changed, changed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+func TestCertificateIsReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	writeCertificate(t, certFile, keyFile, 1, now)
+	log := &lockedBuffer{}
+	c, err := newCertificate(certFile, keyFile, func() time.Time { return now }, slog.New(slog.NewJSONHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial := func(wait time.Duration) int64 {
+		t.Helper()
+		now = now.Add(wait)
+		got, err := c.get(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Leaf.SerialNumber.Int64()
+	}
+	writeCertificate(t, certFile, keyFile, 2, now.Add(time.Second))
+	if got := serial(time.Second); got != 1 {
+		t.Errorf("the files are looked at with every handshake: %d", got)
+	}
+	if got := serial(certificateCheck); got != 2 {
+		t.Errorf("certificate %d after the second was written", got)
+	}
+	// Half of a renewal: the certificate is new, and its key is not there yet.
+	writeCertificate(t, certFile, filepath.Join(dir, "other.pem"), 3, now.Add(time.Second))
+	if got := serial(certificateCheck); got != 2 || !strings.Contains(log.String(), "the last one is used") {
+		t.Errorf("certificate %d, and it said %s", got, log.String())
+	}
+	if err := os.Rename(filepath.Join(dir, "other.pem"), keyFile); err != nil {
+		t.Fatal(err)
+	}
+	if got := serial(certificateCheck); got != 3 {
+		t.Errorf("certificate %d after its key was written", got)
+	}
+	if err := os.Remove(certFile); err != nil {
+		t.Fatal(err)
+	}
+	if got := serial(certificateCheck); got != 3 {
+		t.Errorf("certificate %d after the files were lost", got)
+	}
+	if _, err := newCertificate(certFile, keyFile, time.Now, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("a file that is not there was read")
+	}
+}
+
+// Over TLS there are HTTP/2 and HTTP/1.1, both with whole redirects, and nothing older than TLS 1.2.
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	roots := x509.NewCertPool()
+	roots.AddCert(writeCertificate(t, certFile, keyFile, 1, time.Now()))
+	w := newWorld(t)
+	w.put("bucket", "k", "text")
+	s, err := Listen(ServerOptions{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Viewers: w, Metrics: metrics.New("test"), Log: slog.New(slog.DiscardHandler),
+		CertFile: certFile, KeyFile: keyFile, Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	}()
+	for protocol, alpn := range map[string][]string{"HTTP/2.0": {"h2"}, "HTTP/1.1": {"http/1.1"}} {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost", NextProtos: alpn}, ForceAttemptHTTP2: alpn[0] == "h2"}
+		seen := map[string]bool{}
+		for range 50 {
+			for _, method := range []string{"GET", "HEAD"} {
+				req, err := http.NewRequestWithContext(t.Context(), method, "https://"+s.Addr.String()+"/s3/bucket/k", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp, err := transport.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(resp.Body)
+				if err != nil || len(body) > 0 || resp.StatusCode != 302 || resp.Proto != protocol || resp.Header.Get("Content-Length") != "0" {
+					t.Fatalf("%s %s: %v, %v, body %q", protocol, method, resp, err, body)
+				}
+				seen[method+resp.Header.Get("Location")] = true
+			}
+		}
+		if len(seen) != 2 {
+			t.Errorf("%s: %d different Locations for GET and HEAD: %v", protocol, len(seen), seen)
+		}
+		transport.CloseIdleConnections()
+	}
+	old := &tls.Config{RootCAs: roots, ServerName: "localhost", MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
+	if c, err := tls.Dial("tcp", s.Addr.String(), old); err == nil {
+		c.Close()
+		t.Error("TLS 1.1 was good enough")
+	}
+}
