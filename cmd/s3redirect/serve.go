@@ -28,9 +28,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return usageError{err}
 	}
 	if _, set := os.LookupEnv("GOGC"); !set {
-		// A redirect's garbage dies at once and what is cached lives on: collecting at twice the live heap, as is Go's default, takes
-		// a tenth of the rate and holds up others for milliseconds, many times a second.
-		debug.SetGCPercent(400)
+		debug.SetGCPercent(gcPercent(c.Cache.URLs))
 	}
 	log := newLogger(c.Log, stderr)
 	p, err := newProxy(c, log, stderr)
@@ -56,6 +54,11 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	log.Info("stopped")
 	return nil
 }
+
+// gcPercent is how much may be allocated between two collections, in percent of what is live. While that is little, Go's
+// default of 100 has the collector run many times a second, which takes a tenth of the rate and holds up others for
+// milliseconds; once it is much, the default is enough, and anything more only takes memory.
+func gcPercent(urls int) int { return max(100, min(400, 400*65_536/urls)) }
 
 // redirector is a proxy without its listeners.
 type redirector struct {
