@@ -60,6 +60,10 @@ func (b *bench) redirects() error {
 	if err != nil {
 		return err
 	}
+	medium, err := b.startProxy("medium", "cache: {urls: 80000}\n")
+	if err != nil {
+		return err
+	}
 	large, err := b.startProxy("large", fmt.Sprintf("cache: {urls: %d}\n", most*5/4))
 	if err != nil {
 		return err
@@ -81,7 +85,7 @@ func (b *bench) redirects() error {
 		{name: "hit, 1 key", p: small, keys: 1, path: keyPath(0)},
 		{name: "bare net/http, paths of 10 k keys", p: bare, keys: 10_000},
 		{name: "hit, 10 k keys", p: small, keys: 10_000},
-		{name: "hit, 64 k keys", p: large, keys: 64_000},
+		{name: "hit, 64 k keys", p: medium, keys: 64_000},
 		{name: "hit, 1 M keys", p: large, keys: most},
 		{name: "miss, every key another", p: small, miss: true},
 		{name: "hit, 10 k keys, access log", p: logged, keys: 10_000},

@@ -235,16 +235,14 @@ func TestDocumentedMetrics(t *testing.T) {
 	}
 }
 
-func TestCollectorKeepsMemoryInBounds(t *testing.T) {
-	const entry = 264 // bytes; proxy's tests hold it
-	for _, urls := range []int{1, 1000, 65_536, 100_000, 1_000_000, 100_000_000} {
-		percent := gcPercent(urls)
-		if percent < 100 || percent > 400 {
-			t.Errorf("%d URLs: %d %%", urls, percent)
-		}
-		// Never more than twice what the default would take, or 90 MB.
-		if heap, usual := urls*entry*(100+percent)/100, 2*urls*entry; heap > 90<<20 && heap > 2*usual {
-			t.Errorf("%d URLs: %d MB", urls, heap>>20)
-		}
+func TestBallast(t *testing.T) {
+	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "")
+	if n := len(newBallast()); n != ballastBytes {
+		t.Errorf("%d bytes", n)
+	}
+	t.Setenv("GOMEMLIMIT", "100MiB")
+	if n := len(newBallast()); n != 0 {
+		t.Errorf("%d bytes beside a limit that is the operator's", n)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime/debug"
+	"runtime"
 	"strings"
 	"time"
 
@@ -27,9 +27,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if _, set := os.LookupEnv("GOGC"); !set {
-		debug.SetGCPercent(gcPercent(c.Cache.URLs))
-	}
+	defer runtime.KeepAlive(newBallast())
 	log := newLogger(c.Log, stderr)
 	p, err := newProxy(c, log, stderr)
 	if err != nil {
@@ -55,10 +53,20 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	return nil
 }
 
-// gcPercent is how much may be allocated between two collections, in percent of what is live. While that is little, Go's
-// default of 100 has the collector run many times a second, which takes a tenth of the rate and holds up others for
-// milliseconds; once it is much, the default is enough, and anything more only takes memory.
-func gcPercent(urls int) int { return max(100, min(400, 400*65_536/urls)) }
+// ballastBytes is half of what the heap grows to before it is collected, whatever the caches hold.
+const ballastBytes = 64 << 20
+
+// newBallast is memory that is never touched, and so never resident. The collector runs when the heap has doubled: with a
+// few megabytes alive that is many times a second, each time holding up requests for milliseconds and taking a tenth of the
+// rate in all. Whoever sets GOGC or GOMEMLIMIT has a view of their own.
+func newBallast() []byte {
+	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
+		if os.Getenv(name) != "" {
+			return nil
+		}
+	}
+	return make([]byte, ballastBytes)
+}
 
 // redirector is a proxy without its listeners.
 type redirector struct {
