@@ -7,11 +7,13 @@ FUZZTIME ?= 60s
 TOOLS := $(CURDIR)/.tools/bin
 
 # What the tests run against, the race detector's compiler, and the linter.
+BENCH_APT := wrk nghttp2-client nginx
 APT := radosgw ceph-mon ceph-osd ceph-common gcc libc6-dev
+REGISTRY := github.com/distribution/distribution/v3/cmd/registry v3.1.2
 MINIO := github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
-.PHONY: help build test e2e bench fuzz lint tools tools-test tools-lint demo clean
+.PHONY: help build test e2e bench fuzz lint tools tools-test tools-bench tools-lint demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1 \t/p' Makefile
@@ -36,7 +38,8 @@ test: tools-test ## run all tests, those against real servers included
 e2e: tools-test ## run only the tests against real servers
 	go test -count=1 ./e2e
 
-bench: ## run the benchmarks
+bench: tools-bench ## compare with bare net/http, nginx, the SDK and a registry; run the benchmarks
+	go run ./bench
 	go test -run '^$$' -bench . -benchmem ./...
 
 fuzz: ## run each fuzz target for FUZZTIME (60s)
@@ -63,16 +66,26 @@ endef
 
 tools: tools-test tools-lint ## get what tests and lint need: Debian packages (as root), MinIO, golangci-lint
 
-tools-test:
+# packages installs the Debian packages that are not there.
+define packages
 	@missing=; if command -v dpkg-query >/dev/null; then \
-		for p in $(APT); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
-	else echo "tools: no Debian packages here; the tests that need them look in PATH: $(APT)"; fi; \
+		for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	else echo "tools: no Debian packages here; what needs them looks in PATH: $(1)"; fi; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ]; then \
 		echo "+ apt-get install$$missing"; \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing </dev/null >/dev/null; } \
 			|| echo "tools: could not install$$missing; going on without"; \
 	elif [ -n "$$missing" ]; then echo "tools: not root, so without$$missing"; fi
+endef
+
+tools-test:
+	$(call packages,$(APT))
 	$(call get,$(MINIO))
+
+tools-bench:
+	$(call packages,$(BENCH_APT))
+	$(call get,$(MINIO))
+	$(call get,$(REGISTRY))
 
 tools-lint:
 	$(call get,$(LINTER))
