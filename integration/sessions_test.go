@@ -98,6 +98,26 @@ func TestColdCallersShareOneCall(t *testing.T) {
 	})
 }
 
+// URLs are signed at the window's start, or when the session was issued if that was later: no session signs before it is there.
+func TestSigningInstant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &fakeSTS{}, []config.Integration{role("lab", "bucket")})
+		defer w.Close()
+		w.sleepUntilTurn("bucket")
+		time.Sleep(10*time.Minute + 300*time.Millisecond)
+		first := w.mustWindow("bucket")
+		if late := first.SignedAt.Sub(first.Start); late < 10*time.Minute || late > 10*time.Minute+time.Second || first.SignedAt.Nanosecond() != 0 {
+			t.Errorf("signed %v after the window's start, with a session that was issued after 10m", late)
+		}
+		time.Sleep(time.Until(first.End) - time.Second)
+		w.mustWindow("bucket") // fetches ahead
+		time.Sleep(time.Minute)
+		if second := w.mustWindow("bucket"); !second.SignedAt.Equal(second.Start) {
+			t.Errorf("signed at %v, with a session from before the window's start at %v", second.SignedAt, second.Start)
+		}
+	})
+}
+
 // A URL is a function of its session and its window: a process that did not call STS, and is given the session, makes the
 // same bytes; one with a session of its own does not.
 func TestSameSessionSameURL(t *testing.T) {
