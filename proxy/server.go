@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	// A slow client may hold a connection for so long, and no longer.
-	headerTimeout = 10 * time.Second
-	idleTimeout   = 2 * time.Minute
+	// A slow client may hold a connection for so long, and no longer. With one timeout for the header and for all of a request,
+	// net/http sets a deadline less. Answers may have to wait for STS.
+	readTimeout  = 15 * time.Second
+	writeTimeout = 30 * time.Second
+	idleTimeout  = 2 * time.Minute
 	// maxHeaderBytes is enough for any path that could be a locator's, and for big cookies besides.
 	maxHeaderBytes = 64 << 10
 	// drainTimeout bounds how long running requests are waited for.
@@ -75,7 +77,7 @@ func Listen(o ServerOptions) (*Server, error) {
 
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: h, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -54,7 +54,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 }
 
 // ballastBytes is half of what the heap grows to before it is collected, whatever the caches hold.
-const ballastBytes = 64 << 20
+const ballastBytes = 48 << 20
 
 // newBallast is memory that is never touched, and so never resident. The collector runs when the heap has doubled: with a
 // few megabytes alive that is many times a second, each time holding up requests for milliseconds and taking a tenth of the
