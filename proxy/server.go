@@ -53,16 +53,13 @@ type ServerOptions struct {
 }
 
 // Listen binds both addresses. An error names the one that could not be had.
-func Listen(o ServerOptions) (*Server, error) {
+func Listen(o ServerOptions) (_ *Server, err error) {
 	s := &Server{drainDelay: o.DrainDelay, log: o.Log, viewers: newServer(o.Viewers, o.Log)}
 	if o.CertFile != "" {
-		c, err := newCertificate(o.CertFile, o.KeyFile, o.Clock, o.Log)
-		if err != nil {
-			return nil, err
+		if s.viewers.TLSConfig, err = tlsConfig(o.CertFile, o.KeyFile, o.Clock, o.Log); err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
 		}
-		s.viewers.TLSConfig = c.config()
 	}
-	var err error
 	if s.viewersListener, err = net.Listen("tcp", o.Listen); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}

@@ -1,0 +1,84 @@
+package reread
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestValueFollowsItsFiles(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Second)
+		if err := os.Chtimes(name, now, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reads := 0
+	load := func() (string, error) {
+		reads++
+		one, err := os.ReadFile(a)
+		other, err2 := os.ReadFile(b)
+		if string(one) == "broken" {
+			err = errors.New("it is broken")
+		}
+		return string(one) + string(other), errors.Join(err, err2)
+	}
+	var log strings.Builder
+	make := func() (*Value[string], error) {
+		return New(load, func() time.Time { return now }, slog.New(slog.NewTextHandler(&log, nil)), a, b)
+	}
+	if _, err := make(); err == nil {
+		t.Fatal("files that are not there were read")
+	}
+	write(a, "1")
+	write(b, "1")
+	v, err := make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(text string, wait time.Duration) {
+		t.Helper()
+		now = now.Add(wait)
+		if got := v.Get(); got != text {
+			t.Errorf("%q, want %q; it said %s", got, text, log.String())
+		}
+	}
+	want("11", Every)
+	write(a, "2")
+	want("11", Every-2*time.Second)
+	want("21", Every)
+	write(b, "2") // of the same size
+	want("22", Every)
+	write(a, "broken")
+	want("22", Every)
+	if !strings.Contains(log.String(), "it is broken") {
+		t.Error("nobody was told")
+	}
+	write(a, "3")
+	want("32", Every)
+	if err := os.Remove(b); err != nil {
+		t.Fatal(err)
+	}
+	want("32", Every)
+	before := reads
+	for range 100 {
+		want("32", 0)
+	}
+	if reads != before {
+		t.Error("read again and again")
+	}
+	// A clock that is set back must not stop it.
+	write(b, "4")
+	now = now.Add(-24 * time.Hour)
+	want("34", 0)
+}
