@@ -84,9 +84,8 @@ func (k *checker) check() {
 	if k.Cache.Credentials < 1 || k.Cache.Credentials > 10_000_000 {
 		k.wrong("cache.credentials", "%d entries are out of bounds; use 1 to 10000000 (the default is 1000)", k.Cache.Credentials)
 	}
-	if !k.Viewers.Anonymous {
-		k.wrong("viewers", "nobody may ask; viewers: {anonymous: true} serves everyone who can reach listen")
-	}
+	k.checkViewers()
+	k.checkCORS()
 	k.checkLifetimes("", k.URLLifetime, k.MinRemaining)
 	if len(k.Integrations) == 0 {
 		k.wrong("integrations", "at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region")

@@ -31,6 +31,8 @@ type Config struct {
 	Integrations []Integration `yaml:"integrations"`
 	// Viewers says who may ask. Required: a proxy that would serve everyone must say so.
 	Viewers Viewers `yaml:"viewers"`
+	// CORS lets pages of other origins read answers. Optional.
+	CORS *CORS `yaml:"cors"`
 	// Cache bounds the two caches. Optional.
 	Cache Cache `yaml:"cache"`
 	// Log says what is logged, and how. Optional.
@@ -79,12 +81,6 @@ type Integration struct {
 	// URLLifetime and MinRemaining default to the file's.
 	URLLifetime  time.Duration `yaml:"url_lifetime"`
 	MinRemaining time.Duration `yaml:"min_remaining"`
-}
-
-// Viewers says who may ask.
-type Viewers struct {
-	// Anonymous serves everyone who can reach Listen.
-	Anonymous bool `yaml:"anonymous"`
 }
 
 // TLS names the files of a certificate, which are read again when they change.

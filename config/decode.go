@@ -41,6 +41,10 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		d.fail(n.Line, key, "anchors and aliases are not understood here; write the value out")
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
+	case into.Kind() == reflect.Pointer:
+		into.Set(reflect.New(into.Type().Elem()))
+		setDefaults(into.Elem())
+		d.decode(n, into.Elem(), key)
 	case into.Kind() == reflect.Struct:
 		d.mapping(n, into, key)
 	case into.Kind() == reflect.Slice:
@@ -116,7 +120,7 @@ func (d *decoder) mapping(n *yaml.Node, into reflect.Value, key string) {
 }
 
 // later are the keys that are agreed on and not built yet.
-var later = []string{"cors", "viewers.forwarded", "viewers.jwt", "viewers.basic", "viewers.links", "viewers.rules", "cache.redis"}
+var later = []string{"cache.redis"}
 
 func (d *decoder) unknown(name *yaml.Node, at string, in reflect.Type) {
 	known := fieldNames(in)

@@ -129,11 +129,20 @@ func setDefaults(v reflect.Value) {
 		}
 	case *Integration:
 		*c = Integration{SessionPolicy: true}
+	case *Forwarded:
+		*c = Forwarded{UserHeader: "X-Auth-Request-Email", GroupsHeader: "X-Auth-Request-Groups"}
+	case *JWT:
+		*c = JWT{UserClaim: "email", GroupsClaim: "groups", Leeway: 30 * time.Second}
+	case *Links:
+		*c = Links{MaxLifetime: 24 * time.Hour}
 	}
 }
 
 // complete fills in the defaults that depend on other keys.
 func (k *checker) complete() {
+	if j := k.Viewers.JWT; j != nil && len(j.Algorithms) == 0 {
+		j.Algorithms = []string{"RS256", "ES256"}
+	}
 	for n := range k.Integrations {
 		i := &k.Integrations[n]
 		at := fmt.Sprintf("integrations[%d].", n)

@@ -34,7 +34,7 @@ func (l Lookups) Count(hit bool) {
 // The methods and status codes that have a series; any other shares the series "other", so that no request makes one.
 var (
 	methods = [...]string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPost}
-	codes   = [...]int{302, 200, 204, 400, 401, 403, 404, 405, 429, 499, 500, 502, 503}
+	codes   = [...]int{302, 200, 204, 400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 502, 503}
 )
 
 const other = "other"

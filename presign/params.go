@@ -11,6 +11,9 @@ type Params struct {
 	ResponseExpires            string
 	VersionID                  string
 	RequesterPays              bool
+	// Viewer is for the bucket's access log, which keeps parameters that begin with x-.
+	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html#LogFormatCustom
+	Viewer string
 }
 
 // Canonical is the parameters' canonical query string: in the order of their names, percent-encoded.
@@ -32,6 +35,7 @@ func (p *Params) Canonical() string {
 		{"response-expires", p.ResponseExpires},
 		{"versionId", p.VersionID},
 		{"x-amz-request-payer", payer},
+		{"x-viewer", p.Viewer},
 	} {
 		if f.value == "" {
 			continue

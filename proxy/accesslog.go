@@ -124,7 +124,8 @@ func (a *AccessLog) write(spare []byte) []byte {
 func (a *AccessLog) line(b []byte, x *exchange, remote, method string, took time.Duration) []byte {
 	if a.text {
 		b = append(x.now.AppendFormat(append(b, "time="...), time.RFC3339Nano), " level=INFO msg=request remote="...)
-		b = append(append(append(append(b, remote...), " method="...), method...), " bucket="...)
+		b = strconv.AppendQuote(append(append(b, remote...), " viewer="...), x.viewer.ID)
+		b = append(append(append(b, " method="...), method...), " bucket="...)
 		b = append(append(b, x.locator.Bucket...), " key="...)
 		b = append(strconv.AppendQuote(b, x.locator.Key), " status="...)
 		b = append(strconv.AppendInt(b, int64(x.status), 10), " hit="...)
@@ -132,7 +133,8 @@ func (a *AccessLog) line(b []byte, x *exchange, remote, method string, took time
 		return append(strconv.AppendInt(b, took.Microseconds(), 10), '\n')
 	}
 	b = append(x.now.AppendFormat(append(b, `{"time":"`...), time.RFC3339Nano), `","level":"INFO","msg":"request","remote":"`...)
-	b = append(append(append(append(b, remote...), `","method":"`...), method...), `","bucket":"`...)
+	b = appendJSON(append(append(b, remote...), `","viewer":"`...), x.viewer.ID)
+	b = append(append(append(b, `","method":"`...), method...), `","bucket":"`...)
 	b = append(append(b, x.locator.Bucket...), `","key":"`...)
 	b = append(appendJSON(b, x.locator.Key), `","status":`...)
 	b = append(strconv.AppendInt(b, int64(x.status), 10), `,"hit":`...)
@@ -140,13 +142,13 @@ func (a *AccessLog) line(b []byte, x *exchange, remote, method string, took time
 	return append(strconv.AppendInt(b, took.Microseconds(), 10), "}\n"...)
 }
 
-// appendJSON appends a key as it stands in a JSON string: it is UTF-8 without control characters (RFC 8259, section 7).
-func appendJSON(b []byte, key string) []byte {
-	for i := range len(key) {
-		if c := key[i]; c == '"' || c == '\\' {
+// appendJSON appends a key or a viewer as it stands in a JSON string: it is UTF-8 without control characters (RFC 8259, section 7).
+func appendJSON(b []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c == '"' || c == '\\' {
 			b = append(b, '\\')
 		}
-		b = append(b, key[i])
+		b = append(b, text[i])
 	}
 	return b
 }

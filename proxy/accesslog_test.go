@@ -23,10 +23,10 @@ func newLost() prometheus.Counter {
 
 // accessLine is a line as a program reads it.
 type accessLine struct {
-	Time                                    time.Time
-	Level, Msg, Remote, Method, Bucket, Key string
-	Status, Microseconds                    int
-	Hit                                     bool
+	Time                                            time.Time
+	Level, Msg, Remote, Viewer, Method, Bucket, Key string
+	Status, Microseconds                            int
+	Hit                                             bool
 }
 
 func TestAccessLogHasALinePerRequest(t *testing.T) {
@@ -80,7 +80,7 @@ func TestAccessLogAsText(t *testing.T) {
 	x := &exchange{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), locator: locator.Locator{Bucket: "bucket", Key: `a "b"`}, status: 302, hit: true}
 	a.add(a.line(nil, x, "127.0.0.1:1", "GET", 12*time.Microsecond))
 	a.Close()
-	want := `time=2026-01-02T03:04:05Z level=INFO msg=request remote=127.0.0.1:1 method=GET bucket=bucket key="a \"b\"" status=302 hit=true microseconds=12` + "\n"
+	want := `time=2026-01-02T03:04:05Z level=INFO msg=request remote=127.0.0.1:1 viewer="" method=GET bucket=bucket key="a \"b\"" status=302 hit=true microseconds=12` + "\n"
 	if got := out.String(); got != want {
 		t.Errorf("got %swant %s", got, want)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"s3redirect/integration"
 	"s3redirect/locator"
+	"s3redirect/viewer"
 )
 
 // problem is an answer that is no redirect (RFC 9457). Its code is stable, for programs; its detail is for people. Neither
@@ -23,6 +24,7 @@ type problem struct {
 	Code   string `json:"code"`
 
 	retryAfter time.Duration
+	challenge  []string
 }
 
 func (p *problem) Error() string { return p.Code + ": " + p.Detail }
@@ -37,7 +39,9 @@ func badQuery(detail string) *problem {
 
 var (
 	errNotFound = newProblem(http.StatusNotFound, "not_found", "Objects are at "+locator.PathPrefix+"{bucket}/{key}.")
-	errMethod   = newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "Only GET, HEAD and OPTIONS are answered here.")
+	errMethod   = newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "The method is not one that is answered here; Allow has those that are.")
+	errDenied   = newProblem(http.StatusForbidden, "viewer_denied", "This is not for you to read.")
+	errLink     = newProblem(http.StatusUnauthorized, "viewer_unknown", "The link has ended, or is none for this object.")
 	errBucket   = newProblem(http.StatusNotFound, "bucket_not_permitted", "No integration serves this bucket.")
 	// nginx's code for who hung up: nobody reads the answer, and the metrics must not call it a failure.
 	errGone     = &problem{Type: "about:blank", Title: "Client Closed Request", Status: 499, Code: "client_gone", Detail: "The client hung up."}
@@ -45,12 +49,18 @@ var (
 )
 
 // problemOf is the one table from errors to answers.
-func problemOf(err error) *problem {
+func (h *Handler) problemOf(err error) *problem {
 	var p *problem
 	var assume *integration.AssumeRoleError
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.Is(err, viewer.ErrUnknown):
+		p = newProblem(http.StatusUnauthorized, "viewer_unknown", "Say who you are: there is no proof of it that is good here.")
+		p.challenge = h.gate.Challenge()
+	case errors.Is(err, viewer.ErrUnavailable):
+		p = newProblem(http.StatusServiceUnavailable, "identity_unavailable", "Who you are cannot be verified at present. Try again later.")
+		p.retryAfter = viewer.RetryAfter
 	case errors.As(err, &assume) && assume.Result == integration.Denied:
 		return newProblem(http.StatusBadGateway, "assume_role_denied",
 			"The role that serves this bucket could not be assumed. It is for its operator to mend; the log has the reason.")
@@ -75,7 +85,7 @@ func problemOf(err error) *problem {
 }
 
 func isLocatorError(err error) bool {
-	for _, known := range []error{locator.ErrBucket, locator.ErrEmptyKey, locator.ErrLongKey, locator.ErrDotSegment, locator.ErrControl,
+	for _, known := range []error{locator.ErrNotLocator, locator.ErrBucket, locator.ErrEmptyKey, locator.ErrLongKey, locator.ErrDotSegment, locator.ErrControl,
 		locator.ErrInvalidUTF8, locator.ErrBadEscape, locator.ErrFragment} {
 		if errors.Is(err, known) {
 			return true
@@ -95,11 +105,11 @@ func (p *problem) write(w http.ResponseWriter) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	switch p.Status {
-	case http.StatusServiceUnavailable:
+	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
 		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(p.retryAfter.Seconds())))))
-	case http.StatusMethodNotAllowed:
-		h.Set("Allow", allowed)
+	}
+	if len(p.challenge) > 0 {
+		h["Www-Authenticate"] = p.challenge
 	}
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body) // whoever hung up does not want it

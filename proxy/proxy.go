@@ -5,6 +5,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -13,19 +14,22 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
 
 	"s3redirect/cache"
+	"s3redirect/config"
 	"s3redirect/integration"
 	"s3redirect/locator"
 	"s3redirect/metrics"
 	"s3redirect/presign"
+	"s3redirect/viewer"
 )
 
-// Options are what a [Handler] needs. All but AccessLog are required.
+// Options are what a [Handler] needs. Integrations, Metrics, Clock, Log, URLs, ReferrerPolicy and Gate are required.
 type Options struct {
 	Integrations *integration.Set
 	Metrics      *metrics.Metrics
@@ -35,6 +39,14 @@ type Options struct {
 	URLs int
 	// ReferrerPolicy is the Referrer-Policy of every answer.
 	ReferrerPolicy string
+	// Gate decides who asks and what they may see.
+	Gate *viewer.Gate
+	// Attribution signs the viewer into each URL.
+	Attribution bool
+	// CORS is for pages of other origins. nil allows none.
+	CORS *config.CORS
+	// PublicURL is how viewers reach the handler, for links. "" makes them paths.
+	PublicURL string
 	// AccessLog gets a line per request. nil means none.
 	AccessLog *AccessLog
 }
@@ -49,6 +61,10 @@ type Handler struct {
 	accessLog    *AccessLog
 	urls         *cache.LRU[objectID, signature]
 	seeds        [2]maphash.Seed
+	gate         *viewer.Gate
+	cors         cors
+	publicURL    string
+	attribution  bool
 
 	referrerPolicy []string
 	ages           [256]atomic.Pointer[age]
@@ -78,6 +94,7 @@ func New(o Options) (*Handler, error) {
 	return &Handler{
 		integrations: o.Integrations, metrics: o.Metrics, unserved: o.Metrics.Integration(metrics.NoIntegration),
 		clock: o.Clock, log: o.Log, accessLog: o.AccessLog, urls: urls, referrerPolicy: []string{o.ReferrerPolicy},
+		gate: o.Gate, cors: newCORS(o.CORS), publicURL: strings.TrimSuffix(o.PublicURL, "/"), attribution: o.Attribution,
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 	}, nil
 }
@@ -86,6 +103,7 @@ func New(o Options) (*Handler, error) {
 type exchange struct {
 	now     time.Time
 	locator locator.Locator
+	viewer  viewer.Viewer
 	counts  *metrics.Integration
 	status  int
 	hit     bool
@@ -122,29 +140,56 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *exchange) {
 			h.recovered(w, x, v)
 		}
 	}()
-	w.Header()["Referrer-Policy"] = h.referrerPolicy
+	header := w.Header()
+	header["Referrer-Policy"], header["Vary"] = h.referrerPolicy, h.gate.Vary()
+	crossOrigin := h.cors.allow(header, r)
 	var err error
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		err = h.redirect(w, r, x)
 	case http.MethodOptions:
 		x.status = http.StatusNoContent
-		w.Header().Set("Allow", allowed)
+		methods := methodsOf(r)
+		header.Set("Allow", methods+", OPTIONS")
+		if crossOrigin {
+			h.cors.preflight(header, r, methods)
+		}
 		w.WriteHeader(x.status)
+	case http.MethodPost:
+		err = h.post(w, r, x)
 	default:
 		err = errMethod
 	}
 	if err != nil {
-		p := problemOf(err)
+		p := h.problemOf(err)
 		if p == errInternal {
 			h.log.Error("internal error", "error", err.Error())
 		}
 		x.status = p.Status
+		if p.Status == http.StatusMethodNotAllowed {
+			header.Set("Allow", methodsOf(r)+", OPTIONS")
+		}
 		p.write(w)
 	}
 }
 
-const allowed = "GET, HEAD, OPTIONS"
+// methodsOf is what may be asked of a request's path.
+func methodsOf(r *http.Request) string {
+	if path, _ := target(r); path == pathPresign || path == pathLink {
+		return "POST"
+	}
+	return "GET, HEAD"
+}
+
+func (h *Handler) post(w http.ResponseWriter, r *http.Request, x *exchange) error {
+	switch path, _ := target(r); path {
+	case pathPresign:
+		return h.presign(w, r, x)
+	case pathLink:
+		return h.link(w, r, x)
+	}
+	return errMethod
+}
 
 // recovered answers a request whose handling panicked. What the panic says could hold anything; a run-time error's text
 // holds no more than numbers and types, and so does the stack.
@@ -161,53 +206,70 @@ func (h *Handler) recovered(w http.ResponseWriter, x *exchange, v any) {
 	errInternal.write(w)
 }
 
-// redirect finds, or makes, the URL of a request's object, and answers with it.
+// redirect answers with the URL of a request's object.
 func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, x *exchange) (err error) {
 	path, query := target(r)
 	if x.locator, err = locator.ParsePath(path); err != nil {
-		if errors.Is(err, locator.ErrNotPath) {
+		switch {
+		case path == pathPresign || path == pathLink:
+			return errMethod
+		case errors.Is(err, locator.ErrNotPath):
 			return errNotFound
 		}
 		return err
 	}
+	if err := h.admit(r, query, x); err != nil {
+		return err
+	}
+	window, err := h.sign(r.Context(), x, r.Method, query)
+	if err != nil {
+		return err
+	}
+	header := w.Header()
+	header["Cache-Control"] = h.cacheControl(bounded(window.MaxAge(x.now), &x.viewer, x.now))
+	header["Content-Length"] = noContent
+	x.status = http.StatusFound
+	x.writeLocation(w, r)
+	return nil
+}
+
+// sign finds, or makes, the URL of the exchange's object, which the viewer may read, and leaves it in the buffer.
+func (h *Handler) sign(ctx context.Context, x *exchange, method, query string) (*integration.Window, error) {
 	bucket, ok := h.integrations.Find(x.locator.Bucket, x.now)
 	if !ok {
-		return errBucket
+		return nil, errBucket
 	}
 	x.counts = bucket.Integration.Metrics
-	params, err := parseParams(query, bucket.Integration)
-	if err != nil {
-		return err
+	attributed := ""
+	if h.attribution {
+		attributed = x.viewer.ID
 	}
-	place, now, err := bucket.Place(r.Context(), x.now)
+	params, err := parseParams(query, bucket.Integration, attributed)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	window, now, err := bucket.Integration.Window(r.Context(), now)
+	place, now, err := bucket.Place(ctx, x.now)
+	if err != nil {
+		return nil, err
+	}
+	window, now, err := bucket.Integration.Window(ctx, now)
 	x.now = now
 	if err != nil {
 		x.counts.URLs.Count(false)
-		return err
+		return nil, err
 	}
 	signer, err := window.Signer(place.Region)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	x.object = presign.Object{Method: r.Method, Endpoint: place.Endpoint, Key: x.locator.Key, Params: params}
+	x.object = presign.Object{Method: method, Endpoint: place.Endpoint, Key: x.locator.Key, Params: params}
 	sig := h.signature(x, bucket.Name, signer)
 	x.counts.URLs.Count(x.hit)
 
 	x.buf = signer.AppendURL(x.buf[:0], &x.object, sig)
 	h.metrics.URLBytes.Observe(float64(len(x.buf)))
 	h.metrics.URLRemaining.Observe(window.Remaining(x.now).Seconds())
-	header := w.Header()
-	x.status = http.StatusFound
-	header["Cache-Control"] = h.cacheControl(window.MaxAge(x.now))
-	header["Content-Length"] = noContent
-	// With CORS the answer depends on who asks; browsers are to know it before it is switched on.
-	header["Vary"] = varyOrigin
-	x.writeLocation(w, r)
-	return nil
+	return window, nil
 }
 
 // writeLocation writes the answer. net/http's server has copied an HTTP/1 header once it is flushed, which costs nothing
@@ -228,9 +290,8 @@ func (x *exchange) writeLocation(w http.ResponseWriter, r *http.Request) {
 }
 
 var (
-	noContent  = []string{"0"}
-	varyOrigin = []string{"Origin"}
-	noStore    = []string{"no-store"}
+	noContent = []string{"0"}
+	noStore   = []string{"no-store"}
 )
 
 // objectID stands for what a URL is for: 128 bits of hash, with seeds that nobody outside knows. It takes a tenth of the key's

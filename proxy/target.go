@@ -36,14 +36,15 @@ const maxValue = 1024
 var requesterPays = (&presign.Params{RequesterPays: true}).Canonical()
 
 // parseParams reads the parameters that have a meaning into their canonical form for the signature. All others are ignored.
-func parseParams(query string, i *integration.Integration) (canonical string, err error) {
-	if query == "" {
+// attributed is the viewer whom the URL is to name, or "".
+func parseParams(query string, i *integration.Integration, attributed string) (canonical string, err error) {
+	if query == "" && attributed == "" {
 		if i.RequesterPays {
 			return requesterPays, nil
 		}
 		return "", nil
 	}
-	p := presign.Params{RequesterPays: i.RequesterPays}
+	p := presign.Params{RequesterPays: i.RequesterPays, Viewer: attributed}
 	var seen []string
 	for pair := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(pair, "=")

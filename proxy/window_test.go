@@ -17,6 +17,7 @@ import (
 	"s3redirect/integration"
 	"s3redirect/metrics"
 	"s3redirect/presign"
+	"s3redirect/viewer"
 )
 
 // weather is an STS with moods: slow, failing, and mean with its sessions' length.
@@ -114,7 +115,7 @@ func liveThrough(t *testing.T, seed uint64, stormy bool) {
 		t.Fatal(err)
 	}
 	defer set.Close()
-	h, err := New(Options{Integrations: set, Metrics: m, Clock: time.Now, Log: log, URLs: 50, ReferrerPolicy: "no-referrer"})
+	h, err := New(Options{Gate: everyone(t), Integrations: set, Metrics: m, Clock: time.Now, Log: log, URLs: 50, ReferrerPolicy: "no-referrer"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,4 +216,14 @@ func TestHotKey(t *testing.T) {
 			t.Errorf("%d AssumeRole calls in 3 hours", n)
 		}
 	})
+}
+
+// everyone is a gate that stands open.
+func everyone(t testing.TB) *viewer.Gate {
+	t.Helper()
+	g, err := viewer.New(&config.Viewers{Anonymous: true}, viewer.Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
 }

@@ -17,6 +17,7 @@ import (
 	"s3redirect/integration"
 	"s3redirect/locator"
 	"s3redirect/metrics"
+	"s3redirect/viewer"
 )
 
 const (
@@ -94,6 +95,13 @@ func newWorld(t testing.TB, options ...worldOption) *world {
 	}
 	t.Cleanup(w.set.Close)
 	o.Integrations = w.set
+	if c.Viewers.Links == nil && c.Viewers.JWT == nil && c.Viewers.Basic == nil && c.Viewers.Forwarded == nil {
+		c.Viewers.Anonymous = true
+	}
+	if o.Gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: o.Clock, Log: o.Log}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(o.Gate.Close)
 	if w.Handler, err = New(o); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@
 //	s3redirect serve   --config config.yaml
 //	s3redirect demo    [--listen 127.0.0.1:8080] [--admin-listen 127.0.0.1:9090]
 //	s3redirect presign [--config config.yaml] [--head] s3://bucket/key
+//	s3redirect link    [--config config.yaml] [--lifetime 1h] s3://bucket/key
+//	s3redirect check   [--config config.yaml] --as user [--groups a,b] s3://bucket/key
 //	s3redirect version
 //
 // Serve answers viewers and administrators on the two addresses of the configuration until SIGTERM or SIGINT: then
@@ -14,6 +16,10 @@
 // neither an account nor a network.
 //
 // Presign prints the URL that a viewer would be redirected to.
+//
+// Link prints a signed link to an object, or to all that is in a folder (s3://bucket/folder/*).
+//
+// Check says whether a viewer may read an object, and which rule decides; the exit code is 1 for a no.
 //
 // The exit code is 0, or 1 if something failed, or 2 if the command line or the configuration is wrong.
 package main
@@ -37,6 +43,8 @@ Usage:
   s3redirect serve   --config config.yaml     serve viewers until SIGTERM
   s3redirect demo    [--listen host:port]     try it: an S3, an STS and a gallery in one process
   s3redirect presign [--config f] s3://b/k    print the URL that a viewer would get
+  s3redirect link    --config f s3://b/k      print a signed link
+  s3redirect check   --config f --as u s3://b/k  say whether a viewer may read it, and by which rule
   s3redirect version                          print the version
 
 s3redirect COMMAND --help says more.
@@ -45,7 +53,7 @@ s3redirect COMMAND --help says more.
 // command is a subcommand. It reads its own flags.
 type command func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
-var commands = map[string]command{"serve": serve, "demo": runDemo, "presign": presignLocator, "version": printVersion}
+var commands = map[string]command{"serve": serve, "demo": runDemo, "presign": presignLocator, "link": makeLink, "check": check, "version": printVersion}
 
 // usageError is a mistake in the command line or the configuration. Its text is complete: nothing is to be put before it.
 type usageError struct{ error }
@@ -83,6 +91,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &wrong):
 		fmt.Fprintln(stderr, err)
 		return 2
+	case errors.Is(err, errRefused):
+		return 1
 	}
 	fmt.Fprintf(stderr, "s3redirect %s: %v\n", name, err)
 	return 1

@@ -15,6 +15,7 @@ import (
 	"s3redirect/integration"
 	"s3redirect/metrics"
 	"s3redirect/proxy"
+	"s3redirect/viewer"
 )
 
 func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
@@ -72,6 +73,7 @@ func newBallast() []byte {
 type redirector struct {
 	handler      *proxy.Handler
 	integrations *integration.Set
+	gate         *viewer.Gate
 	metrics      *metrics.Metrics
 	accessLog    *proxy.AccessLog // nil means none
 }
@@ -79,6 +81,7 @@ type redirector struct {
 // close ends calls that are on their way, and writes what is left of the access log.
 func (p *redirector) close() {
 	p.integrations.Close()
+	p.gate.Close()
 	if p.accessLog != nil {
 		p.accessLog.Close()
 	}
@@ -91,13 +94,18 @@ func newProxy(c *config.Config, log *slog.Logger, stderr io.Writer) (*redirector
 	if err != nil {
 		return nil, err
 	}
-	p := &redirector{integrations: integrations, metrics: m}
+	gate, err := viewer.New(&c.Viewers, viewer.Options{Clock: time.Now, Log: log})
+	if err != nil {
+		integrations.Close()
+		return nil, usageError{fmt.Errorf("viewers.basic.htpasswd_file: %w", err)}
+	}
+	p := &redirector{integrations: integrations, gate: gate, metrics: m}
 	if c.Log.Access {
 		p.accessLog = proxy.NewAccessLog(stderr, c.Log.Format, log, m.AccessLogLost)
 	}
 	p.handler, err = proxy.New(proxy.Options{
 		Integrations: integrations, Metrics: m, Clock: time.Now, Log: log, URLs: c.Cache.URLs, ReferrerPolicy: c.ReferrerPolicy,
-		AccessLog: p.accessLog,
+		AccessLog: p.accessLog, Gate: gate, Attribution: c.Viewers.Attribution, CORS: c.CORS, PublicURL: c.PublicURL,
 	})
 	if err != nil {
 		p.close()

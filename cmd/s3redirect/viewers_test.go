@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"s3redirect/locator"
+	"s3redirect/viewer"
+
+	"s3redirect/config"
+)
+
+const viewersConfig = `
+listen: 127.0.0.1:0
+public_url: https://media.example.com
+viewers:
+  anonymous: true
+  links: {keys: [{id: k1, secret: canary-of-a-link-with-32-bytes!!}], max_lifetime: 48h}
+  rules:
+    - {groups: [suspended], locators: ["s3://*/*"], deny: true}
+    - {users: [ann], locators: ["s3://team-a/*"]}
+    - {known: true, locators: ["s3://photos/users/{user}/*", "s3://nobodys/*"]}
+integrations:
+  - {name: teams, permitted_buckets: ["team-*"], role_arn: 'arn:aws:iam::123456789012:role/teams', region: us-east-1}
+  - {name: special, bucket: team-a, role_arn: 'arn:aws:iam::123456789012:role/special', region: us-east-1}
+  - {name: photos, bucket: photos, role_arn: 'arn:aws:iam::123456789012:role/photos', region: us-east-1}
+`
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCheckSaysWhichRuleDecides(t *testing.T) {
+	path := writeConfig(t, viewersConfig)
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"--as", "ann", "s3://team-a/x"}, 0, "allowed by viewers.rules[1]: ann may read s3://team-a/x, through the integration special\n"},
+		{[]string{"--as", "bob", "s3://team-a/x"}, 1, "refused: no rule lets bob read s3://team-a/x\n"},
+		{[]string{"--as", "ann", "--groups", "lab,suspended", "s3://team-a/x"}, 1, "refused by viewers.rules[0]: ann may not read s3://team-a/x\n"},
+		{[]string{"--as", "bob", "s3://photos/users/bob/a b"}, 0, "allowed by viewers.rules[2]: bob may read s3://photos/users/bob/a b, through the integration photos\n"},
+		{[]string{"--as", "bob", "s3://nobodys/x"}, 1, "refused: no integration serves the bucket nobodys\n"},
+		{[]string{"--anonymous", "s3://photos/x"}, 1, "refused: no rule lets nobody in particular read s3://photos/x\n"},
+		{[]string{"s3://photos/x"}, 2, ""},
+		{[]string{"--as", "bob", "--anonymous", "s3://photos/x"}, 2, ""},
+		{[]string{"--as", "bob", "photos/x"}, 2, ""},
+		{[]string{"--as", "bob"}, 2, ""},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(context.Background(), append([]string{"check", "--config", path}, c.args...), &stdout, &stderr)
+		if code != c.code || stdout.String() != c.says || code == 2 && stderr.Len() == 0 {
+			t.Errorf("%v: exit %d, %s%s", c.args, code, &stdout, &stderr)
+		}
+	}
+}
+
+func TestLinkCommand(t *testing.T) {
+	path := writeConfig(t, viewersConfig)
+	links := viewer.NewLinks(&config.Links{Keys: []config.LinkKey{{ID: "k1", Secret: "canary-of-a-link-with-32-bytes!!"}}, MaxLifetime: 48 * time.Hour})
+	for target, object := range map[string]locator.Locator{
+		"s3://photos/a b/ü+.jpg": {Bucket: "photos", Key: "a b/ü+.jpg"}, "s3://photos/a/*": {Bucket: "photos", Key: "a/deep/x"}, "s3://photos/*": {Bucket: "photos", Key: "x"},
+	} {
+		var stdout, stderr bytes.Buffer
+		if code := run(context.Background(), []string{"link", "--config", path, "--lifetime", "1h", target}, &stdout, &stderr); code != 0 {
+			t.Fatalf("%s: exit %d: %s", target, code, &stderr)
+		}
+		u, err := url.Parse(strings.TrimSpace(stdout.String()))
+		if err != nil || !strings.HasPrefix(stdout.String(), "https://media.example.com/s3/photos/") || strings.Contains(stdout.String(), "canary") {
+			t.Fatalf("%v %s", err, &stdout)
+		}
+		until, err := links.Check(u.RawQuery, object, time.Now())
+		if left := time.Until(until); err != nil || left > time.Hour || left < 50*time.Minute {
+			t.Errorf("%s: %v, %v left", target, err, left)
+		}
+	}
+	for _, args := range [][]string{{"photos/x"}, {"--lifetime", "49h", "s3://photos/x"}, {"--lifetime", "-1h", "s3://photos/x"}, {}} {
+		var stdout, stderr bytes.Buffer
+		if code := run(context.Background(), append([]string{"link", "--config", path}, args...), &stdout, &stderr); code == 0 || stdout.Len() > 0 || stderr.Len() == 0 {
+			t.Errorf("%v: exit %d, %s", args, code, &stdout)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+
+	"s3redirect/locator"
+	"s3redirect/viewer"
+)
+
+// identify finds out who sent a request, and whether they may send one now. Their requests count n.
+func (h *Handler) identify(r *http.Request, x *exchange, n int) (err error) {
+	if x.viewer, err = h.gate.Identify(r, x.now); err != nil {
+		return err
+	}
+	return h.limit(r, x, n)
+}
+
+func (h *Handler) limit(r *http.Request, x *exchange, n int) error {
+	wait, ok := h.gate.Limit(&x.viewer, r, n, x.now)
+	if ok {
+		return nil
+	}
+	p := newProblem(http.StatusTooManyRequests, "rate_limited", "That was more than the rate that is allowed here. Try again later.")
+	p.retryAfter = wait
+	return p
+}
+
+// admit decides whether whoever sent a request may read an object. It comes before any cache: what another viewer was given
+// is no reason to give it to this one.
+func (h *Handler) admit(r *http.Request, query string, x *exchange) (err error) {
+	if h.gate.Links() == nil || !viewer.HasLink(query) {
+		if err := h.identify(r, x, 1); err != nil {
+			return err
+		}
+		return h.allowed(&x.viewer, x.locator)
+	}
+	if x.viewer, err = h.gate.FromLink(query, x.locator, x.now); err != nil {
+		return errLink
+	}
+	return h.limit(r, x, 1)
+}
+
+// allowed asks the rules. Who has not said who they are may have to.
+func (h *Handler) allowed(v *viewer.Viewer, l locator.Locator) error {
+	switch {
+	case h.gate.Allow(v, l).Allowed:
+		return nil
+	case v.ID == "" && len(h.gate.Challenge()) > 0:
+		return viewer.ErrUnknown
+	}
+	return errDenied
+}
+
+// bounded is how long an answer may be kept: never beyond the proof of who asked.
+func bounded(maxAge time.Duration, v *viewer.Viewer, now time.Time) time.Duration {
+	if v.Until.IsZero() {
+		return maxAge
+	}
+	return min(maxAge, v.Until.Sub(now))
+}

@@ -1,0 +1,80 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+
+	"s3redirect/config"
+)
+
+// cors answers the questions that browsers ask on behalf of pages of other origins (the Fetch standard,
+// https://fetch.spec.whatwg.org/#http-cors-protocol). Its zero value allows nothing.
+type cors struct {
+	every   bool
+	origins map[string][]string // an origin, and the header's value for it
+}
+
+func newCORS(c *config.CORS) cors {
+	if c == nil {
+		return cors{}
+	}
+	a := cors{origins: map[string][]string{}}
+	for _, origin := range c.AllowedOrigins {
+		if origin == "*" {
+			a.every = true
+		}
+		a.origins[origin] = []string{origin}
+	}
+	return a
+}
+
+const (
+	// preflightAge is for how long, in seconds, a browser need not ask again. Chromium allows two hours at most.
+	preflightAge = "7200"
+	// maxAskedHeaders bounds what is repeated to who asks.
+	maxAskedHeaders = 1024
+)
+
+var (
+	everyOrigin = []string{"*"}
+	isTrue      = []string{"true"}
+)
+
+// allow puts the headers on an answer, whatever it is, by which the page may read it, and says whether it may. Origins are
+// compared whole: evil-example.com ends like example.com.
+func (c *cors) allow(header http.Header, r *http.Request) bool {
+	origins := r.Header["Origin"]
+	if len(origins) != 1 || c.origins == nil {
+		return false
+	}
+	if c.every {
+		header["Access-Control-Allow-Origin"] = everyOrigin // with which browsers send no cookies
+		return true
+	}
+	value, ok := c.origins[origins[0]]
+	if ok {
+		header["Access-Control-Allow-Origin"], header["Access-Control-Allow-Credentials"] = value, isTrue
+	}
+	return ok
+}
+
+// preflight adds what an OPTIONS request asks about.
+func (c *cors) preflight(header http.Header, r *http.Request, methods string) {
+	if r.Header.Get("Access-Control-Request-Method") == "" {
+		return
+	}
+	header.Set("Access-Control-Allow-Methods", methods)
+	header.Set("Access-Control-Max-Age", preflightAge)
+	if asked := strings.Join(r.Header["Access-Control-Request-Headers"], ","); asked != "" && len(asked) <= maxAskedHeaders && isList(asked) {
+		// Whatever a page's tracing adds: nothing but Authorization and cookies means anything here.
+		header.Set("Access-Control-Allow-Headers", asked)
+	}
+	header["Vary"] = []string{header["Vary"][0] + ", Access-Control-Request-Method, Access-Control-Request-Headers"}
+}
+
+// isList tells whether a text is names of headers, separated by commas (RFC 9110, section 5.6.2).
+func isList(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool {
+		return r != ',' && r != ' ' && r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	})
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package viewer
+
+// Under the race detector sync.Pool drops some of what it is given, on purpose.
+const raceEnabled = true
