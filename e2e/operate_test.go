@@ -288,10 +288,7 @@ integrations:
 	p := startProxy(t, config, s.env()...)
 	s.createBucket(t, "printed")
 	s.put(t, "printed", "a b+c.txt", []byte("printed"))
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(everyTest+config), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	dir := writeConfig(t, config)
 	code, out := command(t, dir, append(s.env(), "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0"), "presign", "s3://printed/a b+c.txt")
 	if want := p.location(t, http.MethodGet, path("printed", "a b+c.txt")); code != 0 || strings.TrimSpace(out) != want {
 		t.Errorf("exit code %d:\n%s\nwant %s", code, out, want)

@@ -34,9 +34,21 @@ type proxy struct {
 const everyTest = `
 listen: ${LISTEN}
 admin_listen: ${ADMIN_LISTEN}
-viewers: {anonymous: true}
 log: {level: debug, access: true}
 `
+
+// writeConfig writes a configuration into a folder of its own. Unless it says otherwise, everybody may ask.
+func writeConfig(t *testing.T, config string) (dir string) {
+	t.Helper()
+	if !strings.Contains(config, "\nviewers:") {
+		config += "\nviewers: {anonymous: true}\n"
+	}
+	dir = t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(everyTest+config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
 
 // startProxy starts the proxy with a configuration and waits until it is ready. The environment is what the configuration's
 // ${NAMES} stand for.
@@ -47,10 +59,7 @@ func startProxy(t *testing.T, config string, env ...string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(everyTest+config), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	dir := writeConfig(t, config)
 	p := &proxy{host: fmt.Sprintf("127.0.0.1:%d", ports[0])}
 	admin := fmt.Sprintf("127.0.0.1:%d", ports[1])
 	p.admin = "http://" + admin
