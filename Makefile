@@ -8,8 +8,10 @@ TOOLS := $(CURDIR)/.tools/bin
 
 # What the tests run against, the race detector's compiler, and the linter.
 BENCH_APT := wrk nghttp2-client nginx
-APT := radosgw ceph-mon ceph-osd ceph-common gcc libc6-dev
+APT := radosgw ceph-mon ceph-osd ceph-common nginx chromium gcc libc6-dev
 REGISTRY := github.com/distribution/distribution/v3/cmd/registry v3.1.2
+OAUTH2_PROXY := github.com/oauth2-proxy/oauth2-proxy/v7 v7.8.1 . oauth2-proxy
+OIDC_PROVIDER := github.com/zitadel/oidc/v3 v3.51.17 ./example/server oidc-provider
 MINIO := github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
@@ -64,7 +66,17 @@ define get
 	fi
 endef
 
-tools: tools-test tools-lint ## get what tests and lint need: Debian packages (as root), MinIO, golangci-lint
+# build does the same from within the program's module, for one whose name is too plain, or that go install will not have.
+define build
+	@stamp=$(TOOLS)/.$(word 4,$(1))-$(word 2,$(1)); if [ ! -e $$stamp ]; then \
+		echo "+ go build $(word 1,$(1))@$(word 2,$(1))"; mkdir -p $(TOOLS); \
+		dir=$$(GOFLAGS= go mod download -json $(word 1,$(1))@$(word 2,$(1)) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'); \
+		{ [ -n "$$dir" ] && cd "$$dir" && GOFLAGS= go build -o $(TOOLS)/$(word 4,$(1)) $(word 3,$(1)) && touch $$stamp; } \
+			|| echo "tools: could not get $(word 1,$(1)); going on without"; \
+	fi
+endef
+
+tools: tools-test tools-lint ## get what tests and lint need: Debian packages (as root), MinIO, oauth2-proxy, golangci-lint …
 
 # packages installs the Debian packages that are not there.
 define packages
@@ -81,6 +93,8 @@ endef
 tools-test:
 	$(call packages,$(APT))
 	$(call get,$(MINIO))
+	$(call build,$(OAUTH2_PROXY))
+	$(call build,$(OIDC_PROVIDER))
 
 tools-bench:
 	$(call packages,$(BENCH_APT))

@@ -1,4 +1,4 @@
-// Package e2e runs the built binary against real servers, MinIO and Ceph's radosgw, and compares what comes through its
+// Package e2e runs the built binary against real servers, MinIO and Ceph's radosgw, behind a real nginx, and compares what comes through its
 // redirects with what was stored. `make tools` gets the servers; each is started once, when a test first needs it, on
 // loopback and with its files in a folder that goes away with it.
 package e2e

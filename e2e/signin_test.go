@@ -1,0 +1,157 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// gatehouse has nginx ask a real oauth2-proxy, which signs viewers in at a real OpenID provider.
+const gatehouse = `
+    root ${PAGES};
+    location / { auth_request /oauth2/auth; error_page 401 = @sign_in; }
+    location @sign_in { return 302 /oauth2/start?rd=$request_uri; }
+    location /s3/ {
+      auth_request /oauth2/auth;
+      auth_request_set $email $upstream_http_x_auth_request_email;
+      auth_request_set $groups $upstream_http_x_auth_request_groups;
+      proxy_set_header X-Auth-Request-Email $email;
+      proxy_set_header X-Auth-Request-Groups $groups;
+      proxy_pass http://${PROXY};
+      proxy_buffer_size 16k; proxy_buffers 4 16k; proxy_busy_buffers_size 16k;
+    }
+    location /oauth2/ { proxy_pass http://${OAUTH}; proxy_set_header Host $http_host; proxy_set_header X-Auth-Request-Redirect $request_uri; }
+    location = /oauth2/auth { proxy_pass http://${OAUTH}; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Uri $request_uri;
+      proxy_set_header Content-Length ""; proxy_pass_request_body off; }
+`
+
+// page has an image that its reader may see, and one that is somebody else's.
+const page = `<!DOCTYPE html><title>Signed in</title>
+<img id="own" src="/s3/albums/test-user@zitadel.ch/own.png"><img id="other" src="/s3/albums/test-user2@zitadel.ch/other.png">`
+
+// A viewer signs in with a real browser, at a real OpenID provider, and sees their images and nobody else's. Who has not signed
+// in sees none.
+func TestSignIn(t *testing.T) {
+	t.Parallel()
+	need(t, "chromium", "oauth2-proxy", "oidc-provider", "nginx")
+	s := minio(t)
+	p := startProxy(t, `
+integrations:
+  - name: keys
+    bucket: albums
+`+withKeys+`
+viewers:
+  forwarded: {trusted_proxies: [127.0.0.1]}
+  rules: [{known: true, locators: ["s3://albums/{user}/*"]}]
+`, s.env()...)
+	s.createBucket(t, "albums")
+	s.put(t, "albums", "test-user@zitadel.ch/own.png", picture(t, 64))
+	s.put(t, "albums", "test-user2@zitadel.ch/other.png", picture(t, 32))
+	pages := t.TempDir()
+	if err := os.WriteFile(filepath.Join(pages, "page.html"), []byte(page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ports, err := freePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	oauth := fmt.Sprintf("127.0.0.1:%d", ports[1])
+	n := startNginx(t, gatehouse, "PAGES", pages, "PROXY", p.host, "OAUTH", oauth)
+	site := "http://app.localhost" + n.address[strings.LastIndexByte(n.address, ':'):]
+	signInAt(t, ports[0], oauth, site)
+
+	if a := fetch(t, http.MethodGet, "http://"+n.address+"/s3/albums/test-user@zitadel.ch/own.png", "X-Auth-Request-Email: test-user@zitadel.ch"); a.status != http.StatusUnauthorized || a.header.Get("Location") != "" {
+		t.Errorf("who has not signed in: %d %v", a.status, a.header)
+	}
+	tab := browser(t)
+	visit := func(actions ...chromedp.Action[chromedp.Void]) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(tab, 30*time.Second)
+		defer cancel()
+		if err := chromedp.Do(ctx, actions...); err != nil {
+			at, _ := chromedp.Run(tab, chromedp.Location())
+			t.Fatalf("%v at %s", err, at)
+		}
+	}
+	visit(chromedp.Navigate(site+"/page.html"), chromedp.WaitVisible("#username"),
+		chromedp.SendKeys("#username", "test-user@localhost"), chromedp.SendKeys("#password", "verysecure"), chromedp.Click("button"),
+		chromedp.WaitVisible("#own"))
+	widths, err := chromedp.Run(tab, chromedp.Evaluate[[]int](`Promise.all([...document.images].map(i => i.complete ? i : new Promise(done => i.onload = i.onerror = () => done(i))))
+		.then(images => images.map(i => i.naturalWidth))`, chromedp.EvalAwaitPromise))
+	if err != nil || len(widths) != 2 || widths[0] != 64 || widths[1] != 0 {
+		t.Errorf("the images are %v wide, want 64 and none: %v", widths, err)
+	}
+}
+
+// picture is a PNG of a size.
+func picture(t *testing.T, size int) []byte {
+	t.Helper()
+	img := image.NewRGBA(image.Rect(0, 0, size, size))
+	for i := range size * size {
+		img.Set(i%size, i/size, color.RGBA{200, uint8(i), 40, 255})
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// signInAt starts an OpenID provider, and an oauth2-proxy that sends viewers of a site there.
+func signInAt(t *testing.T, port int, oauth, site string) {
+	t.Helper()
+	dir := t.TempDir()
+	start := func(name string, env []string, ready string, args ...string) {
+		t.Helper()
+		server, err := startServer(dir, name, env, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			server.stop()
+			if t.Failed() {
+				log := server.output()
+				t.Logf("the end of what %s said:\n%s", name, log[max(0, len(log)-3000):])
+			}
+		})
+		if err := server.await(name, func() bool { return answersOK(ready) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	issuer := fmt.Sprintf("http://localhost:%d/", port)
+	start("oidc-provider", []string{fmt.Sprintf("PORT=%d", port), "REDIRECT_URI=" + site + "/oauth2/callback"}, issuer+".well-known/openid-configuration", "oidc-provider")
+	start("oauth2-proxy", nil, "http://"+oauth+"/ping", "oauth2-proxy", "--provider=oidc", "--oidc-issuer-url="+issuer, "--client-id=web", "--client-secret=secret",
+		"--redirect-url="+site+"/oauth2/callback", "--email-domain=*", "--cookie-secret=0123456789abcdef0123456789abcdef", "--cookie-secure=false",
+		"--http-address="+oauth, "--reverse-proxy=true", "--set-xauthrequest=true", "--upstream=static://202", "--skip-provider-button=true", "--scope=openid email profile")
+}
+
+// browser is a tab of a headless Chromium with a profile of its own.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	path, err := find("chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true)}
+	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(cancel)
+	tab, closeTab := chromedp.NewContext(allocator)
+	t.Cleanup(closeTab)
+	if _, err := chromedp.Run(tab, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatal(err)
+	}
+	return tab
+}
