@@ -22,11 +22,11 @@ func keyPath(n int) string { return "/s3/bucket/" + fmt.Sprintf(keyFormat, n) }
 
 // script asks for one key after the other, in an order in which no two neighbours are close in memory.
 const script = `
-local n, keys = 0, 1
-function init(args) keys, n = tonumber(args[1]), tonumber(args[2]) end
+local n, keys, header = 0, 1, ""
+function init(args) keys, n = tonumber(args[1]), tonumber(args[2]); if args[3] then header = args[3] .. "\r\n" end end
 function request()
   n = (n + 611953) % keys
-  return "GET /s3/bucket/" .. string.format("` + keyFormat + `", n) .. " HTTP/1.1\r\nHost: localhost\r\n\r\n"
+  return "GET /s3/bucket/" .. string.format("` + keyFormat + `", n) .. " HTTP/1.1\r\nHost: localhost\r\n" .. header .. "\r\n"
 end
 `
 
@@ -45,8 +45,8 @@ var (
 )
 
 // load keeps a server busy with 64 connections. keys is how many different keys are asked for, from the first'th on;
-// with one, the path is always the same.
-func (b *bench) load(p *process, keys, first int, duration time.Duration, path string) (sample, error) {
+// with one, the path is always the same. A header is a line of each request.
+func (b *bench) load(p *process, keys, first int, duration time.Duration, path string, header ...string) (sample, error) {
 	args := []string{"-c", loadCore, "wrk", "-t1", "-c64", "--latency", "-d" + strconv.Itoa(max(1, int(duration.Seconds()))) + "s"}
 	if keys > 1 {
 		lua := filepath.Join(b.dir, "keys.lua")
@@ -54,7 +54,11 @@ func (b *bench) load(p *process, keys, first int, duration time.Duration, path s
 			return sample{}, err
 		}
 		args = append(args, "-s", lua, "http://"+p.address+"/", "--", strconv.Itoa(keys), strconv.Itoa(first))
+		args = append(args, header...)
 	} else {
+		for _, h := range header {
+			args = append(args, "-H", h)
+		}
 		args = append(args, "http://"+p.address+path)
 	}
 	before, err := p.cpuTime()

@@ -13,6 +13,7 @@ type contender struct {
 	keys  int // 1: always the same path
 	miss  bool
 	path  string
+	lines []string // of each request's header
 	took  []sample
 	ratio []float64 // to the first contender, in the same round
 }
@@ -31,7 +32,7 @@ func (b *bench) takeTurns(contenders []*contender) error {
 			if c.miss {
 				keys, first = 2_000_000_000, (round+1)*7_654_321
 			}
-			s, err := b.load(c.p, keys, first, b.duration, c.path)
+			s, err := b.load(c.p, keys, first, b.duration, c.path, c.lines...)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
@@ -72,6 +73,19 @@ func (b *bench) redirects() error {
 	if err != nil {
 		return err
 	}
+	id, cookie, err := startIdentityProvider()
+	if err != nil {
+		return err
+	}
+	defer id.Close()
+	known, err := b.startProxy("known", "", fmt.Sprintf("{jwt: {issuer: '%[1]s', jwks_url: '%[1]s', audience: media, cookie: session}, anonymous: true}", id.URL))
+	if err != nil {
+		return err
+	}
+	ruled, err := b.startProxy("ruled", "", "{anonymous: true, rules: [{known: true, locators: ['s3://bucket/users/{user}/*', 's3://other-*/*']}, {anonymous: true, locators: ['s3://bucket/albums/*']}]}")
+	if err != nil {
+		return err
+	}
 	bare, err := b.startSelf("bare")
 	if err != nil {
 		return err
@@ -89,6 +103,9 @@ func (b *bench) redirects() error {
 		{name: "hit, 1 M keys", p: large, keys: most},
 		{name: "miss, every key another", p: small, miss: true},
 		{name: "hit, 10 k keys, access log", p: logged, keys: 10_000},
+		{name: "bare net/http, with the cookie", p: bare, keys: 1, path: keyPath(0), lines: []string{cookie}},
+		{name: "hit, 10 k keys, a token in the cookie", p: known, keys: 10_000, lines: []string{cookie}},
+		{name: "hit, 10 k keys, rules", p: ruled, keys: 10_000},
 		{name: "SDK's presigner per request", p: presigner, keys: 1, path: keyPath(0)},
 	}
 	for _, c := range contenders {

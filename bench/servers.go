@@ -115,18 +115,18 @@ func freeAddress() string {
 	return l.Addr().String()
 }
 
-// startProxy starts s3redirect.
-func (b *bench) startProxy(name, config string) (*process, error) {
+// startProxy starts s3redirect, for everybody unless the viewers are given.
+func (b *bench) startProxy(name, config string, viewers ...string) (*process, error) {
 	address, admin := freeAddress(), freeAddress()
 	path := filepath.Join(b.dir, name+".yaml")
 	text := fmt.Sprintf(`
 listen: %s
 admin_listen: %s
-viewers: {anonymous: true}
+viewers: %s
 integrations:
   - {name: bench, bucket: bucket, role_arn: 'arn:aws:iam::123456789012:role/bench', session_policy: false, region: eu-central-1,
      endpoint: 'https://s3.eu-central-1.amazonaws.com', sts_endpoint: '%s', access_key_id: key, secret_access_key: secret}
-%s`, address, admin, b.sts.URL, config)
+%s`, address, admin, append(viewers, "{anonymous: true}")[0], b.sts.URL, config)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

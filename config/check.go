@@ -31,6 +31,9 @@ func (k *checker) has(key string) bool {
 	return ok
 }
 
+// named tells whether the file names a key, if only without a value.
+func (k *checker) named(key string) bool { return k.has(key) || k.failed(key) }
+
 // line is where a key stands, or where it would belong.
 func (k *checker) line(key string) int {
 	for {

@@ -129,8 +129,6 @@ func setDefaults(v reflect.Value) {
 		}
 	case *Integration:
 		*c = Integration{SessionPolicy: true}
-	case *Forwarded:
-		*c = Forwarded{UserHeader: "X-Auth-Request-Email", GroupsHeader: "X-Auth-Request-Groups"}
 	case *JWT:
 		*c = JWT{UserClaim: "email", GroupsClaim: "groups", Leeway: 30 * time.Second}
 	case *Links:

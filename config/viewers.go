@@ -37,7 +37,8 @@ type Viewers struct {
 
 // Forwarded is about headers that the reverse proxy sets.
 type Forwarded struct {
-	// UserHeader and GroupsHeader name the headers. Default X-Auth-Request-Email and X-Auth-Request-Groups, oauth2-proxy's.
+	// UserHeader and GroupsHeader name the headers. The first is required, the second is not. Neither has a default: a header that
+	// the proxy does not set on every request is the viewer's own.
 	UserHeader   string `yaml:"user_header"`
 	GroupsHeader string `yaml:"groups_header"`
 	// TrustedProxies are the addresses, or CIDR blocks, from which the headers are believed. Required.
@@ -144,6 +145,9 @@ func (k *checker) checkViewers() {
 	if v.Links != nil {
 		k.checkLinks(v.Links)
 	}
+	if k.named("viewers.rules") && len(v.Rules) == 0 {
+		k.wrong("viewers.rules", "without a rule in it nobody may read anything; add one, or remove the key, and all viewers may read everything")
+	}
 	for n := range v.Rules {
 		k.checkRule(fmt.Sprintf("viewers.rules[%d]", n), &v.Rules[n])
 	}
@@ -155,9 +159,12 @@ func (k *checker) checkViewers() {
 func (k *checker) checkForwarded(f *Forwarded) {
 	const at = "viewers.forwarded."
 	for key, name := range map[string]string{"user_header": f.UserHeader, "groups_header": f.GroupsHeader} {
-		if !headerName.MatchString(name) {
+		if name != "" && !headerName.MatchString(name) {
 			k.wrong(at+key, "%s is no header's name", k.written(at+key))
 		}
+	}
+	if f.UserHeader == "" {
+		k.wrong(at+"user_header", "it is needed: a header that the reverse proxy sets on every request, such as X-Auth-Request-Email")
 	}
 	f.UserHeader, f.GroupsHeader = textproto.CanonicalMIMEHeaderKey(f.UserHeader), textproto.CanonicalMIMEHeaderKey(f.GroupsHeader)
 	if len(f.TrustedProxies) == 0 {
@@ -172,8 +179,8 @@ func (k *checker) checkForwarded(f *Forwarded) {
 		switch {
 		case err != nil:
 			k.wrong(key, "%s is neither an address nor a block; write it as 10.0.0.0/8", k.written(key))
-		case prefix.Bits() == 0:
-			k.wrong(key, "%s is everybody, and anybody could send the headers; name the reverse proxy's own addresses", k.written(key))
+		case prefix.Bits() < 7:
+			k.wrong(key, "%s is half the world, and anybody in it could send the headers; name the reverse proxy's own addresses", k.written(key))
 		case prefix.Masked() != prefix:
 			k.wrong(key, "%s has more than the block; did you mean %s?", k.written(key), prefix.Masked())
 		default:

@@ -52,7 +52,7 @@ integrations:
     bucket: albums
 `+withKeys+`
 viewers:
-  forwarded: {trusted_proxies: [127.0.0.1]}
+  forwarded: {user_header: X-Auth-Request-Email, trusted_proxies: [127.0.0.1]}
   rules: [{known: true, locators: ["s3://albums/{user}/*"]}]
 `, s.env()...)
 	s.createBucket(t, "albums")

@@ -37,7 +37,7 @@ integrations:
     bucket: diaries
 `+withKeys+`
 viewers:
-  forwarded: {trusted_proxies: [127.0.0.1]}
+  forwarded: {user_header: X-Auth-Request-Email, trusted_proxies: [127.0.0.1]}
   rules:
     - {known: true, locators: ["s3://diaries/{user}/*"]}
     - {users: [ann], locators: ["s3://diaries/shared/*"]}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -11,6 +12,11 @@ import (
 // identify finds out who sent a request, and whether they may send one now. Their requests count n.
 func (h *Handler) identify(r *http.Request, x *exchange, n int) (err error) {
 	if x.viewer, err = h.gate.Identify(r, x.now); err != nil {
+		if errors.Is(err, viewer.ErrUnknown) { // guesses are counted too, by address
+			if tooMany := h.limit(r, x, 1); tooMany != nil {
+				return tooMany
+			}
+		}
 		return err
 	}
 	return h.limit(r, x, n)

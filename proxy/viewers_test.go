@@ -314,6 +314,21 @@ func TestRateLimit(t *testing.T) {
 	})
 }
 
+// Who guesses is slowed down, by address, and those who are known are not.
+func TestGuessesAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, withViewers, func(c *config.Config, _ *Options) { c.Viewers.RateLimit = &config.RateLimit{PerSecond: 1, Burst: 5} })
+		defer w.set.Close()
+		for range 5 {
+			wantCode(t, "a guess", w.as("", "GET", "/s3/photos/k"), 401, "viewer_unknown")
+		}
+		wantCode(t, "the sixth", w.as("", "GET", "/s3/photos/k"), 429, "rate_limited")
+		if resp := w.as("ann", "GET", "/s3/photos/k"); resp.StatusCode != 302 {
+			t.Errorf("ann: %d", resp.StatusCode)
+		}
+	})
+}
+
 func TestAttribution(t *testing.T) {
 	w := newWorld(t, withViewers, func(_ *config.Config, o *Options) { o.Attribution = true })
 	w.put("photos", "k", "text")

@@ -79,17 +79,30 @@ func (g *Gate) client(v *Viewer, r *http.Request) netip.Addr {
 				} else {
 					rest = ""
 				}
-				next, err := netip.ParseAddr(strings.TrimSpace(hop))
-				if err != nil {
+				next, ok := parseHop(strings.TrimSpace(hop))
+				if !ok {
 					return network(a)
 				}
-				if a = next.Unmap().WithZone(""); !g.trusted(a) {
+				if a = next; !g.trusted(a) {
 					return network(a)
 				}
 			}
 		}
 	}
 	return network(a)
+}
+
+// parseHop reads an address with or without a port, as proxies write it.
+func parseHop(hop string) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(strings.Trim(hop, "[]"))
+	if err != nil {
+		ap, err := netip.ParseAddrPort(hop)
+		if err != nil {
+			return netip.Addr{}, false
+		}
+		a = ap.Addr()
+	}
+	return a.Unmap().WithZone(""), true
 }
 
 func network(a netip.Addr) netip.Addr {

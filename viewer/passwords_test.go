@@ -16,7 +16,7 @@ import (
 	"s3redirect/config"
 )
 
-func hash(t testing.TB, password string) string {
+func bcryptOf(t testing.TB, password string) string {
 	t.Helper()
 	h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 	if err != nil {
@@ -42,8 +42,8 @@ func TestPasswords(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ann := "ann:" + strings.Replace(hash(t, "canary: a:b"), "$2a$", "$2y$", 1) // as htpasswd writes it
-	write("# users\n\n" + ann + "\nübob:" + hash(t, "b") + "\n")
+	ann := "ann:" + strings.Replace(bcryptOf(t, "canary: a:b"), "$2a$", "$2y$", 1) // as htpasswd writes it
+	write("# users\n\n" + ann + "\nübob:" + bcryptOf(t, "b") + "\n")
 	var log strings.Builder
 	g, err := New(&config.Viewers{Basic: &config.Basic{HtpasswdFile: file}}, Options{Clock: func() time.Time { return at }, Log: newLog(&log)})
 	if err != nil {
@@ -83,7 +83,7 @@ func TestPasswords(t *testing.T) {
 	if !strings.Contains(log.String(), "htpasswd:1: the hash of ann is not bcrypt's") {
 		t.Errorf("it said %s", log.String())
 	}
-	write("ann:" + hash(t, "new") + "\n")
+	write("ann:" + bcryptOf(t, "new") + "\n")
 	want("the old password, which was remembered", basic("ann", "canary: a:b"), "")
 	want("the new password", basic("ann", "new"), "ann")
 	want("who is gone", basic("übob", "b"), "")
@@ -95,7 +95,7 @@ func TestPasswords(t *testing.T) {
 // What was verified is remembered: bcrypt is too slow for every image of a page.
 func TestPasswordsAreRemembered(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
-	if err := os.WriteFile(file, []byte("ann:"+hash(t, "a")), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("ann:"+bcryptOf(t, "a")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestPasswordsAreRemembered(t *testing.T) {
 }
 
 func TestHtpasswdMistakes(t *testing.T) {
-	good := hash(t, "x")
+	good := bcryptOf(t, "x")
 	for text, want := range map[string]string{
 		"":                                      "it has no users",
 		"# nobody\n":                            "it has no users",

@@ -94,7 +94,10 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 		g.vary[0] += ", Cookie"
 	}
 	if g.forwarded != nil {
-		g.vary[0] += ", " + g.forwarded.UserHeader + ", " + g.forwarded.GroupsHeader
+		g.vary[0] += ", " + g.forwarded.UserHeader
+		if g.forwarded.GroupsHeader != "" {
+			g.vary[0] += ", " + g.forwarded.GroupsHeader
+		}
 	}
 	return g, nil
 }
@@ -151,8 +154,15 @@ func (g *Gate) fromHeaders(r *http.Request) (Viewer, bool) {
 		return Viewer{}, false
 	}
 	v := Viewer{ID: users[0]}
-	if groups := r.Header[g.forwarded.GroupsHeader]; len(groups) == 1 {
+	if g.forwarded.GroupsHeader == "" {
+		return v, true
+	}
+	switch groups := r.Header[g.forwarded.GroupsHeader]; len(groups) {
+	case 0:
+	case 1:
 		v.groupList = groups[0]
+	default:
+		return Viewer{}, false // a rule that denies may be about the one that is not believed
 	}
 	return v, true
 }
@@ -183,7 +193,8 @@ const maxName = 256
 
 // plausibleName tells whether a text can be a viewer's name.
 func plausibleName(name string) bool {
-	return name != "" && len(name) <= maxName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
+	// U+FFFD is what decoders put for what was no character: two names could become one.
+	return name != "" && len(name) <= maxName && utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError })
 }
 
 // fromAuthorization is whom the Authorization header proves, if it is there and of a kind that is on.
