@@ -31,7 +31,7 @@ const (
 // passwords verifies users by a file of bcrypt hashes.
 type passwords struct {
 	file     *reread.Value[*htpasswd]
-	right    *cache.LRU[tokenID, *rightPassword]
+	right    *cache.LRU[passwordID, *rightPassword]
 	salt     [32]byte      // so that what is remembered is no hash that could be looked up
 	checking chan struct{} // as many as may run at once: wrong passwords must not take every core
 }
@@ -41,6 +41,9 @@ type htpasswd struct {
 	hashes map[string][]byte
 	nobody []byte // compared with where there is no such user, so that both take as long
 }
+
+// passwordID stands for a credential, which is not kept.
+type passwordID [sha256.Size]byte
 
 type rightPassword struct {
 	user  string
@@ -57,7 +60,7 @@ func newPasswords(name string, o Options) (*passwords, error) {
 		return nil, err
 	}
 	var err error
-	if p.right, err = cache.New[tokenID, *rightPassword](maxPasswords, nil); err != nil {
+	if p.right, err = cache.New[passwordID, *rightPassword](maxPasswords, nil); err != nil {
 		return nil, err
 	}
 	p.file, err = reread.New(func() (*htpasswd, error) { return readHtpasswd(name) }, o.Clock, o.Log, name)
@@ -110,7 +113,7 @@ func (p *passwords) verify(ctx context.Context, credential string, now time.Time
 	salted := sha256.New()
 	salted.Write(p.salt[:])
 	salted.Write([]byte(credential))
-	id := tokenID(salted.Sum(nil))
+	id := passwordID(salted.Sum(nil))
 	if known, ok := p.right.Get(id, now); ok && known.file == file {
 		return Viewer{ID: known.user}, nil
 	}
