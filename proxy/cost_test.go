@@ -37,7 +37,7 @@ func allocations(t *testing.T, h http.Handler, target func(n int) string) float6
 	listener := make(oneConnection, 1)
 	listener <- there
 	s := newServer(h, slog.New(slog.DiscardHandler))
-	go func() { _ = s.Serve(listener) }()
+	go func() { _ = s.Serve(lazyListener{listener}) }()
 	defer func() {
 		close(listener)
 		_ = here.Close()

@@ -14,8 +14,7 @@ import (
 )
 
 const (
-	// A slow client may hold a connection for so long, and no longer. With one timeout for the header and for all of a request,
-	// net/http sets a deadline less. Answers may have to wait for STS.
+	// A slow client may hold a connection for so long, and no longer. Answers may have to wait for STS.
 	readTimeout  = 15 * time.Second
 	writeTimeout = 30 * time.Second
 	idleTimeout  = 2 * time.Minute
@@ -106,11 +105,12 @@ func writeState(w http.ResponseWriter, ok bool) {
 func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
 	go func() {
+		listener := lazyListener{s.viewersListener}
 		if s.viewers.TLSConfig != nil {
-			failed <- s.viewers.ServeTLS(s.viewersListener, "", "")
+			failed <- s.viewers.ServeTLS(listener, "", "")
 			return
 		}
-		failed <- s.viewers.Serve(s.viewersListener)
+		failed <- s.viewers.Serve(listener)
 	}()
 	go func() { failed <- s.admin.Serve(s.adminListener) }()
 	s.ready.Store(true)

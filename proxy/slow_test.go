@@ -43,7 +43,7 @@ func TestSlowClients(t *testing.T) {
 				listener := make(oneConnection, 1)
 				listener <- ended
 				s := newServer(echo, slog.New(slog.DiscardHandler))
-				go func() { _ = s.Serve(listener) }()
+				go func() { _ = s.Serve(lazyListener{listener}) }()
 				go c.send(here)
 				if c.read {
 					go func() { _, _ = bufio.NewReader(here).WriteTo(io.Discard) }()
