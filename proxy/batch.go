@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -156,17 +157,19 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 }
 
 func (h *Handler) writeJSON(w http.ResponseWriter, x *exchange, answer any) error {
-	body, err := json.Marshal(answer)
-	if err != nil {
+	var body bytes.Buffer
+	e := json.NewEncoder(&body)
+	e.SetEscapeHTML(false) // URLs are to be read
+	if err := e.Encode(answer); err != nil {
 		return err
 	}
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("Content-Length", strconv.Itoa(body.Len()))
 	header["Cache-Control"] = noStore
 	header.Set("X-Content-Type-Options", "nosniff")
 	x.status = http.StatusOK
 	w.WriteHeader(x.status)
-	_, _ = w.Write(body) // whoever hung up does not want it
+	_, _ = w.Write(body.Bytes()) // whoever hung up does not want it
 	return nil
 }

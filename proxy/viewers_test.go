@@ -165,6 +165,9 @@ func TestPresignBatch(t *testing.T) {
 		}
 	}
 	text, _ := io.ReadAll(resp.Body)
+	if strings.Contains(string(text), `\u0026`) {
+		t.Error("URLs that nobody can read")
+	}
 	if err := json.Unmarshal(text, &answer); err != nil || resp.StatusCode != 200 || len(answer.URLs) != len(asked) || resp.Header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("%d %v %s", resp.StatusCode, err, text)
 	}

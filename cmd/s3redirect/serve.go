@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -31,7 +32,9 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	defer runtime.KeepAlive(newBallast())
 	log := newLogger(c.Log, stderr)
 	p, err := newProxy(c, log, stderr)
-	if err != nil {
+	if wrong, ok := errors.AsType[usageError](err); ok {
+		return usageError{fmt.Errorf("%s: %w", *path, wrong)}
+	} else if err != nil {
 		return err
 	}
 	defer p.close()
@@ -50,6 +53,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if err := s.Run(ctx); err != nil {
 		return err
 	}
+	p.close() // which writes what is left of the access log
 	log.Info("stopped")
 	return nil
 }
@@ -97,7 +101,7 @@ func newProxy(c *config.Config, log *slog.Logger, stderr io.Writer) (*redirector
 	gate, err := viewer.New(&c.Viewers, viewer.Options{Clock: time.Now, Log: log})
 	if err != nil {
 		integrations.Close()
-		return nil, usageError{fmt.Errorf("viewers.basic.htpasswd_file: %w", err)}
+		return nil, usageError{fmt.Errorf("viewers.basic.htpasswd_file: %w; htpasswd -B writes such a file", err)}
 	}
 	p := &redirector{integrations: integrations, gate: gate, metrics: m}
 	if c.Log.Access {

@@ -67,6 +67,15 @@ func TestCheckSaysWhichRuleDecides(t *testing.T) {
 	}
 }
 
+func TestPasswordFileIsPartOfTheConfiguration(t *testing.T) {
+	path := writeConfig(t, strings.Replace(viewersConfig, "  anonymous: true\n", "  anonymous: true\n  basic: {htpasswd_file: /no/such/file}\n", 1))
+	var stdout, stderr bytes.Buffer
+	code := run(context.Background(), []string{"serve", "--config", path}, &stdout, &stderr)
+	if want := path + ": viewers.basic.htpasswd_file: "; code != 2 || !strings.HasPrefix(stderr.String(), want) || !strings.Contains(stderr.String(), "/no/such/file") {
+		t.Errorf("exit %d: %s", code, &stderr)
+	}
+}
+
 func TestLinkCommand(t *testing.T) {
 	path := writeConfig(t, viewersConfig)
 	links := viewer.NewLinks(&config.Links{Keys: []config.LinkKey{{ID: "k1", Secret: "canary-of-a-link-with-32-bytes!!"}}, MaxLifetime: 48 * time.Hour})
