@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -91,6 +93,30 @@ func TestWarmCacheServesNobodyElse(t *testing.T) {
 	if got := resp.Header.Get("Cache-Control"); !strings.HasPrefix(got, "private, ") {
 		t.Errorf("Cache-Control: %s", got)
 	}
+}
+
+// Who asks anonymously for what the anonymous may not read is asked who they are, if there is a way to say it.
+func TestAnonymousMayHaveToSayWhoTheyAre(t *testing.T) {
+	rules := []config.Rule{{Anonymous: true, Locators: []string{"s3://photos/public/*"}}}
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(file, []byte("ann:$2y$05$8jUGCzsPKzJYFTE2yctiC.Y5IuZFroQSzi4uAEoXAbTZaKpJGjm.u"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	asked := newWorld(t, func(c *config.Config, _ *Options) {
+		c.Viewers = config.Viewers{Anonymous: true, Basic: &config.Basic{HtpasswdFile: file}, Rules: rules}
+	})
+	resp := asked.as("", "GET", "/s3/photos/private/k")
+	wantCode(t, "with passwords", resp, 401, "viewer_unknown")
+	if got := resp.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, "Basic realm=") {
+		t.Errorf("WWW-Authenticate: %q", got)
+	}
+	wantCode(t, "with a password, and no rule", asked.as("", "GET", "/s3/photos/private/k", "Authorization", "Basic YW5uOnNlY3JldA=="), 403, "viewer_denied")
+	wantCode(t, "with a wrong password, for what all may read", asked.as("", "GET", "/s3/photos/public/k", "Authorization", "Basic YW5uOndyb25n"), 401, "viewer_unknown")
+	if resp := asked.as("", "GET", "/s3/photos/public/k"); resp.StatusCode != 302 {
+		t.Errorf("what all may read: %d", resp.StatusCode)
+	}
+	open := newWorld(t, func(c *config.Config, _ *Options) { c.Viewers = config.Viewers{Anonymous: true, Rules: rules} })
+	wantCode(t, "without any way", open.as("", "GET", "/s3/photos/private/k"), 403, "viewer_denied")
 }
 
 func TestCORS(t *testing.T) {

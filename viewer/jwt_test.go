@@ -165,6 +165,7 @@ func TestTokens(t *testing.T) {
 		p := newProvider()
 		symmetric := segment(t, "a-symmetric-key-that-is-in-public")
 		p.extra = `{"kty": "oct", "kid": "oct", "k": "` + symmetric + `"}, {"kty": "new-kind", "kid": "x"}, {"kty":"RSA","kid":"enc","use":"enc","n":"` +
+			base64.RawURLEncoding.EncodeToString(testRSA.N.Bytes()) + `","e":"AQAB"}, {"kty":"RSA","kid":"pss","alg":"PS256","n":"` +
 			base64.RawURLEncoding.EncodeToString(testRSA.N.Bytes()) + `","e":"AQAB"}`
 		g := newGate(t, jwtViewers(), p)
 		der, err := x509.MarshalPKIXPublicKey(testRSA.Public())
@@ -194,6 +195,7 @@ func TestTokens(t *testing.T) {
 			{"an algorithm that is off", sign(t, rs256(map[string]any{"alg": "RS512"}), claims(nil), testRSA), ""},
 			{"another kind than the key", sign(t, map[string]any{"alg": "ES256", "kid": "rsa"}, claims(nil), testECDSA), ""},
 			{"a key for encryption", sign(t, rs256(map[string]any{"kid": "enc"}), claims(nil), testRSA), ""},
+			{"a key for another algorithm", sign(t, rs256(map[string]any{"kid": "pss"}), claims(nil), testRSA), ""},
 			{"another key under the same ID", sign(t, rs256(nil), claims(nil), otherRSA), ""},
 			{"its own key in the header", sign(t, rs256(map[string]any{"jwk": own}), claims(nil), otherRSA), ""},
 			{"where its key is in the header", sign(t, rs256(map[string]any{"jku": "https://evil.example/keys", "x5u": "https://evil.example/c"}), claims(nil), otherRSA), ""},

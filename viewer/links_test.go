@@ -119,6 +119,13 @@ func TestLinks(t *testing.T) {
 		}
 	}
 
+	// Not even one that we signed is good for what only begins alike.
+	if q, err := l.Query(Target{Locator: locator.Locator{Bucket: "bucket", Key: "fold"}, Prefix: true}, now, now.Add(time.Hour)); err == nil {
+		if _, err := l.Check(q, object, now); err == nil {
+			t.Error("a prefix that is no folder's is good")
+		}
+	}
+
 	// Keys follow one another: the new one signs, the old one's links go on while it is listed.
 	both := newTestLinks(recent, old)
 	if _, err := both.Check(folder, object, now); err != nil {
