@@ -22,6 +22,9 @@ const (
 	// maxLocators is how many URLs a request may ask for at once, and maxBody bounds what it takes to name them.
 	maxLocators = 1000
 	maxBody     = 4 << 20
+	// presignTimeout leaves time to write what was found before the server's own timeout: the sessions of several integrations
+	// may have to be waited for, one after the other.
+	presignTimeout = writeTimeout - 10*time.Second
 )
 
 // presigned is the answer for one locator: a URL and its end, or the code of the problem that a request for it would get.
@@ -56,17 +59,24 @@ func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) e
 	answer := struct {
 		URLs []presigned `json:"urls"`
 	}{make([]presigned, 0, len(asked.Locators))}
+	ctx, cancel := context.WithTimeout(r.Context(), presignTimeout)
+	defer cancel()
 	for _, text := range asked.Locators {
 		p := presigned{Locator: text}
-		ends, err := h.presignOne(r.Context(), x, text)
-		if err == nil {
+		switch ends, err := h.presignOne(ctx, x, text); {
+		case err == nil:
 			p.URL, p.ExpiresAt = string(x.buf), &ends
-		} else if p.Error = h.problemOf(err).Code; errors.Is(err, context.Canceled) {
+		case errors.Is(err, context.DeadlineExceeded):
+			p.Error = "sts_unavailable"
+		case errors.Is(err, context.Canceled):
 			return err
+		default:
+			p.Error = h.problemOf(err).Code
 		}
 		answer.URLs = append(answer.URLs, p)
 	}
-	x.locator = locator.Locator{}
+	// The request as a whole is about no bucket and no integration.
+	x.locator, x.counts, x.hit = locator.Locator{}, h.unserved, false
 	return h.writeJSON(w, x, answer)
 }
 

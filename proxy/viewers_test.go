@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"s3redirect/config"
+	"s3redirect/demo"
 )
 
 const (
@@ -217,6 +218,10 @@ func TestPresignBatch(t *testing.T) {
 		t.Errorf("%d %s", resp.StatusCode, text)
 	}
 
+	if got := scrapeText(t, w); !strings.Contains(got, `s3redirect_requests_total{code="200",integration="-",method="POST"} 1`) {
+		t.Errorf("the batch is not counted as one request of no integration:\n%s", got)
+	}
+
 	many := `{"locators": [` + strings.TrimSuffix(strings.Repeat(`"s3://photos/x",`, 1001), ",") + `]}`
 	const kind = "Content-Type"
 	wantCode(t, "nobody", w.send("", "POST", "/presign", string(body), kind, "application/json"), 401, "viewer_unknown")
@@ -235,6 +240,28 @@ func TestPresignBatch(t *testing.T) {
 		}
 	}
 	wantCode(t, "POST elsewhere", w.send("ann", "POST", "/s3/photos/x", "", kind, "application/json"), 405, "method_not_allowed")
+}
+
+// Sessions that do not come must not take the answer with them: what there is, is told in time.
+func TestPresignBatchDoesNotWaitForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.set.Close()
+		w.cloud.Intercept(func(*demo.AssumeRoleCall) error {
+			time.Sleep(9 * time.Second)
+			return &demo.Fault{Status: 503, Code: "ServiceUnavailable", Message: "no"}
+		})
+		began := time.Now()
+		body := `{"locators": ["s3://scans/x", "s3://bucket/x", "s3://photos/x", "s3://bucket/y", "s3://scans/y"]}`
+		resp := w.send("", "POST", "/presign", body, "Content-Type", "application/json")
+		text, _ := io.ReadAll(resp.Body)
+		if took := time.Since(began); took > presignTimeout || resp.StatusCode != 200 {
+			t.Fatalf("%d after %v: %s", resp.StatusCode, took, text)
+		}
+		if strings.Count(string(text), `"error":"sts_unavailable"`) != 3 || strings.Count(string(text), `"url":`) != 2 {
+			t.Errorf("%s", text)
+		}
+	})
 }
 
 func TestSignedLinks(t *testing.T) {
@@ -377,4 +404,11 @@ func TestAttribution(t *testing.T) {
 	if resp, _ := w.fetch("GET", u); resp.StatusCode != 403 {
 		t.Errorf("the viewer can be changed: %d", resp.StatusCode)
 	}
+}
+
+func scrapeText(t *testing.T, w *world) string {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	w.Handler.metrics.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	return rec.Body.String()
 }
