@@ -6,7 +6,11 @@ package config
 
 import (
 	"log/slog"
+	"net/url"
+	"strings"
 	"time"
+
+	"s3redirect/presign"
 )
 
 // Config is a file that has passed every check. Its fields are the file's keys.
@@ -60,7 +64,9 @@ type Integration struct {
 	SessionDuration time.Duration `yaml:"session_duration"`
 	// SessionPolicy narrows the session to reading the integration's own buckets. Default true.
 	SessionPolicy bool `yaml:"session_policy"`
-	// Region is the buckets' region, or "auto": found per bucket, once, and kept.
+	// ListBucket says that the role has s3:ListBucket, for which S3 answers 404 and not 403 to a key that is not there. Default false.
+	ListBucket bool `yaml:"list_bucket"`
+	// Region is the buckets' region, or [RegionAuto].
 	Region string `yaml:"region"`
 	// FileVersioning allows ?versionId=. Default false.
 	FileVersioning bool `yaml:"file_versioning"`
@@ -81,6 +87,53 @@ type Integration struct {
 	// URLLifetime and MinRemaining default to the file's.
 	URLLifetime  time.Duration `yaml:"url_lifetime"`
 	MinRemaining time.Duration `yaml:"min_remaining"`
+}
+
+// RegionAuto is the region of an integration whose buckets' regions are found per bucket, once, and kept.
+const RegionAuto = "auto"
+
+// Buckets are the names and patterns that the integration serves.
+func (i *Integration) Buckets() []string {
+	if i.Bucket != "" {
+		return []string{i.Bucket}
+	}
+	return i.PermittedBuckets
+}
+
+// HomeRegion is the integration's region, or, where that is auto, one of its partition.
+func (i *Integration) HomeRegion() string {
+	if i.Region != RegionAuto && i.Region != "" {
+		return i.Region
+	}
+	if arn := strings.Split(i.RoleARN, ":"); len(arn) > 1 {
+		if p, ok := presign.PartitionNamed(arn[1]); ok {
+			return p.Home
+		}
+	}
+	return presign.PartitionOf("").Home
+}
+
+// Partition is the AWS partition of the integration's ARNs. Other stores call theirs aws.
+func (i *Integration) Partition() string {
+	if i.Foreign() {
+		return presign.PartitionOf("").Name
+	}
+	return presign.PartitionOf(i.HomeRegion()).Name
+}
+
+// Foreign tells whether the integration's buckets are in another store than AWS.
+func (i *Integration) Foreign() bool { return i.Endpoint != "" || i.STSEndpoint != "" }
+
+// BucketEndpoint is where a bucket of the integration is, if it is in a region. The integration must have passed the checks.
+func (i *Integration) BucketEndpoint(bucket, region string) *presign.Endpoint {
+	if i.Endpoint == "" {
+		return presign.NewEndpoint(region, bucket, i.PathStyle)
+	}
+	store, err := url.Parse(i.Endpoint)
+	if err != nil {
+		panic("config: an endpoint that passed no check")
+	}
+	return presign.NewCustomEndpoint(store, bucket, i.PathStyle)
 }
 
 // TLS names the files of a certificate, which are read again when they change.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/textproto"
@@ -335,4 +336,17 @@ func (k *checker) checkCORS() {
 			}
 		}
 	}
+}
+
+// CheckOrigins judges origins as those of cors.allowed_origins are judged.
+func CheckOrigins(origins []string) error {
+	k := &checker{Config: &Config{CORS: &CORS{AllowedOrigins: origins}}, decoder: &decoder{places: map[string]place{}}}
+	for n, text := range origins {
+		k.places[fmt.Sprintf("cors.allowed_origins[%d]", n)] = place{written: text}
+	}
+	k.checkCORS()
+	if len(k.errs) > 0 {
+		return errors.New(k.errs[0].Problem)
+	}
+	return nil
 }

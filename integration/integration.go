@@ -10,11 +10,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +22,7 @@ import (
 	"s3redirect/config"
 	"s3redirect/locator"
 	"s3redirect/metrics"
+	"s3redirect/policy"
 	"s3redirect/presign"
 )
 
@@ -51,7 +50,6 @@ type Integration struct {
 	config        *config.Integration
 	identity      identity
 	plan          plan
-	store         *url.URL // nil is AWS
 	sessionPolicy string
 	static        *session // of an integration with keys and no role
 
@@ -112,11 +110,7 @@ func NewSet(c *config.Config, o Options) (*Set, error) {
 	s := &Set{buckets: map[string]*Bucket{}, found: found, sessions: sessions, end: end}
 	asked := newRegions(o.Transport)
 	for n := range c.Integrations {
-		i, err := newIntegration(&c.Integrations[n], o)
-		if err != nil {
-			end()
-			return nil, err
-		}
+		i := newIntegration(&c.Integrations[n], o)
 		i.sessions, i.regions, i.life, i.fetches = sessions, asked, life, &s.fetches
 		s.add(i)
 	}
@@ -130,7 +124,7 @@ func NewSet(c *config.Config, o Options) (*Set, error) {
 
 func (s *Set) add(i *Integration) {
 	s.integrations = append(s.integrations, i)
-	for _, name := range bucketsOf(i.config) {
+	for _, name := range i.config.Buckets() {
 		if locator.IsPattern(name) {
 			s.patterns = append(s.patterns, pattern{text: name, integration: i})
 		} else {
@@ -139,30 +133,23 @@ func (s *Set) add(i *Integration) {
 	}
 }
 
-func newIntegration(c *config.Integration, o Options) (*Integration, error) {
+func newIntegration(c *config.Integration, o Options) *Integration {
 	i := &Integration{
 		Name: c.Name, Versions: c.FileVersioning, RequesterPays: c.RequesterPays, Metrics: o.Metrics.Integration(c.Name),
 		config: c, clock: o.Clock, random: o.Random, sts: o.STS, log: o.Log.With("integration", c.Name),
-	}
-	if c.Endpoint != "" {
-		store, err := url.Parse(c.Endpoint)
-		if err != nil {
-			return nil, fmt.Errorf("integration %s: endpoint: %w", c.Name, err)
-		}
-		i.store = store
 	}
 	if c.RoleARN == "" {
 		i.static = &session{expires: forever, credentials: presign.Credentials{
 			AccessKeyID: c.AccessKeyID, SecretAccessKey: string(c.SecretAccessKey)}}
 	}
 	var fits bool
-	if i.sessionPolicy, fits = sessionPolicy(c); !fits {
+	if i.sessionPolicy, fits = policy.Session(c); !fits {
 		i.log.Warn("the session policy for so many buckets is longer than STS takes: sessions have all rights of the role; use patterns, or give the role no more than it needs",
-			"limit", maxSessionPolicy, "buckets", len(c.PermittedBuckets))
+			"limit", policy.MaxSession, "buckets", len(c.PermittedBuckets))
 	}
 	i.identity = identityOf(c, i.sessionPolicy)
 	i.plan = newPlan(c.URLLifetime, c.MinRemaining, i.identity)
-	return i, nil
+	return i
 }
 
 func identityOf(c *config.Integration, sessionPolicy string) (id identity) {

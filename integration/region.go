@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,9 +15,6 @@ import (
 	"s3redirect/config"
 	"s3redirect/presign"
 )
-
-// regionAuto is the region of an integration whose buckets are asked for theirs.
-const regionAuto = "auto"
 
 // RegionPause is for how long a failure to find a bucket's region is remembered.
 const RegionPause = 5 * time.Second
@@ -50,7 +46,7 @@ var forever = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newBucket(name string, i *Integration) *Bucket {
 	b := &Bucket{Name: name, Integration: i}
-	if i.config.Region != regionAuto {
+	if i.config.Region != config.RegionAuto {
 		b.place.Store(i.placeOf(name, i.config.Region))
 	}
 	return b
@@ -58,10 +54,7 @@ func newBucket(name string, i *Integration) *Bucket {
 
 // placeOf is where a bucket of a region is.
 func (i *Integration) placeOf(bucket, region string) *Place {
-	if i.store != nil {
-		return &Place{Region: region, Endpoint: presign.NewCustomEndpoint(i.store, bucket, i.config.PathStyle)}
-	}
-	return &Place{Region: region, Endpoint: presign.NewEndpoint(region, bucket, i.config.PathStyle)}
+	return &Place{Region: region, Endpoint: i.config.BucketEndpoint(bucket, region)}
 }
 
 // Place is where the bucket is, and the instant for which that holds. With region auto the first caller asks S3, and the
@@ -91,8 +84,8 @@ func (b *Bucket) find() (*Place, error) {
 	i := b.Integration
 	ctx, cancel := context.WithTimeout(i.life, fetchTimeout)
 	defer cancel()
-	region, err := i.regions.ask(ctx, i.placeOf(b.Name, homeRegion(i.config)).Endpoint.URL())
-	if err == nil && i.store == nil && presign.PartitionOf(region).Name != presign.PartitionOf(homeRegion(i.config)).Name {
+	region, err := i.regions.ask(ctx, i.placeOf(b.Name, i.config.HomeRegion()).Endpoint.URL())
+	if err == nil && i.config.Endpoint == "" && presign.PartitionOf(region).Name != i.config.Partition() {
 		err = fmt.Errorf("%w: it is said to be in %s, of another partition than the role", ErrRegionNotTold, region)
 	}
 	if err != nil {
@@ -104,19 +97,6 @@ func (b *Bucket) find() (*Place, error) {
 	b.place.Store(p)
 	i.log.Info("bucket's region found", "bucket", b.Name, "region", region)
 	return p, nil
-}
-
-// homeRegion is a region of the integration's partition.
-func homeRegion(c *config.Integration) string {
-	if c.Region != regionAuto && c.Region != "" {
-		return c.Region
-	}
-	if arn := strings.Split(c.RoleARN, ":"); len(arn) > 1 {
-		if p, ok := presign.PartitionNamed(arn[1]); ok {
-			return p.Home
-		}
-	}
-	return presign.PartitionOf("").Home
 }
 
 // regions asks stores for their buckets' regions, once for all who wait for one.

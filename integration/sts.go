@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 
 	"s3redirect/config"
 	"s3redirect/presign"
@@ -70,10 +71,25 @@ func (a *AWSSTS) AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.C
 	}, aws.ToTime(c.Expiration), nil
 }
 
+// CallerIdentity is the ARN of whoever assumes an integration's role: the process's own credentials, or the integration's keys.
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+func (a *AWSSTS) CallerIdentity(ctx context.Context, c *config.Integration) (arn string, err error) {
+	client, err := a.client(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	out, err := client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.Arn), nil
+}
+
 func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*sts.Client, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := clientKey{region: stsRegion(c), endpoint: c.STSEndpoint, accessKeyID: c.AccessKeyID, secretAccessKey: c.SecretAccessKey}
+	// Tokens of a regional STS are good in every region of the partition, those of the global one are not.
+	key := clientKey{region: c.HomeRegion(), endpoint: c.STSEndpoint, accessKeyID: c.AccessKeyID, secretAccessKey: c.SecretAccessKey}
 	if client, ok := a.clients[key]; ok {
 		return client, nil
 	}
@@ -81,7 +97,7 @@ func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*sts.Client
 	if c.AccessKeyID != "" {
 		base.Credentials = credentials.NewStaticCredentialsProvider(c.AccessKeyID, string(c.SecretAccessKey), "")
 	} else if a.own == nil {
-		own, err := awsconfig.LoadDefaultConfig(ctx)
+		own, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithLogger(logging.Nop{}))
 		if err != nil {
 			return nil, err
 		}
@@ -109,15 +125,6 @@ func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*sts.Client
 	}
 	a.clients[key] = client
 	return client, nil
-}
-
-// stsRegion is the region whose STS is asked. Tokens of a regional STS are good in every region of the partition, those of
-// the global one are not.
-func stsRegion(c *config.Integration) string {
-	if c.Region == regionAuto {
-		return homeRegion(c)
-	}
-	return c.Region
 }
 
 // Classify tells what became of an AssumeRole call from its error. Some stores answer in S3's XML, of which the SDK

@@ -12,6 +12,7 @@ import (
 
 	"s3redirect/config"
 	"s3redirect/demo"
+	"s3redirect/policy"
 )
 
 const (
@@ -47,8 +48,8 @@ func TestAssumeRoleAtAnSTSThatChecks(t *testing.T) {
 			i := viaSTS("lab", "bucket")
 			c.mend(&i)
 			sts := &AWSSTS{HTTPClient: &http.Client{Transport: demo.InMemory{Handler: cloud.STS()}}}
-			policy, _ := sessionPolicy(&i)
-			credentials, expires, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i, SessionPolicy: policy})
+			narrowed, _ := policy.Session(&i)
+			credentials, expires, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i, SessionPolicy: narrowed})
 			if got := Classify(err); got != c.result {
 				t.Fatalf("%s, want %s: %v", got, c.result, err)
 			}
@@ -143,36 +144,6 @@ func TestOwnCredentialsAndRegionalSTS(t *testing.T) {
 		_, _, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i})
 		if !errors.Is(err, errReset) || host != c.host || !strings.Contains(authorization, testKey) {
 			t.Errorf("%s: asked %s, want %s; signed %.60s; %v", c.region, host, c.host, authorization, err)
-		}
-	}
-}
-
-func TestSessionPolicy(t *testing.T) {
-	const read = `{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::bucket/*"]}`
-	const decrypt = `{"Effect":"Allow","Action":["kms:Decrypt"],"Resource":["*"],"Condition":{"StringLike":{"kms:ViaService":"s3.*"}}}`
-	many := make([]string, 100)
-	for i := range many {
-		many[i] = fmt.Sprintf("some-bucket-with-a-long-name-%d", i)
-	}
-	for _, c := range []struct {
-		name string
-		mend func(*config.Integration)
-		want string
-		fits bool
-	}{
-		{"scoped", func(*config.Integration) {}, `{"Version":"2012-10-17","Statement":[` + read + "," + decrypt + `]}`, true},
-		{"own STS", func(c *config.Integration) { c.STSEndpoint = "http://127.0.0.1" }, `{"Version":"2012-10-17","Statement":[` + read + `]}`, true},
-		{"versions and patterns, China", func(c *config.Integration) {
-			c.Bucket, c.PermittedBuckets, c.FileVersioning, c.Region = "", []string{"photos", "team-*"}, true, "cn-north-1"
-		}, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion"],"Resource":["arn:aws-cn:s3:::photos/*","arn:aws-cn:s3:::team-*/*"]},` + decrypt + `]}`, true},
-		{"switched off", func(c *config.Integration) { c.SessionPolicy = false }, "", true},
-		{"static keys", func(c *config.Integration) { c.RoleARN = "" }, "", true},
-		{"too many buckets", func(c *config.Integration) { c.Bucket, c.PermittedBuckets = "", many }, "", false},
-	} {
-		i := role("lab", "bucket")
-		c.mend(&i)
-		if got, fits := sessionPolicy(&i); got != c.want || fits != c.fits {
-			t.Errorf("%s: fits %v,\n got %s\nwant %s", c.name, fits, got, c.want)
 		}
 	}
 }

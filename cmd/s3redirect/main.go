@@ -5,6 +5,7 @@
 //	s3redirect demo    [--listen 127.0.0.1:8080] [--admin-listen 127.0.0.1:9090]
 //	s3redirect presign [--config config.yaml] [--head] s3://bucket/key
 //	s3redirect link    [--config config.yaml] [--lifetime 1h] s3://bucket/key
+//	s3redirect policy  access|trust|cors|role|assume [--config config.yaml] --integration name [--format json]
 //	s3redirect check   [--config config.yaml] --as user [--groups a,b] s3://bucket/key
 //	s3redirect version
 //
@@ -18,6 +19,8 @@
 // Presign prints the URL that a viewer would be redirected to.
 //
 // Link prints a signed link to an object, or to all that is in a folder (s3://bucket/folder/*).
+//
+// Policy prints the documents that an integration's role and buckets need, as JSON or ready to apply.
 //
 // Check says whether a viewer may read an object, and which rule decides; the exit code is 1 for a no.
 //
@@ -44,6 +47,7 @@ Usage:
   s3redirect demo    [--listen host:port]     try it: an S3, an STS and a gallery in one process
   s3redirect presign [--config f] s3://b/k    print the URL that a viewer would get
   s3redirect link    --config f s3://b/k      print a signed link
+  s3redirect policy  access|trust|cors|…      print the documents that an integration needs
   s3redirect check   --config f --as u s3://b/k  say whether a viewer may read it, and by which rule
   s3redirect version                          print the version
 
@@ -53,7 +57,8 @@ s3redirect COMMAND --help says more.
 // command is a subcommand. It reads its own flags.
 type command func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
-var commands = map[string]command{"serve": serve, "demo": runDemo, "presign": presignLocator, "link": makeLink, "check": check, "version": printVersion}
+var commands = map[string]command{"serve": serve, "demo": runDemo, "presign": presignLocator, "link": makeLink, "policy": writePolicy, "check": check,
+	"version": printVersion}
 
 // usageError is a mistake in the command line or the configuration. Its text is complete: nothing is to be put before it.
 type usageError struct{ error }

@@ -1,0 +1,342 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"s3redirect/config"
+	"s3redirect/integration"
+	"s3redirect/locator"
+	"s3redirect/policy"
+)
+
+// list is a flag that may be given several times.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, " ") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+// draft is an integration as flags describe it.
+type draft struct {
+	config.Integration
+	buckets list
+	secret  string
+}
+
+func (d *draft) register(flags *flag.FlagSet) {
+	flags.StringVar(&d.Name, "name", "", "the integration's `name`; default: the bucket's")
+	flags.Var(&d.buckets, "bucket", "a `bucket`, or a pattern such as team-*; several make a default integration, one a scoped one")
+	flags.StringVar(&d.Region, "region", "", "the buckets' `region`, or auto")
+	flags.StringVar(&d.RoleARN, "role-arn", "", "the role's `ARN`")
+	flags.StringVar(&d.ExternalID, "external-id", "", "the external `ID`")
+	flags.DurationVar(&d.SessionDuration, "session-duration", time.Hour, "how long a session lives")
+	flags.BoolVar(&d.FileVersioning, "file-versioning", false, "allow ?versionId=, which needs s3:GetObjectVersion")
+	flags.BoolVar(&d.ListBucket, "list-bucket", false, "have s3:ListBucket too, so that a key that is not there is a 404; without it S3 does not say whether a key exists, and answers 403")
+	flags.StringVar(&d.Endpoint, "endpoint", "", "the `URL` of an S3-compatible store, as browsers reach it")
+	flags.StringVar(&d.STSEndpoint, "sts-endpoint", "", "the `URL` of its STS")
+	flags.BoolVar(&d.PathStyle, "path-style", false, "the store has its buckets in the path")
+	flags.StringVar(&d.AccessKeyID, "access-key-id", "", "the access key ID, or '${NAME}' for an environment `variable`")
+	flags.StringVar(&d.secret, "secret-access-key", "", "the secret key as '${NAME}', an environment `variable`; never the key itself, which others could see")
+}
+
+// finish puts what the flags said together.
+func (d *draft) finish() error {
+	if d.secret != "" && !strings.HasPrefix(d.secret, "${") {
+		return usageError{errors.New("--secret-access-key: name an environment variable, as '${SECRET}'; a command line is seen by everybody on the machine")}
+	}
+	d.SecretAccessKey, d.SessionPolicy = config.Secret(d.secret), true
+	if len(d.buckets) == 1 && !locator.IsPattern(d.buckets[0]) {
+		d.Bucket, d.PermittedBuckets = d.buckets[0], nil
+	} else {
+		d.Bucket, d.PermittedBuckets = "", d.buckets
+	}
+	if d.Name == "" {
+		d.Name = defaultName(d.Buckets())
+	}
+	if d.RoleARN == "" || d.SessionDuration == time.Hour { // the default needs no line in the file
+		d.SessionDuration = 0
+	}
+	return nil
+}
+
+// defaultName is a bucket's name without what an integration's may not hold.
+func defaultName(buckets []string) string {
+	if len(buckets) == 0 {
+		return ""
+	}
+	return strings.Trim(strings.ReplaceAll(buckets[0], "*", ""), ".-")
+}
+
+// request is what a policy command is to write.
+type request struct {
+	kind        string
+	format      policy.Format
+	config      *config.Config
+	integration *config.Integration
+	hasRole     bool // it is known already
+	kmsKeys     list
+	principal   string
+	origins     list
+	provider    string
+	subject     string
+	audience    string
+}
+
+var policyKinds = []string{"access", "trust", "cors", "role", "assume"}
+
+const policyHelp = `Usage: s3redirect policy access|trust|cors|role|assume [flags]
+
+  access   what the integration's role must be allowed: to read its buckets
+  trust    who may assume the role: we, with the external ID
+  cors     which pages may read the buckets with fetch()
+  role     trust and access in one (not as json)
+  assume   what our own principal must be allowed, where the role is in another account
+
+The document goes to standard output, what to know about it to standard error. The integration is one of the configuration's
+(--integration), or is described by flags.
+
+`
+
+// writePolicy prints one of an integration's documents.
+func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	kind := ""
+	if len(args) > 0 && slices.Contains(policyKinds, args[0]) {
+		kind, args = args[0], args[1:]
+	}
+	r := request{kind: kind}
+	var d draft
+	flags := flag.NewFlagSet("policy", flag.ContinueOnError)
+	path := flags.String("config", "config.yaml", "the configuration `file`")
+	name := flags.String("integration", "", "the `name` of an integration in it")
+	format := flags.String("format", "json", "json, terraform, cloudformation or cli")
+	flags.Var(&r.kmsKeys, "kms-key", "access: the `ARN` of a KMS key that objects are encrypted with; may be repeated")
+	flags.StringVar(&r.principal, "principal", "", "trust: who we are, an `ARN` or an account; default: STS is asked")
+	flags.Var(&r.origins, "origin", "cors: an `origin` whose pages may read; may be repeated; default: the configuration's")
+	flags.StringVar(&r.provider, "web-identity-provider", "", "trust of the role that we run as ourselves: the OpenID Connect provider's `ARN`")
+	flags.StringVar(&r.subject, "web-identity-subject", "", "and its `subject`, such as system:serviceaccount:NAMESPACE:NAME")
+	flags.StringVar(&r.audience, "web-identity-audience", "sts.amazonaws.com", "and its `audience`")
+	d.register(flags)
+	if kind == "" {
+		flags.SetOutput(stderr)
+		fmt.Fprint(stderr, policyHelp)
+		flags.PrintDefaults()
+		if slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "--help" || a == "-help" }) {
+			return flag.ErrHelp
+		}
+		return usageError{errors.New("s3redirect policy: say which: " + strings.Join(policyKinds, ", "))}
+	}
+	if err := parse(flags, args, stderr); err != nil {
+		return err
+	}
+	r.format = policy.Format(*format)
+	if !slices.Contains(policy.Formats(), r.format) {
+		return usageError{fmt.Errorf("s3redirect policy: --format %s: there are json, terraform, cloudformation and cli", *format)}
+	}
+	if err := r.choose(*path, *name, &d); err != nil {
+		return err
+	}
+	text, notes, err := r.write(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range notes {
+		fmt.Fprintln(stderr, "note:", n)
+	}
+	_, err = io.WriteString(stdout, text)
+	return err
+}
+
+// choose finds the integration: one of the file's, or the flags'.
+func (r *request) choose(path, name string, d *draft) error {
+	mistake := func(format string, args ...any) error {
+		return usageError{fmt.Errorf("s3redirect policy: "+format, args...)}
+	}
+	if name == "" {
+		return r.describe(d, mistake)
+	}
+	if len(d.buckets) > 0 {
+		return mistake("--integration and --bucket exclude each other: one is of the file, the other describes a new one")
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		return usageError{err}
+	}
+	var names []string
+	for n := range c.Integrations {
+		if c.Integrations[n].Name == name {
+			r.config, r.integration, r.hasRole = c, &c.Integrations[n], c.Integrations[n].RoleARN != ""
+			return nil
+		}
+		names = append(names, c.Integrations[n].Name)
+	}
+	return mistake("%s has no integration %s; it has %s", path, name, strings.Join(names, ", "))
+}
+
+// describe takes the integration from the flags. What a document does not need may be missing.
+func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
+	r.config = &config.Config{}
+	ownRole := r.kind == "trust" && r.provider != ""
+	if len(d.buckets) == 0 && !ownRole && !(r.kind == "assume" && d.RoleARN != "") {
+		return mistake("name an integration of the configuration with --integration, or describe one with --bucket and --region")
+	}
+	if err := d.finish(); err != nil {
+		return err
+	}
+	r.integration, r.hasRole = &d.Integration, d.RoleARN != ""
+	if len(d.buckets) == 0 {
+		d.Bucket, d.Name = "any-bucket", "s3redirect"
+	}
+	judged := d.Integration
+	if judged.Region == "" {
+		judged.Region = config.RegionAuto // which, with the role's ARN, tells the partition
+	}
+	if !r.hasRole && judged.AccessKeyID == "" {
+		judged.STSEndpoint = d.STSEndpoint
+		judged.RoleARN = "arn:" + judged.Partition() + ":iam::000000000000:role/" + roleName(&judged)
+		if judged.Endpoint != "" && judged.STSEndpoint == "" {
+			judged.STSEndpoint = judged.Endpoint
+		}
+	}
+	if errs := judged.Check(os.LookupEnv); errs != nil {
+		lines := make([]string, len(errs))
+		for n, e := range errs {
+			lines[n] = strings.TrimPrefix("--"+strings.ReplaceAll(e.Key, "_", "-")+": "+e.Problem, "--: ")
+		}
+		return mistake("%s", strings.Join(lines, "\n"))
+	}
+	d.RoleARN = judged.RoleARN
+	return nil
+}
+
+// roleName is what a role is called that has no name yet.
+func roleName(i *config.Integration) string {
+	name := "s3redirect-" + i.Name
+	return name[:min(len(name), 64)]
+}
+
+// write makes the document, and says what to know about it.
+func (r *request) write(ctx context.Context) (text string, notes []string, err error) {
+	i := r.integration
+	path, name := policy.RoleOf(i.RoleARN)
+	role := policy.Role{Name: name, Path: path, MaxSession: max(time.Hour, i.SessionDuration)}
+	switch {
+	case r.kind == "role" && r.format == policy.JSON:
+		return "", nil, usageError{errors.New("s3redirect policy: a role is two JSON documents: ask for trust and for access, or for another --format")}
+	case r.kind == "cors":
+		return r.cors()
+	case r.kind == "assume":
+		notes = []string{"this is for the principal that we run as: allow it there, if the role is in another account, or if its trust policy names our whole account"}
+		text, err = r.format.WritePolicy(roleName(i), policy.Assume(i.RoleARN))
+		return text, notes, err
+	case r.kind == "trust" && r.provider != "":
+		return r.ownRole(role)
+	}
+	if r.kind != "trust" {
+		for _, key := range r.kmsKeys {
+			if err := policy.CheckKMSKey(key); err != nil {
+				return "", nil, usageError{fmt.Errorf("s3redirect policy: --kms-key: %w", err)}
+			}
+		}
+		access := policy.Access(i, r.kmsKeys)
+		role.Access = &access
+		if !i.ListBucket {
+			notes = append(notes, "without s3:ListBucket, S3 answers 403 to a key that is not there; with list_bucket: true (--list-bucket) it is a 404")
+		}
+		if i.RoleARN == "" {
+			notes = append(notes, "the integration has keys and no role: this is for the user whose keys they are")
+			text, err = r.format.WritePolicy(roleName(i), access)
+			return text, notes, err
+		}
+	}
+	if r.kind != "access" {
+		trust, more, err := r.trust(ctx)
+		if err != nil {
+			return "", nil, err
+		}
+		role.Trust, notes = trust, append(notes, more...)
+	}
+	text, err = r.format.WriteRole(role)
+	return text, notes, err
+}
+
+// trust is the role's trust policy.
+func (r *request) trust(ctx context.Context) (*policy.Document, []string, error) {
+	i := r.integration
+	if i.RoleARN == "" {
+		return nil, nil, usageError{fmt.Errorf("s3redirect policy: the integration %s has keys and no role, so nobody is to be trusted", i.Name)}
+	}
+	who := r.principal
+	if who == "" {
+		sts := &integration.AWSSTS{}
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		var err error
+		if who, err = sts.CallerIdentity(ctx, i); err != nil {
+			return nil, nil, errors.New("our own principal is not known, as STS could not be asked who we are: give --principal ARN, or credentials. `s3redirect check` says what is wrong with them")
+		}
+	}
+	p, err := policy.ParsePrincipal(who, i.Partition())
+	if err != nil {
+		return nil, nil, usageError{fmt.Errorf("s3redirect policy: the principal %q: %w", who, err)}
+	}
+	d := policy.Trust(p, i.ExternalID)
+	return &d, trustNotes(p, i), nil
+}
+
+// trustNotes are what to know about a trust policy.
+func trustNotes(p policy.Principal, i *config.Integration) []string {
+	notes := slices.Clone(p.Warnings)
+	if p.Role && !i.Foreign() {
+		notes = append(notes, "what a role assumes lasts an hour at most (role chaining), whatever the role's maximum: keep session_duration at 1h")
+	}
+	if i.ExternalID == "" {
+		notes = append(notes, "there is no external ID: whoever can have us use this role can read its buckets through us (the confused deputy). `s3redirect integrate` makes one")
+	}
+	return notes
+}
+
+// ownRole is the trust policy of the role that we run as ourselves.
+func (r *request) ownRole(role policy.Role) (string, []string, error) {
+	trust, err := policy.WebIdentity(r.provider, r.subject, r.audience)
+	if err != nil {
+		return "", nil, usageError{fmt.Errorf("s3redirect policy: web identity: %w", err)}
+	}
+	role.Name, role.Path, role.MaxSession, role.Trust = "s3redirect", "/", time.Hour, &trust
+	text, err := r.format.WriteRole(role)
+	return text, []string{
+		"this is for the role that s3redirect runs as; each integration's role trusts that one (policy trust --principal)",
+		"what a role assumes lasts an hour at most (role chaining): keep session_duration at 1h",
+	}, err
+}
+
+// cors is the buckets' CORS configuration.
+func (r *request) cors() (string, []string, error) {
+	i := r.integration
+	origins, why := []string(r.origins), policy.CORSFor(r.origins)
+	if len(origins) == 0 {
+		origins, why = policy.CORSOrigins(r.config)
+	}
+	if err := config.CheckOrigins(origins); err != nil {
+		return "", nil, usageError{fmt.Errorf("s3redirect policy: --origin: %w", err)}
+	}
+	notes := []string{why}
+	if r.format != policy.JSON {
+		for _, b := range i.Buckets() {
+			if locator.IsPattern(b) {
+				return "", nil, usageError{fmt.Errorf("s3redirect policy: %s is a pattern, and CORS belongs to a bucket: name the buckets with --bucket instead of --integration", b)}
+			}
+		}
+	}
+	if r.format == policy.CloudFormation {
+		notes = append(notes, "CloudFormation knows CORS as a property of a bucket that it made or imported: put CorsConfiguration into your bucket's own resource")
+	}
+	text, err := r.format.WriteCORS(i.Buckets(), policy.CORS(origins), i.Endpoint)
+	return text, notes, err
+}

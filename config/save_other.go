@@ -1,0 +1,12 @@
+//go:build !unix
+
+package config
+
+import (
+	"io/fs"
+	"os"
+)
+
+// Elsewhere folders cannot be synced, and new files inherit their owner.
+func keepOwner(*os.File, fs.FileInfo) {}
+func syncDir(string) error            { return nil }
