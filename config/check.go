@@ -76,7 +76,7 @@ func (k *checker) check() {
 		k.wrong("referrer_policy", "%s is no referrer policy; write one of %s", k.written("referrer_policy"), strings.Join(referrerPolicies, ", "))
 	}
 	if k.DrainDelay < 0 || k.DrainDelay > 10*time.Minute {
-		k.wrong("drain_delay", "%s is out of bounds; use 0s to 10m", short(k.DrainDelay))
+		k.wrong("drain_delay", "%s is out of bounds; use 0s to 10m", Short(k.DrainDelay))
 	}
 	if k.Log.Format != "json" && k.Log.Format != "text" {
 		k.wrong("log.format", "%s is no format; write json or text", k.written("log.format"))
@@ -114,8 +114,8 @@ func (k *checker) warn(key, format string, args ...any) {
 	k.Warnings = append(k.Warnings, w.Error())
 }
 
-// short is a duration as people write it: 45m, not 45m0s.
-func short(d time.Duration) string {
+// Short is a duration as people write it: 45m, not 45m0s.
+func Short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = s[:len(s)-2]
@@ -218,15 +218,15 @@ func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duratio
 		}
 		wrong(key, "it must be in whole seconds: S3 counts in them")
 	case lifetime > presign.MaxLifetime:
-		wrong("url_lifetime", "%s is longer than S3 allows; use 168h (7 days) at most", short(lifetime))
+		wrong("url_lifetime", "%s is longer than S3 allows; use 168h (7 days) at most", Short(lifetime))
 	case remaining < time.Second:
-		wrong("min_remaining", "%s is too short; use 1s at least", short(remaining))
+		wrong("min_remaining", "%s is too short; use 1s at least", Short(remaining))
 	case remaining >= lifetime:
 		key := "min_remaining"
 		if prefix != "" && !k.has(prefix+key) || prefix == "" && !k.has(key) {
 			key = "url_lifetime"
 		}
-		wrong(key, "min_remaining (%s) must be less than url_lifetime (%s): the difference is for how long a URL stays the same", short(remaining), short(lifetime))
+		wrong(key, "min_remaining (%s) must be less than url_lifetime (%s): the difference is for how long a URL stays the same", Short(remaining), Short(lifetime))
 	}
 	return sound
 }

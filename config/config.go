@@ -7,9 +7,11 @@ package config
 import (
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
+	"s3redirect/locator"
 	"s3redirect/presign"
 )
 
@@ -134,6 +136,22 @@ func (i *Integration) BucketEndpoint(bucket, region string) *presign.Endpoint {
 		panic("config: an endpoint that passed no check")
 	}
 	return presign.NewCustomEndpoint(store, bucket, i.PathStyle)
+}
+
+// ServedBy is the integration that serves a bucket: its own before one that has a pattern.
+func (c *Config) ServedBy(bucket string) (found *Integration, ok bool) {
+	for n := range c.Integrations {
+		i := &c.Integrations[n]
+		if slices.Contains(i.Buckets(), bucket) {
+			return i, true
+		}
+		for _, p := range i.PermittedBuckets {
+			if found == nil && locator.IsPattern(p) && locator.MatchBucket(p, bucket) {
+				found = i
+			}
+		}
+	}
+	return found, found != nil
 }
 
 // TLS names the files of a certificate, which are read again when they change.

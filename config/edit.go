@@ -201,7 +201,7 @@ func (i *Integration) node() *yaml.Node {
 				value.Content = append(value.Content, item)
 			}
 		case time.Duration:
-			value.SetString(short(x))
+			value.SetString(Short(x))
 		case bool:
 			value.Value, value.Tag = map[bool]string{true: "true", false: "false"}[x], "!!bool"
 		default:

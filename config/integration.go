@@ -169,7 +169,7 @@ func (k *checker) checkDurations(at string, i *Integration) {
 		k.wrong(key, "it must be in whole seconds: STS counts in them")
 		return
 	case i.SessionDuration < shortest || i.SessionDuration > longest:
-		k.wrong(key, "%s is out of AssumeRole's bounds; use %s to %s", short(i.SessionDuration), short(shortest), short(longest))
+		k.wrong(key, "%s is out of AssumeRole's bounds; use %s to %s", Short(i.SessionDuration), Short(shortest), Short(longest))
 		return
 	case i.STSEndpoint == "" && i.SessionDuration > maxChainedSession && i.AccessKeyID == "":
 		k.warn(key, "sessions longer than 1h are refused where our own credentials are a role's (role chaining)")
@@ -178,7 +178,7 @@ func (k *checker) checkDurations(at string, i *Integration) {
 	lead := min(5*time.Minute, period/4)
 	if i.URLLifetime+lead > i.SessionDuration && period > 0 {
 		k.wrong(k.durationKey(prefix), "a URL lives no longer than the session that signed it, which is fetched up to %s ahead: url_lifetime (%s) + %s must not be more than session_duration (%s)",
-			short(lead), short(i.URLLifetime), short(lead), short(i.SessionDuration))
+			Short(lead), Short(i.URLLifetime), Short(lead), Short(i.SessionDuration))
 	}
 }
 

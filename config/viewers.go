@@ -212,7 +212,7 @@ func (k *checker) checkJWT(j *JWT) {
 		k.wrong(at+"cookie", "%s is no cookie's name", k.written(at+"cookie"))
 	}
 	if j.Leeway < 0 || j.Leeway > maxLeeway {
-		k.wrong(at+"leeway", "%s is out of bounds; use 0s to 5m", short(j.Leeway))
+		k.wrong(at+"leeway", "%s is out of bounds; use 0s to 5m", Short(j.Leeway))
 	}
 }
 
@@ -250,7 +250,7 @@ func (k *checker) checkLinks(l *Links) {
 		}
 	}
 	if l.MaxLifetime < time.Second || l.MaxLifetime > maxLink || l.MaxLifetime%time.Second != 0 {
-		k.wrong(at+"max_lifetime", "%s is out of bounds; use 1s to 8784h (366 days), in whole seconds", short(l.MaxLifetime))
+		k.wrong(at+"max_lifetime", "%s is out of bounds; use 1s to 8784h (366 days), in whole seconds", Short(l.MaxLifetime))
 	}
 }
 

@@ -23,6 +23,7 @@ type User struct {
 	SecretAccessKey string
 	ARN             string   // Optional. Default: arn:aws:iam::000000000000:user/demo
 	Buckets         []string // Patterns of the buckets it may itself list and read, all versions. Optional.
+	MayNotAssume    bool     // Its own policy does not allow sts:AssumeRole.
 }
 
 // Role is an IAM role: its trust policy and what it may read.
@@ -34,6 +35,7 @@ type Role struct {
 	Buckets     []string      // Patterns of the buckets that it may s3:GetObject from.
 	List        bool          // It has s3:ListBucket too: a missing key is 404, not 403.
 	Versions    bool          // It has s3:GetObjectVersion too.
+	KMSKeys     []string      // Keys that it may kms:Decrypt with.
 	MinDuration time.Duration // Shortest session. Default: 15m, AWS's.
 	MaxDuration time.Duration // Longest session. Default: 1h, AWS's.
 }
@@ -42,6 +44,7 @@ type Role struct {
 type Object struct {
 	ContentType string // Default: binary/octet-stream, S3's.
 	Data        []byte
+	KMSKey      string    // The key that it is encrypted with (SSE-KMS). Optional.
 	Modified    time.Time // Default: now.
 }
 
@@ -80,6 +83,8 @@ type session struct {
 type bucket struct {
 	region  string
 	objects map[string][]version // by key, oldest first
+	cors    *CORS                // nil: none
+	plain   bool                 // without versions: see [Cloud.SuspendVersions]
 }
 
 type version struct {
@@ -137,7 +142,21 @@ func (c *Cloud) CreateBucket(name, region string) {
 		b.region = region
 		return
 	}
-	c.buckets[name] = &bucket{region: region, objects: map[string][]version{}}
+	c.buckets[name] = &bucket{region: region, objects: map[string][]version{}, cors: everyone}
+}
+
+// SetCORS replaces a bucket's CORS configuration; a new bucket lets every page read. nil removes it.
+func (c *Cloud) SetCORS(name string, rule *CORS) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.buckets[name].cors = rule
+}
+
+// SuspendVersions makes a bucket one that tells no versions.
+func (c *Cloud) SuspendVersions(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.buckets[name].plain = true
 }
 
 // Put stores an object as the newest version of its key and returns the version's ID. The bucket must exist.
@@ -208,13 +227,18 @@ func (c *Cloud) find(name, key string) (versions []version) {
 	return nil
 }
 
-// region returns where a bucket is; exists tells whether it is.
-func (c *Cloud) region(name string) (region string, exists bool) {
+// bucketOf returns a copy of what is known of a bucket; exists tells whether there is one.
+func (c *Cloud) bucketOf(name string) (b bucket, exists bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := c.buckets[name]
-	if b == nil {
-		return "", false
+	if found := c.buckets[name]; found != nil {
+		return *found, true
 	}
-	return b.region, true
+	return bucket{}, false
+}
+
+// region returns where a bucket is; exists tells whether it is.
+func (c *Cloud) region(name string) (region string, exists bool) {
+	b, exists := c.bucketOf(name)
+	return b.region, exists
 }

@@ -155,3 +155,13 @@ func (c *Cloud) may(who *caller, action, region, bucket, key string) bool {
 	}
 	return s.policy == nil || s.policy.allows(action, arn(region, bucket, key))
 }
+
+// mayDecrypt tells whether S3 may decrypt with a key for a caller: only roles have such rights here.
+func (c *Cloud) mayDecrypt(who *caller, key string) bool {
+	if who.session == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.roles[who.session.roleARN].KMSKeys, key)
+}

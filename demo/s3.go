@@ -17,12 +17,14 @@ import (
 func (c *Cloud) S3() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Server", "AmazonS3")
+		w.Header().Set("Date", c.clock().UTC().Format(http.TimeFormat))
 		w.Header().Set("X-Amz-Request-Id", rand.Text())
 		bucket, key := locate(r)
 		switch r.Method {
 		case http.MethodGet, http.MethodHead:
-			if r.Header.Get("Origin") != "" {
-				allowOrigin(w.Header())
+			if origin := r.Header.Get("Origin"); origin != "" {
+				b, _ := c.bucketOf(bucket)
+				b.cors.allowOrigin(w.Header(), origin, r.Method)
 			}
 			w = countingWriter{w, c}
 			if fault := c.serveS3(w, r, bucket, key); fault != nil {
@@ -85,6 +87,12 @@ func (c *Cloud) serveS3(w http.ResponseWriter, r *http.Request, bucket, key stri
 	v, fault := c.object(who, q, region, bucket, key)
 	if fault != nil {
 		return fault
+	}
+	if v.KMSKey != "" && !c.mayDecrypt(who, v.KMSKey) {
+		return forbidden("AccessDenied", "User: %s is not authorized to perform: kms:Decrypt on resource: %s because no identity-based policy allows the kms:Decrypt action", who.arn, v.KMSKey)
+	}
+	if b, _ := c.bucketOf(bucket); b.plain {
+		v.id = ""
 	}
 	serveVersion(w, r, q, v)
 	return nil
@@ -157,7 +165,9 @@ func serveVersion(w http.ResponseWriter, r *http.Request, q url.Values, v *versi
 	h := w.Header()
 	h.Set("Content-Type", v.ContentType)
 	h.Set("Etag", v.etag)
-	h.Set("X-Amz-Version-Id", v.id)
+	if v.id != "" {
+		h.Set("X-Amz-Version-Id", v.id)
+	}
 	for parameter, header := range overrides {
 		if value := q.Get(parameter); value != "" {
 			h.Set(header, value)

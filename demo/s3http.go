@@ -3,31 +3,64 @@ package demo
 import (
 	"encoding/xml"
 	"net/http"
+	"slices"
+	"strings"
 )
 
-// allowOrigin answers a request that shows an Origin, under a bucket's rule that lets every page read.
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/cors.html
-func allowOrigin(h http.Header) {
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Allow-Methods", "GET, HEAD")
-	h.Set("Access-Control-Expose-Headers", "Content-Range, Content-Length, Accept-Ranges, ETag")
+// CORS is the one rule of a bucket's CORS configuration. In each list * stands for all.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/ManageCorsUsing.html
+type CORS struct {
+	Origins, Methods, Headers, Expose []string
+}
+
+// everyone lets every page read.
+var everyone = &CORS{Origins: []string{"*"}, Methods: []string{"GET", "HEAD"}, Headers: []string{"*"}, Expose: []string{"Content-Range", "Content-Length", "Accept-Ranges", "ETag"}}
+
+func (c *CORS) allows(origin, method string, headers []string) bool {
+	has := func(list []string, s string) bool {
+		return slices.ContainsFunc(list, func(l string) bool { return l == "*" || strings.EqualFold(l, s) })
+	}
+	return c != nil && has(c.Origins, origin) && slices.Contains(c.Methods, method) &&
+		!slices.ContainsFunc(headers, func(h string) bool { return !has(c.Headers, h) })
+}
+
+// allowOrigin answers a request that shows an Origin, if the bucket's rule lets its page read.
+func (c *CORS) allowOrigin(h http.Header, origin, method string) {
+	if !c.allows(origin, method, nil) {
+		return
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	if slices.Contains(c.Origins, "*") {
+		h.Set("Access-Control-Allow-Origin", "*")
+	}
+	h.Set("Access-Control-Allow-Methods", strings.Join(c.Methods, ", "))
+	if len(c.Expose) > 0 {
+		h.Set("Access-Control-Expose-Headers", strings.Join(c.Expose, ", "))
+	}
 	h.Set("Vary", "Origin, Access-Control-Request-Headers, Access-Control-Request-Method")
 }
 
 // preflight answers OPTIONS.
-func (c *Cloud) preflight(w http.ResponseWriter, r *http.Request, bucket string) *Fault {
-	if r.Header.Get("Origin") == "" {
+func (c *Cloud) preflight(w http.ResponseWriter, r *http.Request, name string) *Fault {
+	origin, method := r.Header.Get("Origin"), r.Header.Get("Access-Control-Request-Method")
+	if origin == "" {
 		return badRequest("BadRequest", "Insufficient information. Origin request header needed.")
 	}
-	if _, exists := c.region(bucket); !exists {
+	b, exists := c.bucketOf(name)
+	if !exists {
 		return notFound("NoSuchBucket", "CORSResponse: Bucket not found")
 	}
-	if m := r.Header.Get("Access-Control-Request-Method"); m != http.MethodGet && m != http.MethodHead {
+	asked := r.Header.Get("Access-Control-Request-Headers")
+	headers := strings.FieldsFunc(asked, func(r rune) bool { return r == ',' || r == ' ' })
+	switch {
+	case b.cors == nil:
+		return forbidden("AccessForbidden", "CORSResponse: CORS is not enabled for this bucket.")
+	case !b.cors.allows(origin, method, headers):
 		return forbidden("AccessForbidden", "CORSResponse: This CORS request is not allowed.")
 	}
-	allowOrigin(w.Header())
-	if headers := r.Header.Get("Access-Control-Request-Headers"); headers != "" {
-		w.Header().Set("Access-Control-Allow-Headers", headers)
+	b.cors.allowOrigin(w.Header(), origin, method)
+	if asked != "" {
+		w.Header().Set("Access-Control-Allow-Headers", asked)
 	}
 	w.Header().Set("Access-Control-Max-Age", "3000")
 	w.WriteHeader(http.StatusOK)

@@ -50,6 +50,7 @@ const (
 // https://docs.aws.amazon.com/STS/latest/APIReference/welcome.html
 func (c *Cloud) STS() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", c.clock().UTC().Format(http.TimeFormat))
 		result, fault := c.stsResult(w, r)
 		if fault != nil {
 			writeSTSFault(w, fault)
@@ -163,6 +164,9 @@ func (c *Cloud) assumeRole(ctx context.Context, who *caller, form url.Values) (a
 	// A role that is not there, one that does not trust the caller and a wrong external ID look the same from outside.
 	if !exists || !role.trusts(who) || role.ExternalID != "" && role.ExternalID != call.ExternalID {
 		return nil, forbidden("AccessDenied", "User: %s is not authorized to perform: sts:AssumeRole on resource: %s", who.arn, call.RoleARN)
+	}
+	if who.user.MayNotAssume {
+		return nil, forbidden("AccessDenied", "User: %s is not authorized to perform: sts:AssumeRole on resource: %s because no identity-based policy allows the sts:AssumeRole action", who.arn, call.RoleARN)
 	}
 	var fault *Fault
 	if call.Duration, fault = role.duration(form.Get("DurationSeconds"), who.session != nil); fault != nil {

@@ -84,7 +84,7 @@ func (b *Bucket) find() (*Place, error) {
 	i := b.Integration
 	ctx, cancel := context.WithTimeout(i.life, fetchTimeout)
 	defer cancel()
-	region, err := i.regions.ask(ctx, i.placeOf(b.Name, i.config.HomeRegion()).Endpoint.URL())
+	region, err := BucketRegion(ctx, i.regions.client, i.placeOf(b.Name, i.config.HomeRegion()).Endpoint.URL())
 	if err == nil && i.config.Endpoint == "" && presign.PartitionOf(region).Name != i.config.Partition() {
 		err = fmt.Errorf("%w: it is said to be in %s, of another partition than the role", ErrRegionNotTold, region)
 	}
@@ -106,23 +106,23 @@ type regions struct {
 }
 
 func newRegions(transport http.RoundTripper) *regions {
-	return &regions{client: &http.Client{
-		Transport: transport,
-		// The answer from the wrong region is a redirect, and it is the answer that is wanted.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	return &regions{client: &http.Client{Transport: transport, CheckRedirect: NoRedirects}}
 }
+
+// NoRedirects has a client return redirects as they are: the answer of S3 in the wrong region is one, and tells the right region.
+func NoRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 var regionGrammar = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
-// ask sends HeadBucket without a signature: S3 names the region in x-amz-bucket-region with every answer, refusals included.
+// BucketRegion sends HeadBucket without a signature: S3 names the region in x-amz-bucket-region with every answer, refusals
+// included. The client must not follow redirects. Errors are those of [Bucket.Place].
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
-func (r *regions) ask(ctx context.Context, bucketURL string) (string, error) {
+func BucketRegion(ctx context.Context, client *http.Client, bucketURL string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, bucketURL, nil)
 	if err != nil {
 		return "", err
 	}
-	resp, err := r.client.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		var failed *url.Error
 		if errors.As(err, &failed) {

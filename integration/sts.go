@@ -71,6 +71,16 @@ func (a *AWSSTS) AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.C
 	}, aws.ToTime(c.Expiration), nil
 }
 
+// HasCredentials tells whether there are credentials to ask STS with: the integration's keys, or the process's own.
+func (a *AWSSTS) HasCredentials(ctx context.Context, c *config.Integration) error {
+	client, err := a.client(ctx, c)
+	if err != nil {
+		return err
+	}
+	_, err = client.Options().Credentials.Retrieve(ctx)
+	return err
+}
+
 // CallerIdentity is the ARN of whoever assumes an integration's role: the process's own credentials, or the integration's keys.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 func (a *AWSSTS) CallerIdentity(ctx context.Context, c *config.Integration) (arn string, err error) {

@@ -47,6 +47,9 @@ func newEndpoint(scheme, host, bucket string, pathStyle bool) *Endpoint {
 // URL is the bucket's own URL, without a signature.
 func (e *Endpoint) URL() string { return e.origin + e.path + "/" }
 
+// Origin is the endpoint's scheme, host and port, as a page's Content-Security-Policy names it.
+func (e *Endpoint) Origin() string { return e.origin }
+
 // Partition is a group of AWS regions with its own accounts, ARNs and domain.
 type Partition struct {
 	Name      string // as in arn:NAME:

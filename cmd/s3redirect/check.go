@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"s3redirect/check"
 	"s3redirect/config"
 	"s3redirect/locator"
 	"s3redirect/viewer"
@@ -19,28 +22,111 @@ import (
 // errRefused ends a check whose answer is no, and has been printed.
 var errRefused = errors.New("refused")
 
-// check says what a viewer may see, and which rule decides.
-func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
+// checkAll tries the integrations; or, for a viewer, says what they may see, and which rule decides.
+func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
-	as := flags.String("as", "", "the `user` who would ask")
+	var names list
+	flags.Var(&names, "integration", "the `name` of an integration to try; may be repeated; default: all")
+	sample := flags.String("sample", "", "an object to read, as `s3://bucket/key`")
+	origin := flags.String("origin", "", "the `origin` of a page that reads with fetch(), such as https://app.example.com")
+	asJSON := flags.Bool("json", false, "print JSON")
+	as := flags.String("as", "", "do not try anything: say whether this `user` may read s3://bucket/key")
 	groups := flags.String("groups", "", "the user's `groups`, separated by commas")
-	anonymous := flags.Bool("anonymous", false, "ask as nobody in particular")
-	if err := parse(flags, args, stderr, "s3://bucket/key"); err != nil {
+	anonymous := flags.Bool("anonymous", false, "the same for nobody in particular")
+	if slices.ContainsFunc(args, isAs) {
+		if err := parse(flags, args, stderr, "s3://bucket/key"); err != nil {
+			return err
+		}
+		return checkViewer(*path, *as, *groups, *anonymous, flags.Arg(0), stdout)
+	}
+	if err := parse(flags, args, stderr); err != nil {
 		return err
-	}
-	if (*as == "") != *anonymous {
-		return usageError{errors.New("s3redirect check: say who would ask: either --as USER or --anonymous")}
-	}
-	l, err := locator.Parse(flags.Arg(0))
-	if err != nil {
-		return usageError{fmt.Errorf("s3redirect check: %w", err)}
 	}
 	c, err := config.Load(*path)
 	if err != nil {
 		return usageError{err}
 	}
-	allowed, why := verdict(c, viewer.As(*as, strings.FieldsFunc(*groups, func(r rune) bool { return r == ',' })...), l)
+	o := check.Options{Config: c, Integrations: names, Clock: time.Now, Origin: *origin}
+	if *sample != "" {
+		l, err := locator.Parse(*sample)
+		if err != nil {
+			return usageError{fmt.Errorf("s3redirect check: --sample: %w", err)}
+		}
+		o.Sample = &l
+	}
+	if *origin != "" {
+		if err := config.CheckOrigins([]string{*origin}); err != nil {
+			return usageError{fmt.Errorf("s3redirect check: --origin: %w", err)}
+		}
+	}
+	return report(ctx, o, *asJSON, stdout)
+}
+
+// isAs tells whether an argument asks about a viewer.
+func isAs(arg string) bool {
+	name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
+	return strings.HasPrefix(arg, "-") && (name == "as" || name == "anonymous")
+}
+
+// report runs the check and prints it: as it goes for people, all at once for machines.
+func report(ctx context.Context, o check.Options, asJSON bool, stdout io.Writer) error {
+	result := struct {
+		OK    bool         `json:"ok"`
+		Steps []check.Step `json:"steps"`
+	}{Steps: []check.Step{}}
+	table := check.NewTable(stdout, isTerminal(stdout) && os.Getenv("NO_COLOR") == "")
+	o.Report = func(s check.Step) {
+		result.Steps = append(result.Steps, s)
+		if !asJSON {
+			table.Add(s)
+		}
+	}
+	sound, err := check.Run(ctx, o)
+	if err != nil && ctx.Err() == nil {
+		return usageError{fmt.Errorf("s3redirect check: %w", err)}
+	} else if err != nil {
+		return errors.New("interrupted")
+	}
+	result.OK = sound
+	if asJSON {
+		e := json.NewEncoder(stdout)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		if err := e.Encode(result); err != nil {
+			return err
+		}
+	}
+	if !sound {
+		return errRefused
+	}
+	return nil
+}
+
+// isTerminal tells whether somebody is looking.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// checkViewer says what a viewer may see, and which rule decides.
+func checkViewer(path, as, groups string, anonymous bool, text string, stdout io.Writer) error {
+	if (as == "") != anonymous {
+		return usageError{errors.New("s3redirect check: say who would ask: either --as USER or --anonymous")}
+	}
+	l, err := locator.Parse(text)
+	if err != nil {
+		return usageError{fmt.Errorf("s3redirect check: %w", err)}
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		return usageError{err}
+	}
+	allowed, why := verdict(c, viewer.As(as, strings.FieldsFunc(groups, func(r rune) bool { return r == ',' })...), l)
 	fmt.Fprintln(stdout, why)
 	if !allowed {
 		return errRefused
@@ -71,27 +157,12 @@ func verdict(c *config.Config, v viewer.Viewer, l locator.Locator) (allowed bool
 	case !d.Allowed:
 		return false, fmt.Sprintf("refused by viewers.rules[%d]: %s may not read %s", d.Rule-1, who, l)
 	}
-	name, ok := servedBy(c, l.Bucket)
+	server, ok := c.ServedBy(l.Bucket)
 	switch {
 	case !ok:
 		return false, fmt.Sprintf("refused: no integration serves the bucket %s", l.Bucket)
 	case d.Rule == 0:
-		return true, fmt.Sprintf("allowed, as there are no rules: %s may read %s, through the integration %s", who, l, name)
+		return true, fmt.Sprintf("allowed, as there are no rules: %s may read %s, through the integration %s", who, l, server.Name)
 	}
-	return true, fmt.Sprintf("allowed by viewers.rules[%d]: %s may read %s, through the integration %s", d.Rule-1, who, l, name)
-}
-
-// servedBy names the integration that serves a bucket: its own before one that has a pattern.
-func servedBy(c *config.Config, bucket string) (name string, ok bool) {
-	for _, i := range c.Integrations {
-		if i.Bucket == bucket || slices.Contains(i.PermittedBuckets, bucket) {
-			return i.Name, true
-		}
-		for _, p := range i.PermittedBuckets {
-			if name == "" && locator.IsPattern(p) && locator.MatchBucket(p, bucket) {
-				name = i.Name
-			}
-		}
-	}
-	return name, name != ""
+	return true, fmt.Sprintf("allowed by viewers.rules[%d]: %s may read %s, through the integration %s", d.Rule-1, who, l, server.Name)
 }

@@ -6,6 +6,7 @@
 //	s3redirect presign [--config config.yaml] [--head] s3://bucket/key
 //	s3redirect link    [--config config.yaml] [--lifetime 1h] s3://bucket/key
 //	s3redirect policy  access|trust|cors|role|assume [--config config.yaml] --integration name [--format json]
+//	s3redirect check   [--config config.yaml] [--integration name] [--sample s3://bucket/key] [--origin https://…] [--json]
 //	s3redirect check   [--config config.yaml] --as user [--groups a,b] s3://bucket/key
 //	s3redirect version
 //
@@ -22,7 +23,8 @@
 //
 // Policy prints the documents that an integration's role and buckets need, as JSON or ready to apply.
 //
-// Check says whether a viewer may read an object, and which rule decides; the exit code is 1 for a no.
+// Check tries each integration step by step, and says what went wrong, why, and what to do; the exit code is 1 where something
+// must be mended. With --as it says whether a viewer may read an object, and which rule decides; the exit code is 1 for a no.
 //
 // The exit code is 0, or 1 if something failed, or 2 if the command line or the configuration is wrong.
 package main
@@ -48,7 +50,8 @@ Usage:
   s3redirect presign [--config f] s3://b/k    print the URL that a viewer would get
   s3redirect link    --config f s3://b/k      print a signed link
   s3redirect policy  access|trust|cors|…      print the documents that an integration needs
-  s3redirect check   --config f --as u s3://b/k  say whether a viewer may read it, and by which rule
+  s3redirect check   [--sample s3://b/k]      try the integrations, and explain
+  s3redirect check   --as u s3://b/k          say whether a viewer may read it, and by which rule
   s3redirect version                          print the version
 
 s3redirect COMMAND --help says more.
@@ -57,7 +60,7 @@ s3redirect COMMAND --help says more.
 // command is a subcommand. It reads its own flags.
 type command func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
-var commands = map[string]command{"serve": serve, "demo": runDemo, "presign": presignLocator, "link": makeLink, "policy": writePolicy, "check": check,
+var commands = map[string]command{"serve": serve, "demo": runDemo, "presign": presignLocator, "link": makeLink, "policy": writePolicy, "check": checkAll,
 	"version": printVersion}
 
 // usageError is a mistake in the command line or the configuration. Its text is complete: nothing is to be put before it.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -245,4 +246,20 @@ func TestBallast(t *testing.T) {
 	if n := len(newBallast()); n != 0 {
 		t.Errorf("%d bytes beside a limit that is the operator's", n)
 	}
+}
+
+// demoWorld starts the demo's S3 and STS, and returns the text of its configuration.
+func demoWorld(t *testing.T) string {
+	t.Helper()
+	cloud := demoCloud(demo.Samples())
+	var urls []string
+	for _, h := range []http.Handler{cloud.S3(), cloud.STS()} {
+		s, err := serveStandIn(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		urls = append(urls, s.URL)
+	}
+	return strings.ReplaceAll(fmt.Sprintf(demoConfig, "127.0.0.1:0", "127.0.0.1:0", urls[0], urls[1]), "${DEMO_SECRET}", demoSecret)
 }

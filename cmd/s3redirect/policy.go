@@ -182,8 +182,8 @@ func (r *request) choose(path, name string, d *draft) error {
 // describe takes the integration from the flags. What a document does not need may be missing.
 func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
 	r.config = &config.Config{}
-	ownRole := r.kind == "trust" && r.provider != ""
-	if len(d.buckets) == 0 && !ownRole && !(r.kind == "assume" && d.RoleARN != "") {
+	ownRole, byARN := r.kind == "trust" && r.provider != "", r.kind == "assume" && d.RoleARN != ""
+	if len(d.buckets) == 0 && !ownRole && !byARN {
 		return mistake("name an integration of the configuration with --integration, or describe one with --bucket and --region")
 	}
 	if err := d.finish(); err != nil {
