@@ -12,7 +12,7 @@ import (
 
 // Append returns a configuration's text with an integration added at the end of its list; whatever else is in it stays, byte
 // for byte where the list has a line per key. The integration's texts are taken as the file is to have them: ${NAME} stands for
-// an environment variable. An empty text becomes a file of its own, with what [NewFile] says.
+// an environment variable. [NewFile] is a text to begin with.
 //
 // Its error is an [Errors] where the new text would not load, for whatever reason: what does not load is not written.
 func Append(name string, text []byte, i *Integration, getenv func(string) (string, bool)) ([]byte, error) {
@@ -21,7 +21,7 @@ func Append(name string, text []byte, i *Integration, getenv func(string) (strin
 		return nil, err
 	}
 	before, oldErr := Parse(name, text, getenv)
-	if oldErr != nil && !lacksIntegrations(oldErr) {
+	if oldErr != nil && !LacksIntegrations(oldErr) {
 		return nil, oldErr
 	}
 	var firstErr error
@@ -43,8 +43,8 @@ func Append(name string, text []byte, i *Integration, getenv func(string) (strin
 	return nil, Errors{{File: name, Key: "integrations", Problem: "nothing can be added to a list that is written like this; write it with a line for each key"}}
 }
 
-// lacksIntegrations tells whether that is all that is wrong with a configuration.
-func lacksIntegrations(err error) bool {
+// LacksIntegrations tells whether that is all that is wrong with a configuration.
+func LacksIntegrations(err error) bool {
 	all, ok := errors.AsType[Errors](err)
 	return ok && len(all) == 1 && all[0].Key == "integrations"
 }

@@ -44,6 +44,18 @@ func Save(path string, old, text []byte) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// Writable tells beforehand whether Save could write a file, as far as that can be told: it makes a file beside it.
+func Writable(path string) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	name, err := writeBeside(path, nil)
+	if err != nil {
+		return explain(path, err)
+	}
+	return os.Remove(name)
+}
+
 func unchanged(path string, old []byte) error {
 	now, err := os.ReadFile(path)
 	switch {

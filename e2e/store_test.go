@@ -87,7 +87,7 @@ func randomBytes(n int) []byte {
 func (s *store) iam(ctx context.Context, action string, params url.Values) error {
 	params.Set("Action", action)
 	params.Set("Version", "2010-05-08")
-	body := params.Encode()
+	body := strings.ReplaceAll(params.Encode(), "+", "%20") // radosgw takes a plus for a plus
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.endpoint+"/", strings.NewReader(body))
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@
 //	s3redirect demo    [--listen 127.0.0.1:8080] [--admin-listen 127.0.0.1:9090]
 //	s3redirect presign [--config config.yaml] [--head] s3://bucket/key
 //	s3redirect link    [--config config.yaml] [--lifetime 1h] s3://bucket/key
+//	s3redirect integrate [--config config.yaml] [--yes --bucket name …]
 //	s3redirect policy  access|trust|cors|role|assume [--config config.yaml] --integration name [--format json]
 //	s3redirect check   [--config config.yaml] [--integration name] [--sample s3://bucket/key] [--origin https://…] [--json]
 //	s3redirect check   [--config config.yaml] --as user [--groups a,b] s3://bucket/key
@@ -20,6 +21,9 @@
 // Presign prints the URL that a viewer would be redirected to.
 //
 // Link prints a signed link to an object, or to all that is in a folder (s3://bucket/folder/*).
+//
+// Integrate adds an integration to a configuration, in conversation: it shows the documents that have to be made, tries the role,
+// and writes the file, of which everything else stays as it is.
 //
 // Policy prints the documents that an integration's role and buckets need, as JSON or ready to apply.
 //
@@ -49,6 +53,7 @@ Usage:
   s3redirect demo    [--listen host:port]     try it: an S3, an STS and a gallery in one process
   s3redirect presign [--config f] s3://b/k    print the URL that a viewer would get
   s3redirect link    --config f s3://b/k      print a signed link
+  s3redirect integrate [--config f]           add an integration, in conversation
   s3redirect policy  access|trust|cors|…      print the documents that an integration needs
   s3redirect check   [--sample s3://b/k]      try the integrations, and explain
   s3redirect check   --as u s3://b/k          say whether a viewer may read it, and by which rule
@@ -60,7 +65,7 @@ s3redirect COMMAND --help says more.
 // command is a subcommand. It reads its own flags.
 type command func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
-var commands = map[string]command{"serve": serve, "demo": runDemo, "presign": presignLocator, "link": makeLink, "policy": writePolicy, "check": checkAll,
+var commands = map[string]command{"serve": serve, "demo": runDemo, "presign": presignLocator, "link": makeLink, "policy": writePolicy, "integrate": integrate, "check": checkAll,
 	"version": printVersion}
 
 // usageError is a mistake in the command line or the configuration. Its text is complete: nothing is to be put before it.

@@ -46,10 +46,12 @@ func (d *draft) register(flags *flag.FlagSet) {
 	flags.StringVar(&d.secret, "secret-access-key", "", "the secret key as '${NAME}', an environment `variable`; never the key itself, which others could see")
 }
 
+var errSecretOnCommandLine = errors.New("--secret-access-key: name an environment variable, as '${SECRET}'; a command line is seen by everybody on the machine")
+
 // finish puts what the flags said together.
 func (d *draft) finish() error {
 	if d.secret != "" && !strings.HasPrefix(d.secret, "${") {
-		return usageError{errors.New("--secret-access-key: name an environment variable, as '${SECRET}'; a command line is seen by everybody on the machine")}
+		return usageError{errSecretOnCommandLine}
 	}
 	d.SecretAccessKey, d.SessionPolicy = config.Secret(d.secret), true
 	if len(d.buckets) == 1 && !locator.IsPattern(d.buckets[0]) {

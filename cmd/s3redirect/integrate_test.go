@@ -1,0 +1,240 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"s3redirect/config"
+)
+
+// withInput has conversations read a text.
+func withInput(t *testing.T, text string) {
+	t.Helper()
+	before := stdin
+	stdin = strings.NewReader(text)
+	t.Cleanup(func() { stdin = before })
+}
+
+// storeURLs are the addresses of the demo's S3 and STS, and its secret is in the environment.
+func storeURLs(t *testing.T) (s3, sts string) {
+	t.Helper()
+	text := demoWorld(t)
+	t.Setenv("STORE_KEY", demoAccessKey)
+	t.Setenv("STORE_SECRET", demoSecret)
+	return regexp.MustCompile(`\bendpoint: (\S+)`).FindStringSubmatch(text)[1], regexp.MustCompile(`sts_endpoint: (\S+)`).FindStringSubmatch(text)[1]
+}
+
+const existing = `# Ours.
+listen: 127.0.0.1:0   # any
+viewers: {anonymous: true}
+
+integrations:
+  # The old one.
+  - name: old
+    bucket: scans     # of paper
+    region: eu-central-1
+    access_key_id: AKIA
+    secret_access_key: s
+
+# The end.
+`
+
+func TestIntegrateByFlags(t *testing.T) {
+	s3, sts := storeURLs(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(path, []byte(existing), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	store := []string{"integrate", "--yes", "--config", path, "--bucket", "demo-media", "--endpoint", s3, "--sts-endpoint", sts, "--path-style",
+		"--access-key-id", "${STORE_KEY}", "--secret-access-key", "${STORE_SECRET}"}
+	untouched := func(args []string, code int, says string) {
+		t.Helper()
+		got, stdout, stderr := running(args...)
+		if got != code || !strings.Contains(stdout+stderr, says) || strings.Contains(stdout+stderr, demoSecret) {
+			t.Errorf("%q: exit %d\n%s%s", args, got, stdout, stderr)
+		}
+		if text, err := os.ReadFile(path); err != nil || string(text) != existing {
+			t.Errorf("%q wrote: %s %v", args, text, err)
+		}
+	}
+	untouched(store, 2, "--role-arn is missing")
+	untouched(append(store, "--role-arn", demoMediaRole, "--external-id", "wrong"), 1, "the integration does not work: nothing was written")
+	untouched(append(store, "--role-arn", demoMediaRole, "--external-id", "a b"), 2, "--external-id: use 2 to 1,224")
+	untouched(append(store, "--role-arn", "arn:nothing"), 2, "--role-arn: arn:nothing is no role's ARN")
+	untouched(append(store, "--role-arn", demoMediaRole, "--name", "old"), 2, "is the name of the integration")
+	untouched(append(store, "--role-arn", demoMediaRole, "--sample", "demo-media/x"), 2, "--sample")
+	untouched([]string{"integrate", "--yes", "--config", path}, 2, "--bucket is missing")
+	untouched([]string{"integrate", "--yes", "--config", path, "--bucket", "scans"}, 2, "is a bucket of integration old")
+	untouched([]string{"integrate", "--yes", "--config", path, "--bucket", "a-b", "--endpoint", "http://far.example"}, 2, "--endpoint: over http://")
+	untouched([]string{"integrate", "--yes", "--config", path, "--bucket", "a-b", "--secret-access-key", "canary"}, 2, "name an environment variable")
+	untouched([]string{"integrate", "--yes", "--config", path, "--bucket", "a-b", "--endpoint", s3, "--access-key-id", "${UNSET}"}, 2, "UNSET is not set")
+	for _, bucket := range []string{"Upper", "un_der", "a", "dots..two", "-dash", "192.168.0.1", "xn--punny", "x--x-s3", "with space", "s3://bucket", "bücket", strings.Repeat("a", 64), ""} {
+		untouched([]string{"integrate", "--yes", "--config", path, "--bucket", bucket, "--role-arn", demoMediaRole}, 2, "--bucket")
+	}
+
+	args := append(store, "--role-arn", demoMediaRole, "--external-id", demoMediaID, "--sample", "s3://demo-media/images/sunset.jpg")
+	code, stdout, stderr := running(args...)
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "has the integration demo-media") {
+		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Replace(existing, "\n# The end.", `  - name: demo-media
+    bucket: demo-media
+    role_arn: `+demoMediaRole+`
+    external_id: `+demoMediaID+`
+    region: us-east-1
+    endpoint: `+s3+`
+    path_style: true
+    sts_endpoint: `+sts+`
+    access_key_id: ${STORE_KEY}
+    secret_access_key: ${STORE_SECRET}
+
+# The end.`, 1)
+	if string(text) != want {
+		t.Errorf("got\n%s\nwant\n%s", text, want)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("the mode: %v %v", info.Mode(), err)
+	}
+	if code, stdout, stderr := running("check", "--config", path, "--integration", "demo-media", "--sample", "s3://demo-media/images/sunset.jpg"); code != 0 {
+		t.Errorf("check: exit %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// answers lead from an empty folder to an integration.
+func answers(s3, sts string) []string {
+	return []string{"yes", "no", "demo-media", "", s3, "us-east-1", "yes", sts, "STORE_KEY", "STORE_SECRET", "no", "no", demoMediaRole, "s3://demo-media/images/sunset.jpg"}
+}
+
+func TestIntegrateInConversation(t *testing.T) {
+	s3, sts := storeURLs(t)
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	begin := []string{"integrate", "--config", path, "--external-id", demoMediaID, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}
+	all := answers(s3, sts)
+
+	// However early the input ends, nothing is written.
+	for n := range all {
+		withInput(t, strings.Join(all[:n], "\n")+strings.Repeat("\n", min(n, 1)))
+		code, stdout, stderr := running(begin...)
+		if code != 1 || !strings.Contains(stderr, "nothing was written") {
+			t.Errorf("after %d answers: exit %d\n%s%s", n, code, stdout, stderr)
+		}
+		if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 0 {
+			t.Errorf("after %d answers: %v %v", n, entries, err)
+		}
+	}
+
+	// Answers that will not do are asked for again, and say why.
+	wrong := []string{"perhaps", "yes", "no", "Bad_Bucket", "demo-media", "no name", "media", "ftp://x", s3, "no region!", "us-east-1", "yes", "http://far.example", sts,
+		"UNSET_VARIABLE", "${STORE_KEY}", "STORE_SECRET", "no", "no", "arn:nothing", demoTeamRole, "s3//x", "s3://demo-media/images/sunset.jpg", "x", "a", demoMediaRole}
+	withInput(t, strings.Join(wrong, "\n")+"\n")
+	code, stdout, stderr := running(begin...)
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	for _, says := range []string{"answer yes or no", "Bad_Bucket is not a bucket name", `no name is no name`, "ftp://x is no http or https URL", "over http://", "UNSET_VARIABLE is not set",
+		"arn:nothing is no role's ARN", "must begin with s3://", "answer r, a, w or q", `"sts:ExternalId": "` + demoMediaID + `"`, `"arn:aws:s3:::demo-media/*"`, "It does not work yet",
+		"STS says that we are arn:aws:iam::000000000000:user/demo", "has the integration media"} {
+		if !strings.Contains(stdout, says) {
+			t.Errorf("it does not say %q:\n%s", says, stdout)
+		}
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := c.Integrations[0]
+	if i.Name != "media" || i.Bucket != "demo-media" || i.RoleARN != demoMediaRole || i.ExternalID != demoMediaID || i.AccessKeyID != demoAccessKey || !i.SessionPolicy || !c.Viewers.Anonymous {
+		t.Errorf("%+v", i)
+	}
+	if text, err := os.ReadFile(path); err != nil || !strings.HasPrefix(string(text), "# The configuration of s3redirect.") || strings.Contains(string(text), demoSecret) {
+		t.Errorf("%s %v", text, err)
+	}
+}
+
+// A default integration gets patterns, an external ID of its own, and whatever it is asked to do besides.
+func TestIntegrateADefault(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	withInput(t, strings.Join([]string{"yes", "yes", "photos team-*", "shared", "", "", "yes", "yes", "arn:aws:iam::123456789012:role/r"}, "\n")+"\n")
+	code, stdout, stderr := running("integrate", "--config", path, "--no-try", "--principal", "arn:aws:iam::123456789012:role/proxy")
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := c.Integrations[0]
+	if strings.Join(i.PermittedBuckets, " ") != "photos team-*" || i.Region != "auto" || !i.FileVersioning || !i.ListBucket || len(i.ExternalID) < 20 {
+		t.Errorf("%+v", i)
+	}
+	if !strings.Contains(stdout, i.ExternalID) || !strings.Contains(stdout, "s3:GetObjectVersion") || !strings.Contains(stdout, "s3:ListBucket") {
+		t.Errorf("the documents lack something:\n%s", stdout)
+	}
+	first := i.ExternalID
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	withInput(t, strings.Join([]string{"yes", "yes", "photos team-*", "shared", "", "", "yes", "yes", "arn:aws:iam::123456789012:role/r"}, "\n")+"\n")
+	running("integrate", "--config", path, "--no-try", "--principal", "arn:aws:iam::123456789012:role/proxy")
+	if c, err := config.Load(path); err != nil || c.Integrations[0].ExternalID == first {
+		t.Errorf("the external ID came twice: %v", err)
+	}
+}
+
+// Keys without a role, for a store that has none.
+func TestIntegrateKeys(t *testing.T) {
+	s3, _ := storeURLs(t)
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	withInput(t, strings.Join([]string{"yes", "no", "scans", "", s3, "", "", "", "STORE_KEY", "STORE_SECRET", "", ""}, "\n")+"\n")
+	code, stdout, stderr := running("integrate", "--config", path, "--no-try")
+	if code != 0 || stderr != "" || strings.Contains(stdout, "Trust policy") {
+		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	if c, err := config.Load(path); err != nil || c.Integrations[0].RoleARN != "" || c.Integrations[0].ExternalID != "" || string(c.Integrations[0].SecretAccessKey) != demoSecret {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestIntegrateRefusesFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("listn: 127.0.0.1:0\n")
+	if code, _, stderr := running("integrate", "--config", path); code != 2 || !strings.Contains(stderr, "did you mean listen") || !strings.Contains(stderr, "mend it first") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if code, _, stderr := running("integrate", "--config", dir); code != 2 || !strings.Contains(stderr, "it is a directory") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if code, _, stderr := running("integrate", "--config", filepath.Join(dir, "none", "config.yaml")); code != 2 || !strings.Contains(stderr, "there is no directory") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	withInput(t, "no\n")
+	if code, _, stderr := running("integrate", "--config", filepath.Join(dir, "new.yaml")); code != 2 || !strings.Contains(stderr, "say under viewers who may ask") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	// A file that somebody else writes meanwhile is left alone.
+	n := newIntegration{path: path, old: []byte(existing)}
+	n.Name, n.Bucket, n.RoleARN, n.Region, n.SessionPolicy = "new", "a-bucket", demoMediaRole, "auto", true
+	write(existing + "# somebody else's\n")
+	n.conversation = converse(t.Context(), &strings.Builder{}, true)
+	if err := n.write(); err == nil || !strings.Contains(err.Error(), "has changed meanwhile") {
+		t.Errorf("%v", err)
+	}
+	if text, err := os.ReadFile(path); err != nil || !strings.HasSuffix(string(text), "# somebody else's\n") {
+		t.Errorf("%s %v", text, err)
+	}
+}

@@ -1,0 +1,356 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/chromedp/chromedp"
+	"github.com/creack/pty"
+)
+
+// terminal is a program that talks to a terminal.
+type terminal struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	tty  *os.File
+	done chan struct{} // closed when there is nothing more to read
+
+	mu   sync.Mutex
+	said strings.Builder
+	seen int // as far as expect has looked
+}
+
+// startInTerminal runs the binary in a pseudo-terminal.
+func startInTerminal(t *testing.T, dir string, env []string, args ...string) *terminal {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), built(t), args...)
+	cmd.Dir, cmd.Env = dir, append([]string{"HOME=" + dir, "TERM=xterm", "AWS_EC2_METADATA_DISABLED=true"}, env...)
+	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 400})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &terminal{t: t, cmd: cmd, tty: tty, done: make(chan struct{})}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = tty.Close()
+		<-c.done
+	})
+	go func() {
+		defer close(c.done)
+		buffer := make([]byte, 4096)
+		for {
+			n, err := tty.Read(buffer)
+			c.mu.Lock()
+			c.said.Write(buffer[:n])
+			c.mu.Unlock()
+			if err != nil { // EIO, once the program is gone
+				return
+			}
+		}
+	}()
+	return c
+}
+
+func (c *terminal) text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.ReplaceAll(c.said.String(), "\r\n", "\n")
+}
+
+// expect waits until the program says something that it has not said before.
+func (c *terminal) expect(what string) {
+	c.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		text := c.text()
+		if i := strings.Index(text[c.seen:], what); i >= 0 {
+			c.seen += i + len(what)
+			return
+		}
+	}
+	c.t.Fatalf("it does not say %q; it said\n%s", what, c.text())
+}
+
+func (c *terminal) send(keys string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.tty, keys); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// exit waits for the end, and returns the exit code.
+func (c *terminal) exit() int {
+	c.t.Helper()
+	select {
+	case <-c.done:
+	case <-time.After(30 * time.Second):
+		c.t.Fatalf("it goes on; it said\n%s", c.text())
+	}
+	_ = c.cmd.Wait() // its state says how it ended
+	return c.cmd.ProcessState.ExitCode()
+}
+
+// turn is a question of the conversation, and the answer.
+type turn struct{ question, answer string }
+
+// toRadosgw is the conversation that leads to an integration of a role in radosgw.
+func toRadosgw(g *gateway, bucket, arn string) []turn {
+	return []turn{
+		{"May everyone who can reach", ""}, {"the default for several", "no"}, {"The bucket's name", bucket}, {"A name for it", "gallery"}, {"The endpoint", g.endpoint},
+		{"region", ""}, {"in the path", ""}, {"Its STS", g.endpoint}, {"access key ID", "TRUSTED_KEY"}, {"secret access key", "TRUSTED_SECRET"}, {"older versions", ""}, {"404", ""},
+		{"The ARN of the user or role that the proxy runs as", "arn:aws:iam:::user/trusted"}, {"Once the role is made: its ARN", arn},
+		{"An object to try it with", "s3://" + bucket + "/pictures/one.png"},
+	}
+}
+
+// From an empty folder to an image that comes through the proxy: the documents are those that the conversation shows, and
+// radosgw takes them. It does not know sts:ExternalId and refuses whoever is asked for one, so that condition, once taken, is
+// removed.
+func TestIntegrateFromNothing(t *testing.T) {
+	t.Parallel()
+	g := radosgw(t)
+	g.createBucket(t, "gallery-one")
+	g.createBucket(t, "gallery-other")
+	image := picture(t, 48)
+	g.put(t, "gallery-one", "pictures/one.png", image)
+	g.put(t, "gallery-other", "secret.png", image)
+	ports, err := freePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen, admin := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
+
+	dir := t.TempDir()
+	c := startInTerminal(t, dir, g.env(), "integrate", "--listen", listen, "--admin-listen", admin)
+	for _, turn := range toRadosgw(g, "gallery-one", "arn:aws:iam:::role/gallery") {
+		c.expect(turn.question)
+		if strings.HasPrefix(turn.question, "Once the role is made") {
+			g.makeRole(t, "gallery", c.text())
+		}
+		c.send(turn.answer + "\n")
+	}
+	if code := c.exit(); code != 0 || !strings.Contains(c.text(), "config.yaml has the integration gallery") {
+		t.Fatalf("exit %d\n%s", code, c.text())
+	}
+	for _, want := range []string{"\x1b[32mok       \x1b[0mget", "the newest version", "is not found"} {
+		if strings.Contains(c.text(), want) != strings.Contains(want, "get") {
+			t.Errorf("%q:\n%s", want, c.text())
+		}
+	}
+	if strings.Contains(c.text(), g.trusted.SecretAccessKey) {
+		t.Error("the secret key shows")
+	}
+
+	server, err := startServer(dir, "s3redirect", g.env(), built(t), "serve", "--config", "config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.stop)
+	if err := server.await("s3redirect", func() bool { return answersOK("http://" + admin + "/readyz") }); err != nil {
+		t.Fatal(err)
+	}
+	a := fetch(t, http.MethodGet, "http://"+listen+"/s3/gallery-one/pictures/one.png")
+	if got := fetch(t, http.MethodGet, a.header.Get("Location")); got.status != http.StatusOK || string(got.body) != string(image) {
+		t.Errorf("the image: %d, %d bytes", got.status, len(got.body))
+	}
+
+	// The access policy is enforced: with nothing else to hold it back, the role still reads no other bucket.
+	p := startProxy(t, `
+integrations:
+  - name: other
+    bucket: gallery-other
+    role_arn: arn:aws:iam:::role/gallery
+    session_policy: false
+    endpoint: ${ENDPOINT}
+    sts_endpoint: ${ENDPOINT}
+    path_style: true
+    access_key_id: ${TRUSTED_KEY}
+    secret_access_key: ${TRUSTED_SECRET}
+`, g.env()...)
+	if got := fetch(t, http.MethodGet, p.location(t, http.MethodGet, "/s3/gallery-other/secret.png")); got.status != http.StatusForbidden {
+		t.Errorf("another bucket: %d", got.status)
+	}
+	// So is the trust policy: who is not in it gets no session, and check says so.
+	config := strings.NewReplacer("TRUSTED_KEY", "STRANGER_KEY", "TRUSTED_SECRET", "STRANGER_SECRET").Replace(readFile(t, filepath.Join(dir, "config.yaml")))
+	if err := os.WriteFile(filepath.Join(dir, "stranger.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := command(t, dir, g.env(), "check", "--config", "stranger.yaml"); code != 1 || !strings.Contains(out, "failed   assume_role") || !strings.Contains(out, "its trust policy does not name us") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	if code, out := command(t, dir, g.env(), "check", "--config", "config.yaml", "--sample", "s3://gallery-one/pictures/one.png"); code != 0 || !strings.Contains(out, "ok       head_by_get") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	missing := strings.Replace(readFile(t, filepath.Join(dir, "config.yaml")), "role/gallery", "role/nobody", 1)
+	if err := os.WriteFile(filepath.Join(dir, "missing.yaml"), []byte(missing), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := command(t, dir, g.env(), "check", "--config", "missing.yaml"); code != 1 || !strings.Contains(out, "there is no role arn:aws:iam:::role/nobody") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+var shownDocument = regexp.MustCompile(`(?s)--- \d\. [^\n]*\n([{\[].*?\n[}\]])\n`)
+
+// makeRole makes a role of the documents that a conversation showed.
+func (g *gateway) makeRole(t *testing.T, name, said string) {
+	t.Helper()
+	shown := shownDocument.FindAllStringSubmatch(said, -1)
+	if len(shown) != 3 {
+		t.Fatalf("%d documents in\n%s", len(shown), said)
+	}
+	access, trust := shown[0][1], shown[1][1]
+	call := func(action string, params url.Values) {
+		t.Helper()
+		if err := g.iam(t.Context(), action, params); err != nil {
+			t.Fatal(err)
+		}
+	}
+	call("CreateRole", url.Values{"RoleName": {name}, "Path": {"/"}, "AssumeRolePolicyDocument": {trust}})
+	call("PutRolePolicy", url.Values{"RoleName": {name}, "PolicyName": {"read"}, "PolicyDocument": {access}})
+	var d struct {
+		Version   string
+		Statement []map[string]any
+	}
+	if err := json.Unmarshal([]byte(trust), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.Statement[0]["Condition"] == nil {
+		t.Errorf("the trust policy asks for no external ID: %s", trust)
+	}
+	delete(d.Statement[0], "Condition")
+	call("UpdateAssumeRolePolicy", url.Values{"RoleName": {name}, "PolicyDocument": {document(d.Statement[0])}})
+}
+
+// Ctrl-C at any question leaves everything as it was.
+func TestIntegrateInterrupted(t *testing.T) {
+	t.Parallel()
+	g := radosgw(t)
+	turns := toRadosgw(g, "gallery-none", g.roleARN)
+	const before = "listen: 127.0.0.1:0 # kept\nviewers: {anonymous: true}\nintegrations:\n- {name: a, bucket: bucket-a, region: eu-central-1, access_key_id: A, secret_access_key: s}\n"
+	for n := range turns {
+		for _, existing := range []string{"", before} {
+			if existing != "" && n == 0 {
+				continue // with a file, that is not asked
+			}
+			dir := t.TempDir()
+			path := filepath.Join(dir, "config.yaml")
+			if existing != "" {
+				if err := os.WriteFile(path, []byte(existing), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := startInTerminal(t, dir, g.env(), "integrate")
+			for m, turn := range turns[:n+1] {
+				if existing != "" && m == 0 {
+					continue
+				}
+				c.expect(turn.question)
+				if m == n {
+					c.send("half an answer\x03")
+				} else {
+					c.send(turn.answer + "\n")
+				}
+			}
+			if code := c.exit(); code != 1 || !strings.Contains(c.text(), "nothing was written") {
+				t.Errorf("at %q: exit %d\n%s", turns[n].question, code, c.text())
+			}
+			entries, err := os.ReadDir(dir)
+			if err != nil || existing == "" && len(entries) != 0 || existing != "" && (len(entries) != 1 || readFile(t, path) != existing) {
+				t.Errorf("at %q something was left: %v %v", turns[n].question, entries, err)
+			}
+		}
+	}
+}
+
+// The CORS document is taken by a real store, and lets a page of another origin than the proxy's read in a real browser.
+func TestCORSDocument(t *testing.T) {
+	t.Parallel()
+	need(t, "chromium")
+	g := radosgw(t)
+	bucket := g.createBucket(t, "cors-document")
+	g.put(t, bucket, "text.txt", []byte("0123456789"))
+	pages := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<!DOCTYPE html><title>A page</title>") }))
+	t.Cleanup(pages.Close)
+	origin := strings.Replace(pages.URL, "127.0.0.1", "app.localhost", 1)
+	text := `
+public_url: http://media.localhost
+cors: {allowed_origins: ["` + origin + `"]}
+integrations:
+  - name: keys
+    bucket: cors-document
+` + withKeys
+	p := startProxy(t, text, g.env()...)
+	dir, env := writeConfig(t, text), append(g.env(), "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")
+
+	tab := browser(t)
+	if _, err := chromedp.Run(tab, chromedp.Navigate(origin)); err != nil {
+		t.Fatal(err)
+	}
+	read := func() string {
+		t.Helper()
+		script := fmt.Sprintf(`fetch(%q, {headers: {Range: "bytes=2-4"}}).then(async r => [r.status, r.headers.get("Content-Range"), r.headers.get("ETag") != null, await r.text()].join(" "), e => "refused")`, p.url("/s3/cors-document/text.txt"))
+		got, err := chromedp.Run(tab, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := read(); got != "refused" {
+		t.Errorf("before: %s", got)
+	}
+	if code, out := command(t, dir, env, "check", "--sample", "s3://cors-document/text.txt"); code != 1 || !strings.Contains(out, "failed   cors") {
+		t.Errorf("check before: exit %d\n%s", code, out)
+	}
+
+	var out, notes strings.Builder
+	cmd := exec.CommandContext(t.Context(), built(t), "policy", "cors", "--integration", "keys")
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, env, &out, &notes
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v %s", err, notes.String())
+	}
+	var rules []struct {
+		AllowedHeaders, AllowedMethods, AllowedOrigins, ExposeHeaders []string
+		MaxAgeSeconds                                                 int32
+	}
+	if err := json.Unmarshal([]byte(out.String()), &rules); err != nil {
+		t.Fatal(err)
+	}
+	var configured types.CORSConfiguration
+	for _, r := range rules {
+		configured.CORSRules = append(configured.CORSRules, types.CORSRule{AllowedHeaders: r.AllowedHeaders, AllowedMethods: r.AllowedMethods,
+			AllowedOrigins: r.AllowedOrigins, ExposeHeaders: r.ExposeHeaders, MaxAgeSeconds: aws.Int32(r.MaxAgeSeconds)})
+	}
+	if _, err := g.client(g.owner).PutBucketCors(t.Context(), &s3.PutBucketCorsInput{Bucket: &bucket, CORSConfiguration: &configured}); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(); got != "206 bytes 2-4/10 true 234" {
+		t.Errorf("after: %s", got)
+	}
+	if code, out := command(t, dir, env, "check", "--sample", "s3://cors-document/text.txt"); code != 0 || !strings.Contains(out, "also in ranges") {
+		t.Errorf("check after: exit %d\n%s", code, out)
+	}
+}
