@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+	"time"
+
+	"s3redirect/config"
+	"s3redirect/integration"
+	"s3redirect/policy"
+)
+
+// showDocuments prints what has to be made, and says where.
+func (n *newIntegration) showDocuments() error {
+	r := request{format: policy.JSON, integration: &n.Integration, config: n.configured()}
+	show := func(title, kind, hint string) error {
+		r.kind = kind
+		text, notes, err := r.write(n.ctx)
+		if err != nil {
+			return err
+		}
+		n.say("\n--- %s\n%s", title, strings.TrimSuffix(text, "\n"))
+		for _, note := range notes {
+			n.say("    note: %s", note)
+		}
+		n.say("    %s", hint)
+		return nil
+	}
+	if n.keysOnly() {
+		if err := show("Access policy", "access", "Give it to the user whose keys they are, in the store."); err != nil {
+			return err
+		}
+	} else {
+		if err := n.knowPrincipal(); err != nil {
+			return err
+		}
+		r.principal = n.principal
+		n.RoleARN, r.hasRole = n.roleOrSome(), true
+		if err := show("1. Access policy", "access", "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."); err != nil {
+			return err
+		}
+		if err := show("2. Trust policy", "trust", "In IAM: Roles, Create role, Custom trust policy; then add the policy of step 1. Both at once (--format terraform and cloudformation are there too):\n    "+n.command("role", "cli")); err != nil {
+			return err
+		}
+	}
+	if err := show("3. CORS, only if pages read the objects with fetch(); images and videos need none", "cors", "In S3: the bucket, Permissions, Cross-origin resource sharing; or: "+n.command("cors", "cli")); err != nil {
+		return err
+	}
+	n.say("")
+	return nil
+}
+
+// command is the command line that prints a document of this integration, before it is in a file.
+func (n *newIntegration) command(kind, format string) string {
+	words := []string{"s3redirect policy", kind, "--format", format, "--name", n.Name, "--region", n.Region}
+	for _, b := range n.Buckets() {
+		words = append(words, "--bucket", "'"+b+"'")
+	}
+	if kind == "role" {
+		words = append(words, "--principal", n.principal, "--external-id", n.ExternalID)
+	}
+	for name, on := range map[string]bool{"--file-versioning": n.FileVersioning, "--list-bucket": n.ListBucket} {
+		if on && kind == "role" {
+			words = append(words, name)
+		}
+	}
+	if n.Endpoint != "" {
+		words = append(words, "--endpoint", n.Endpoint)
+	}
+	return strings.Join(words, " ")
+}
+
+// configured is the configuration as it is, as far as it says which pages read.
+func (n *newIntegration) configured() *config.Config {
+	if c, err := config.Parse(n.path, n.old, os.LookupEnv); err == nil {
+		return c
+	}
+	return &config.Config{}
+}
+
+// knowPrincipal finds out who assumes the role: from STS, or else by asking.
+func (n *newIntegration) knowPrincipal() (err error) {
+	if n.principal == "" {
+		ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
+		defer cancel()
+		asked := n.Integration
+		expand(&asked)
+		if n.principal, err = (&integration.AWSSTS{}).CallerIdentity(ctx, &asked); err == nil && n.principal != "" {
+			n.say("\nSTS says that we are %s.", n.principal)
+			return nil
+		}
+		n.say("\nSTS does not say who we are (there are no credentials here, or the store has no GetCallerIdentity).")
+	}
+	n.principal, err = n.ask(question{text: "The ARN of the user or role that the proxy runs as", flag: "--principal", given: n.principal, accept: func(s string) error {
+		_, err := policy.ParsePrincipal(s, n.Partition())
+		return err
+	}})
+	return err
+}
+
+// expand replaces the variables' names by what they hold, for calls made before the file is read.
+func expand(i *config.Integration) {
+	value := func(s string) string {
+		if name, ok := strings.CutPrefix(s, "${"); ok {
+			return os.Getenv(strings.TrimSuffix(name, "}"))
+		}
+		return s
+	}
+	i.AccessKeyID, i.SecretAccessKey = value(i.AccessKeyID), config.Secret(value(string(i.SecretAccessKey)))
+}
