@@ -97,7 +97,9 @@ func (p *probe) sign(method, params string) (string, error) {
 }
 
 func (p *probe) params(version string) string {
-	return (&presign.Params{VersionID: version, RequesterPays: p.i.RequesterPays}).Canonical()
+	params := p.i.Params()
+	params.VersionID = version
+	return params.Canonical()
 }
 
 // answer is what a store said, without the object.

@@ -74,6 +74,9 @@ type Integration struct {
 	FileVersioning bool `yaml:"file_versioning"`
 	// RequesterPays signs x-amz-request-payer=requester into every URL. Default false.
 	RequesterPays bool `yaml:"requester_pays"`
+	// ResponseCacheControl is the Cache-Control with which S3 is to answer, signed into every URL. Its ages are bounded by the
+	// window. Default: the object's own.
+	ResponseCacheControl string `yaml:"response_cache_control"`
 	// Endpoint is an S3-compatible store's URL, as browsers reach it. Default: AWS's endpoint of the bucket's region.
 	Endpoint string `yaml:"endpoint"`
 	// PathStyle puts the bucket in the path instead of the host name. Default false.
@@ -125,6 +128,11 @@ func (i *Integration) Partition() string {
 
 // Foreign tells whether the integration's buckets are in another store than AWS.
 func (i *Integration) Foreign() bool { return i.Endpoint != "" || i.STSEndpoint != "" }
+
+// Params are what every URL of the integration carries.
+func (i *Integration) Params() presign.Params {
+	return presign.Params{RequesterPays: i.RequesterPays, ResponseCacheControl: i.ResponseCacheControl}
+}
 
 // BucketEndpoint is where a bucket of the integration is, if it is in a region. The integration must have passed the checks.
 func (i *Integration) BucketEndpoint(bucket, region string) *presign.Endpoint {

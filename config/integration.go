@@ -51,6 +51,33 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	k.checkEndpoint(at+".sts_endpoint", i.STSEndpoint, i.Insecure, true)
 	k.checkRegion(at, i)
 	k.checkDurations(at, i)
+	k.checkCacheControl(at+".response_cache_control", i)
+}
+
+// cacheDirective is one of RFC 9111, section 5.2.2, without arguments that are lists.
+var cacheDirective = regexp.MustCompile(`^[a-z-]+(=[0-9]+)?$`)
+
+// checkCacheControl judges the Cache-Control of objects. A browser could keep one for longer than its URL stays the same, and
+// would never be asked for it again.
+func (k *checker) checkCacheControl(key string, i *Integration) {
+	if i.ResponseCacheControl == "" {
+		return
+	}
+	window := i.URLLifetime - i.MinRemaining
+	for part := range strings.SplitSeq(i.ResponseCacheControl, ",") {
+		directive := strings.TrimSpace(part)
+		name, value, _ := strings.Cut(directive, "=")
+		age, err := strconv.ParseInt(value, 10, 32)
+		switch {
+		case !cacheDirective.MatchString(directive):
+			k.wrong(key, "%s is no Cache-Control; write it as private, max-age=%d", k.written(key), int(window.Seconds()))
+		case (name == "max-age" || name == "s-maxage") && (err != nil || time.Duration(age)*time.Second > window):
+			k.wrong(key, "%s reaches beyond the window, in which a URL stays the same; use %d seconds (url_lifetime less min_remaining) at most", directive, int(window.Seconds()))
+		default:
+			continue
+		}
+		return
+	}
 }
 
 func (k *checker) checkScope(at string, i *Integration) {

@@ -43,11 +43,12 @@ type Integration struct {
 	Name string
 	// Versions tells whether ?versionId= is allowed.
 	Versions bool
-	// RequesterPays tells whether URLs say that the requester pays.
-	RequesterPays bool
-	Metrics       *metrics.Integration
+	// Params are what every URL carries, whatever is asked for.
+	Params  presign.Params
+	Metrics *metrics.Integration
 
 	config        *config.Integration
+	plain, cors   string // Params' canonical forms
 	identity      identity
 	plan          plan
 	sessionPolicy string
@@ -135,13 +136,17 @@ func (s *Set) add(i *Integration) {
 
 func newIntegration(c *config.Integration, o Options) *Integration {
 	i := &Integration{
-		Name: c.Name, Versions: c.FileVersioning, RequesterPays: c.RequesterPays, Metrics: o.Metrics.Integration(c.Name),
+		Name: c.Name, Versions: c.FileVersioning, Params: c.Params(), Metrics: o.Metrics.Integration(c.Name),
 		config: c, clock: o.Clock, random: o.Random, sts: o.STS, log: o.Log.With("integration", c.Name),
 	}
 	if c.RoleARN == "" {
 		i.static = &session{expires: forever, credentials: presign.Credentials{
 			AccessKeyID: c.AccessKeyID, SecretAccessKey: string(c.SecretAccessKey)}}
 	}
+	i.plain = i.Params.Canonical()
+	withCORS := i.Params
+	withCORS.CORS = true
+	i.cors = withCORS.Canonical()
 	var fits bool
 	if i.sessionPolicy, fits = policy.Session(c); !fits {
 		i.log.Warn("the session policy for so many buckets is longer than STS takes: sessions have all rights of the role; use patterns, or give the role no more than it needs",
@@ -150,6 +155,14 @@ func newIntegration(c *config.Integration, o Options) *Integration {
 	i.identity = identityOf(c, i.sessionPolicy)
 	i.plan = newPlan(c.URLLifetime, c.MinRemaining, i.identity)
 	return i
+}
+
+// CanonicalParams are the canonical form of [Integration.Params], for scripts that read across origins or for others.
+func (i *Integration) CanonicalParams(cors bool) string {
+	if cors {
+		return i.cors
+	}
+	return i.plain
 }
 
 func identityOf(c *config.Integration, sessionPolicy string) (id identity) {

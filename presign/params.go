@@ -11,6 +11,9 @@ type Params struct {
 	ResponseExpires            string
 	VersionID                  string
 	RequesterPays              bool
+	// CORS has the URL differ from one that is for images and links: a browser that keeps an object without CORS headers would
+	// give it to a script that asks for the same URL later, and then refuse it. S3 ignores parameters that begin with x-.
+	CORS bool
 	// Viewer is for the bucket's access log, which keeps parameters that begin with x-.
 	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html#LogFormatCustom
 	Viewer string
@@ -21,9 +24,12 @@ func (p *Params) Canonical() string {
 	if *p == (Params{}) {
 		return ""
 	}
-	payer := ""
+	payer, cors := "", ""
 	if p.RequesterPays {
 		payer = "requester"
+	}
+	if p.CORS {
+		cors = "1"
 	}
 	var dst []byte
 	for _, f := range [...]struct{ name, value string }{
@@ -35,6 +41,7 @@ func (p *Params) Canonical() string {
 		{"response-expires", p.ResponseExpires},
 		{"versionId", p.VersionID},
 		{"x-amz-request-payer", payer},
+		{"x-cors", cors},
 		{"x-viewer", p.Viewer},
 	} {
 		if f.value == "" {

@@ -44,6 +44,7 @@ func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) e
 	}
 	var asked struct {
 		Locators []string `json:"locators"`
+		CORS     bool     `json:"cors"`
 	}
 	if err := readJSON(w, r, &asked); err != nil {
 		return err
@@ -59,6 +60,7 @@ func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) e
 	answer := struct {
 		URLs []presigned `json:"urls"`
 	}{make([]presigned, 0, len(asked.Locators))}
+	x.cors = asked.CORS
 	ctx, cancel := context.WithTimeout(r.Context(), presignTimeout)
 	defer cancel()
 	for _, text := range asked.Locators {

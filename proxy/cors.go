@@ -58,6 +58,16 @@ func (c *cors) allow(header http.Header, r *http.Request) bool {
 	return ok
 }
 
+// readsAsScript tells whether what is asked for will be held to the rules of CORS: by fetch(), or by an element with the
+// attribute crossorigin. Browsers say so in Sec-Fetch-Mode (https://www.w3.org/TR/fetch-metadata/#sec-fetch-mode-header), except
+// to plain http; then Origin tells, unless the page and we have one origin.
+func readsAsScript(r *http.Request) bool {
+	if mode := r.Header["Sec-Fetch-Mode"]; len(mode) > 0 {
+		return mode[0] == "cors"
+	}
+	return len(r.Header["Origin"]) > 0
+}
+
 // preflight adds what an OPTIONS request asks about.
 func (c *cors) preflight(header http.Header, r *http.Request, methods string) {
 	if r.Header.Get("Access-Control-Request-Method") == "" {

@@ -65,6 +65,7 @@ type Handler struct {
 	cors         cors
 	publicURL    string
 	attribution  bool
+	vary         []string
 
 	referrerPolicy []string
 	ages           [256]atomic.Pointer[age]
@@ -95,6 +96,8 @@ func New(o Options) (*Handler, error) {
 		integrations: o.Integrations, metrics: o.Metrics, unserved: o.Metrics.Integration(metrics.NoIntegration),
 		clock: o.Clock, log: o.Log, accessLog: o.AccessLog, urls: urls, referrerPolicy: []string{o.ReferrerPolicy},
 		gate: o.Gate, cors: newCORS(o.CORS), publicURL: strings.TrimSuffix(o.PublicURL, "/"), attribution: o.Attribution,
+		// What the browser of a page asks for is another URL than what its scripts ask for, and may be for one origin only.
+		vary:  []string{strings.Join(append([]string{"Origin", "Sec-Fetch-Mode"}, o.Gate.Vary()...), ", ")},
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 	}, nil
 }
@@ -107,6 +110,7 @@ type exchange struct {
 	counts  *metrics.Integration
 	status  int
 	hit     bool
+	cors    bool // the URL is for a script that reads across origins
 
 	object presign.Object
 	buf    []byte
@@ -141,7 +145,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *exchange) {
 		}
 	}()
 	header := w.Header()
-	header["Referrer-Policy"], header["Vary"] = h.referrerPolicy, h.gate.Vary()
+	header["Referrer-Policy"], header["Vary"] = h.referrerPolicy, h.vary
 	crossOrigin := h.cors.allow(header, r)
 	var err error
 	switch r.Method {
@@ -221,6 +225,7 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, x *exchange) 
 	if err := h.admit(r, query, x); err != nil {
 		return err
 	}
+	x.cors = readsAsScript(r)
 	window, err := h.sign(r.Context(), x, r.Method, query)
 	if err != nil {
 		return err
@@ -244,7 +249,7 @@ func (h *Handler) sign(ctx context.Context, x *exchange, method, query string) (
 	if h.attribution {
 		attributed = x.viewer.ID
 	}
-	params, err := parseParams(query, bucket.Integration, attributed)
+	params, err := parseParams(query, bucket.Integration, x.cors, attributed)
 	if err != nil {
 		return nil, err
 	}

@@ -32,19 +32,14 @@ func target(r *http.Request) (path, query string) {
 // maxValue bounds a parameter's value, in bytes: all of them end up in the URL.
 const maxValue = 1024
 
-// requesterPays is what every URL of an integration says whose requests are paid by us.
-var requesterPays = (&presign.Params{RequesterPays: true}).Canonical()
-
 // parseParams reads the parameters that have a meaning into their canonical form for the signature. All others are ignored.
-// attributed is the viewer whom the URL is to name, or "".
-func parseParams(query string, i *integration.Integration, attributed string) (canonical string, err error) {
+// cors is for URLs that scripts read across origins; attributed is the viewer whom the URL is to name, or "".
+func parseParams(query string, i *integration.Integration, cors bool, attributed string) (canonical string, err error) {
 	if query == "" && attributed == "" {
-		if i.RequesterPays {
-			return requesterPays, nil
-		}
-		return "", nil
+		return i.CanonicalParams(cors), nil
 	}
-	p := presign.Params{RequesterPays: i.RequesterPays, Viewer: attributed}
+	p := i.Params
+	p.CORS, p.Viewer = cors, attributed
 	var seen []string
 	for pair := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(pair, "=")

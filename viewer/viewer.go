@@ -62,7 +62,7 @@ type Gate struct {
 
 // New makes the gate of a configuration that passed config's checks. An error is about a file that cannot be used.
 func New(c *config.Viewers, o Options) (*Gate, error) {
-	g := &Gate{anonymous: c.Anonymous, forwarded: c.Forwarded, vary: []string{"Origin"}}
+	g := &Gate{anonymous: c.Anonymous, forwarded: c.Forwarded}
 	if c.JWT != nil {
 		g.jwt, g.cookie = newTokens(c.JWT, o), c.JWT.Cookie
 		g.challenge = append(g.challenge, "Bearer")
@@ -88,15 +88,15 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 		g.limits = limits
 	}
 	if g.jwt != nil || g.basic != nil {
-		g.vary[0] += ", Authorization"
+		g.vary = append(g.vary, "Authorization")
 	}
 	if g.cookie != "" {
-		g.vary[0] += ", Cookie"
+		g.vary = append(g.vary, "Cookie")
 	}
 	if g.forwarded != nil {
-		g.vary[0] += ", " + g.forwarded.UserHeader
+		g.vary = append(g.vary, g.forwarded.UserHeader)
 		if g.forwarded.GroupsHeader != "" {
-			g.vary[0] += ", " + g.forwarded.GroupsHeader
+			g.vary = append(g.vary, g.forwarded.GroupsHeader)
 		}
 	}
 	return g, nil
@@ -109,7 +109,7 @@ func (g *Gate) Close() {
 	}
 }
 
-// Vary is the value of Vary: the headers of a request that an answer may depend on. It is not to be changed.
+// Vary are the headers of a request by which the gate knows who asks.
 func (g *Gate) Vary() []string { return g.vary }
 
 // Challenge is the value of WWW-Authenticate for those who are unknown, or nil. It is not to be changed.

@@ -253,7 +253,7 @@ func TestVaryAndChallenge(t *testing.T) {
 	c := forwarded()
 	c.JWT = &config.JWT{Issuer: "https://id.example.com", Audience: "a", Cookie: "session"}
 	g := newGate(t, c, nil)
-	if got := strings.Join(g.Vary(), "|"); got != "Origin, Authorization, Cookie, X-Auth-Request-Email, X-Auth-Request-Groups" {
+	if got := strings.Join(g.Vary(), "|"); got != "Authorization|Cookie|X-Auth-Request-Email|X-Auth-Request-Groups" {
 		t.Errorf("Vary: %s", got)
 	}
 	if got := strings.Join(g.Challenge(), "|"); got != "Bearer" {

@@ -56,9 +56,7 @@ func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer
 	if *head {
 		o.Method = http.MethodHead
 	}
-	if bucket.Integration.RequesterPays {
-		o.Params = (&presign.Params{RequesterPays: true}).Canonical()
-	}
+	o.Params = bucket.Integration.CanonicalParams(false)
 	_, err = fmt.Fprintf(stdout, "%s\n", signer.AppendURL(nil, o, signer.Sign(o)))
 	return err
 }
