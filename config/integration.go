@@ -68,10 +68,11 @@ func (k *checker) checkCacheControl(key string, i *Integration) {
 		directive := strings.TrimSpace(part)
 		name, value, _ := strings.Cut(directive, "=")
 		age, err := strconv.ParseInt(value, 10, 32)
+		ages := name == "max-age" || name == "s-maxage"
 		switch {
-		case !cacheDirective.MatchString(directive):
+		case !cacheDirective.MatchString(directive), ages && err != nil:
 			k.wrong(key, "%s is no Cache-Control; write it as private, max-age=%d", k.written(key), int(window.Seconds()))
-		case (name == "max-age" || name == "s-maxage") && (err != nil || time.Duration(age)*time.Second > window):
+		case ages && time.Duration(age)*time.Second > window:
 			k.wrong(key, "%s reaches beyond the window, in which a URL stays the same; use %d seconds (url_lifetime less min_remaining) at most", directive, int(window.Seconds()))
 		default:
 			continue
