@@ -68,10 +68,10 @@ viewers:
 	}
 	oauth := fmt.Sprintf("127.0.0.1:%d", ports[1])
 	n := startNginx(t, gatehouse, "PAGES", pages, "PROXY", p.host, "OAUTH", oauth)
-	site := "http://app.localhost" + n.address[strings.LastIndexByte(n.address, ':'):]
+	site := "http://app.localhost" + n.host[strings.LastIndexByte(n.host, ':'):]
 	signInAt(t, ports[0], oauth, site)
 
-	if a := fetch(t, http.MethodGet, "http://"+n.address+"/s3/albums/test-user@zitadel.ch/own.png", "X-Auth-Request-Email: test-user@zitadel.ch"); a.status != http.StatusUnauthorized || a.header.Get("Location") != "" {
+	if a := fetch(t, http.MethodGet, "http://"+n.host+"/s3/albums/test-user@zitadel.ch/own.png", "X-Auth-Request-Email: test-user@zitadel.ch"); a.status != http.StatusUnauthorized || a.header.Get("Location") != "" {
 		t.Errorf("who has not signed in: %d %v", a.status, a.header)
 	}
 	tab := browser(t)

@@ -47,7 +47,7 @@ viewers:
 	n := startNginx(t, behindNginx, "PROXY", p.host, "AUTH", strings.TrimPrefix(auth.URL, "http://"))
 	ask := func(method, path string, header ...string) *answer {
 		t.Helper()
-		return fetch(t, method, "http://"+n.address+path, header...)
+		return fetch(t, method, "http://"+n.host+path, header...)
 	}
 	own := path("diaries", "ann/today ü+.txt")
 	for range 3 {
