@@ -147,6 +147,9 @@ func newIntegration(c *config.Integration, o Options) *Integration {
 	withCORS := i.Params
 	withCORS.CORS = true
 	i.cors = withCORS.Canonical()
+	if c.RoleARN != "" {
+		i.Metrics.HasRole()
+	}
 	var fits bool
 	if i.sessionPolicy, fits = policy.Session(c); !fits {
 		i.log.Warn("the session policy for so many buckets is longer than STS takes: sessions have all rights of the role; use patterns, or give the role no more than it needs",

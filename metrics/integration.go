@@ -69,6 +69,14 @@ func (i *Integration) newRequests(m, c int) *prometheus.Counter {
 	return &counter
 }
 
+// HasRole has the series of AssumeRole begin with 0.
+func (i *Integration) HasRole() {
+	for _, result := range []string{"ok", "denied", "throttled", "unavailable"} {
+		i.metrics.assumeRole.WithLabelValues(i.name, result)
+	}
+	i.metrics.assumeRoleDuration.WithLabelValues(i.name)
+}
+
 // AssumeRole counts an AssumeRole call: its result is ok, denied, throttled or unavailable.
 func (i *Integration) AssumeRole(result string, took time.Duration) {
 	i.metrics.assumeRole.WithLabelValues(i.name, result).Inc()

@@ -154,8 +154,15 @@ func (m *Metrics) Integration(name string) *Integration {
 		return Lookups{hit: m.lookups.WithLabelValues(cache, name, "hit"), miss: m.lookups.WithLabelValues(cache, name, "miss")}
 	}
 	i := &Integration{name: name, metrics: m}
-	if name != NoIntegration {
-		i.URLs, i.Credentials = lookups("urls"), lookups("credentials")
+	// A counter that begins with its first event hides it from rate(), which sees no rise: the usual ones begin with 0.
+	if name == NoIntegration {
+		m.requests.WithLabelValues(name, http.MethodGet, "404")
+		return i
 	}
+	i.URLs, i.Credentials = lookups("urls"), lookups("credentials")
+	for _, code := range []string{"302", "403", "502", "503"} {
+		m.requests.WithLabelValues(name, http.MethodGet, code)
+	}
+	m.requests.WithLabelValues(name, http.MethodHead, "302")
 	return i
 }

@@ -15,6 +15,7 @@ func newUsed() *Metrics {
 	m.ConfigRead(true, time.Unix(1_700_000_000, 500_000_000))
 	m.WatchCache("urls", func() int { return 7 }, Evictions{"capacity": func() uint64 { return 3 }})
 	i := m.Integration("lab")
+	i.HasRole()
 	i.Request("GET", 302)
 	i.Request("GET", 302)
 	i.Request("PROPFIND", 405)
@@ -33,7 +34,11 @@ func TestSeries(t *testing.T) {
 # HELP s3redirect_requests_total Requests answered on the viewers' listener, by integration (- where none serves the bucket), method and status code.
 # TYPE s3redirect_requests_total counter
 s3redirect_requests_total{code="302",integration="lab",method="GET"} 2
+s3redirect_requests_total{code="302",integration="lab",method="HEAD"} 0
+s3redirect_requests_total{code="403",integration="lab",method="GET"} 0
 s3redirect_requests_total{code="405",integration="lab",method="other"} 1
+s3redirect_requests_total{code="502",integration="lab",method="GET"} 0
+s3redirect_requests_total{code="503",integration="lab",method="GET"} 0
 s3redirect_requests_total{code="other",integration="lab",method="GET"} 1
 # HELP s3redirect_cache_lookups_total Look-ups in the two caches (urls, credentials), by integration and result (hit, miss). A credentials hit is a request that did not wait for STS.
 # TYPE s3redirect_cache_lookups_total counter
@@ -49,7 +54,10 @@ s3redirect_cache_entries{cache="urls"} 7
 s3redirect_cache_evictions_total{cache="urls",reason="capacity"} 3
 # HELP s3redirect_assume_role_total AssumeRole calls, by integration and result (ok, denied, throttled, unavailable).
 # TYPE s3redirect_assume_role_total counter
+s3redirect_assume_role_total{integration="lab",result="denied"} 0
 s3redirect_assume_role_total{integration="lab",result="ok"} 1
+s3redirect_assume_role_total{integration="lab",result="throttled"} 0
+s3redirect_assume_role_total{integration="lab",result="unavailable"} 0
 # HELP s3redirect_credentials_expiry_timestamp_seconds When the newest session expires, in Unix time, by integration.
 # TYPE s3redirect_credentials_expiry_timestamp_seconds gauge
 s3redirect_credentials_expiry_timestamp_seconds{integration="lab"} 1.7000036e+09

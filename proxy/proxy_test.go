@@ -255,9 +255,21 @@ func TestMetrics(t *testing.T) {
 	if err := testutil.ScrapeAndCompare(scrape(t, w), strings.NewReader(`
 # HELP s3redirect_requests_total Requests answered on the viewers' listener, by integration (- where none serves the bucket), method and status code.
 # TYPE s3redirect_requests_total counter
+s3redirect_requests_total{code="302",integration="keys",method="GET"} 0
+s3redirect_requests_total{code="302",integration="keys",method="HEAD"} 0
+s3redirect_requests_total{code="403",integration="keys",method="GET"} 0
+s3redirect_requests_total{code="502",integration="keys",method="GET"} 0
+s3redirect_requests_total{code="503",integration="keys",method="GET"} 0
 s3redirect_requests_total{code="302",integration="lab",method="GET"} 2
 s3redirect_requests_total{code="302",integration="lab",method="HEAD"} 1
+s3redirect_requests_total{code="403",integration="lab",method="GET"} 0
+s3redirect_requests_total{code="502",integration="lab",method="GET"} 0
+s3redirect_requests_total{code="503",integration="lab",method="GET"} 0
 s3redirect_requests_total{code="302",integration="shared",method="GET"} 1
+s3redirect_requests_total{code="302",integration="shared",method="HEAD"} 0
+s3redirect_requests_total{code="403",integration="shared",method="GET"} 0
+s3redirect_requests_total{code="502",integration="shared",method="GET"} 0
+s3redirect_requests_total{code="503",integration="shared",method="GET"} 0
 s3redirect_requests_total{code="404",integration="-",method="GET"} 1
 s3redirect_requests_total{code="405",integration="-",method="other"} 1
 # HELP s3redirect_cache_lookups_total Look-ups in the two caches (urls, credentials), by integration and result (hit, miss). A credentials hit is a request that did not wait for STS.
