@@ -231,7 +231,11 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, x *exchange) 
 		return err
 	}
 	header := w.Header()
-	header["Cache-Control"] = h.cacheControl(bounded(window.MaxAge(x.now), &x.viewer, x.now))
+	header["Cache-Control"] = noStore
+	// A browser answers a script's HEAD with the redirect that it kept for GET (RFC 9111, section 4), whose URL S3 refuses to HEAD.
+	if !x.cors {
+		header["Cache-Control"] = h.cacheControl(bounded(window.MaxAge(x.now), &x.viewer, x.now))
+	}
 	header["Content-Length"] = noContent
 	x.status = http.StatusFound
 	x.writeLocation(w, r)
