@@ -176,7 +176,9 @@ func startGallery(t *testing.T, s *store, bucket, config string, more ...string)
 	s.createBucket(t, bucket)
 	g := &gallerySite{store: s.counted(t), pages: t.TempDir()}
 	g.proxy = startProxy(t, config, append(append(s.env(), more...), "STORE="+g.store.url)...)
-	f := behindShippedNginx(t, g.proxy, "root "+g.pages+"; index index.html;")
+	f := behindShippedNginx(t, g.proxy, "root "+g.pages+`; index index.html;
+		location = /require-corp.html { add_header Cross-Origin-Embedder-Policy require-corp; }
+		location = /credentialless.html { add_header Cross-Origin-Embedder-Policy credentialless; }`)
 	g.origin = "http://app.localhost" + f.host[strings.LastIndexByte(f.host, ':'):]
 	return g
 }
@@ -302,15 +304,23 @@ func TestScriptsInChromium(t *testing.T) {
 				i.onload = () => { const c = document.createElement("canvas"); const x = c.getContext("2d"); x.drawImage(i, 0, 0); try { d(x.getImageData(5, 5, 1, 1).data.join()) } catch (e) { d(e.name) } } })`, at("d.png")), "SecurityError"},
 			{"a range", fmt.Sprintf(`fetch(%q, {headers: {Range: "bytes=0-3"}}).then(async r => [r.status, r.headers.get("Content-Range"), (await r.arrayBuffer()).byteLength].join(" "))`, at("e.png")), fmt.Sprintf("206 bytes 0-3/%d 4", len(body))},
 			{"the last bytes", fmt.Sprintf(`fetch(%q, {headers: {Range: "bytes=-4"}}).then(async r => r.status + " " + (await r.arrayBuffer()).byteLength)`, at("e.png")), "206 4"},
+			{"fetch, kept by the browser", b.lengthOnly(readScript(at("b.png"))), "200"},
 			{"HEAD after GET", fmt.Sprintf(`fetch(%q, {method: "HEAD"}).then(r => r.status + " " + r.headers.get("Content-Length"))`, at("e.png")), fmt.Sprintf("200 %d", len(body))},
 		} {
 			if got := b.js(step.script); got != step.want {
 				t.Errorf("%s, %s: %s, want %s", c.name, step.what, got, step.want)
 			}
 		}
-		sent := g.store.visits(func(v visit) bool { return strings.Contains(v.query, "x-cors=1") && v.method == http.MethodGet && v.origin == c.sent })
+		sent := g.store.visits(func(v visit) bool {
+			return strings.Contains(v.query, "x-cors=1") && v.method == http.MethodGet && v.origin == c.sent
+		})
 		if len(sent) == 0 {
 			t.Errorf("%s: no script's request came with Origin: %s", c.name, c.sent)
+		}
+		if n := len(g.store.visits(func(v visit) bool {
+			return strings.HasSuffix(v.path, "/b.png") && strings.Contains(v.query, "x-cors=1") && v.origin == c.sent
+		})); n != 1 {
+			t.Errorf("%s: two scripts' requests for the same object were %d requests to the store", c.name, n)
 		}
 	}
 	if plain := g.store.visits(func(v visit) bool { return !strings.Contains(v.query, "x-cors=1") && v.origin != "" }); len(plain) != 0 {
@@ -359,5 +369,27 @@ func TestPDFInChromium(t *testing.T) {
 	}
 	if served := g.store.visits(func(v visit) bool { return v.path == "/documents/red.pdf" && v.status < 300 }); len(served) == 0 {
 		t.Error("the store was not asked")
+	}
+}
+
+// What docs/browsers.md says of policies that pages have: which let the images through, and which do not.
+func TestPoliciesInChromium(t *testing.T) {
+	t.Parallel()
+	s := minio(t)
+	g := startGallery(t, s, "policies", longWindow+inStore("policies"))
+	s.put(t, "policies", "a.png", coloured(t, 33, 21, color.White))
+	csp := func(sources string) string {
+		return `<meta http-equiv="Content-Security-Policy" content="img-src ` + sources + `"><img src="/s3/policies/a.png">`
+	}
+	g.page(t, "self.html", csp("'self'"))
+	g.page(t, "named.html", csp("'self' "+g.store.url))
+	g.page(t, "require-corp.html", `<img src="/s3/policies/a.png">`)
+	g.page(t, "credentialless.html", `<img src="/s3/policies/a.png">`)
+	b := openTab(t)
+	for page, want := range map[string]string{"self.html": "[0]", "named.html": "[33]", "require-corp.html": "[0]", "credentialless.html": "[33]"} {
+		b.open(g.origin + "/" + page)
+		if got := b.js(settled); got != want {
+			t.Errorf("%s: %s, want %s", page, got, want)
+		}
 	}
 }
