@@ -71,6 +71,22 @@ func New[K comparable, V Perishable](entries int, left func(K, V)) (*LRU[K, V], 
 	return c, nil
 }
 
+// Resize makes room for another number of entries, 1 or more; the least recently used leave where there are too many. How many
+// shards there are does not change, and each holds one entry at least.
+func (c *LRU[K, V]) Resize(entries int) {
+	n := len(c.shards)
+	for i := range c.shards {
+		size := entries / n
+		if i < entries%n {
+			size++
+		}
+		s := &c.shards[i]
+		s.mu.Lock()
+		c.capacity.Add(uint64(s.lru.Resize(max(1, size))))
+		s.mu.Unlock()
+	}
+}
+
 func (c *LRU[K, V]) shard(key K) *shard[K, V] {
 	return &c.shards[maphash.Comparable(c.seed, key)&uint64(len(c.shards)-1)]
 }

@@ -181,3 +181,33 @@ func BenchmarkGet(b *testing.B) {
 		})
 	}
 }
+
+func TestResize(t *testing.T) {
+	c, err := New[int, until](20_000, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for n := range 20_000 {
+		c.Add(n, until(now.Add(time.Hour)))
+	}
+	full := c.Len()
+	c.Resize(5_000)
+	if n := c.Len(); n > 5_000 || n < 4_000 {
+		t.Errorf("%d entries where there is room for 5,000", n)
+	}
+	if got := c.Evictions().Capacity; got < uint64(full-5_000) {
+		t.Errorf("%d evictions", got)
+	}
+	c.Resize(40_000)
+	for n := range 40_000 {
+		c.Add(n, until(now.Add(time.Hour)))
+	}
+	if n := c.Len(); n < 35_000 {
+		t.Errorf("%d entries where there is room for 40,000", n)
+	}
+	c.Resize(1)
+	if n := c.Len(); n > 8*runtime.GOMAXPROCS(0) {
+		t.Errorf("%d entries: more than one a shard", n)
+	}
+}

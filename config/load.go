@@ -22,6 +22,15 @@ const maxBytes = 10 << 20
 
 // Load reads a file and checks it. Its error is an [Errors].
 func Load(path string) (*Config, error) {
+	text, err := ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, text, os.LookupEnv)
+}
+
+// ReadFile reads a configuration's text, for [Parse]. Its error is an [Errors].
+func ReadFile(path string) ([]byte, error) {
 	whole := func(problem string) error { return Errors{{File: path, Problem: problem}} }
 	f, err := os.Open(path)
 	switch {
@@ -40,7 +49,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, whole(err.Error())
 	}
-	return Parse(path, data, os.LookupEnv)
+	return data, nil
 }
 
 // Parse reads a configuration. The name is the file's, for errors; getenv looks up environment variables.

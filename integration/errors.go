@@ -31,6 +31,12 @@ func (e *AssumeRoleError) Error() string {
 
 func (e *AssumeRoleError) Unwrap() error { return e.Err }
 
+// errCrowd is for requests that find too many others waiting.
+var errCrowd = errors.New("too many requests wait for its session already")
+
+// errRemoved is for requests that began while the configuration still had the integration.
+var errRemoved = errors.New("the integration is no longer in the configuration")
+
 // The reasons why a bucket's region is not known.
 var (
 	ErrNoSuchBucket      = errors.New("there is no such bucket")

@@ -88,6 +88,8 @@ type world struct {
 	t     *testing.T
 	sts   *fakeSTS
 	clock func() time.Time
+
+	options Options
 }
 
 type worldOption func(*config.Config, *Options)
@@ -104,7 +106,7 @@ func newWorld(t *testing.T, sts *fakeSTS, integrations []config.Integration, opt
 		t.Fatal(err)
 	}
 	t.Cleanup(set.Close)
-	return &world{Set: set, t: t, sts: sts, clock: o.Clock}
+	return &world{Set: set, t: t, sts: sts, clock: o.Clock, options: o}
 }
 
 func (w *world) bucket(name string) *Bucket {

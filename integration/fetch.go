@@ -48,14 +48,21 @@ func (i *Integration) startFetch(index int64, now time.Time) {
 
 		i.mu.Lock()
 		defer i.mu.Unlock()
+		if i.fetching != f {
+			return // it was asked for before a purge, and is not wanted any more
+		}
 		i.fetching = nil
 		// Whatever was decided while there was no answer is to be decided again.
 		defer i.lease.Store(nil)
-		if err != nil {
+		switch {
+		case i.removed:
+			i.failure = &AssumeRoleError{Integration: i.Name, Result: Unavailable, Err: errRemoved}
+			i.retryAt = i.clock().Add(longestPause)
+		case err != nil:
 			i.failed(err)
-			return
+		default:
+			i.keep(s)
 		}
-		i.keep(s)
 	})
 }
 
@@ -102,7 +109,7 @@ func (i *Integration) failed(err error) {
 func (i *Integration) keep(s *session) {
 	now := i.clock()
 	i.failures, i.failure, i.retryAt = 0, nil, time.Time{}
-	next := &holding{owner: i}
+	next := &holding{owner: i.tenancy}
 	for _, old := range i.held(now) {
 		if now.Before(old.expires) && old.window != s.window {
 			next.sessions = append(next.sessions, old)

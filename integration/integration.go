@@ -54,16 +54,19 @@ type Integration struct {
 	sessionPolicy string
 	static        *session // of an integration with keys and no role
 
-	clock    func() time.Time
-	random   func() float64
-	log      *slog.Logger
-	sts      STS
-	regions  *regions
-	sessions *cache.LRU[identity, *holding]
-	life     context.Context // ends with the set
-	fetches  *sync.WaitGroup
+	clock  func() time.Time
+	random func() float64
+	log    *slog.Logger
+	sts    STS
+	*pool
+	*tenancy
+}
 
+// tenancy is what an integration knows beside its configuration. It goes from one configuration to the next, as long as the
+// integration's identity stays the same.
+type tenancy struct {
 	lease   atomic.Pointer[lease]
+	waiting atomic.Int64
 	touched atomic.Int64 // the second in which the cache was last told that it is in use
 
 	mu       sync.Mutex // guards what follows; it is never held over a call
@@ -72,6 +75,16 @@ type Integration struct {
 	failures int // in a row
 	failure  *AssumeRoleError
 	retryAt  time.Time
+	removed  bool // from the configuration: no session is kept any more
+}
+
+// pool is what all sets share that came one from the other.
+type pool struct {
+	sessions *cache.LRU[identity, *holding]
+	regions  *regions
+	life     context.Context
+	end      context.CancelFunc
+	fetches  sync.WaitGroup
 }
 
 // maxFound bounds how many buckets that match a pattern are remembered with their region.
@@ -83,10 +96,7 @@ type Set struct {
 	buckets      map[string]*Bucket // those that the configuration names
 	patterns     []pattern
 	found        *cache.LRU[string, *Bucket] // those that match a pattern
-	sessions     *cache.LRU[identity, *holding]
-
-	end     context.CancelFunc
-	fetches sync.WaitGroup
+	*pool
 }
 
 type pattern struct {
@@ -96,30 +106,42 @@ type pattern struct {
 
 // NewSet makes the integrations of a configuration that passed config's checks.
 func NewSet(c *config.Config, o Options) (*Set, error) {
-	if o.Random == nil {
-		o.Random = rand.Float64
-	}
 	sessions, err := cache.New(c.Cache.Credentials, func(_ identity, h *holding) { h.owner.lease.Store(nil) })
 	if err != nil {
 		return nil, err
 	}
-	found, err := cache.New[string, *Bucket](maxFound, nil)
+	regions, err := newRegions(o.Transport)
 	if err != nil {
 		return nil, err
 	}
-	life, end := context.WithCancel(context.Background())
-	s := &Set{buckets: map[string]*Bucket{}, found: found, sessions: sessions, end: end}
-	asked := newRegions(o.Transport)
-	for n := range c.Integrations {
-		i := newIntegration(&c.Integrations[n], o)
-		i.sessions, i.regions, i.life, i.fetches = sessions, asked, life, &s.fetches
-		s.add(i)
-	}
+	p := &pool{sessions: sessions, regions: regions}
+	p.life, p.end = context.WithCancel(context.Background())
 	o.Metrics.WatchCache("credentials", sessions.Len, map[string]func() uint64{
 		"capacity": func() uint64 { return sessions.Evictions().Capacity },
 		"expired":  func() uint64 { return sessions.Evictions().Expired },
 		"purged":   func() uint64 { return sessions.Evictions().Purged },
 	})
+	return newSet(c, o, p, nil)
+}
+
+// newSet makes a set with what an older one knew.
+func newSet(c *config.Config, o Options, p *pool, known map[identity]*Integration) (*Set, error) {
+	if o.Random == nil {
+		o.Random = rand.Float64
+	}
+	found, err := cache.New[string, *Bucket](maxFound, nil)
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{buckets: map[string]*Bucket{}, found: found, pool: p}
+	for n := range c.Integrations {
+		i := newIntegration(&c.Integrations[n], o)
+		i.pool, i.tenancy = p, &tenancy{}
+		if old, ok := known[i.identity]; ok {
+			i.tenancy = old.tenancy
+		}
+		s.add(i)
+	}
 	return s, nil
 }
 
@@ -202,7 +224,7 @@ func (s *Set) Find(name string, now time.Time) (*Bucket, bool) {
 	return nil, false
 }
 
-// Close ends all calls that are on their way, and waits until they have ended.
+// Close ends all calls that are on their way, and waits until they have ended. It closes the sets that s came from, too.
 func (s *Set) Close() {
 	s.end()
 	s.fetches.Wait()

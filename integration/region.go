@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"s3redirect/cache"
 	"s3redirect/config"
 	"s3redirect/presign"
 )
@@ -84,7 +85,13 @@ func (b *Bucket) find() (*Place, error) {
 	i := b.Integration
 	ctx, cancel := context.WithTimeout(i.life, fetchTimeout)
 	defer cancel()
-	region, err := BucketRegion(ctx, i.regions.client, i.placeOf(b.Name, i.config.HomeRegion()).Endpoint.URL())
+	asked := i.placeOf(b.Name, i.config.HomeRegion()).Endpoint.URL()
+	if region, ok := i.regions.known.Get(asked, i.clock()); ok { // by the set before
+		p := i.placeOf(b.Name, string(region))
+		b.place.Store(p)
+		return p, nil
+	}
+	region, err := BucketRegion(ctx, i.regions.client, asked)
 	if err == nil && i.config.Endpoint == "" && presign.PartitionOf(region).Name != i.config.Partition() {
 		err = fmt.Errorf("%w: it is said to be in %s, of another partition than the role", ErrRegionNotTold, region)
 	}
@@ -95,6 +102,7 @@ func (b *Bucket) find() (*Place, error) {
 	}
 	p := i.placeOf(b.Name, region)
 	b.place.Store(p)
+	i.regions.known.Add(asked, knownRegion(region))
 	i.log.Info("bucket's region found", "bucket", b.Name, "region", region)
 	return p, nil
 }
@@ -103,10 +111,18 @@ func (b *Bucket) find() (*Place, error) {
 type regions struct {
 	singleflight.Group
 	client *http.Client
+	known  *cache.LRU[string, knownRegion] // by the URL that was asked, for the sets to come
 }
 
-func newRegions(transport http.RoundTripper) *regions {
-	return &regions{client: &http.Client{Transport: transport, CheckRedirect: NoRedirects}}
+// knownRegion is a store's answer: a bucket stays where it is.
+type knownRegion string
+
+// Deadline implements [cache.Perishable].
+func (knownRegion) Deadline() time.Time { return forever }
+
+func newRegions(transport http.RoundTripper) (*regions, error) {
+	known, err := cache.New[string, knownRegion](maxFound, nil)
+	return &regions{client: &http.Client{Transport: transport, CheckRedirect: NoRedirects}, known: known}, err
 }
 
 // NoRedirects has a client return redirects as they are: the answer of S3 in the wrong region is one, and tells the right region.

@@ -8,7 +8,7 @@ import (
 
 // holding is what the credentials cache keeps of an integration. It does not change; a new session makes a new one.
 type holding struct {
-	owner    *Integration
+	owner    *tenancy
 	sessions []*session // oldest first
 }
 
@@ -41,6 +41,9 @@ const (
 	fetchTimeout = 10 * time.Second
 	// patience is how long a request waits for the window's own session while an older one would do.
 	patience = 2 * time.Second
+	// maxWaiters bounds the requests that wait for one integration's session: a hanging STS of one tenant must not fill the memory
+	// of all.
+	maxWaiters = 10_000
 )
 
 // Window is the window to sign with now, and the instant for which that holds: requests may have waited for STS. Its error
@@ -59,7 +62,17 @@ func (i *Integration) Window(ctx context.Context, now time.Time) (*Window, time.
 			return w, now, err
 		}
 		waited = true
-		if err := wait.wait(ctx, now, w != nil); err != nil {
+		if i.waiting.Add(1) > maxWaiters {
+			i.waiting.Add(-1)
+			if w == nil {
+				i.Metrics.Credentials.Count(false)
+				return nil, now, &AssumeRoleError{Integration: i.Name, Result: Unavailable, RetryAfter: time.Second, Err: errCrowd}
+			}
+			return w, now, nil
+		}
+		err = wait.wait(ctx, now, w != nil)
+		i.waiting.Add(-1)
+		if err != nil {
 			i.Metrics.Credentials.Count(false)
 			return nil, now, err
 		}

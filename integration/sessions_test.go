@@ -150,7 +150,7 @@ func TestSameSessionSameURL(t *testing.T) {
 		if !ok {
 			t.Fatal("the first holds no session")
 		}
-		second.sessions.Add(lab.identity, &holding{owner: second.bucket("bucket").Integration, sessions: held.sessions})
+		second.sessions.Add(lab.identity, &holding{owner: second.bucket("bucket").Integration.tenancy, sessions: held.sessions})
 		if got := url(second); got != want || sts.count("lab") != 1 {
 			t.Errorf("%d calls; with the same session:\n got %s\nwant %s", sts.count("lab"), got, want)
 		}

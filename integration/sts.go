@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -25,6 +26,8 @@ import (
 type AWSSTS struct {
 	// HTTPClient makes the calls. nil means the SDK's own.
 	HTTPClient aws.HTTPClient
+	// Skew is told, after each session, how far our clock is ahead of STS's, to within a second. nil means nobody.
+	Skew func(ahead time.Duration)
 
 	mu      sync.Mutex
 	own     *aws.Config
@@ -59,6 +62,9 @@ func (a *AWSSTS) AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.C
 	out, err := client.AssumeRole(ctx, input)
 	if err != nil {
 		return presign.Credentials{}, time.Time{}, err
+	}
+	if skew, ok := awsmiddleware.GetAttemptSkew(out.ResultMetadata); ok && a.Skew != nil {
+		a.Skew(-skew)
 	}
 	if out.Credentials == nil {
 		return presign.Credentials{}, time.Time{}, errors.New("STS's answer holds no credentials")

@@ -29,6 +29,10 @@ type Metrics struct {
 	URLBytes prometheus.Histogram
 	// AccessLogLost counts the lines that the access log had to let go.
 	AccessLogLost prometheus.Counter
+	// ClockJumps counts how often the clock was set, or stood still.
+	ClockJumps prometheus.Counter
+	// ClockSkew is how far our clock is ahead of STS's, in seconds.
+	ClockSkew prometheus.Gauge
 
 	registry           *prometheus.Registry
 	requests           *prometheus.CounterVec
@@ -51,7 +55,10 @@ func New(version string) *Metrics {
 			512, 1024, 1536, 2048, 2560, 3072, 3584, 4096, 6144, 8192, 16384),
 		AccessLogLost: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "access_log_lost_lines_total",
 			Help: "Lines that the access log lost because they could not be written fast enough."}),
-		registry: prometheus.NewRegistry(),
+		ClockJumps: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "clock_jumps_total",
+			Help: "How often the clock was set by more than two seconds, or stood still while the machine slept."}),
+		ClockSkew: newGauge("clock_skew_seconds", "How far the clock is ahead of STS's, by the Date of its last answer, to within a second."),
+		registry:  prometheus.NewRegistry(),
 		requests: newCounters("requests_total", "Requests answered on the viewers' listener, by integration ("+NoIntegration+" where none serves the bucket), method and status code.",
 			"integration", "method", "code"),
 		lookups: newCounters("cache_lookups_total", "Look-ups in the two caches (urls, credentials), by integration and result (hit, miss). A credentials hit is a request that did not wait for STS.",
@@ -68,7 +75,7 @@ func New(version string) *Metrics {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
 		Help: "1, labelled with the program's version and Go's."}, []string{"version", "goversion"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
-	m.registry.MustRegister(m.RequestDuration, m.URLRemaining, m.URLBytes, m.AccessLogLost, m.requests, m.lookups, m.assumeRole, m.assumeRoleDuration,
+	m.registry.MustRegister(m.RequestDuration, m.URLRemaining, m.URLBytes, m.AccessLogLost, m.ClockJumps, m.ClockSkew, m.requests, m.lookups, m.assumeRole, m.assumeRoleDuration,
 		m.credentialsExpiry, m.reloadSuccess, m.reloadTimestamp, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -114,6 +121,16 @@ func (m *Metrics) WatchCache(name string, entries func() int, evictions Eviction
 			Help: "Entries that left a cache, by reason (capacity, expired, purged).", ConstLabels: prometheus.Labels{"cache": name, "reason": reason},
 		}, func() float64 { return float64(count()) }))
 	}
+}
+
+// Forget removes the series of an integration that is gone.
+func (m *Metrics) Forget(name string) {
+	labels := prometheus.Labels{"integration": name}
+	m.requests.DeletePartialMatch(labels)
+	m.lookups.DeletePartialMatch(labels)
+	m.assumeRole.DeletePartialMatch(labels)
+	m.assumeRoleDuration.DeletePartialMatch(labels)
+	m.credentialsExpiry.DeletePartialMatch(labels)
 }
 
 // Totals sums what the demo's page shows, over all integrations.

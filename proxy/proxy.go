@@ -49,6 +49,8 @@ type Options struct {
 	PublicURL string
 	// AccessLog gets a line per request. nil means none.
 	AccessLog *AccessLog
+	// Previous is the handler of the configuration before, whose cache this one goes on with. nil means none.
+	Previous *Handler
 }
 
 // Handler answers viewers. It must get the requests as they came: a router that cleans paths would change keys.
@@ -83,23 +85,41 @@ func (s signature) Deadline() time.Time { return s.by.Window.Expires }
 
 // New makes a handler.
 func New(o Options) (*Handler, error) {
-	urls, err := cache.New[objectID, signature](o.URLs, nil)
+	urls, seeds, err := cacheOf(o)
 	if err != nil {
 		return nil, err
 	}
-	o.Metrics.WatchCache("urls", urls.Len, map[string]func() uint64{
-		"capacity": func() uint64 { return urls.Evictions().Capacity },
-		"expired":  func() uint64 { return urls.Evictions().Expired },
-		"purged":   func() uint64 { return urls.Evictions().Purged },
-	})
 	return &Handler{
 		integrations: o.Integrations, metrics: o.Metrics, unserved: o.Metrics.Integration(metrics.NoIntegration),
 		clock: o.Clock, log: o.Log, accessLog: o.AccessLog, urls: urls, referrerPolicy: []string{o.ReferrerPolicy},
 		gate: o.Gate, cors: newCORS(o.CORS), publicURL: strings.TrimSuffix(o.PublicURL, "/"), attribution: o.Attribution,
 		// What the browser of a page asks for is another URL than what its scripts ask for, and may be for one origin only.
 		vary:  []string{strings.Join(append([]string{"Origin", "Sec-Fetch-Mode"}, o.Gate.Vary()...), ", ")},
-		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		seeds: seeds,
 	}, nil
+}
+
+// cacheOf is the cache of the handler before, or a new one.
+func cacheOf(o Options) (urls *cache.LRU[objectID, signature], seeds [2]maphash.Seed, err error) {
+	if o.Previous != nil {
+		o.Previous.urls.Resize(o.URLs)
+		return o.Previous.urls, o.Previous.seeds, nil
+	}
+	if urls, err = cache.New[objectID, signature](o.URLs, nil); err != nil {
+		return nil, seeds, err
+	}
+	o.Metrics.WatchCache("urls", urls.Len, map[string]func() uint64{
+		"capacity": func() uint64 { return urls.Evictions().Capacity },
+		"expired":  func() uint64 { return urls.Evictions().Expired },
+		"purged":   func() uint64 { return urls.Evictions().Purged },
+	})
+	return urls, [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, nil
+}
+
+// Purge drops the signatures of windows that no integration has any more, and says how many they were.
+func (h *Handler) Purge() (dropped int) {
+	current := h.integrations.Windows()
+	return h.urls.Purge(func(_ objectID, s signature) bool { return !current[s.by.Window] })
 }
 
 // exchange is one request on its way to its answer.

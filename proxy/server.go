@@ -49,6 +49,8 @@ type ServerOptions struct {
 	CertFile, KeyFile string
 	// Clock is for looking at these files now and then.
 	Clock func() time.Time
+	// Operator does what administrators ask for. nil means that they can ask for nothing.
+	Operator Operator
 }
 
 // Listen binds both addresses. An error names the one that could not be had.
@@ -67,7 +69,7 @@ func Listen(o ServerOptions) (_ *Server, err error) {
 		return nil, fmt.Errorf("admin_listen: %w", err)
 	}
 	s.Addr, s.AdminAddr = s.viewersListener.Addr(), s.adminListener.Addr()
-	s.admin = newServer(s.administration(o.Metrics), o.Log)
+	s.admin = newServer(s.administration(o.Metrics, o.Operator), o.Log)
 	return s, nil
 }
 
@@ -80,8 +82,11 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 }
 
 // administration is the administrators' side.
-func (s *Server) administration(m *metrics.Metrics) http.Handler {
+func (s *Server) administration(m *metrics.Metrics, o Operator) http.Handler {
 	mux := http.NewServeMux()
+	if o != nil {
+		operate(mux, o)
+	}
 	mux.Handle("GET /metrics", m.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, true) })
 	// Ready means configured and listening. That STS fails is no reason to take every replica out at once.
@@ -90,14 +95,11 @@ func (s *Server) administration(m *metrics.Metrics) http.Handler {
 }
 
 func writeState(w http.ResponseWriter, ok bool) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
 	if !ok {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = w.Write([]byte("draining\n"))
+		writeText(w, http.StatusServiceUnavailable, "draining")
 		return
 	}
-	_, _ = w.Write([]byte("ok\n"))
+	writeText(w, http.StatusOK, "ok")
 }
 
 // Run serves until the context ends, and then drains: readiness turns first, running requests finish, and the

@@ -86,14 +86,13 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return usageError{err}
 	}
-	log := newLogger(c.Log, stderr)
-	p, err := newProxy(c, log, stderr)
+	p, err := newRedirector("", nil, c, stderr)
 	if err != nil {
 		return err
 	}
 	defer p.close()
 	s, err := proxy.Listen(proxy.ServerOptions{
-		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: withGallery(p, cloud, samples), Metrics: p.metrics, Log: log,
+		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: withGallery(p, cloud, samples), Metrics: p.metrics, Log: p.log,
 	})
 	if err != nil {
 		return fmt.Errorf("%w\nTry --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0, for any free ports", err)
@@ -140,14 +139,14 @@ func withGallery(p *redirector, cloud *demo.Cloud, samples []demo.Sample) http.H
 		counted, called, now := p.metrics.Totals(), cloud.Calls(), time.Now()
 		s := demo.Stats{Requests: counted.Requests, URLHits: counted.URLHits, URLMisses: counted.URLMisses,
 			AssumeRoles: called.AssumeRole, S3Requests: called.S3Served}
-		if b, ok := p.integrations.Find(demo.MediaBucket, now); ok {
+		if b, ok := p.current.Load().integrations.Find(demo.MediaBucket, now); ok {
 			s.WindowEnds = b.Integration.WindowEnd(now)
 		}
 		return s
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.RequestURI, locator.PathPrefix) {
-			p.handler.ServeHTTP(w, r)
+			p.ServeHTTP(w, r)
 		} else {
 			gallery.ServeHTTP(w, r)
 		}

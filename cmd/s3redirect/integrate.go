@@ -60,14 +60,11 @@ func integrate(ctx context.Context, args []string, stdout, stderr io.Writer) err
 
 // readFile reads the configuration, and sees whether it can be written.
 func (n *newIntegration) readFile() error {
-	text, err := os.ReadFile(n.path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		n.old = nil
-	case err != nil:
-		_, err = config.Load(n.path) // which says it in words
-		return usageError{err}
-	default:
+	if _, err := os.Stat(n.path); !errors.Is(err, fs.ErrNotExist) {
+		text, err := config.ReadFile(n.path)
+		if err != nil {
+			return usageError{err}
+		}
 		n.old = text
 		if _, err := config.Parse(n.path, text, os.LookupEnv); err != nil && !config.LacksIntegrations(err) {
 			return usageError{fmt.Errorf("%w\ns3redirect integrate: the configuration does not load; mend it first", err)}

@@ -12,7 +12,8 @@
 //	s3redirect version
 //
 // Serve answers viewers and administrators on the two addresses of the configuration until SIGTERM or SIGINT: then
-// readiness turns, running requests finish, and it exits. A second signal stops it at once. Its own AWS credentials come
+// readiness turns, running requests finish, and it exits. A second signal stops it at once. The configuration is read again
+// when its file changes, at SIGHUP, and at POST /-/reload; one with mistakes changes nothing. Its own AWS credentials come
 // from the usual places: environment, shared files, web identity, container, instance.
 //
 // Demo is a proxy with an S3 and an STS of its own in one process, and a page of images that come through it. It needs

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"s3redirect/config"
 	"s3redirect/demo"
@@ -239,11 +241,14 @@ func TestDocumentedMetrics(t *testing.T) {
 func TestBallast(t *testing.T) {
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMEMLIMIT", "")
-	if n := len(newBallast()); n != ballastBytes {
+	if n := len(newBallast(math.MaxInt64)); n != ballastBytes {
 		t.Errorf("%d bytes", n)
 	}
-	t.Setenv("GOMEMLIMIT", "100MiB")
-	if n := len(newBallast()); n != 0 {
+	if n := len(newBallast(roomForBallast - 1)); n != 0 {
+		t.Errorf("%d bytes in a small container", n)
+	}
+	t.Setenv("GOMEMLIMIT", "1GiB")
+	if n := len(newBallast(1 << 30)); n != 0 {
 		t.Errorf("%d bytes beside a limit that is the operator's", n)
 	}
 }
@@ -251,7 +256,18 @@ func TestBallast(t *testing.T) {
 // demoWorld starts the demo's S3 and STS, and returns the text of its configuration.
 func demoWorld(t *testing.T) string {
 	t.Helper()
-	cloud := demoCloud(demo.Samples())
+	_, text := demoStores(t)
+	return text
+}
+
+// demoStores starts the demo's S3 and STS. The text is that of its configuration, with windows of days, so that none turns while
+// a test runs.
+func demoStores(t *testing.T) (cloud *demo.Cloud, text string) {
+	t.Helper()
+	cloud = demoCloud(demo.Samples())
+	const long = 400 * time.Hour
+	cloud.AddRole(demo.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}, MaxDuration: long})
+	cloud.AddRole(demo.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true, MaxDuration: long})
 	var urls []string
 	for _, h := range []http.Handler{cloud.S3(), cloud.STS()} {
 		s, err := serveStandIn(h)
@@ -261,5 +277,10 @@ func demoWorld(t *testing.T) string {
 		t.Cleanup(func() { _ = s.Close() })
 		urls = append(urls, s.URL)
 	}
-	return strings.ReplaceAll(fmt.Sprintf(demoConfig, "127.0.0.1:0", "127.0.0.1:0", urls[0], urls[1]), "${DEMO_SECRET}", demoSecret)
+	return cloud, strings.NewReplacer("${DEMO_SECRET}", demoSecret, "url_lifetime: 3m", "url_lifetime: 160h", "min_remaining: 1m", "min_remaining: 1h",
+		"session_duration: 15m", "session_duration: 400h").Replace(demoConfigFor(urls[0], urls[1]))
+}
+
+func demoConfigFor(s3, sts string) string {
+	return fmt.Sprintf(demoConfig, "127.0.0.1:0", "127.0.0.1:0", s3, sts)
 }

@@ -30,13 +30,13 @@ func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer
 		return usageError{err}
 	}
 	c.Log = config.Log{Level: slog.LevelError, Format: "text"}
-	p, err := newProxy(c, newLogger(c.Log, stderr), stderr)
+	p, err := newRedirector("", nil, c, stderr)
 	if err != nil {
 		return err
 	}
 	defer p.close()
 	now := time.Now()
-	bucket, ok := p.integrations.Find(l.Bucket, now)
+	bucket, ok := p.current.Load().integrations.Find(l.Bucket, now)
 	if !ok {
 		return fmt.Errorf("no integration serves the bucket %s", l.Bucket)
 	}

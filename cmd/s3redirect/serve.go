@@ -6,17 +6,16 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
+
 	"s3redirect/config"
-	"s3redirect/integration"
-	"s3redirect/metrics"
 	"s3redirect/proxy"
-	"s3redirect/viewer"
 )
 
 func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
@@ -25,22 +24,26 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
-	c, err := config.Load(*path)
+	text, err := config.ReadFile(*path)
 	if err != nil {
 		return usageError{err}
 	}
-	defer runtime.KeepAlive(newBallast())
-	log := newLogger(c.Log, stderr)
-	p, err := newProxy(c, log, stderr)
+	c, err := config.Parse(*path, text, os.LookupEnv)
+	if err != nil {
+		return usageError{err}
+	}
+	defer runtime.KeepAlive(newBallast(limitMemory()))
+	p, err := newRedirector(*path, text, c, stderr)
 	if wrong, ok := errors.AsType[usageError](err); ok {
 		return usageError{fmt.Errorf("%s: %w", *path, wrong)}
 	} else if err != nil {
 		return err
 	}
 	defer p.close()
+	log := p.log
 	s, err := proxy.Listen(proxy.ServerOptions{
-		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: p.handler, Metrics: p.metrics, Log: log, DrainDelay: c.DrainDelay,
-		CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Clock: time.Now,
+		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: p, Metrics: p.metrics, Log: log, DrainDelay: c.DrainDelay,
+		CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Clock: time.Now, Operator: p,
 	})
 	if err != nil {
 		return err
@@ -50,6 +53,8 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	}
 	log.Info("serving", "version", programVersion(), "config", *path, "listen", s.Addr.String(), "admin_listen", s.AdminAddr.String(), "tls", c.TLS.CertFile != "",
 		"integrations", summary(c.Integrations))
+	go p.watch(ctx, watchInterval)
+	go p.watchClock(ctx, time.Now, sinceStart())
 	if err := s.Run(ctx); err != nil {
 		return err
 	}
@@ -61,69 +66,26 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 // ballastBytes is half of what the heap grows to before it is collected, whatever the caches hold.
 const ballastBytes = 48 << 20
 
+// roomForBallast is the memory limit from which on ballast does no harm: it counts, though it is never resident.
+const roomForBallast = 512 << 20
+
 // newBallast is memory that is never touched, and so never resident. The collector runs when the heap has doubled: with a
 // few megabytes alive that is many times a second, each time holding up requests for milliseconds and taking a tenth of the
 // rate in all. Whoever sets GOGC or GOMEMLIMIT has a view of their own.
-func newBallast() []byte {
-	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
-		if os.Getenv(name) != "" {
-			return nil
-		}
+func newBallast(limit int64) []byte {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" || limit < roomForBallast {
+		return nil
 	}
 	return make([]byte, ballastBytes)
 }
 
-// redirector is a proxy without its listeners.
-type redirector struct {
-	handler      *proxy.Handler
-	integrations *integration.Set
-	gate         *viewer.Gate
-	metrics      *metrics.Metrics
-	accessLog    *proxy.AccessLog // nil means none
-}
-
-// close ends calls that are on their way, and writes what is left of the access log.
-func (p *redirector) close() {
-	p.integrations.Close()
-	p.gate.Close()
-	if p.accessLog != nil {
-		p.accessLog.Close()
+// limitMemory has the collector keep below GOMEMLIMIT or, where that is not set, nine tenths of what the container may have. It
+// returns the limit in bytes, the largest number where there is none.
+func limitMemory() int64 {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		_, _ = memlimit.Set(memlimit.WithProvider(memlimit.FromCgroup), memlimit.WithRatio(0.9)) // an error says that there is no such limit
 	}
-}
-
-func newProxy(c *config.Config, log *slog.Logger, stderr io.Writer) (*redirector, error) {
-	m := metrics.New(programVersion())
-	m.ConfigRead(true, time.Now())
-	integrations, err := integration.NewSet(c, integration.Options{Clock: time.Now, Log: log, Metrics: m, STS: &integration.AWSSTS{}})
-	if err != nil {
-		return nil, err
-	}
-	gate, err := viewer.New(&c.Viewers, viewer.Options{Clock: time.Now, Log: log})
-	if err != nil {
-		integrations.Close()
-		return nil, usageError{fmt.Errorf("viewers.basic.htpasswd_file: %w; htpasswd -B writes such a file", err)}
-	}
-	p := &redirector{integrations: integrations, gate: gate, metrics: m}
-	if c.Log.Access {
-		p.accessLog = proxy.NewAccessLog(stderr, c.Log.Format, log, m.AccessLogLost)
-	}
-	p.handler, err = proxy.New(proxy.Options{
-		Integrations: integrations, Metrics: m, Clock: time.Now, Log: log, URLs: c.Cache.URLs, ReferrerPolicy: c.ReferrerPolicy,
-		AccessLog: p.accessLog, Gate: gate, Attribution: c.Viewers.Attribution, CORS: c.CORS, PublicURL: c.PublicURL,
-	})
-	if err != nil {
-		p.close()
-		return nil, err
-	}
-	return p, nil
-}
-
-func newLogger(c config.Log, w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: c.Level}
-	if c.Format == "text" {
-		return slog.New(slog.NewTextHandler(w, o))
-	}
-	return slog.New(slog.NewJSONHandler(w, o))
+	return debug.SetMemoryLimit(-1) // which changes nothing
 }
 
 // summary says which integration serves what, the first of them at least.
