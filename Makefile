@@ -12,6 +12,7 @@ APT := radosgw ceph-mon ceph-osd ceph-common nginx caddy haproxy prometheus chro
 REGISTRY := github.com/distribution/distribution/v3/cmd/registry v3.1.2
 OAUTH2_PROXY := github.com/oauth2-proxy/oauth2-proxy/v7 v7.8.1 . oauth2-proxy
 OIDC_PROVIDER := github.com/zitadel/oidc/v3 v3.51.17 ./example/server oidc-provider
+TOXIPROXY := github.com/Shopify/toxiproxy/v2 v2.12.0 ./cmd/server toxiproxy-server
 MINIO := github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
@@ -95,6 +96,7 @@ tools-test:
 	$(call get,$(MINIO))
 	$(call build,$(OAUTH2_PROXY))
 	$(call build,$(OIDC_PROVIDER))
+	$(call build,$(TOXIPROXY))
 
 tools-bench:
 	$(call packages,$(BENCH_APT))

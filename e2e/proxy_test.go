@@ -54,6 +54,13 @@ func writeConfig(t *testing.T, config string) (dir string) {
 // ${NAMES} stand for.
 func startProxy(t *testing.T, config string, env ...string) *proxy {
 	t.Helper()
+	p, _ := startProxyIn(t, config, env...)
+	return p
+}
+
+// startProxyIn is startProxy, and tells the folder that holds config.yaml.
+func startProxyIn(t *testing.T, config string, env ...string) (*proxy, string) {
+	t.Helper()
 	path := built(t)
 	ports, err := freePorts(2)
 	if err != nil {
@@ -77,7 +84,7 @@ func startProxy(t *testing.T, config string, env ...string) *proxy {
 	if err := p.await("s3redirect", func() bool { return answersOK(p.admin + "/readyz") }); err != nil {
 		t.Fatal(err)
 	}
-	return p
+	return p, dir
 }
 
 // built is the path of the binary.

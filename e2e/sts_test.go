@@ -20,6 +20,7 @@ import (
 // or be out of order; otherwise it changes nothing.
 type sts struct {
 	url     string
+	forward http.HandlerFunc
 	arrived atomic.Int32 // calls that came in
 	down    atomic.Bool  // STS is not asked, and the answer is 503
 
@@ -42,7 +43,7 @@ func (s *store) sts(t *testing.T) *sts {
 		Rewrite:        func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = endpoint.Scheme, endpoint.Host },
 		ModifyResponse: between.note,
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	between.forward = func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		form, parseErr := url.ParseQuery(string(body))
 		if err != nil || parseErr != nil {
@@ -60,7 +61,8 @@ func (s *store) sts(t *testing.T) *sts {
 		between.gate.RUnlock() //nolint:staticcheck // an empty critical section: it waits
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		forward.ServeHTTP(w, r)
-	}))
+	}
+	server := httptest.NewServer(between.forward)
 	t.Cleanup(server.Close)
 	between.url = server.URL
 	return between
