@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -165,6 +166,50 @@ func FuzzRequestLine(f *testing.F) {
 		}
 		if got := u.Query()["X-Amz-SignedHeaders"]; len(got) != 1 || got[0] != "host" || u.Query().Get("X-Amz-Signature") == "" {
 			t.Fatalf("%q: X-Amz-SignedHeaders=%q", target, got)
+		}
+	})
+}
+
+// Whatever the body: the answer is a problem, or as many URLs and errors as locators, in their order, none of them of a bucket that
+// the configuration does not name.
+func FuzzBatch(f *testing.F) {
+	for _, seed := range []string{`{"locators": ["s3://bucket/k"]}`, `{"locators": ["s3://bucket/k", "s3://nobodys/k", "", "s3://photos/a\u0000b"], "cors": true}`, `{}`, `[]`, `{"locators": null}`, `{"locators": [1]}`,
+		`{"locators": ["s3://bucket/../x"]} {}`, "\xff", `{"locators": ["s3://photos/\ud800"]}`, strings.Repeat(`[`, 10_000)} {
+		f.Add(seed)
+	}
+	w := newWorld(f)
+	f.Fuzz(func(t *testing.T, body string) {
+		r := httptest.NewRequest("POST", "/presign", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		rec := httptest.NewRecorder()
+		w.ServeHTTP(rec, r)
+		resp := rec.Result()
+		if resp.StatusCode != 200 {
+			if resp.StatusCode < 400 || resp.StatusCode > 499 {
+				t.Fatalf("%q: %d", body, resp.StatusCode)
+			}
+			problemIn(t, resp)
+			return
+		}
+		var asked struct{ Locators []string }
+		var answer struct {
+			URLs []struct{ Locator, URL, Error string }
+		}
+		if json.Unmarshal([]byte(body), &asked) != nil || json.NewDecoder(resp.Body).Decode(&answer) != nil || len(asked.Locators) != len(answer.URLs) {
+			t.Fatalf("%q: %d URLs", body, len(answer.URLs))
+		}
+		for n, got := range answer.URLs {
+			if got.Locator != asked.Locators[n] || (got.URL == "") == (got.Error == "") {
+				t.Fatalf("%q: item %d: %+v", body, n, got)
+			}
+			if got.URL == "" {
+				continue
+			}
+			u, err := url.Parse(got.URL)
+			l, parseErr := locator.Parse(got.Locator)
+			if err != nil || parseErr != nil || u.Scheme+"://"+u.Host != storeURL || u.Path != "/"+l.Bucket+"/"+l.Key {
+				t.Fatalf("%q: item %d leads to %s", body, n, got.URL)
+			}
 		}
 	})
 }

@@ -495,3 +495,28 @@ func BenchmarkCookie(b *testing.B) {
 		}
 	}
 }
+
+// Of all tokens, in the cookie or in Authorization, those alone are good that the provider signed; and they say what it signed.
+func FuzzToken(f *testing.F) {
+	g := newGate(f, jwtViewers(), newProvider())
+	token := good(f)
+	for _, seed := range []string{token, token + "x", token[:len(token)-2], "a.b.c", "..", "", strings.Replace(token, ".", "..", 1), sign(f, `{"alg":"none"}`, claims(nil), nil),
+		sign(f, rs256(map[string]any{"alg": "HS256"}), claims(nil), []byte("key")), sign(f, rs256(nil), claims(map[string]any{"exp": 1}), testRSA),
+		segment(f, rs256(nil)) + "." + segment(f, claims(map[string]any{"email": "eve@example.com"})) + token[strings.LastIndexByte(token, '.'):]} {
+		f.Add(seed, true)
+		f.Add(seed, false)
+	}
+	f.Fuzz(func(t *testing.T, token string, inCookie bool) {
+		r := request("192.0.2.1:1")
+		if inCookie {
+			r.Header.Set("Cookie", "session="+token)
+		} else {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		v, err := g.Identify(r, time.Now())
+		// Base64 has several spellings of a last letter, so that a good token has more than one form; its claims do not change.
+		if err == nil && v.ID != "ann@example.com" {
+			t.Fatalf("%q is proof of %q", token, v.ID)
+		}
+	})
+}
