@@ -16,7 +16,7 @@ TOXIPROXY := github.com/Shopify/toxiproxy/v2 v2.12.0 ./cmd/server toxiproxy-serv
 MINIO := github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
-.PHONY: help build test e2e bench fuzz lint tools tools-test tools-bench tools-lint demo clean
+.PHONY: help build test e2e bench fuzz mutants lint tools tools-test tools-bench tools-lint demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1 \t/p' Makefile
@@ -51,6 +51,9 @@ fuzz: ## run each fuzz target for FUZZTIME (60s)
 			echo "+ $$package $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \
 	done
+
+mutants: ## break each line on which safety rests, and want a test to fail
+	go run ./mutants
 
 lint: tools-lint ## gofmt, go vet, golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

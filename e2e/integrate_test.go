@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -352,5 +353,81 @@ integrations:
 	}
 	if code, out := command(t, dir, env, "check", "--sample", "s3://cors-document/text.txt"); code != 0 || !strings.Contains(out, "also in ranges") {
 		t.Errorf("check after: exit %d\n%s", code, out)
+	}
+}
+
+// Killed at any instant, integrate leaves the old file or the new one, whole; and the next run works.
+func TestIntegrateKilled(t *testing.T) {
+	t.Parallel()
+	var old strings.Builder
+	old.WriteString("listen: 127.0.0.1:0\nviewers: {anonymous: true}\nintegrations:\n")
+	for n := range 2000 { // so that writing takes its time
+		fmt.Fprintf(&old, "  - {name: n%d, bucket: bucket-%d, region: eu-central-1, access_key_id: A, secret_access_key: s} # of %d\n", n, n, n)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(path, []byte(old.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"integrate", "--yes", "--no-try", "--bucket", "new-bucket", "--region", "eu-central-1", "--external-id", "id-0123", "--principal", "123456789012", "--role-arn", "arn:aws:iam::123456789012:role/r"}
+	run := func(killAfter time.Duration) time.Duration {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), built(t), args...)
+		cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir}
+		began := time.Now()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if killAfter > 0 {
+			time.AfterFunc(killAfter, func() { _ = cmd.Process.Kill() })
+		}
+		_ = cmd.Wait() // killed, or not
+		return time.Since(began)
+	}
+	whole := run(0)
+	text := readFile(t, path)
+	if !strings.Contains(text, "new-bucket") {
+		t.Fatal("it does not work when it is not killed")
+	}
+	written := 0
+	for n := range 30 {
+		if err := os.WriteFile(path, []byte(old.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run(whole * time.Duration(n+1) / 30)
+		switch readFile(t, path) {
+		case text:
+			written++
+		case old.String():
+		default:
+			t.Fatalf("killed after %d of 30 parts, it left something else", n+1)
+		}
+	}
+	t.Logf("of 30 runs %d had written", written)
+}
+
+// A user who may not write there is told so at once, not at the end.
+func TestIntegrateWhereNobodyMayWrite(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "s3redirect-read-only-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	program := filepath.Join(dir, "s3redirect")
+	if err := os.WriteFile(program, []byte(readFile(t, built(t))), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, "integrate")
+	cmd.Dir, cmd.Env = dir, []string{"HOME=/"}
+	if os.Geteuid() == 0 { // who may write everywhere
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	out, _ := cmd.CombinedOutput() // it fails
+	if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "run this as a user who may write there") {
+		t.Errorf("exit %d: %s", cmd.ProcessState.ExitCode(), out)
 	}
 }

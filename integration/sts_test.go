@@ -47,8 +47,11 @@ func TestAssumeRoleAtAnSTSThatChecks(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			i := viaSTS("lab", "bucket")
 			c.mend(&i)
-			sts := &AWSSTS{HTTPClient: &http.Client{Transport: demo.InMemory{Handler: cloud.STS()}}}
+			skew := time.Hour
+			sts := &AWSSTS{HTTPClient: &http.Client{Transport: demo.InMemory{Handler: cloud.STS()}}, Skew: func(ahead time.Duration) { skew = ahead }}
 			narrowed, _ := policy.Session(&i)
+			var asked demo.AssumeRoleCall
+			cloud.Intercept(func(c *demo.AssumeRoleCall) error { asked = *c; return nil })
 			credentials, expires, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i, SessionPolicy: narrowed})
 			if got := Classify(err); got != c.result {
 				t.Fatalf("%s, want %s: %v", got, c.result, err)
@@ -61,6 +64,12 @@ func TestAssumeRoleAtAnSTSThatChecks(t *testing.T) {
 			}
 			if left := time.Until(expires); left < 59*time.Minute || left > time.Hour {
 				t.Errorf("expires in %v", left)
+			}
+			if asked.Policy != narrowed || narrowed == "" || asked.SessionName != i.SessionName || asked.ExternalID != i.ExternalID {
+				t.Errorf("STS was asked %+v", asked)
+			}
+			if skew.Abs() > 2*time.Second {
+				t.Errorf("the clocks differ by %v", skew)
 			}
 			if credentials.AccessKeyID == "" || credentials.SecretAccessKey == "" || credentials.SessionToken == "" {
 				t.Error("the credentials are not complete")
