@@ -181,10 +181,16 @@ var rows = []row{
 	{"STS out of order", fault(500, "InternalFailure", "x"), "assume_role", Failed, "out of order", "try again"},
 	{"a role that Ceph does not find", fault(404, "NoSuchEntity", ""), "assume_role", Failed, "there is no role " + roleARN, "policy role --integration lab"},
 	{"a session shorter than its URLs", func(_ *testing.T, w *world) {
-		w.cloud.Intercept(func(c *demo.AssumeRoleCall) error { c.Expires = time.Now().Add(20*time.Minute + 30*time.Second); return nil })
+		w.cloud.Intercept(func(c *demo.AssumeRoleCall) error {
+			c.Expires = time.Now().Add(20*time.Minute + 30*time.Second)
+			return nil
+		})
 	}, "session", Failed, "ends in 20m", "maximum session duration"},
 	{"a session somewhat short", func(_ *testing.T, w *world) {
-		w.cloud.Intercept(func(c *demo.AssumeRoleCall) error { c.Expires = time.Now().Add(50*time.Minute + 30*time.Second); return nil })
+		w.cloud.Intercept(func(c *demo.AssumeRoleCall) error {
+			c.Expires = time.Now().Add(50*time.Minute + 30*time.Second)
+			return nil
+		})
 	}, "session", Warning, "ends in 50m", "maximum session duration"},
 	{"our clock 20 minutes ahead", func(_ *testing.T, w *world) {
 		w.Clock = func() time.Time { return time.Now().Add(20*time.Minute + 30*time.Second) }
