@@ -175,6 +175,28 @@ type Cache struct {
 	URLs int `yaml:"urls"`
 	// Credentials is for how many integrations sessions are kept. Default 1,000.
 	Credentials int `yaml:"credentials"`
+	// Redis is where replicas share their sessions. Optional: without it each has its own, and so its own URLs.
+	Redis *Redis `yaml:"redis"`
+}
+
+// Redis is a Redis or Valkey server, its Sentinels, or a cluster.
+type Redis struct {
+	// URL is redis://, rediss:// (TLS), valkey:// or valkeys://, with user and password, further nodes as addr=host:port, and the
+	// Sentinels' master as master_set=NAME.
+	URL Secret `yaml:"url"`
+	// EncryptionKey seals what is stored: 32 bytes in base64. The same at all replicas.
+	EncryptionKey Secret `yaml:"encryption_key"`
+	// OldEncryptionKeys open what was sealed before the key was changed. Optional.
+	OldEncryptionKeys []Secret `yaml:"old_encryption_keys"`
+}
+
+// Keys are the encryption key and the old ones, decoded.
+func (r *Redis) Keys() (keys [][]byte) {
+	for _, text := range append([]Secret{r.EncryptionKey}, r.OldEncryptionKeys...) {
+		key, _ := decodeKey(text) // the checks saw to it
+		keys = append(keys, key)
+	}
+	return keys
 }
 
 // Log says what is logged, and how.

@@ -119,14 +119,9 @@ func (d *decoder) mapping(n *yaml.Node, into reflect.Value, key string) {
 	}
 }
 
-// later are the keys that are agreed on and not built yet.
-var later = []string{"cache.redis"}
-
 func (d *decoder) unknown(name *yaml.Node, at string, in reflect.Type) {
 	known := fieldNames(in)
 	switch nearest := nearest(name.Value, known); {
-	case slices.Contains(later, at):
-		d.fail(name.Line, at, "not supported yet; remove it")
 	case name.Value == "<<":
 		d.fail(name.Line, at, "merge keys are not understood here; write the values out")
 	case nearest != "":

@@ -44,7 +44,7 @@ func (i *Integration) startFetch(index int64, now time.Time) {
 		defer close(f.done)
 		ctx, cancel := context.WithTimeout(i.life, fetchTimeout)
 		defer cancel()
-		s, err := i.assumeRole(ctx, index)
+		s, err := i.obtain(ctx, index)
 
 		i.mu.Lock()
 		defer i.mu.Unlock()

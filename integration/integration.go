@@ -34,6 +34,8 @@ type Options struct {
 	STS     STS
 	// Transport carries the questions for buckets' regions. nil means http.DefaultTransport.
 	Transport http.RoundTripper
+	// Shared is where replicas find each other's sessions. nil means that each has its own.
+	Shared Shared
 	// Random is uniform in [0, 1), for jitter, and safe for concurrent use. nil means math/rand's.
 	Random func() float64
 }
@@ -69,19 +71,21 @@ type tenancy struct {
 	waiting atomic.Int64
 	touched atomic.Int64 // the second in which the cache was last told that it is in use
 
-	mu       sync.Mutex // guards what follows; it is never held over a call
-	windows  []*Window
-	fetching *fetch
-	failures int // in a row
-	failure  *AssumeRoleError
-	retryAt  time.Time
-	removed  bool // from the configuration: no session is kept any more
+	mu        sync.Mutex // guards what follows; it is never held over a call
+	windows   []*Window
+	fetching  *fetch
+	failures  int // in a row
+	failure   *AssumeRoleError
+	retryAt   time.Time
+	notBefore time.Time // shared sessions that were issued then or earlier were purged
+	removed   bool      // from the configuration: no session is kept any more
 }
 
 // pool is what all sets share that came one from the other.
 type pool struct {
 	sessions *cache.LRU[identity, *holding]
 	regions  *regions
+	fleet    *fleet // nil: none
 	life     context.Context
 	end      context.CancelFunc
 	fetches  sync.WaitGroup
@@ -115,6 +119,9 @@ func NewSet(c *config.Config, o Options) (*Set, error) {
 		return nil, err
 	}
 	p := &pool{sessions: sessions, regions: regions}
+	if o.Shared != nil {
+		p.fleet = &fleet{Shared: o.Shared}
+	}
 	p.life, p.end = context.WithCancel(context.Background())
 	o.Metrics.WatchCache("credentials", sessions.Len, map[string]func() uint64{
 		"capacity": func() uint64 { return sessions.Evictions().Capacity },

@@ -64,6 +64,7 @@ func (i *Integration) drop() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.windows, i.fetching, i.failures, i.failure, i.retryAt = nil, nil, 0, nil, time.Time{}
+	i.notBefore = i.clock().Truncate(time.Second)
 	i.lease.Store(nil)
 }
 

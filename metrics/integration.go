@@ -83,6 +83,11 @@ func (i *Integration) AssumeRole(result string, took time.Duration) {
 	i.metrics.assumeRoleDuration.WithLabelValues(i.name).Observe(took.Seconds())
 }
 
+// SharedSession counts a look into the replicas' common store: its result is hit, miss, stored, refused or error.
+func (i *Integration) SharedSession(result string) {
+	i.metrics.sharedSessions.WithLabelValues(i.name, result).Inc()
+}
+
 // SessionExpires notes when the newest session expires.
 func (i *Integration) SessionExpires(at time.Time) {
 	i.metrics.credentialsExpiry.WithLabelValues(i.name).Set(float64(at.Unix()))

@@ -40,6 +40,7 @@ type Metrics struct {
 	assumeRole         *prometheus.CounterVec
 	assumeRoleDuration *prometheus.HistogramVec
 	credentialsExpiry  *prometheus.GaugeVec
+	sharedSessions     *prometheus.CounterVec
 	reloadSuccess      prometheus.Gauge
 	reloadTimestamp    prometheus.Gauge
 }
@@ -69,6 +70,8 @@ func New(version string) *Metrics {
 			Help: "Time that AssumeRole calls took, by integration.", Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10}}, []string{"integration"}),
 		credentialsExpiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "credentials_expiry_timestamp_seconds",
 			Help: "When the newest session expires, in Unix time, by integration."}, []string{"integration"}),
+		sharedSessions: newCounters("shared_sessions_total", "Looks into the replicas' common store for a session, by integration and result (hit, miss, stored, refused, error).",
+			"integration", "result"),
 		reloadSuccess:   newGauge("config_reload_success", "1 if the configuration was read without a mistake the last time."),
 		reloadTimestamp: newGauge("config_reload_timestamp_seconds", "When the configuration in use was read, in Unix time."),
 	}
@@ -76,7 +79,7 @@ func New(version string) *Metrics {
 		Help: "1, labelled with the program's version and Go's."}, []string{"version", "goversion"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(m.RequestDuration, m.URLRemaining, m.URLBytes, m.AccessLogLost, m.ClockJumps, m.ClockSkew, m.requests, m.lookups, m.assumeRole, m.assumeRoleDuration,
-		m.credentialsExpiry, m.reloadSuccess, m.reloadTimestamp, build,
+		m.credentialsExpiry, m.sharedSessions, m.reloadSuccess, m.reloadTimestamp, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -131,6 +134,7 @@ func (m *Metrics) Forget(name string) {
 	m.assumeRole.DeletePartialMatch(labels)
 	m.assumeRoleDuration.DeletePartialMatch(labels)
 	m.credentialsExpiry.DeletePartialMatch(labels)
+	m.sharedSessions.DeletePartialMatch(labels)
 }
 
 // Totals sums what the demo's page shows, over all integrations.

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"s3redirect/cache"
 	"s3redirect/config"
 	"s3redirect/integration"
 	"s3redirect/metrics"
@@ -33,6 +34,7 @@ type redirector struct {
 	metrics   *metrics.Metrics
 	accessLog *proxy.AccessLog // nil means none
 	sts       *integration.AWSSTS
+	vault     *cache.Vault // nil means that nothing is shared
 
 	current atomic.Pointer[generation]
 	mu      sync.Mutex // held by whoever changes current
@@ -57,6 +59,12 @@ func newRedirector(path string, text []byte, c *config.Config, stderr io.Writer)
 	if c.Log.Access {
 		p.accessLog = proxy.NewAccessLog(stderr, c.Log.Format, p.log, p.metrics.AccessLogLost)
 	}
+	if r := c.Cache.Redis; r != nil {
+		var err error
+		if p.vault, err = cache.NewVault(cache.VaultOptions{URL: string(r.URL), Keys: r.Keys(), Clock: time.Now}); err != nil {
+			return nil, usageError{fmt.Errorf("cache.redis: %w", err)}
+		}
+	}
 	g, err := p.generation(c, nil)
 	if err != nil {
 		if p.accessLog != nil {
@@ -73,6 +81,9 @@ func newRedirector(path string, text []byte, c *config.Config, stderr io.Writer)
 func (p *redirector) generation(c *config.Config, before *generation) (*generation, error) {
 	g := &generation{config: c}
 	o := integration.Options{Clock: time.Now, Log: p.log, Metrics: p.metrics, STS: p.sts}
+	if p.vault != nil {
+		o.Shared = p.vault
+	}
 	var err error
 	if before != nil && reflect.DeepEqual(before.config.Viewers, c.Viewers) {
 		g.gate = before.gate // with its keys and its counts
@@ -116,6 +127,9 @@ func (p *redirector) close() {
 	g := p.current.Load()
 	g.integrations.Close()
 	g.gate.Close()
+	if p.vault != nil {
+		p.vault.Close()
+	}
 	if p.accessLog != nil {
 		p.accessLog.Close()
 	}
@@ -176,7 +190,7 @@ func (p *redirector) apply(text []byte, err error) error {
 func needRestart(a, b *config.Config) (keys []string) {
 	for key, changed := range map[string]bool{
 		"listen": a.Listen != b.Listen, "admin_listen": a.AdminListen != b.AdminListen, "tls": a.TLS != b.TLS, "drain_delay": a.DrainDelay != b.DrainDelay,
-		"log.format": a.Log.Format != b.Log.Format, "log.access": a.Log.Access != b.Log.Access,
+		"cache.redis": !reflect.DeepEqual(a.Cache.Redis, b.Cache.Redis), "log.format": a.Log.Format != b.Log.Format, "log.access": a.Log.Access != b.Log.Access,
 	} {
 		if changed {
 			keys = append(keys, key)

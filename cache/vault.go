@@ -1,0 +1,241 @@
+package cache
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// Vault is what replicas share, in Redis or Valkey: a single one, behind Sentinels, or a cluster. Values are sealed with
+// AES-256-GCM (NIST SP 800-38D), bound to their names: whoever reads the server learns nothing, and what was changed, swapped or
+// made up there is refused.
+type Vault struct {
+	options rueidis.ClientOption
+	seals   []seal // the first seals, all open
+
+	mu      sync.Mutex
+	client  rueidis.Client // nil: not connected yet
+	retryAt time.Time
+	closed  bool
+	clock   func() time.Time
+}
+
+// The reasons why there is no value.
+var (
+	ErrNotInVault  = errors.New("nothing is stored under this name")
+	ErrNotGenuine  = errors.New("what is stored was not sealed by us, or under another name")
+	errNotTried    = errors.New("the server was not reached a moment ago, and is not tried again yet")
+	errVaultClosed = errors.New("the connection is closed")
+)
+
+// VaultOptions say where the server is and what it may know.
+type VaultOptions struct {
+	// URL is redis://, rediss:// (TLS), valkey:// or valkeys://, with user and password of an ACL, and addr=host:port for each
+	// further node of a cluster, or each further Sentinel of the one that master_set names.
+	URL string
+	// Keys are of 32 bytes each. The first seals; the others open what was sealed before the first was there.
+	Keys [][]byte
+	// Clock is for not trying again at once what has just failed.
+	Clock func() time.Time
+}
+
+const (
+	// vaultTimeout bounds each question: a session can be had without any of them.
+	vaultTimeout = 500 * time.Millisecond
+	// vaultPause is how long a server that was not reached is left alone.
+	vaultPause = 5 * time.Second
+)
+
+// NewVault makes a vault. It connects when it is first asked for something.
+func NewVault(o VaultOptions) (*Vault, error) {
+	options, err := rueidis.ParseURL(o.URL)
+	if err != nil {
+		return nil, errors.New("the URL is none of Redis's or Valkey's") // its own text may hold the password
+	}
+	options.DisableCache, options.DisableRetry = true, true
+	options.Dialer = net.Dialer{Timeout: vaultTimeout}
+	options.ConnWriteTimeout = 2 * vaultTimeout
+	options.PipelineMultiplex = -1 // one connection is plenty
+	v := &Vault{options: options, clock: o.Clock}
+	for _, key := range o.Keys {
+		s, err := newSeal(key)
+		if err != nil {
+			return nil, err
+		}
+		v.seals = append(v.seals, s)
+	}
+	if len(v.seals) == 0 {
+		return nil, errors.New("a key is needed")
+	}
+	return v, nil
+}
+
+// connected is the client, which is made where there is none.
+func (v *Vault) connected() (rueidis.Client, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := v.clock()
+	switch {
+	case v.closed:
+		return nil, errVaultClosed
+	case v.client != nil:
+		return v.client, nil
+	case now.Before(v.retryAt) && v.retryAt.Sub(now) <= vaultPause:
+		return nil, errNotTried
+	}
+	client, err := rueidis.NewClient(v.options)
+	if err != nil {
+		v.retryAt = now.Add(vaultPause)
+		return nil, err
+	}
+	v.client = client
+	return client, nil
+}
+
+// Close ends the connections.
+func (v *Vault) Close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.closed = true
+	if v.client != nil {
+		v.client.Close()
+	}
+}
+
+// Get is the value under a name. Its error is [ErrNotInVault], [ErrNotGenuine], or says that the server could not be asked.
+func (v *Vault) Get(ctx context.Context, name string) ([]byte, error) {
+	client, err := v.connected()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, vaultTimeout)
+	defer cancel()
+	sealed, err := client.Do(ctx, client.B().Get().Key(name).Build()).AsBytes()
+	if rueidis.IsRedisNil(err) {
+		return nil, ErrNotInVault
+	} else if err != nil {
+		return nil, err
+	}
+	return v.open(name, sealed)
+}
+
+// Add stores a value under a name for some time, unless there is one already that is genuine. It tells whether it was stored.
+func (v *Vault) Add(ctx context.Context, name string, value []byte, lives time.Duration) (stored bool, err error) {
+	client, err := v.connected()
+	if err != nil {
+		return false, err
+	}
+	sealed := v.seals[0].seal(name, value)
+	set := func(ctx context.Context) (bool, error) {
+		err := client.Do(ctx, client.B().Set().Key(name).Value(rueidis.BinaryString(sealed)).Nx().PxMilliseconds(max(1, lives.Milliseconds())).Build()).Error()
+		if rueidis.IsRedisNil(err) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*vaultTimeout)
+	defer cancel()
+	if stored, err = set(ctx); stored || err != nil {
+		return stored, err
+	}
+	// Somebody else's garbage would keep replicas apart for as long as it lives.
+	if _, err := v.Get(ctx, name); !errors.Is(err, ErrNotGenuine) {
+		return false, nil
+	}
+	if err := v.Delete(ctx, name); err != nil {
+		return false, err
+	}
+	return set(ctx)
+}
+
+// Delete removes the value under a name.
+func (v *Vault) Delete(ctx context.Context, name string) error {
+	client, err := v.connected()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, vaultTimeout)
+	defer cancel()
+	return client.Do(ctx, client.B().Del().Key(name).Build()).Error()
+}
+
+// release removes a lease that is still the caller's own.
+var release = rueidis.NewLuaScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
+
+// Lease takes a name for some time, if nobody has it. Whoever holds it gives it back with the function; whoever dies, loses it.
+func (v *Vault) Lease(ctx context.Context, name string, lives time.Duration) (giveBack func(), ok bool, err error) {
+	client, err := v.connected()
+	if err != nil {
+		return nil, false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, vaultTimeout)
+	defer cancel()
+	mine := rand.Text()
+	err = client.Do(ctx, client.B().Set().Key(name).Value(mine).Nx().PxMilliseconds(lives.Milliseconds()).Build()).Error()
+	if rueidis.IsRedisNil(err) {
+		return nil, false, nil
+	} else if err != nil {
+		return nil, false, err
+	}
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), vaultTimeout)
+		defer cancel()
+		_ = release.Exec(ctx, client, []string{name}, []string{mine}).Error() // it ends by itself
+	}, true, nil
+}
+
+// seal is a key, and the first bytes of its digest by which it is known.
+type seal struct {
+	aead cipher.AEAD
+	id   [4]byte
+}
+
+// version begins what is sealed, so that it can be told from what other versions will seal.
+const version = 1
+
+func newSeal(key []byte) (s seal, err error) {
+	if len(key) != 32 {
+		return s, fmt.Errorf("a key of %d bytes: it must have 32", len(key))
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return s, err
+	}
+	digest := sha256.Sum256(key)
+	copy(s.id[:], digest[:])
+	s.aead, err = cipher.NewGCM(block)
+	return s, err
+}
+
+// seal is a version, the key's ID, a nonce, and the value encrypted; the name is authenticated with it.
+func (s seal) seal(name string, value []byte) []byte {
+	out := append([]byte{version}, s.id[:]...)
+	nonce := make([]byte, s.aead.NonceSize())
+	_, _ = io.ReadFull(rand.Reader, nonce) // never fails
+	out = append(out, nonce...)
+	return s.aead.Seal(out, nonce, value, []byte(name))
+}
+
+func (v *Vault) open(name string, sealed []byte) ([]byte, error) {
+	for _, s := range v.seals {
+		head := 1 + len(s.id)
+		if len(sealed) < head+s.aead.NonceSize() || sealed[0] != version || [4]byte(sealed[1:head]) != s.id {
+			continue
+		}
+		nonce, box := sealed[head:head+s.aead.NonceSize()], sealed[head+s.aead.NonceSize():]
+		if value, err := s.aead.Open(nil, nonce, box, []byte(name)); err == nil {
+			return value, nil
+		}
+	}
+	return nil, ErrNotGenuine
+}

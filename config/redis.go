@@ -1,0 +1,47 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// decodeKey reads 32 bytes in base64, of either alphabet, with or without padding.
+func decodeKey(text Secret) ([]byte, error) {
+	plain := strings.NewReplacer("-", "+", "_", "/", "=", "").Replace(string(text))
+	key, err := base64.RawStdEncoding.DecodeString(plain)
+	if err != nil || len(key) != 32 {
+		return nil, errors.New("32 bytes in base64 are wanted, such as openssl rand -base64 32 prints")
+	}
+	return key, nil
+}
+
+var redisSchemes = []string{"redis", "rediss", "valkey", "valkeys"}
+
+// checkRedis judges cache.redis. None of its values is shown: all of them are secrets, or may hold one.
+func (k *checker) checkRedis() {
+	r := k.Cache.Redis
+	if r == nil {
+		return
+	}
+	u, err := url.Parse(string(r.URL))
+	switch {
+	case r.URL == "":
+		k.wrong("cache.redis.url", "a URL is needed: redis://host:6379/0, or rediss:// with TLS")
+	case err != nil || !slices.Contains(redisSchemes, u.Scheme) || u.Hostname() == "" || strings.Trim(u.Path, "0123456789/") != "":
+		k.wrong("cache.redis.url", "this is no such URL; write it as redis://user:password@host:6379/0, or rediss:// with TLS; further nodes are ?addr=host:port, and Sentinels have &master_set=NAME")
+	}
+	if r.EncryptionKey == "" {
+		k.wrong("cache.redis.encryption_key", "a key is needed, the same at all replicas: 32 bytes in base64, such as openssl rand -base64 32 prints")
+	} else if _, err := decodeKey(r.EncryptionKey); err != nil {
+		k.wrong("cache.redis.encryption_key", "%v", err)
+	}
+	for n, old := range r.OldEncryptionKeys {
+		if _, err := decodeKey(old); err != nil {
+			k.wrong(fmt.Sprintf("cache.redis.old_encryption_keys[%d]", n), "%v", err)
+		}
+	}
+}
