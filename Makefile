@@ -8,7 +8,7 @@ TOOLS := $(CURDIR)/.tools/bin
 
 # What the tests run against, the race detector's compiler, and the linter.
 BENCH_APT := wrk nghttp2-client nginx
-APT := radosgw ceph-mon ceph-osd ceph-common nginx caddy haproxy prometheus chromium ffmpeg curl wget nodejs python3 python3-requests gcc libc6-dev
+APT := radosgw ceph-mon ceph-osd ceph-common nginx caddy haproxy prometheus redis-server chromium ffmpeg curl wget nodejs python3 python3-requests gcc libc6-dev
 REGISTRY := github.com/distribution/distribution/v3/cmd/registry v3.1.2
 OAUTH2_PROXY := github.com/oauth2-proxy/oauth2-proxy/v7 v7.8.1 . oauth2-proxy
 OIDC_PROVIDER := github.com/zitadel/oidc/v3 v3.51.17 ./example/server oidc-provider
@@ -94,8 +94,18 @@ define packages
 	elif [ -n "$$missing" ]; then echo "tools: not root, so without$$missing"; fi
 endef
 
+# Valkey is in Debian's backports, which are where its other packages are.
+define backports
+	@if ! command -v valkey-server >/dev/null && [ "$$(id -u)" = 0 ] && [ -r /etc/apt/sources.list.d/debian.sources ]; then \
+		. /etc/os-release; uri=$$(sed -n 's/^URIs: *//p' /etc/apt/sources.list.d/debian.sources | head -1); \
+		key=$$(sed -n 's/^Signed-By: *//p' /etc/apt/sources.list.d/debian.sources | head -1); \
+		printf 'Types: deb\nURIs: %s\nSuites: %s-backports\nComponents: main\nSigned-By: %s\n' "$$uri" "$$VERSION_CODENAME" "$$key" >/etc/apt/sources.list.d/backports.sources; \
+	fi
+endef
+
 tools-test:
-	$(call packages,$(APT))
+	$(call backports)
+	$(call packages,$(APT) valkey-server)
 	$(call get,$(MINIO))
 	$(call build,$(OAUTH2_PROXY))
 	$(call build,$(OIDC_PROVIDER))
