@@ -133,10 +133,16 @@ type fleet struct {
 
 func startFleet(t *testing.T, program string, n int, config string) *fleet {
 	t.Helper()
+	return startFleetVia(t, program, n, config, func(address string) string { return address })
+}
+
+// startFleetVia is startFleet, with something between the replicas and the common store.
+func startFleetVia(t *testing.T, program string, n int, config string, via func(address string) string) *fleet {
+	t.Helper()
 	s := minio(t)
 	s.createBucket(t, "fleet")
 	f := &fleet{t: t, sts: s.sts(t), store: s.counted(t), common: startCommonStore(t, program), config: config, seen: map[string]map[string]string{}}
-	f.env = append(s.env(), "STS="+f.sts.url, "STORE="+f.store.url, "COMMON="+f.common.address, fleetKey)
+	f.env = append(s.env(), "STS="+f.sts.url, "STORE="+f.store.url, "COMMON="+via(f.common.address), fleetKey)
 	var upstream []string
 	for range n {
 		f.replicas = append(f.replicas, startProxy(t, config, f.env...))
@@ -264,15 +270,25 @@ func (f *fleet) seenAt(signed, key string) string {
 	return f.seen[signed][key]
 }
 
-// The common store is flushed, frozen, killed and started again, and filled with what is not ours, all under load: no request
+// The common store is flushed, frozen, killed and started again, cut off, and filled with what is not ours, all under load: no request
 // fails, and once it is back, windows are shared again.
 func TestFleetFaults(t *testing.T) {
 	t.Parallel()
-	f := startFleet(t, "redis-server", 2, fleetConfig)
+	need(t, "toxiproxy-server")
+	x, err := startedToxiproxy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := startFleetVia(t, "redis-server", 2, fleetConfig, func(address string) string {
+		return x.call(t, http.MethodPost, "/proxies", map[string]any{"name": "common", "listen": "127.0.0.1:0", "upstream": address, "enabled": true})["listen"].(string)
+	})
 	for name, fault := range map[string]mishap{
-		"flushed":  {func() { f.common.write("", "") }, func() {}},
-		"frozen":   {func() { f.common.sendSignal(syscall.SIGSTOP) }, func() { f.common.sendSignal(syscall.SIGCONT) }},
-		"killed":   {func() { f.common.stop() }, func() { f.common.start() }},
+		"flushed": {func() { f.common.write("", "") }, func() {}},
+		"frozen":  {func() { f.common.sendSignal(syscall.SIGSTOP) }, func() { f.common.sendSignal(syscall.SIGCONT) }},
+		"killed":  {func() { f.common.stop() }, func() { f.common.start() }},
+		"partitioned": {func() { // what is sent vanishes
+			x.call(t, http.MethodPost, "/proxies/common/toxics", map[string]any{"name": "it", "type": "timeout", "stream": "upstream", "attributes": map[string]any{"timeout": 0}})
+		}, func() { x.call(t, http.MethodDelete, "/proxies/common/toxics/it", nil) }},
 		"tampered": f.tampered(),
 	} {
 		f.ends(t, name, fault.cause, fault.mend)

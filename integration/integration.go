@@ -178,6 +178,9 @@ func newIntegration(c *config.Integration, o Options) *Integration {
 	i.cors = withCORS.Canonical()
 	if c.RoleARN != "" {
 		i.Metrics.HasRole()
+		if o.Shared != nil {
+			i.Metrics.Shares()
+		}
 	}
 	var fits bool
 	if i.sessionPolicy, fits = policy.Session(c); !fits {

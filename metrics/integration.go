@@ -83,6 +83,13 @@ func (i *Integration) AssumeRole(result string, took time.Duration) {
 	i.metrics.assumeRoleDuration.WithLabelValues(i.name).Observe(took.Seconds())
 }
 
+// Shares has the series of shared sessions begin with 0.
+func (i *Integration) Shares() {
+	for _, result := range []string{"hit", "miss", "stored", "refused", "error"} {
+		i.metrics.sharedSessions.WithLabelValues(i.name, result)
+	}
+}
+
 // SharedSession counts a look into the replicas' common store: its result is hit, miss, stored, refused or error.
 func (i *Integration) SharedSession(result string) {
 	i.metrics.sharedSessions.WithLabelValues(i.name, result).Inc()
