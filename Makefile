@@ -8,21 +8,42 @@ TOOLS := $(CURDIR)/.tools/bin
 
 # What the tests run against, the race detector's compiler, and the linter.
 BENCH_APT := wrk nghttp2-client nginx
-APT := radosgw ceph-mon ceph-osd ceph-common nginx caddy haproxy prometheus redis-server chromium ffmpeg curl wget nodejs python3 python3-requests gcc libc6-dev
+APT := radosgw ceph-mon ceph-osd ceph-common nginx caddy haproxy prometheus redis-server buildah busybox-static systemd chromium ffmpeg curl wget nodejs python3 python3-requests gcc libc6-dev
 REGISTRY := github.com/distribution/distribution/v3/cmd/registry v3.1.2
 OAUTH2_PROXY := github.com/oauth2-proxy/oauth2-proxy/v7 v7.8.1 . oauth2-proxy
 OIDC_PROVIDER := github.com/zitadel/oidc/v3 v3.51.17 ./example/server oidc-provider
+HELM := helm.sh/helm/v3/cmd/helm v3.22.0
+KUBECTL_VALIDATE := sigs.k8s.io/kubectl-validate v0.0.4
+CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod v1.10.0
 TOXIPROXY := github.com/Shopify/toxiproxy/v2 v2.12.0 ./cmd/server toxiproxy-server
 MINIO := github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
-.PHONY: help build test e2e bench fuzz mutants lint tools tools-test tools-bench tools-lint demo clean
+.PHONY: help build release test e2e bench fuzz mutants lint tools tools-test tools-bench tools-lint demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1 \t/p' Makefile
 
 build: ## build bin/s3redirect, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/s3redirect ./cmd/s3redirect
+
+# What is in a release depends on the commit and on Go's version, and on nothing else: no paths, no times, no build IDs.
+VERSION ?= $(shell git describe --tags --always --dirty)
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+DIST ?= dist
+
+release: ## build dist/: every platform's binary, an SBOM, checksums; the same bytes each time
+	@mkdir -p $(DIST)
+	@for platform in $(PLATFORMS); do \
+		os=$${platform%/*}; arch=$${platform#*/}; name=s3redirect_$(VERSION)_$${os}_$$arch; [ $$os = windows ] && name=$$name.exe; \
+		echo "+ $$name"; CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o $(DIST)/$$name ./cmd/s3redirect; \
+	done
+	@if [ -x $(TOOLS)/cyclonedx-gomod ]; then bom=$(DIST)/s3redirect_$(VERSION).cdx.json; \
+		$(TOOLS)/cyclonedx-gomod app -json -noserial -main cmd/s3redirect -output $$bom . 2>/dev/null; \
+		at=$$(TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd); \
+		sed -i "s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$$at\"/" $$bom; echo "+ $${bom##*/}"; \
+	else echo "release: cyclonedx-gomod is not there (make tools), so without an SBOM"; fi
+	@cd $(DIST) && sha256sum s3redirect_$(VERSION)* > SHA256SUMS && echo "+ SHA256SUMS"
 
 demo: ## try it: an S3, an STS and a gallery in one process
 	go run ./cmd/s3redirect demo
@@ -110,6 +131,9 @@ tools-test:
 	$(call build,$(OAUTH2_PROXY))
 	$(call build,$(OIDC_PROVIDER))
 	$(call build,$(TOXIPROXY))
+	$(call get,$(HELM))
+	$(call get,$(KUBECTL_VALIDATE))
+	$(call get,$(CYCLONEDX))
 
 tools-bench:
 	$(call packages,$(BENCH_APT))
@@ -120,4 +144,4 @@ tools-lint:
 	$(call get,$(LINTER))
 
 clean: ## remove what was built; the tools stay
-	rm -rf bin
+	rm -rf bin dist
