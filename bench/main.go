@@ -26,6 +26,9 @@ func main() {
 	if len(os.Args) == 4 && os.Args[1] == "serve" {
 		exit(serve(os.Args[2], os.Args[3]))
 	}
+	if len(os.Args) == 2 && os.Args[1] == "fleet" { // go run ./bench fleet: the simulation of docs/deployment.md
+		exit(fleet(os.Stdout))
+	}
 	o := options{}
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured")
 	flag.DurationVar(&o.duration, "duration", 2*time.Second, "how long each measurement takes")
