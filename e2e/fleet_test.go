@@ -3,8 +3,13 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -400,5 +405,98 @@ func TestFleetInChromium(t *testing.T) {
 	}
 	if n := len(f.store.visits(func(v visit) bool { return strings.HasSuffix(v.path, "/a.png") })); n != 1 || asked < 3 {
 		t.Errorf("%d downloads, %d replicas were asked", n, asked)
+	}
+}
+
+// Replicas share sessions through every kind of common store: with TLS and a user of an access list, behind a Sentinel, in a cluster.
+func TestKindsOfCommonStores(t *testing.T) {
+	t.Parallel()
+	need(t, "redis-server", "redis-cli")
+	authority := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate, of 127.0.0.1
+	t.Cleanup(authority.Close)
+	certificate, key := writePair(t, authority.TLS.Certificates[0])
+	start := func(t *testing.T, args ...string) (address string) {
+		t.Helper()
+		address = freeAddress(t)
+		port := address[strings.LastIndexByte(address, ':')+1:]
+		args = append([]string{"redis-server"}, args...)
+		dir := t.TempDir()
+		if !slices.Contains(args, "--tls-port") {
+			args = append(args, "--port", port)
+		} else {
+			args[slices.Index(args, "--tls-port")+1] = port
+		}
+		s, err := startServer(dir, "redis", nil, append(args, "--bind", "127.0.0.1", "--dir", dir)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.stop)
+		if err := s.await("redis-server", func() bool {
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				return false
+			}
+			return c.Close() == nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return address
+	}
+	kinds := map[string]func(t *testing.T) (url string){
+		"TLS and an access list": func(t *testing.T) string {
+			users := filepath.Join(t.TempDir(), "users.acl")
+			const list = "user default off\nuser fleet on >canary-password ~s3redirect:* +get +set +del +eval +evalsha +hello +client +ping +select +info +cluster\n"
+			if err := os.WriteFile(users, []byte(list), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			address := start(t, "--tls-port", "", "--port", "0", "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no", "--aclfile", users)
+			return "rediss://fleet:canary-password@" + address + "/0"
+		},
+		"Sentinel": func(t *testing.T) string {
+			master := start(t)
+			host, port, _ := strings.Cut(master, ":")
+			conf := filepath.Join(t.TempDir(), "sentinel.conf")
+			if err := os.WriteFile(conf, []byte(fmt.Sprintf("sentinel monitor main %s %s 1\n", host, port)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			address := freeAddress(t)
+			s, err := startServer(filepath.Dir(conf), "sentinel", nil, "redis-server", conf, "--sentinel", "--port", address[strings.LastIndexByte(address, ':')+1:], "--bind", "127.0.0.1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(s.stop)
+			awaitThat(t, "the Sentinel knows its master", func() bool {
+				_, port, _ := strings.Cut(address, ":")
+				return strings.Contains(output(t, "redis-cli", "-p", port, "sentinel", "get-master-addr-by-name", "main"), "127.0.0.1")
+			})
+			return "redis://" + address + "/0?master_set=main"
+		},
+		"a cluster": func(t *testing.T) string {
+			var nodes []string
+			for range 3 {
+				nodes = append(nodes, start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000"))
+			}
+			if out := output(t, append(append([]string{"redis-cli", "--cluster", "create"}, nodes...), "--cluster-yes")...); !strings.Contains(out, "All 16384 slots covered") {
+				t.Fatal(out)
+			}
+			return "redis://" + nodes[0] + "/0?addr=" + nodes[1] + "&addr=" + nodes[2]
+		},
+	}
+	for name, start := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := minio(t)
+			sts := s.sts(t)
+			env := append(s.env(), "STORE="+s.endpoint, "STS="+sts.url, "URL="+start(t), "SSL_CERT_FILE="+certificate, fleetKey)
+			config := strings.NewReplacer("redis://:"+commonPassword+"@${COMMON}/0", "${URL}", "url_lifetime: 6s", "url_lifetime: 160h", "min_remaining: 2s", "min_remaining: 1h", "session_duration: 15m", "session_duration: 400h").Replace(fleetConfig)
+			one, two := startProxy(t, config, env...), startProxy(t, config, env...)
+			first := one.location(t, http.MethodGet, "/s3/fleet/k")
+			if got := two.location(t, http.MethodGet, "/s3/fleet/k"); got != first || sts.arrived.Load() != 1 {
+				t.Errorf("the same URL: %v, %d AssumeRole calls", got == first, sts.arrived.Load())
+			}
+			if series := two.scrape(t); series[`s3redirect_shared_sessions_total{integration="fleet",result="hit"}`] != 1 || series[`s3redirect_shared_sessions_total{integration="fleet",result="error"}`] != 0 {
+				t.Errorf("the second replica has not found the first one's session")
+			}
+		})
 	}
 }
