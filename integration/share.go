@@ -118,6 +118,10 @@ func (i *Integration) fromFleet(ctx context.Context, name string, index int64) (
 // forAll assumes the role and lets the others have the session. If one of them was quicker, its session is everybody's.
 func (i *Integration) forAll(ctx context.Context, name string, index int64, giveBack func()) (*session, error) {
 	defer giveBack()
+	// Between our look and our lease somebody else may have had both.
+	if theirs, err := i.fromFleet(ctx, name, index); err == nil && theirs != nil {
+		return theirs, nil
+	}
 	s, err := i.assumeRole(ctx, index)
 	if err != nil {
 		return nil, err

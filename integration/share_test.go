@@ -22,6 +22,7 @@ type commonStore struct {
 	err    error         // of everything
 	takes  time.Duration // each call
 	asked  int
+	meet   func() // called before a lease is taken, once
 }
 
 func newCommonStore() *commonStore {
@@ -87,6 +88,13 @@ func (s *commonStore) Delete(_ context.Context, name string) error {
 }
 
 func (s *commonStore) Lease(_ context.Context, name string, lives time.Duration) (func(), bool, error) {
+	s.mu.Lock()
+	meet := s.meet
+	s.meet = nil
+	s.mu.Unlock()
+	if meet != nil {
+		meet()
+	}
 	err := s.enter()
 	defer s.mu.Unlock()
 	if _, taken := s.values[name]; err != nil || taken {
@@ -170,6 +178,22 @@ func TestFleetSharesSessions(t *testing.T) {
 			t.Error("a replica that starts anew called STS")
 		}
 		closeAll(append(replicas, late...))
+	})
+}
+
+// Between one replica's look and its lease another has had the lease, and the session: the first takes that.
+func TestFleetMeets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sts, store := &fakeSTS{}, newCommonStore()
+		replicas := newFleet(t, 2, sts, store, nil)
+		replicas[0].sleepUntilTurn("bucket")
+		store.set(func(s *commonStore) { s.meet = func() { replicas[1].mustWindow("bucket") } })
+		askAll(t, replicas[:1])
+		askAll(t, replicas)
+		if n := sts.count("lab"); n != 1 {
+			t.Errorf("%d calls", n)
+		}
+		closeAll(replicas)
 	})
 }
 

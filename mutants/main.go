@@ -51,6 +51,9 @@ var mutants = []mutant{
 	{"denials-are-remembered", "integration/fetch.go", "return !now.Before(i.retryAt) ||", "return true ||", []string{"./integration"}},
 	{"gone-is-gone", "integration/next.go", "		case !ok:\n", "		case !ok && false:\n", []string{"./integration"}},
 	{"purge-outruns-a-call", "integration/fetch.go", "		if i.fetching != f {\n", "		if false {\n", []string{"./integration"}},
+	{"one-call-for-the-fleet", "integration/share.go", "	if theirs, err := i.fromFleet(ctx, name, index); err == nil && theirs != nil {\n		return theirs, nil\n	}\n	s, err := i.assumeRole", "	s, err := i.assumeRole", []string{"./integration"}},
+	{"shared-values-are-bound", "cache/vault.go", "s.aead.Open(nil, nonce, box, []byte(name))", "s.aead.Open(nil, nonce, box, nil)", []string{"./cache"}},
+	{"purged-is-not-shared", "integration/share.go", "revoked := !s.issued.After(i.notBefore)", "revoked := false", []string{"./integration"}},
 	{"pages-may-not-purge", "proxy/admin.go", `if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {`, "if true {", []string{"./cmd/s3redirect"}},
 }
 
