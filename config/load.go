@@ -35,7 +35,7 @@ func ReadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, whole("there is no such file; name yours with --config, or begin with a copy of the example config.yaml")
+		return nil, whole("there is no such file; name yours with --config, or make one with s3redirect integrate")
 	case errors.Is(err, fs.ErrPermission):
 		return nil, whole("it may not be read: give the user that runs s3redirect the permission")
 	case err != nil:
