@@ -45,9 +45,13 @@ type sharedSession struct {
 	SessionToken    string `json:"session_token"`
 }
 
-// sharedName is where a window's session is: whoever has the same configuration of the integration looks there.
+// sharedName is where a window's session is: whoever has the same configuration of the integration looks there. The secret key is
+// not part of it, or who reads the names could try secrets; but the window's start is, which depends on it.
 func (i *Integration) sharedName(index int64) string {
-	digest := sha256.Sum256(binary.BigEndian.AppendUint64(i.identity[:], uint64(index)))
+	public := *i.config
+	public.SecretAccessKey = ""
+	id := identityOf(&public, i.sessionPolicy)
+	digest := sha256.Sum256(binary.BigEndian.AppendUint64(id[:], uint64(i.plan.start(index).Unix())))
 	return "s3redirect:session:" + hex.EncodeToString(digest[:])
 }
 
@@ -102,7 +106,7 @@ func (i *Integration) fromFleet(ctx context.Context, name string, index int64) (
 		i.Metrics.SharedSession("refused")
 		return nil, nil
 	}
-	s := &session{window: index, issued: time.Unix(got.Issued, 0).UTC(), expires: time.Unix(got.Expires, 0).UTC(), shared: true,
+	s := &session{window: index, issued: time.Unix(got.Issued, 0).UTC(), expires: time.Unix(got.Expires, 0).UTC(),
 		credentials: presign.Credentials{AccessKeyID: got.AccessKeyID, SecretAccessKey: got.SecretAccessKey, SessionToken: got.SessionToken}}
 	now := i.clock()
 	i.mu.Lock()

@@ -14,7 +14,6 @@ type session struct {
 	issued      time.Time // in whole seconds
 	expires     time.Time // in whole seconds; the true expiry, not one with a margin taken off
 	credentials presign.Credentials
-	shared      bool // another replica assumed it
 }
 
 // Window is a span of time with one session and one signing instant, so that within it an object's URL does not change.
