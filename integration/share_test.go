@@ -326,3 +326,34 @@ func TestFleetPurge(t *testing.T) {
 		closeAll(append(replicas, late...))
 	})
 }
+
+// The names in the common store tell nothing of a secret key, and all else of an integration makes another name.
+func TestSharedNames(t *testing.T) {
+	of := func(mend func(*config.Integration)) (string, *Integration) {
+		c := role("lab", "bucket")
+		c.AccessKeyID, c.SecretAccessKey = "AKIA", "one"
+		mend(&c)
+		w := newWorld(t, &fakeSTS{}, []config.Integration{c})
+		i := w.bucket("bucket").Integration
+		return i.sharedName(7), i
+	}
+	name, i := of(func(*config.Integration) {})
+	_, other := of(func(c *config.Integration) { c.SecretAccessKey = "two" })
+	other.plan = i.plan
+	if got := other.sharedName(7); got != name {
+		t.Error("the name depends on the secret key")
+	}
+	if i.sharedName(8) == name {
+		t.Error("two windows have one name")
+	}
+	for what, mend := range map[string]func(*config.Integration){
+		"the external ID": func(c *config.Integration) { c.ExternalID = "other" }, "the role": func(c *config.Integration) { c.RoleARN += "x" },
+		"the access key": func(c *config.Integration) { c.AccessKeyID = "AKIB" }, "the session policy": func(c *config.Integration) { c.SessionPolicy = false },
+	} {
+		_, changed := of(mend)
+		changed.plan = i.plan
+		if changed.sharedName(7) == name {
+			t.Errorf("the name does not depend on %s", what)
+		}
+	}
+}
