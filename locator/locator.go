@@ -116,6 +116,9 @@ func CheckKey(key string) error {
 }
 
 func checkSegments(key string) error {
+	if key[0] != '.' && !strings.Contains(key, "/.") {
+		return nil // hardly any key has a segment that begins with a dot
+	}
 	for {
 		segment, rest, more := strings.Cut(key, "/")
 		if segment == "." || segment == ".." {
