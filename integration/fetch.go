@@ -51,7 +51,7 @@ func (i *Integration) startFetch(index int64, now time.Time) {
 		if i.fetching != f {
 			return // it was asked for before a purge, and is not wanted any more
 		}
-		i.fetching = nil
+		i.fetching, i.asked = nil, i.clock()
 		// Whatever was decided while there was no answer is to be decided again.
 		defer i.lease.Store(nil)
 		switch {
