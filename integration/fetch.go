@@ -102,6 +102,9 @@ func (i *Integration) failed(err error) {
 	i.failures++
 	i.retryAt = i.clock().Add(pause)
 	i.failure = &AssumeRoleError{Integration: i.Name, Result: result, Err: err}
+	if i.life.Err() != nil {
+		return // we ended the call, and the program is about to end
+	}
 	i.log.Error("AssumeRole failed", "result", string(result), "error", oneLine(err), "failures", i.failures, "retry_in", pause.Round(time.Millisecond).String())
 }
 

@@ -13,10 +13,10 @@ import (
 
 // showDocuments prints what has to be made, and says where.
 func (n *newIntegration) showDocuments() error {
-	r := request{format: policy.JSON, integration: &n.Integration, config: n.configured()}
-	show := func(title, kind, hint string) error {
-		r.kind = kind
-		text, notes, err := r.write(n.ctx)
+	r := policy.Request{Format: policy.JSON, Integration: &n.Integration, Config: n.configured()}
+	show := func(title string, kind policy.Kind, hint string) error {
+		r.Kind = kind
+		text, notes, err := r.Write()
 		if err != nil {
 			return err
 		}
@@ -35,8 +35,8 @@ func (n *newIntegration) showDocuments() error {
 		if err := n.knowPrincipal(); err != nil {
 			return err
 		}
-		r.principal = n.principal
-		n.RoleARN, r.hasRole = n.roleOrSome(), true
+		r.Principal = n.principal
+		n.RoleARN = n.roleOrSome()
 		if err := show("1. Access policy", "access", "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 
 	"s3redirect/config"
 	"s3redirect/locator"
+	"s3redirect/policy"
 )
 
 // judge accepts an answer if the configuration's own checks have nothing to say about a key of the integration.
@@ -183,7 +184,7 @@ func (n *newIntegration) keysOnly() bool { return n.Endpoint != "" && n.STSEndpo
 
 // someRole is a role's ARN that is in order, as long as there is none.
 func (n *newIntegration) someRole() string {
-	return "arn:" + n.Partition() + ":iam::000000000000:role/" + roleName(&n.Integration)
+	return "arn:" + n.Partition() + ":iam::000000000000:role/" + policy.RoleName(&n.Integration)
 }
 
 func (n *newIntegration) roleOrSome() string {

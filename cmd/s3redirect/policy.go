@@ -78,20 +78,10 @@ func defaultName(buckets []string) string {
 
 // request is what a policy command is to write.
 type request struct {
-	kind        string
-	format      policy.Format
-	config      *config.Config
-	integration *config.Integration
-	hasRole     bool // it is known already
-	kmsKeys     list
-	principal   string
-	origins     list
-	provider    string
-	subject     string
-	audience    string
+	policy.Request
+	kmsKeys, origins list
+	webIdentity      policy.Identity
 }
-
-var policyKinds = []string{"access", "trust", "cors", "role", "assume"}
 
 const policyHelp = `Usage: s3redirect policy access|trust|cors|role|assume [flags]
 
@@ -108,37 +98,36 @@ The document goes to standard output, what to know about it to standard error. T
 
 // writePolicy prints one of an integration's documents.
 func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	kind := ""
-	if len(args) > 0 && slices.Contains(policyKinds, args[0]) {
-		kind, args = args[0], args[1:]
+	var r request
+	if len(args) > 0 && slices.Contains(policy.Kinds(), policy.Kind(args[0])) {
+		r.Kind, args = policy.Kind(args[0]), args[1:]
 	}
-	r := request{kind: kind}
 	var d draft
 	flags := flag.NewFlagSet("policy", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
 	name := flags.String("integration", "", "the `name` of an integration in it")
 	format := flags.String("format", "json", "json, terraform, cloudformation or cli")
 	flags.Var(&r.kmsKeys, "kms-key", "access: the `ARN` of a KMS key that objects are encrypted with; may be repeated")
-	flags.StringVar(&r.principal, "principal", "", "trust: who we are, an `ARN` or an account; default: STS is asked")
+	flags.StringVar(&r.Principal, "principal", "", "trust: who we are, an `ARN` or an account; default: STS is asked")
 	flags.Var(&r.origins, "origin", "cors: an `origin` whose pages may read; may be repeated; default: the configuration's")
-	flags.StringVar(&r.provider, "web-identity-provider", "", "trust of the role that we run as ourselves: the OpenID Connect provider's `ARN`")
-	flags.StringVar(&r.subject, "web-identity-subject", "", "and its `subject`, such as system:serviceaccount:NAMESPACE:NAME")
-	flags.StringVar(&r.audience, "web-identity-audience", "sts.amazonaws.com", "and its `audience`")
+	flags.StringVar(&r.webIdentity.ProviderARN, "web-identity-provider", "", "trust of the role that we run as ourselves: the OpenID Connect provider's `ARN`")
+	flags.StringVar(&r.webIdentity.Subject, "web-identity-subject", "", "and its `subject`, such as system:serviceaccount:NAMESPACE:NAME")
+	flags.StringVar(&r.webIdentity.Audience, "web-identity-audience", "sts.amazonaws.com", "and its `audience`")
 	d.register(flags)
-	if kind == "" {
+	if r.Kind == "" {
 		flags.SetOutput(stderr)
 		fmt.Fprint(stderr, policyHelp)
 		flags.PrintDefaults()
 		if slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "--help" || a == "-help" }) {
 			return flag.ErrHelp
 		}
-		return usageError{errors.New("s3redirect policy: say which: " + strings.Join(policyKinds, ", "))}
+		return usageError{fmt.Errorf("s3redirect policy: say which: %s", strings.Trim(fmt.Sprint(policy.Kinds()), "[]"))}
 	}
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
-	r.format = policy.Format(*format)
-	if !slices.Contains(policy.Formats(), r.format) {
+	r.Format = policy.Format(*format)
+	if !slices.Contains(policy.Formats(), r.Format) {
 		return usageError{fmt.Errorf("s3redirect policy: --format %s: there are json, terraform, cloudformation and cli", *format)}
 	}
 	if err := r.choose(*path, *name, &d); err != nil {
@@ -173,7 +162,7 @@ func (r *request) choose(path, name string, d *draft) error {
 	var names []string
 	for n := range c.Integrations {
 		if c.Integrations[n].Name == name {
-			r.config, r.integration, r.hasRole = c, &c.Integrations[n], c.Integrations[n].RoleARN != ""
+			r.Config, r.Integration = c, &c.Integrations[n]
 			return nil
 		}
 		names = append(names, c.Integrations[n].Name)
@@ -183,15 +172,15 @@ func (r *request) choose(path, name string, d *draft) error {
 
 // describe takes the integration from the flags. What a document does not need may be missing.
 func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
-	r.config = &config.Config{}
-	ownRole, byARN := r.kind == "trust" && r.provider != "", r.kind == "assume" && d.RoleARN != ""
+	r.Config = &config.Config{}
+	ownRole, byARN := r.Kind == policy.KindTrust && r.webIdentity.ProviderARN != "", r.Kind == policy.KindAssume && d.RoleARN != ""
 	if len(d.buckets) == 0 && !ownRole && !byARN {
 		return mistake("name an integration of the configuration with --integration, or describe one with --bucket and --region")
 	}
 	if err := d.finish(); err != nil {
 		return err
 	}
-	r.integration, r.hasRole = &d.Integration, d.RoleARN != ""
+	r.Integration = &d.Integration
 	if len(d.buckets) == 0 {
 		d.Bucket, d.Name = "any-bucket", "s3redirect"
 	}
@@ -199,9 +188,9 @@ func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
 	if judged.Region == "" {
 		judged.Region = config.RegionAuto // which, with the role's ARN, tells the partition
 	}
-	if !r.hasRole && judged.AccessKeyID == "" {
+	if d.RoleARN == "" && judged.AccessKeyID == "" {
 		judged.STSEndpoint = d.STSEndpoint
-		judged.RoleARN = "arn:" + judged.Partition() + ":iam::000000000000:role/" + roleName(&judged)
+		judged.RoleARN = "arn:" + judged.Partition() + ":iam::000000000000:role/" + policy.RoleName(&judged)
 		if judged.Endpoint != "" && judged.STSEndpoint == "" {
 			judged.STSEndpoint = judged.Endpoint
 		}
@@ -217,128 +206,22 @@ func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
 	return nil
 }
 
-// roleName is what a role is called that has no name yet.
-func roleName(i *config.Integration) string {
-	name := "s3redirect-" + i.Name
-	return name[:min(len(name), 64)]
-}
-
-// write makes the document, and says what to know about it.
+// write makes the document, and says what to know about it. Who we are is asked of STS, where that matters and was not said.
 func (r *request) write(ctx context.Context) (text string, notes []string, err error) {
-	i := r.integration
-	path, name := policy.RoleOf(i.RoleARN)
-	role := policy.Role{Name: name, Path: path, MaxSession: max(time.Hour, i.SessionDuration)}
-	switch {
-	case r.kind == "role" && r.format == policy.JSON:
-		return "", nil, usageError{errors.New("s3redirect policy: a role is two JSON documents: ask for trust and for access, or for another --format")}
-	case r.kind == "cors":
-		return r.cors()
-	case r.kind == "assume":
-		notes = []string{"this is for the principal that we run as: allow it there, if the role is in another account, or if its trust policy names our whole account"}
-		text, err = r.format.WritePolicy(roleName(i), policy.Assume(i.RoleARN))
-		return text, notes, err
-	case r.kind == "trust" && r.provider != "":
-		return r.ownRole(role)
+	r.KMSKeys, r.Origins = r.kmsKeys, r.origins
+	if r.webIdentity.ProviderARN != "" {
+		r.WebIdentity = &r.webIdentity
 	}
-	if r.kind != "trust" {
-		for _, key := range r.kmsKeys {
-			if err := policy.CheckKMSKey(key); err != nil {
-				return "", nil, usageError{fmt.Errorf("s3redirect policy: --kms-key: %w", err)}
-			}
-		}
-		access := policy.Access(i, r.kmsKeys)
-		role.Access = &access
-		if !i.ListBucket {
-			notes = append(notes, "without s3:ListBucket, S3 answers 403 to a key that is not there; with list_bucket: true (--list-bucket) it is a 404")
-		}
-		if i.RoleARN == "" {
-			notes = append(notes, "the integration has keys and no role: this is for the user whose keys they are")
-			text, err = r.format.WritePolicy(roleName(i), access)
-			return text, notes, err
-		}
-	}
-	if r.kind != "access" {
-		trust, more, err := r.trust(ctx)
-		if err != nil {
-			return "", nil, err
-		}
-		role.Trust, notes = trust, append(notes, more...)
-	}
-	text, err = r.format.WriteRole(role)
-	return text, notes, err
-}
-
-// trust is the role's trust policy.
-func (r *request) trust(ctx context.Context) (*policy.Document, []string, error) {
-	i := r.integration
-	if i.RoleARN == "" {
-		return nil, nil, usageError{fmt.Errorf("s3redirect policy: the integration %s has keys and no role, so nobody is to be trusted", i.Name)}
-	}
-	who := r.principal
-	if who == "" {
+	if r.Principal == "" && r.NeedsPrincipal() {
 		sts := &integration.AWSSTS{}
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		var err error
-		if who, err = sts.CallerIdentity(ctx, i); err != nil {
-			return nil, nil, errors.New("our own principal is not known, as STS could not be asked who we are: give --principal ARN, or credentials. `s3redirect check` says what is wrong with them")
+		if r.Principal, err = sts.CallerIdentity(ctx, r.Integration); err != nil {
+			return "", nil, errors.New("our own principal is not known, as STS could not be asked who we are: give --principal ARN, or credentials. `s3redirect check` says what is wrong with them")
 		}
 	}
-	p, err := policy.ParsePrincipal(who, i.Partition())
-	if err != nil {
-		return nil, nil, usageError{fmt.Errorf("s3redirect policy: the principal %q: %w", who, err)}
+	if text, notes, err = r.Write(); err != nil {
+		err = usageError{fmt.Errorf("s3redirect policy: %w", err)}
 	}
-	d := policy.Trust(p, i.ExternalID)
-	return &d, trustNotes(p, i), nil
-}
-
-// trustNotes are what to know about a trust policy.
-func trustNotes(p policy.Principal, i *config.Integration) []string {
-	notes := slices.Clone(p.Warnings)
-	if p.Role && !i.Foreign() {
-		notes = append(notes, "what a role assumes lasts an hour at most (role chaining), whatever the role's maximum: keep session_duration at 1h")
-	}
-	if i.ExternalID == "" {
-		notes = append(notes, "there is no external ID: whoever can have us use this role can read its buckets through us (the confused deputy). `s3redirect integrate` makes one")
-	}
-	return notes
-}
-
-// ownRole is the trust policy of the role that we run as ourselves.
-func (r *request) ownRole(role policy.Role) (string, []string, error) {
-	trust, err := policy.WebIdentity(r.provider, r.subject, r.audience)
-	if err != nil {
-		return "", nil, usageError{fmt.Errorf("s3redirect policy: web identity: %w", err)}
-	}
-	role.Name, role.Path, role.MaxSession, role.Trust = "s3redirect", "/", time.Hour, &trust
-	text, err := r.format.WriteRole(role)
-	return text, []string{
-		"this is for the role that s3redirect runs as; each integration's role trusts that one (policy trust --principal)",
-		"what a role assumes lasts an hour at most (role chaining): keep session_duration at 1h",
-	}, err
-}
-
-// cors is the buckets' CORS configuration.
-func (r *request) cors() (string, []string, error) {
-	i := r.integration
-	origins, why := []string(r.origins), policy.CORSFor(r.origins)
-	if len(origins) == 0 {
-		origins, why = policy.CORSOrigins(r.config)
-	}
-	if err := config.CheckOrigins(origins); err != nil {
-		return "", nil, usageError{fmt.Errorf("s3redirect policy: --origin: %w", err)}
-	}
-	notes := []string{why}
-	if r.format != policy.JSON {
-		for _, b := range i.Buckets() {
-			if locator.IsPattern(b) {
-				return "", nil, usageError{fmt.Errorf("s3redirect policy: %s is a pattern, and CORS belongs to a bucket: name the buckets with --bucket instead of --integration", b)}
-			}
-		}
-	}
-	if r.format == policy.CloudFormation {
-		notes = append(notes, "CloudFormation knows CORS as a property of a bucket that it made or imported: put CorsConfiguration into your bucket's own resource")
-	}
-	text, err := r.format.WriteCORS(i.Buckets(), policy.CORS(origins), i.Endpoint)
 	return text, notes, err
 }
