@@ -122,7 +122,13 @@ class Change {
     }
     if (!Object.keys(no.keys || {}).length || rest.length) trouble.replaceChildren(problem(rest.join("\n") || no.message));
     if (no.status === 409) {
-      trouble.append(h("button", { type: "button", class: "plain", onclick: () => { this.base = ""; form.requestSubmit(); } }, "Go on with the file as it is now"));
+      trouble.append(h("button", {
+        type: "button", class: "plain", onclick: () => {
+          this.base = "";
+          if (this.steps[this.at].shows) void this.show(this.at);
+          else form.requestSubmit();
+        },
+      }, "Go on with the file as it is now"));
     }
     first?.focus();
   }
@@ -212,23 +218,22 @@ const tryStep = {
 };
 
 const saveStep = {
-  title: "What will be written", button: "Save",
+  title: "What will be written", button: "Save", shows: true,
   show: async (change, form) => {
+    const next = form.querySelector(".actions button:not([type])");
+    next.hidden = true;
     const preview = await api("/api/changes", change.change({ save: false })).catch(no => no);
     if (preview instanceof Error) {
       const trouble = h("div");
-      form.querySelector(".actions button:not([type])").textContent = "Look again";
-      change.stale = true;
       change.explain(preview, form, trouble);
       return [trouble];
     }
-    change.stale = false;
     change.base = preview.base;
     if (!preview.diff) return [h("p", {}, "Nothing is different.")];
+    next.hidden = false;
     return [h("p", {}, "The file gets these lines, and all else in it stays as it is."), diffView(preview.diff)];
   },
   next: async change => {
-    if (change.stale) return change.steps.splice(change.at + 1, 0, saveStep);
     await api("/api/changes", change.change({ save: true }));
     document.dispatchEvent(new Event("changed"));
   },
