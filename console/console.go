@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 
@@ -147,7 +148,7 @@ func (c *Console) ownHost(host string) bool {
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
 		return true
 	}
-	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+	if localName.MatchString(name) {
 		return true
 	}
 	state := c.Proxy.State().Config
@@ -159,6 +160,9 @@ func (c *Console) ownHost(host string) bool {
 	}
 	return false
 }
+
+// localName is a name that browsers look for on their own machine (RFC 6761, section 6.3).
+var localName = regexp.MustCompile(`^([a-z0-9-]+\.)*localhost$`)
 
 // sameOrigin tells whether a request that could change something comes from our own page. Browsers send Origin with every
 // such request; whoever sends none is no page of ours.

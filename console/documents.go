@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"s3redirect/config"
@@ -44,22 +45,21 @@ func (c *Console) documents(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	who := sync.OnceValue(func() string { return c.principal(r.Context(), i, in.Principal) })
 	answers := []documentAnswer{}
 	for _, kind := range kindsFor(i, in.Format) {
 		if in.Kinds != nil && !slices.Contains(in.Kinds, kind) {
 			continue
 		}
 		a := documentAnswer{Kind: kind, Title: titles[kind].title, Hint: titles[kind].hint}
-		req := policy.Request{Kind: kind, Format: in.Format, Integration: i, Config: state, Principal: strings.TrimSpace(in.Principal)}
-		if req.Principal == "" && req.NeedsPrincipal() {
-			if req.Principal = c.principal(r.Context(), i); req.Principal == "" {
-				a.Error = "STS does not say who we are (there are no credentials, or the store has no GetCallerIdentity): write above who assumes the role, the ARN of the user or role that the proxy runs as"
-			}
+		req := policy.Request{Kind: kind, Format: in.Format, Integration: i, Config: state}
+		if req.NeedsPrincipal() {
+			req.Principal = who()
 		}
-		if a.Error == "" {
-			if a.Text, a.Notes, err = req.Write(); err != nil {
-				a.Error = err.Error()
-			}
+		if req.NeedsPrincipal() && req.Principal == "" {
+			a.Error = "STS does not say who we are (there are no credentials, or the store has no GetCallerIdentity): write above who assumes the role, the ARN of the user or role that the proxy runs as"
+		} else if a.Text, a.Notes, err = req.Write(); err != nil {
+			a.Error = err.Error()
 		}
 		answers = append(answers, a)
 	}
@@ -86,8 +86,11 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 	return done.integration, nil
 }
 
-// principal is who assumes a role, "" where STS does not tell.
-func (c *Console) principal(ctx context.Context, i *config.Integration) string {
+// principal is who assumes a role: who was named, or else who STS says that we are, "" where it does not.
+func (c *Console) principal(ctx context.Context, i *config.Integration, named string) string {
+	if named = strings.TrimSpace(named); named != "" {
+		return named
+	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	arn, err := c.Proxy.CallerIdentity(ctx, i)
