@@ -5,16 +5,27 @@ const form = byID("trial"), result = byID("trial-result");
 
 form.addEventListener("submit", async e => {
   e.preventDefault();
+  const query = new URLSearchParams(new FormData(form));
   try {
-    const t = await api("/api/try?" + new URLSearchParams(new FormData(form)));
-    setNow(t.now);
-    result.replaceChildren(answer(t));
+    const before = await ask(query), list = h("dl", {}, ...facts(before));
+    result.replaceChildren(h("div", { class: "trial" }, list, before.preview ? preview(before.locator, async () => list.replaceChildren(...facts(await ask(query)))) : null));
   } catch (no) {
     result.replaceChildren(problem(no.message));
   }
 });
 
-function answer(t) {
+async function ask(query) {
+  const t = await api("/api/try?" + query);
+  setNow(t.now);
+  return t;
+}
+
+/** The object itself. Once it is there, it may have made a difference to what a viewer meets. */
+const preview = (locator, shown) => h("figure", {},
+  h("iframe", { src: "/preview?" + new URLSearchParams({ locator }), title: "The object, as this browser gets it through the proxy", onload: () => void shown().catch(() => {}) }),
+  h("figcaption", { class: "soft" }, "As this browser gets it through the proxy, whoever it is to the proxy"));
+
+function facts(t) {
   const rows = [["Viewer", h("span", { class: t.allowed ? "good" : "bad" }, t.why)]];
   const row = (name, ...value) => rows.push([name, value]);
   if (t.integration) row("Integration", t.integration);
@@ -28,8 +39,5 @@ function answer(t) {
     row("Length", t.bytes.toLocaleString() + " bytes");
   }
   row("Link", h("a", { href: t.url, target: "_blank", rel: "noreferrer" }, t.url));
-  const list = h("dl", {}, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]).flat());
-  if (!t.preview) return h("div", { class: "trial" }, list);
-  const preview = h("iframe", { src: "/preview?" + new URLSearchParams({ locator: t.locator }), title: "The object, as this browser gets it through the proxy" });
-  return h("div", { class: "trial" }, list, h("figure", {}, preview, h("figcaption", { class: "soft" }, "As this browser gets it through the proxy, whoever it is to the proxy")));
+  return rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]).flat();
 }
