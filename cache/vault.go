@@ -73,6 +73,7 @@ func NewVault(o VaultOptions) (*Vault, error) {
 		options.Sentinel.Username, options.Sentinel.Password = u.Query().Get("sentinel_username"), u.Query().Get("sentinel_password")
 	}
 	options.Sentinel.Dialer, options.Sentinel.TLSConfig = options.Dialer, options.TLSConfig
+	options.Sentinel.TopologyRefreshInterval = vaultPause // or one event that is missed would have it keep to the old master for ever
 	options.ConnWriteTimeout = 2 * vaultTimeout
 	options.PipelineMultiplex = -1 // one connection is plenty
 	v := &Vault{options: options, clock: o.Clock}
