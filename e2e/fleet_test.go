@@ -289,3 +289,61 @@ func TestFleetInChromium(t *testing.T) {
 		t.Errorf("%d downloads, %d replicas were asked", n, asked)
 	}
 }
+
+// Without a common store, a hash of the path leads everybody to one replica: one URL for each object, whatever the query. When a replica
+// goes, the objects of the others keep theirs.
+func TestConsistentHashing(t *testing.T) {
+	t.Parallel()
+	s := minio(t)
+	config := longWindow + `
+integrations:
+  - name: hashed
+    bucket: hashed
+    role_arn: arn:minio:iam:::role/reader
+    session_duration: 400h
+    endpoint: ${ENDPOINT}
+    sts_endpoint: ${ENDPOINT}
+    path_style: true
+    region: us-east-1
+    access_key_id: ${ACCESS_KEY}
+    secret_access_key: ${SECRET_KEY}
+`
+	var replicas []*proxy
+	upstream := "hash $uri consistent;"
+	for range 3 {
+		replicas = append(replicas, startProxy(t, config, s.env()...))
+		upstream += " server " + replicas[len(replicas)-1].host + ";"
+	}
+	host, dir := freeAddress(t), shipped(t, "nginx", "server 127.0.0.1:8080;", upstream)
+	f := nginxWith(t, host, fmt.Sprintf("include %[1]s/upstream.conf; server { listen %[2]s; add_header X-Replica $upstream_addr; include %[1]s/location.conf; }", dir, host))
+	type answer struct{ location, by string }
+	ask := func(n int, query string) answer {
+		a := fetch(t, http.MethodGet, "http://"+f.host+path("hashed", fmt.Sprintf("a %%2F+object-%d", n))+query)
+		if err := a.checkRedirect(); err != nil {
+			t.Fatal(err)
+		}
+		by := a.header.Get("X-Replica")
+		return answer{a.header.Get("Location"), by[strings.LastIndexByte(by, ' ')+1:]}
+	}
+	const objects = 100
+	first, share := make([]answer, objects), map[string]int{}
+	for n := range objects {
+		first[n] = ask(n, "")
+		share[first[n].by]++
+		for visit := range 3 {
+			if again := ask(n, fmt.Sprint("?visit=", visit)); again != first[n] {
+				t.Errorf("object %d is asked for at %s, and then at %s", n, first[n].by, again.by)
+			}
+		}
+	}
+	if len(share) != len(replicas) {
+		t.Errorf("objects are spread like %v", share)
+	}
+	gone := replicas[0].host
+	replicas[0].stop()
+	for n := range objects {
+		if then := ask(n, ""); then.by == gone || first[n].by != gone && then != first[n] {
+			t.Errorf("object %d of %s is asked for at %s", n, first[n].by, then.by)
+		}
+	}
+}
