@@ -54,7 +54,7 @@ type VaultOptions struct {
 
 const (
 	// vaultTimeout bounds each question: a session can be had without any of them.
-	vaultTimeout = 500 * time.Millisecond
+	vaultTimeout = time.Second
 	// maxSealed bounds what is read. A session's token has some kilobytes at most.
 	maxSealed = 64 << 10
 	// vaultPause is how long a server that was not reached is left alone.
@@ -74,7 +74,7 @@ func NewVault(o VaultOptions) (*Vault, error) {
 	}
 	options.Sentinel.Dialer, options.Sentinel.TLSConfig = options.Dialer, options.TLSConfig
 	options.Sentinel.TopologyRefreshInterval = vaultPause // or one event that is missed would have it keep to the old master for ever
-	options.ConnWriteTimeout = 2 * vaultTimeout
+	options.ConnWriteTimeout = vaultTimeout
 	options.PipelineMultiplex = -1 // one connection is plenty
 	v := &Vault{options: options, clock: o.Clock}
 	for _, key := range o.Keys {
