@@ -144,7 +144,7 @@ func TestKindsOfCommonStores(t *testing.T) {
 			var nodes []string
 			for range 3 {
 				nodes = append(nodes, freeAddress(t))
-				startRedis(t, "redis-server", nodes[len(nodes)-1], "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+				startRedis(t, "redis-server", nodes[len(nodes)-1], "--cluster-enabled", "yes")
 			}
 			if out := output(t, append(append([]string{"redis-cli", "--cluster", "create"}, nodes...), "--cluster-yes")...); !strings.Contains(out, "All 16384 slots covered") {
 				t.Fatal(out)
@@ -167,18 +167,22 @@ func TestKindsOfCommonStores(t *testing.T) {
 			env := append(s.env(), "STORE="+s.endpoint, "STS="+s.sts(t).url, "URL="+url, "SSL_CERT_FILE="+certificate, fleetKey)
 			config := longWindows.Replace(atURL.Replace(fleetConfig))
 			// A machine that is too busy may have a replica give the store up, and go on alone, which it counts: another is started then.
-			start := func(result string) (p *proxy, location string) {
-				awaitThat(t, "a replica has a session "+result, func() bool {
+			start := func(results ...string) (p *proxy, location string) {
+				awaitThat(t, "a replica asks the store and is answered", func() bool {
 					p = startProxy(t, config, env...)
 					location = p.location(t, http.MethodGet, "/s3/fleet/k")
 					return p.sharedSessions(t, "error") == 0
 				})
-				if p.sharedSessions(t, result) == 0 || p.sharedSessions(t, "refused") != 0 {
-					t.Errorf("a replica has no session %s", result)
+				shared := 0.0
+				for _, result := range results {
+					shared += p.sharedSessions(t, result)
+				}
+				if shared == 0 || p.sharedSessions(t, "refused") != 0 {
+					t.Errorf("a replica shares no session: %v", results)
 				}
 				return p, location
 			}
-			one, first := start("stored")
+			one, first := start("stored", "hit") // what was given up may have been stored
 			two, second := start("hit")
 			if first != second { // two sessions would be two URLs
 				t.Error("each replica has a URL of its own")
@@ -201,6 +205,35 @@ func (p *proxy) sharedSessions(t *testing.T, result string) float64 {
 		t.Errorf("no series for %s", result)
 	}
 	return n
+}
+
+// The key is changed as docs/deployment.md says: at each step old and new replicas have one session. Who has another key has none of it, and
+// counts that.
+func TestKeyRotation(t *testing.T) {
+	t.Parallel()
+	s, c := minio(t), startCommonStore(t, "valkey-server")
+	const one, two, three = "b25lLW9uZS1vbmUtb25lLW9uZS1vbmUtb25lLW9uZTE=", "dHdvLXR3by10d28tdHdvLXR3by10d28tdHdvLXR3bzI=", "dGhyZWUtdGhyZWUtdGhyZWUtdGhyZWUtdGhyZWUtMzI="
+	replica := func(key string, old ...string) (string, *proxy) {
+		config := strings.Replace(longWindows.Replace(fleetConfig), `encryption_key: "${FLEET_KEY}"`, fmt.Sprintf(`encryption_key: %q, old_encryption_keys: [%s]`, key, strings.Join(old, ", ")), 1)
+		p := startProxy(t, config, append(s.env(), "STORE="+s.endpoint, "STS="+s.endpoint, "COMMON="+c.address)...)
+		return p.location(t, http.MethodGet, "/s3/fleet/k"), p
+	}
+	first, _ := replica(one)
+	for step, keys := range map[string][]string{"the new key may open": {one, two}, "the keys are swapped": {two, one}} {
+		if location, p := replica(keys[0], keys[1]); location != first || p.sharedSessions(t, "hit") != 1 {
+			t.Errorf("%s: another session", step)
+		}
+	}
+	c.do("FLUSHALL")
+	sealedWithNew, _ := replica(two, one)
+	for step, keys := range map[string][]string{"one that is a step behind": {one, two}, "the old key is gone": {two, three}} {
+		if location, p := replica(keys[0], keys[1]); location != sealedWithNew || p.sharedSessions(t, "hit") != 1 {
+			t.Errorf("%s: another session", step)
+		}
+	}
+	if location, p := replica(three); location == sealedWithNew || p.sharedSessions(t, "refused") == 0 || !strings.Contains(p.output(), "is refused, and replaced") {
+		t.Error("a replica with another key reads what is sealed")
+	}
 }
 
 // aclInDocs is what docs/deployment.md says that a user of an access list needs.

@@ -279,76 +279,75 @@ func TestComposeFile(t *testing.T) {
 	}
 }
 
-// The compose file's parts, without the containers: their commands and files, with other addresses. An object that is put into the bucket
-// that is there from the start comes back through nginx, with one URL from both replicas; and Prometheus takes its configuration.
-func TestComposedParts(t *testing.T) {
-	t.Parallel()
-	need(t, "minio", "valkey-server", "nginx", "promtool")
+// startComposed starts the compose file's parts without the containers: their commands and files, with other addresses.
+func startComposed(t *testing.T) (f *front, replicas []*proxy, s *store) {
+	t.Helper()
 	project, err := composed(t, fleetKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, data := t.TempDir(), t.TempDir()
 	ports, err := freePorts(7)
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := func(n int) string { return fmt.Sprintf("127.0.0.1:%d", ports[n]) }
-	environment := func(service string) (env []string) {
-		for name, value := range project.Services[service].Environment {
-			env = append(env, name+"="+*value)
+	env := map[string][]string{}
+	for name, service := range project.Services {
+		for key, value := range service.Environment {
+			env[name] = append(env[name], key+"="+*value)
 		}
-		return env
 	}
-	begin := func(service string, env, args []string) {
+	begin := func(service string, args []string, ready func() bool) {
 		t.Helper()
-		s, err := startServer(dir, service, env, args...)
+		s, err := startServer(t.TempDir(), service, env[service], args...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(s.stop)
+		if err := s.await(service, ready); err != nil {
+			t.Fatal(err)
+		}
 	}
-	tools, err := find("minio")
+	program, err := find("minio")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var entry []string
 	for _, arg := range project.Services["minio"].Entrypoint {
-		entry = append(entry, strings.NewReplacer("/data", data, "minio server", tools+" server --address "+at(0), "--console-address :9001", "").Replace(arg))
+		entry = append(entry, strings.NewReplacer("/data", t.TempDir(), "minio server", program+" server --address "+at(0), "--console-address :9001", "").Replace(arg))
 	}
-	begin("minio", append(environment("minio"), "MINIO_UPDATE=off"), entry)
-	begin("valkey", nil, append(slices.Clone(project.Services["valkey"].Command), "--port", portOf(at(1)), "--bind", "127.0.0.1", "--dir", dir))
-	awaitThat(t, "MinIO is ready", func() bool { return answersOK("http://" + at(0) + "/minio/health/ready") })
-	awaitThat(t, "Valkey listens", func() bool {
+	begin("minio", entry, func() bool { return answersOK("http://" + at(0) + "/minio/health/ready") })
+	begin("valkey", append(slices.Clone(project.Services["valkey"].Command), "--port", portOf(at(1)), "--bind", "127.0.0.1"), func() bool {
 		c, err := net.Dial("tcp", at(1))
 		return err == nil && c.Close() == nil
 	})
-
-	text, env := readFile(t, "../deploy/compose/config.yaml"), environment("s3redirect")
-	var replicas []*proxy
 	for n := range 2 {
 		dir, host, admin := t.TempDir(), at(2+2*n), at(3+2*n)
-		mine := strings.NewReplacer("listen: :8080", "listen: "+host, "admin_listen: :9090", "admin_listen: "+admin, "valkey:6379", at(1), "localhost:9000", at(0), "minio:9000", at(0)).Replace(text)
-		if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(mine), 0o600); err != nil {
+		text := strings.NewReplacer("listen: :8080", "listen: "+host, "admin_listen: :9090", "admin_listen: "+admin, "valkey:6379", at(1), "localhost:9000", at(0), "minio:9000", at(0)).
+			Replace(readFile(t, "../deploy/compose/config.yaml"))
+		if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		replicas = append(replicas, startProxyAt(t, dir, host, admin, env...))
+		replicas = append(replicas, startProxyAt(t, dir, host, admin, env["s3redirect"]...))
 	}
 	host := at(6)
 	conf := strings.NewReplacer("server s3redirect:8080", "server "+replicas[0].host+"; server "+replicas[1].host, "listen 80", "listen "+host, "events {}\nhttp {", "", "/etc/nginx/s3redirect", shipped(t, "nginx")).
 		Replace(readFile(t, "../deploy/compose/nginx.conf"))
-	f := nginxWith(t, host, strings.TrimSuffix(strings.TrimSpace(conf), "}")).asProxy()
+	minio := project.Services["minio"].Environment
+	return nginxWith(t, host, strings.TrimSuffix(strings.TrimSpace(conf), "}")), replicas,
+		&store{endpoint: "http://" + at(0), owner: aws.Credentials{AccessKeyID: *minio["MINIO_ROOT_USER"], SecretAccessKey: *minio["MINIO_ROOT_PASSWORD"]}}
+}
 
-	owner := map[string]string{}
-	for _, line := range env {
-		name, value, _ := strings.Cut(line, "=")
-		owner[name] = value
-	}
-	s := &store{endpoint: "http://" + at(0), owner: aws.Credentials{AccessKeyID: owner["MINIO_KEY"], SecretAccessKey: owner["MINIO_SECRET"]}}
+// An object that is put into the bucket that the composed MinIO has from the start comes back through the composed nginx, with one URL from
+// both replicas; and Prometheus takes its configuration.
+func TestComposedParts(t *testing.T) {
+	t.Parallel()
+	need(t, "minio", "valkey-server", "nginx", "promtool")
+	f, replicas, s := startComposed(t)
 	s.put(t, "photos", "a b.png", []byte("an image"))
-	first := f.location(t, http.MethodGet, "/s3/photos/a%20b.png")
+	first := f.asProxy().location(t, http.MethodGet, "/s3/photos/a%20b.png")
 	for range 3 {
-		if f.location(t, http.MethodGet, "/s3/photos/a%20b.png") != first {
+		if f.asProxy().location(t, http.MethodGet, "/s3/photos/a%20b.png") != first {
 			t.Error("the replicas have URLs of their own")
 		}
 	}
@@ -358,14 +357,13 @@ func TestComposedParts(t *testing.T) {
 	if replicas[0].redirects(t) == 0 || replicas[1].redirects(t) == 0 {
 		t.Error("only one of them was asked")
 	}
-
-	prometheus := t.TempDir()
+	dir := t.TempDir()
 	for name, from := range map[string]string{"prometheus.yml": "compose/prometheus.yml", "s3redirect.rules.yml": "prometheus/s3redirect.rules.yml"} {
-		if err := os.WriteFile(filepath.Join(prometheus, name), []byte(readFile(t, "../deploy/"+from)), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(readFile(t, "../deploy/"+from)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if out, err := program(t, "promtool", "check", "config", filepath.Join(prometheus, "prometheus.yml")); err != nil {
+	if out, err := program(t, "promtool", "check", "config", filepath.Join(dir, "prometheus.yml")); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -205,3 +205,24 @@ func (l *latencies) take() string {
 	defer func() { l.all = nil }()
 	return fmt.Sprintf("%d requests, p50 %v, p99 %v, longest %v", len(l.all), at(0.5), at(0.99), at(1))
 }
+
+// A replica is killed while it asks STS for everybody: its lease ends, another replica takes over, and nobody fails.
+func TestLeaseHolderDies(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, "redis-server", 2, longWindows.Replace(fleetConfig))
+	release := f.sts.hold(t)
+	dying, heir := f.replicas[0], f.replicas[1]
+	go func() { _, _ = try(t, http.MethodGet, dying.url("/s3/fleet/k")) }()
+	awaitThat(t, "the first replica asks STS", func() bool { return f.sts.arrived.Load() == 1 })
+	dying.stop()
+	release()
+	heir.location(t, http.MethodGet, "/s3/fleet/k")
+	if calls, stored := f.sts.arrived.Load(), heir.sharedSessions(t, "stored"); calls != 2 || stored != 1 {
+		t.Errorf("%d calls, %v stored", calls, stored)
+	}
+	for name := range f.common.contents() {
+		if strings.HasSuffix(name, ":lease") {
+			t.Error("the heir has not given its lease back")
+		}
+	}
+}
