@@ -123,10 +123,7 @@ func TestKindsOfCommonStores(t *testing.T) {
 	certificate, key := writePair(t, authority.TLS.Certificates[0])
 	kinds := map[string]func(t *testing.T) (url string, check func(t *testing.T)){
 		"TLS and an access list": func(t *testing.T) (string, func(t *testing.T)) {
-			users, address := filepath.Join(t.TempDir(), "users.acl"), freeAddress(t)
-			if err := os.WriteFile(users, []byte("user default off\nuser fleet on >canary-password "+aclInDocs(t)+"\n"), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			users, address := accessList(t, "user fleet on >canary-password "+aclInDocs(t)), freeAddress(t)
 			startRedis(t, "redis-server", address, "--tls", "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no", "--aclfile", users)
 			return "rediss://fleet:canary-password@" + address + "/0", func(t *testing.T) {
 				out := output(t, "redis-cli", "--tls", "--cacert", certificate, "-p", portOf(address), "--user", "fleet", "--pass", "canary-password", "info", "all")
@@ -236,6 +233,16 @@ func TestKeyRotation(t *testing.T) {
 	}
 }
 
+// accessList writes a file of one user.
+func accessList(t *testing.T, user string) (file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "users.acl")
+	if err := os.WriteFile(file, []byte("user default off\n"+user+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // aclInDocs is what docs/deployment.md says that a user of an access list needs.
 func aclInDocs(t *testing.T) string {
 	t.Helper()
@@ -313,7 +320,7 @@ func TestCommonStoreThatSaysNo(t *testing.T) {
 			return "redis://canary-user:canary-password@" + address + "/0"
 		},
 		"a user without rights": func(t *testing.T, address string) string {
-			startRedis(t, "redis-server", address, "--user", "canary-user on >canary-password +ping")
+			startRedis(t, "redis-server", address, "--aclfile", accessList(t, "user canary-user on >canary-password +ping +hello"))
 			return "redis://canary-user:canary-password@" + address + "/0"
 		},
 		"a certificate that nobody knows": func(t *testing.T, address string) string {
