@@ -286,6 +286,7 @@ func startComposed(t *testing.T) (f *front, replicas []*proxy, s *store) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	built(t) // before ports are looked for
 	ports, err := freePorts(7)
 	if err != nil {
 		t.Fatal(err)

@@ -61,6 +61,7 @@ func startProxy(t *testing.T, config string, env ...string) *proxy {
 // startProxyIn is startProxy, and tells the folder that holds config.yaml.
 func startProxyIn(t *testing.T, config string, env ...string) (*proxy, string) {
 	t.Helper()
+	built(t) // which takes its time, and a port that is free would be somebody else's by then
 	ports, err := freePorts(2)
 	if err != nil {
 		t.Fatal(err)
