@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,9 +75,11 @@ type tenancy struct {
 	mu        sync.Mutex // guards what follows; it is never held over a call
 	windows   []*Window
 	fetching  *fetch
-	failures  int // in a row
+	proven    bool // the last call made a session
+	failures  int  // in a row
 	failure   *AssumeRoleError
-	retryAt   time.Time
+	pausedAt  time.Time // STS is not to be asked from then
+	retryAt   time.Time // until then
 	notBefore time.Time // shared sessions that were issued then or earlier were purged
 	removed   bool      // from the configuration: no session is kept any more
 }
@@ -85,11 +88,16 @@ type tenancy struct {
 type pool struct {
 	sessions *cache.LRU[identity, *holding]
 	regions  *regions
-	fleet    *fleet // nil: none
+	fleet    *fleet  // nil: none
+	calls    *budget // of STS
+	crowd    atomic.Int64
 	life     context.Context
 	end      context.CancelFunc
 	fetches  sync.WaitGroup
 }
+
+// maxCalls bounds the calls of STS that are on their way at once.
+const maxCalls = 1000
 
 // maxFound bounds how many buckets that match a pattern are remembered with their region.
 const maxFound = 16384
@@ -118,7 +126,7 @@ func NewSet(c *config.Config, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pool{sessions: sessions, regions: regions}
+	p := &pool{sessions: sessions, regions: regions, calls: newBudget(maxCalls)}
 	if o.Shared != nil {
 		p.fleet = &fleet{Shared: o.Shared}
 	}
@@ -203,7 +211,7 @@ func (i *Integration) CanonicalParams(cors bool) string {
 func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 	h := sha256.New()
 	for _, field := range []string{c.Name, c.RoleARN, c.ExternalID, c.SessionName, c.SessionDuration.String(), sessionPolicy,
-		c.Region, c.STSEndpoint, c.Endpoint, c.AccessKeyID, string(c.SecretAccessKey), c.URLLifetime.String(), c.MinRemaining.String()} {
+		c.Region, c.STSEndpoint, c.Endpoint, strconv.FormatBool(c.PathStyle), c.AccessKeyID, string(c.SecretAccessKey), c.URLLifetime.String(), c.MinRemaining.String()} {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field)))) // so that no two lists of fields read the same
 		h.Write([]byte(field))
 	}

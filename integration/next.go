@@ -33,10 +33,7 @@ func (s *Set) Retire(next *Set) {
 		now, ok := kept[i.tenancy]
 		switch {
 		case !ok:
-			i.mu.Lock()
-			i.removed = true
-			i.mu.Unlock()
-			i.drop()
+			i.drop(true)
 		case !slices.Equal(i.config.Buckets(), now.config.Buckets()):
 			i.mu.Lock()
 			i.windows = nil
@@ -51,18 +48,20 @@ func (s *Set) Retire(next *Set) {
 func (s *Set) Purge(name string) (purged []string) {
 	for _, i := range s.integrations {
 		if name == "" || i.Name == name {
-			i.drop()
+			i.drop(false)
 			purged = append(purged, i.Name)
 		}
 	}
 	return purged
 }
 
-// drop forgets an integration's sessions and windows, and that it failed.
-func (i *Integration) drop() {
-	i.sessions.Purge(func(id identity, _ *holding) bool { return id == i.identity })
+// drop forgets an integration's sessions and windows, and that it failed. All of it is done under the lock: a session that was
+// asked for before, and arrived between two steps, would be kept.
+func (i *Integration) drop(removed bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.removed = i.removed || removed
+	i.sessions.Remove(i.identity)
 	i.windows, i.fetching, i.failures, i.failure, i.retryAt = nil, nil, 0, nil, time.Time{}
 	i.notBefore = i.clock().Truncate(time.Second)
 	i.lease.Store(nil)
