@@ -74,10 +74,7 @@ func (i *Integration) startFetch(index int64, now time.Time) {
 
 // assumeRole asks STS for a session, once it is the integration's turn.
 func (i *Integration) assumeRole(ctx context.Context, index int64) (*session, error) {
-	i.mu.Lock()
-	proven := i.proven
-	i.mu.Unlock()
-	leave, err := i.calls.enter(ctx, i.config.HomeRegion()+" "+i.config.STSEndpoint, proven)
+	leave, err := i.calls.enter(ctx, i.config.HomeRegion()+" "+i.config.STSEndpoint, i.proven.Load())
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +116,7 @@ func (i *Integration) failed(err error) {
 		pause = max(pause, min(asked, longestRequest))
 	}
 	if !errors.Is(err, errBusy) { // which says nothing about STS
-		i.proven = false
+		i.proven.Store(false)
 	}
 	i.failures++
 	i.pause(now, pause)
@@ -130,7 +127,8 @@ func (i *Integration) failed(err error) {
 // keep adds a session to those that the integration holds.
 func (i *Integration) keep(s *session) {
 	now := i.clock()
-	i.proven, i.failures, i.failure, i.retryAt = true, 0, nil, time.Time{}
+	i.proven.Store(true)
+	i.failures, i.failure, i.retryAt = 0, nil, time.Time{}
 	next := &holding{owner: i.tenancy}
 	for _, old := range i.held(now) {
 		if now.Before(old.expires) && old.window != s.window {

@@ -71,12 +71,12 @@ type tenancy struct {
 	lease   atomic.Pointer[lease]
 	waiting atomic.Int64
 	touched atomic.Int64 // the second in which the cache was last told that it is in use
+	proven  atomic.Bool  // the last call made a session
 
 	mu        sync.Mutex // guards what follows; it is never held over a call
 	windows   []*Window
 	fetching  *fetch
-	proven    bool // the last call made a session
-	failures  int  // in a row
+	failures  int // in a row
 	failure   *AssumeRoleError
 	pausedAt  time.Time // STS is not to be asked from then
 	retryAt   time.Time // until then
