@@ -35,6 +35,7 @@ type redirector struct {
 	accessLog *proxy.AccessLog // nil means none
 	sts       *integration.AWSSTS
 	vault     *cache.Vault // nil means that nothing is shared
+	started   *config.Config
 
 	current atomic.Pointer[generation]
 	mu      sync.Mutex // held by whoever changes current
@@ -52,7 +53,7 @@ type generation struct {
 // newRedirector makes a proxy of a configuration; its file is followed, if it is one's, beginning with the text that it was
 // read from.
 func newRedirector(path string, text []byte, c *config.Config, stderr io.Writer) (*redirector, error) {
-	p := &redirector{path: path, tried: text, level: &slog.LevelVar{}, metrics: metrics.New(programVersion())}
+	p := &redirector{path: path, tried: text, started: c, level: &slog.LevelVar{}, metrics: metrics.New(programVersion())}
 	p.sts = &integration.AWSSTS{Skew: p.noteSkew}
 	p.level.Set(c.Log.Level)
 	p.log = newLogger(c.Log.Format, p.level, stderr)
@@ -165,6 +166,7 @@ func (p *redirector) apply(text []byte, err error) error {
 	p.level.Set(c.Log.Level)
 	p.current.Store(g)
 	before.integrations.Retire(g.integrations)
+	p.sts.Keep(c.Integrations)
 	purged := g.handler.Purge()
 	if before.gate != g.gate {
 		time.AfterFunc(time.Minute, before.gate.Close) // requests that began before may still ask it
@@ -179,14 +181,14 @@ func (p *redirector) apply(text []byte, err error) error {
 	for _, w := range c.Warnings {
 		p.log.Warn(w)
 	}
-	for _, key := range needRestart(before.config, c) {
+	for _, key := range needRestart(p.started, c) {
 		p.log.Warn("this takes effect after a restart only", "key", key)
 	}
 	p.log.Info("reloaded", "config", p.path, "integrations", summary(c.Integrations), "urls_purged", purged)
 	return nil
 }
 
-// needRestart names the keys that have changed and that only a restart can follow.
+// needRestart names the keys that are not what they were when the process started, and that only a restart can follow.
 func needRestart(a, b *config.Config) (keys []string) {
 	for key, changed := range map[string]bool{
 		"listen": a.Listen != b.Listen, "admin_listen": a.AdminListen != b.AdminListen, "tls": a.TLS != b.TLS, "drain_delay": a.DrainDelay != b.DrainDelay,

@@ -177,6 +177,17 @@ func TestReloadThatNeedsARestart(t *testing.T) {
 	if status, _ := f.ask(mediaObject); status != http.StatusForbidden {
 		t.Errorf("the new rules: %d", status)
 	}
+	// It is said as long as it is so, and no longer.
+	said := func() int { return strings.Count(f.log.String(), "takes effect after a restart only") }
+	before := said()
+	if err := f.Reload(); err != nil || said() != before+2 {
+		t.Errorf("the same again: said %d times more, %v", said()-before, err)
+	}
+	before = said()
+	f.write(f.text)
+	if err := f.Reload(); err != nil || said() != before {
+		t.Errorf("as it was: said %d times more, %v", said()-before, err)
+	}
 }
 
 // A text counts once it was there twice: who writes a file writes it in pieces. Editors put a new file under the old name, and
