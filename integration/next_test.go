@@ -38,7 +38,7 @@ func TestNextKeepsWhatIsTheSame(t *testing.T) {
 		if got := n.mustWindow("bucket"); got != lab || n.sts.count("lab") != 1 {
 			t.Errorf("lab has another window, after %d calls", n.sts.count("lab"))
 		}
-		if got := n.mustWindow("other-bucket"); got == other || n.sts.count("other") != 2 {
+		if got := n.mustWindow("other-bucket"); got == other || n.sts.count("other") < 2 {
 			t.Errorf("other kept its window with another external ID, after %d calls", n.sts.count("other"))
 		}
 		n.mustWindow("new-bucket")
