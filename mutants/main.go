@@ -136,7 +136,8 @@ func (m *mutant) run() (killed bool, err error) {
 	}
 	out, err := goTest(append([]string{"-overlay", overlay}, m.packages...)...)
 	// A test that did not build, or that ran out of time, says nothing.
-	if err != nil && (!bytes.Contains(out, []byte("--- FAIL: ")) || bytes.Contains(out, []byte("panic: test timed out"))) {
+	failed := bytes.Contains(out, []byte("--- FAIL: ")) || bytes.Contains(out, []byte("panic: "))
+	if err != nil && (!failed || bytes.Contains(out, []byte("panic: test timed out"))) {
 		return false, fmt.Errorf("%w: %s", err, out)
 	}
 	return err != nil, nil

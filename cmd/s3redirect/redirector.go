@@ -168,14 +168,12 @@ func (p *redirector) apply(text []byte, err error) error {
 	before.integrations.Retire(g.integrations)
 	p.sts.Keep(c.Integrations)
 	purged := g.handler.Purge()
+	// Requests that began before may still ask its gate, and be counted.
 	if before.gate != g.gate {
-		time.AfterFunc(time.Minute, before.gate.Close) // requests that began before may still ask it
+		time.AfterFunc(requestsLast, before.gate.Close)
 	}
-	for n := range before.config.Integrations {
-		name := before.config.Integrations[n].Name
-		if !slices.ContainsFunc(c.Integrations, func(i config.Integration) bool { return i.Name == name }) {
-			p.metrics.Forget(name)
-		}
+	if gone := p.forget(names(before.config)); len(gone) > 0 {
+		time.AfterFunc(requestsLast, func() { p.mu.Lock(); defer p.mu.Unlock(); p.forget(gone) })
 	}
 	p.metrics.ConfigRead(true, time.Now())
 	for _, w := range c.Warnings {
@@ -186,6 +184,32 @@ func (p *redirector) apply(text []byte, err error) error {
 	}
 	p.log.Info("reloaded", "config", p.path, "integrations", summary(c.Integrations), "urls_purged", purged)
 	return nil
+}
+
+// requestsLast is longer than any request takes.
+const requestsLast = time.Minute
+
+// forget ends the series of those integrations that are not in the current configuration, and names them. The lock is held.
+func (p *redirector) forget(integrations []string) (gone []string) {
+	there := map[string]bool{}
+	for _, name := range names(p.current.Load().config) {
+		there[name] = true
+	}
+	for _, name := range integrations {
+		if !there[name] {
+			p.metrics.Forget(name)
+			gone = append(gone, name)
+		}
+	}
+	return gone
+}
+
+// names are those of a configuration's integrations.
+func names(c *config.Config) (names []string) {
+	for n := range c.Integrations {
+		names = append(names, c.Integrations[n].Name)
+	}
+	return names
 }
 
 // needRestart names the keys that are not what they were when the process started, and that only a restart can follow.
