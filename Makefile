@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 FUZZTIME ?= 60s
+SOAKTIME ?= 10m
 TOOLS := $(CURDIR)/.tools/bin
 
 # What the tests run against, the race detector's compiler, and the linter.
@@ -20,7 +21,7 @@ MINIO := github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 AXE := axe-core 4.14.1
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
-.PHONY: help build release test e2e bench fuzz mutants lint tools tools-test tools-bench tools-lint demo clean
+.PHONY: help build release test e2e bench fuzz soak mutants nightly lint tools tools-test tools-bench tools-lint demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1 \t/p' Makefile
@@ -74,8 +75,13 @@ fuzz: ## run each fuzz target for FUZZTIME (60s)
 		done; \
 	done
 
+soak: tools-test ## SOAKTIME (10m) of load, faults and reloads, looking for races
+	SOAK=$(SOAKTIME) go test -count=1 -timeout 2h -run '^TestSoak$$' -v ./e2e
+
 mutants: ## break each line on which safety rests, and want a test to fail
 	go run ./mutants
+
+nightly: fuzz soak mutants ## what takes too long for every commit
 
 lint: tools-lint ## gofmt, go vet, golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

@@ -149,6 +149,18 @@ func (s *shard[K, V]) purge(pick func(K, V) bool) (dropped int) {
 	return dropped
 }
 
+// Remove drops a key's value, and says whether there was one.
+func (c *LRU[K, V]) Remove(key K) bool {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.lru.Remove(key) {
+		return false
+	}
+	c.purged.Add(1)
+	return true
+}
+
 // Len is the number of entries, those included that are past their deadline and were not looked up since.
 func (c *LRU[K, V]) Len() (n int) {
 	for i := range c.shards {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -191,6 +192,26 @@ func TestSave(t *testing.T) {
 		t.Errorf("no directory: %v", err)
 	}
 	wantNothingElse(t, dir, "link.yaml")
+}
+
+// Whoever has the old file open reads it to its end: it is replaced, not written over.
+func TestSaveReplaces(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	old := bytes.Repeat([]byte("old"), 1000)
+	if err := os.WriteFile(path, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := Save(path, old, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(reader); err != nil || !bytes.Equal(got, old) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
 }
 
 // wantNothingElse wants no temporary files to be left.

@@ -57,6 +57,17 @@ func (x *toxiproxy) call(t *testing.T, method, path string, body any) map[string
 	return answer
 }
 
+// cause has the connections of one of toxiproxy's proxies fail, and returns how that is mended.
+func (x *toxiproxy) cause(t *testing.T, name string, f *fault) (mend func()) {
+	t.Helper()
+	if f.down {
+		x.call(t, http.MethodPost, "/proxies/"+name, map[string]any{"enabled": false})
+		return func() { x.call(t, http.MethodPost, "/proxies/"+name, map[string]any{"enabled": true}) }
+	}
+	x.call(t, http.MethodPost, "/proxies/"+name+"/toxics", map[string]any{"name": "it", "type": f.toxic, "stream": "downstream", "attributes": f.attributes})
+	return func() { x.call(t, http.MethodDelete, "/proxies/"+name+"/toxics/it", nil) }
+}
+
 // fault is something that is wrong with STS.
 type fault struct {
 	name string
@@ -80,16 +91,24 @@ func xmlAnswer(status int, code string) http.HandlerFunc {
 
 const unavailable, denied = "503 sts_unavailable", "502 assume_role_denied"
 
-var faults = []fault{
+// faultsOfConnections are those that toxiproxy makes.
+var faultsOfConnections = []fault{
 	{name: "latency of 30 s", toxic: "latency", attributes: map[string]any{"latency": 30_000}, cold: unavailable, result: "unavailable"},
 	{name: "hangs", toxic: "timeout", attributes: map[string]any{"timeout": 0}, cold: unavailable, result: "unavailable"},
 	{name: "resets connections", toxic: "reset_peer", attributes: map[string]any{"timeout": 0}, cold: unavailable, result: "unavailable"},
 	{name: "half an answer", toxic: "limit_data", attributes: map[string]any{"bytes": 300}, cold: unavailable, result: "unavailable"},
 	{name: "refuses connections", down: true, cold: unavailable, result: "unavailable"},
+}
+
+var faults = append(slices.Clip(faultsOfConnections), []fault{
 	{name: "answers 500", answer: xmlAnswer(http.StatusInternalServerError, "InternalFailure"), cold: unavailable, result: "unavailable"},
+	{name: "answers 503 with Retry-After", answer: func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", "3")
+		xmlAnswer(http.StatusServiceUnavailable, "ServiceUnavailable")(w, r)
+	}, cold: unavailable, result: "unavailable"},
 	{name: "throttles", answer: xmlAnswer(http.StatusBadRequest, "Throttling"), cold: unavailable, result: "throttled"},
 	{name: "denies", answer: xmlAnswer(http.StatusForbidden, "AccessDenied"), cold: denied, result: "denied"},
-	{name: "answers with a web page", answer: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html><body>It works!</body></html>") }, cold: unavailable, result: "unavailable"},
+	{name: "answers with a web page", answer: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html><body>It works!</body></html>") }, cold: unavailable, result: "malformed"},
 	{name: "its name is not found", endpoint: func(*testing.T) string { return "https://sts.invalid" }, cold: unavailable, result: "unavailable"},
 	{name: "a certificate that nobody signed", endpoint: func(t *testing.T) string {
 		s := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -98,7 +117,7 @@ var faults = []fault{
 		t.Cleanup(s.Close)
 		return s.URL
 	}, cold: unavailable, result: "unavailable"},
-}
+}...)
 
 // faultyWorld is a proxy with a warm and a cold integration, whose STS can fail.
 type faultyWorld struct {
@@ -150,12 +169,8 @@ integrations:
 // cause has STS fail, and returns how it is mended.
 func (w *faultyWorld) cause(f *fault) (mend func()) {
 	switch {
-	case f.toxic != "":
-		w.toxi.call(w.t, http.MethodPost, "/proxies/"+w.name+"/toxics", map[string]any{"name": "it", "type": f.toxic, "stream": "downstream", "attributes": f.attributes})
-		return func() { w.toxi.call(w.t, http.MethodDelete, "/proxies/"+w.name+"/toxics/it", nil) }
-	case f.down:
-		w.toxi.call(w.t, http.MethodPost, "/proxies/"+w.name, map[string]any{"enabled": false})
-		return func() { w.toxi.call(w.t, http.MethodPost, "/proxies/"+w.name, map[string]any{"enabled": true}) }
+	case f.toxic != "" || f.down:
+		return w.toxi.cause(w.t, w.name, f)
 	case f.answer != nil:
 		set := func(h http.HandlerFunc) { w.mu.Lock(); w.answer = h; w.mu.Unlock() }
 		set(f.answer)
@@ -204,9 +219,12 @@ func TestFaultsOfSTS(t *testing.T) {
 				if got := outcome(cold); got != f.cold || cold.header.Get("Cache-Control") != "no-store" || strings.HasPrefix(got, "503") && cold.header.Get("Retry-After") == "" {
 					t.Errorf("cold: %s, Retry-After: %q", got, cold.header.Get("Retry-After"))
 				}
-				if got := w.location(t, http.MethodGet, "/s3/warm-bucket/k"); got != before {
-					t.Error("warm: another URL")
+				a := fetch(t, http.MethodGet, w.url("/s3/warm-bucket/k"))
+				warm := outcome(a)
+				if a.header.Get("Location") != before || !strings.HasPrefix(a.header.Get("Cache-Control"), "private, max-age=") {
+					t.Errorf("warm: %s, with the same URL: %v, Cache-Control: %s", warm, a.header.Get("Location") == before, a.header.Get("Cache-Control"))
 				}
+				warm += ", the same URL"
 				counted := w.scrape(t)[fmt.Sprintf(`s3redirect_assume_role_total{integration="cold",result=%q}`, f.result)]
 				if counted < 1 {
 					t.Errorf("no AssumeRole was counted as %s", f.result)
@@ -221,14 +239,14 @@ func TestFaultsOfSTS(t *testing.T) {
 				})
 				mu.Lock()
 				defer mu.Unlock()
-				rows[n] = fmt.Sprintf("| %s | 302, the same URL | %s | `%s` | by itself |", f.name, f.cold, f.result)
+				rows[n] = fmt.Sprintf("| %s | %s | %s | `%s` |", f.name, warm, f.cold, f.result)
 			})
 		}
 	})
 	if slices.Contains(rows, "") {
 		return // said already
 	}
-	table := "| STS | warm | cold | counted as | afterwards |\n|---|---|---|---|---|\n" + strings.Join(rows, "\n") + "\n"
+	table := "| STS | warm | cold | counted as |\n|---|---|---|---|\n" + strings.Join(rows, "\n") + "\n"
 	const path, begin, end = "../docs/reliability.md", "<!-- faults -->\n", "<!-- /faults -->"
 	doc := readFile(t, path)
 	i, j := strings.Index(doc, begin)+len(begin), strings.Index(doc, end)

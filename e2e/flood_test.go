@@ -22,10 +22,12 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
+const floodedConfig = longWindow + "\nintegrations: [{name: keys, bucket: flooded, region: eu-central-1, access_key_id: AKIA, secret_access_key: s}]\n"
+
 // flooded is a proxy that needs no store, with or without TLS.
 func flooded(t *testing.T, more string, env ...string) *proxy {
 	t.Helper()
-	return startProxy(t, longWindow+more+"\nintegrations: [{name: keys, bucket: flooded, region: eu-central-1, access_key_id: AKIA, secret_access_key: s}]\n", env...)
+	return startProxy(t, more+floodedConfig, env...)
 }
 
 var residentLine = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)

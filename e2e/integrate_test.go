@@ -356,54 +356,129 @@ integrations:
 	}
 }
 
-// Killed at any instant, integrate leaves the old file or the new one, whole; and the next run works.
+// bigConfig is a configuration whose writing takes its time, and integrateNew adds an integration to it.
+func bigConfig() string {
+	var b strings.Builder
+	b.WriteString("listen: 127.0.0.1:0\nviewers: {anonymous: true}\nintegrations:\n")
+	for n := range 100 {
+		fmt.Fprintf(&b, "  - {name: n%d, bucket: bucket-%d, region: eu-central-1, access_key_id: A, secret_access_key: s} # %s\n", n, n, strings.Repeat("x", 2000))
+	}
+	return b.String()
+}
+
+var integrateNew = []string{"integrate", "--yes", "--no-try", "--bucket", "new-bucket", "--region", "eu-central-1", "--external-id", "id-0123",
+	"--principal", "123456789012", "--role-arn", "arn:aws:iam::123456789012:role/r"}
+
+// Killed at any instant, and in the middle of its write above all, integrate leaves the old file or the new one, whole; and the next
+// run works.
 func TestIntegrateKilled(t *testing.T) {
 	t.Parallel()
-	var old strings.Builder
-	old.WriteString("listen: 127.0.0.1:0\nviewers: {anonymous: true}\nintegrations:\n")
-	for n := range 2000 { // so that writing takes its time
-		fmt.Fprintf(&old, "  - {name: n%d, bucket: bucket-%d, region: eu-central-1, access_key_id: A, secret_access_key: s} # of %d\n", n, n, n)
-	}
-	dir := t.TempDir()
+	old, dir := bigConfig(), t.TempDir()
 	path := filepath.Join(dir, "config.yaml")
-	if err := os.WriteFile(path, []byte(old.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"integrate", "--yes", "--no-try", "--bucket", "new-bucket", "--region", "eu-central-1", "--external-id", "id-0123", "--principal", "123456789012", "--role-arn", "arn:aws:iam::123456789012:role/r"}
-	run := func(killAfter time.Duration) time.Duration {
+	// run kills integrate after some time, or, where that is negative, as soon as it writes.
+	run := func(killAfter time.Duration) (took time.Duration, inTheMiddle bool) {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), built(t), args...)
+		if err := os.WriteFile(path, []byte(old), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), built(t), integrateNew...)
 		cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir}
-		began := time.Now()
+		began, ended := time.Now(), make(chan struct{})
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if killAfter > 0 {
+		switch {
+		case killAfter > 0:
 			time.AfterFunc(killAfter, func() { _ = cmd.Process.Kill() })
+		case killAfter < 0:
+			go func() {
+				for {
+					select {
+					case <-ended:
+						return
+					default:
+					}
+					if beside, _ := filepath.Glob(filepath.Join(dir, ".config.yaml.*")); len(beside) > 0 {
+						_ = cmd.Process.Kill()
+					}
+				}
+			}()
 		}
 		_ = cmd.Wait() // killed, or not
-		return time.Since(began)
+		took = time.Since(began)
+		close(ended)
+		beside, err := filepath.Glob(filepath.Join(dir, ".config.yaml.*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range beside { // what it was about to put in the file's place
+			if err := os.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return took, len(beside) > 0
 	}
-	whole := run(0)
+	whole, _ := run(0)
 	text := readFile(t, path)
 	if !strings.Contains(text, "new-bucket") {
 		t.Fatal("it does not work when it is not killed")
 	}
-	written := 0
+	written, middle := 0, 0
 	for n := range 30 {
-		if err := os.WriteFile(path, []byte(old.String()), 0o600); err != nil {
-			t.Fatal(err)
+		after := whole * time.Duration(n+1) / 15
+		if n >= 15 {
+			after = -1
 		}
-		run(whole * time.Duration(n+1) / 30)
+		if _, in := run(after); in {
+			middle++
+		}
 		switch readFile(t, path) {
 		case text:
 			written++
-		case old.String():
+		case old:
 		default:
-			t.Fatalf("killed after %d of 30 parts, it left something else", n+1)
+			t.Fatalf("run %d, killed after %v, left something else", n, after)
 		}
 	}
-	t.Logf("of 30 runs %d had written", written)
+	if middle == 0 {
+		t.Error("not one was killed in the middle of its write")
+	}
+	t.Logf("of 30 runs %d were killed in the middle of the write, and %d had written", middle, written)
+}
+
+// On a disk that is full, integrate says so, and leaves the old file and nothing beside it.
+func TestIntegrateOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	program := filepath.Join(dir, "s3redirect")
+	if err := os.WriteFile(program, []byte(readFile(t, built(t))), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "big.yaml"), []byte(bigConfig()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	disk := filepath.Join(dir, "disk")
+	if err := os.Mkdir(disk, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// A disk of our own, which nobody else sees, with room for the file once.
+	const integrate = `cp big.yaml disk/config.yaml && cd disk || exit 99
+%s ../s3redirect "$@"; echo "exit $?"; cmp config.yaml ../big.yaml && ls -A`
+	run := func(prefix ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), prefix[0], append(prefix[1:], integrateNew...)...)
+		cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH")}
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	says := "the disk is full"
+	out, err := run("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs -o size=300k none disk && "+fmt.Sprintf(integrate, ""), "sh")
+	if !strings.Contains(out, "exit ") { // nothing may be mounted here: files that may not grow are the next best
+		says = "file too large"
+		out, err = run("sh", "-c", fmt.Sprintf(integrate, "ulimit -f 100;"), "sh")
+	}
+	if err != nil || !strings.Contains(out, says) || !strings.HasSuffix(out, "\nexit 1\nconfig.yaml\n") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 // A user who may not write there is told so at once, not at the end.

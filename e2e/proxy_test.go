@@ -61,7 +61,11 @@ func startProxy(t *testing.T, config string, env ...string) *proxy {
 // startProxyIn is startProxy, and tells the folder that holds config.yaml.
 func startProxyIn(t *testing.T, config string, env ...string) (*proxy, string) {
 	t.Helper()
-	built(t) // which takes its time, and a port that is free would be somebody else's by then
+	return startBinaryIn(t, built(t), config, env...)
+}
+
+func startBinaryIn(t *testing.T, path, config string, env ...string) (*proxy, string) {
+	t.Helper()
 	ports, err := freePorts(2)
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,8 @@ const (
 	OK          Result = "ok"
 	Denied      Result = "denied"      // STS answered no: a configuration to mend
 	Throttled   Result = "throttled"   // STS asks for patience
-	Unavailable Result = "unavailable" // STS was not reached, timed out, failed, or made no sense
+	Unavailable Result = "unavailable" // STS was not reached, timed out, or failed
+	Malformed   Result = "malformed"   // something answered, and it made no sense: perhaps it is no STS
 )
 
 // AssumeRoleError says why an integration has no session. Its text is for the operator's log: it may hold what STS said.
@@ -31,8 +32,8 @@ func (e *AssumeRoleError) Error() string {
 
 func (e *AssumeRoleError) Unwrap() error { return e.Err }
 
-// errCrowd is for requests that find too many others waiting.
-var errCrowd = errors.New("too many requests wait for its session already")
+// errMalformed begins what is wrong with an answer.
+var errMalformed = errors.New("STS's answer makes no sense")
 
 // errRemoved is for requests that began while the configuration still had the integration.
 var errRemoved = errors.New("the integration is no longer in the configuration")

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,6 +71,7 @@ type tenancy struct {
 	lease   atomic.Pointer[lease]
 	waiting atomic.Int64
 	touched atomic.Int64 // the second in which the cache was last told that it is in use
+	proven  atomic.Bool  // the last call made a session
 
 	mu        sync.Mutex // guards what follows; it is never held over a call
 	windows   []*Window
@@ -77,7 +79,8 @@ type tenancy struct {
 	asked     time.Time // when STS, or who asked it for us, answered last
 	failures  int       // in a row
 	failure   *AssumeRoleError
-	retryAt   time.Time
+	pausedAt  time.Time // STS is not to be asked from then
+	retryAt   time.Time // until then
 	purged    []string  // access key IDs of sessions that are not to come back from the common store,
 	notBefore time.Time // and until when sessions were issued that are not, either
 	removed   bool      // from the configuration: no session is kept any more
@@ -87,11 +90,16 @@ type tenancy struct {
 type pool struct {
 	sessions *cache.LRU[identity, *holding]
 	regions  *regions
-	fleet    *fleet // nil: none
+	fleet    *fleet  // nil: none
+	calls    *budget // of STS
+	crowd    atomic.Int64
 	life     context.Context
 	end      context.CancelFunc
 	fetches  sync.WaitGroup
 }
+
+// maxCalls bounds the calls of STS that are on their way at once.
+const maxCalls = 1000
 
 // maxFound bounds how many buckets that match a pattern are remembered with their region.
 const maxFound = 16384
@@ -120,7 +128,7 @@ func NewSet(c *config.Config, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pool{sessions: sessions, regions: regions}
+	p := &pool{sessions: sessions, regions: regions, calls: newBudget(maxCalls)}
 	if o.Shared != nil {
 		p.fleet = &fleet{Shared: o.Shared}
 	}
@@ -205,7 +213,7 @@ func (i *Integration) CanonicalParams(cors bool) string {
 func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 	h := sha256.New()
 	for _, field := range []string{c.Name, c.RoleARN, c.ExternalID, c.SessionName, c.SessionDuration.String(), sessionPolicy,
-		c.Region, c.STSEndpoint, c.Endpoint, c.AccessKeyID, string(c.SecretAccessKey), c.URLLifetime.String(), c.MinRemaining.String()} {
+		c.Region, c.STSEndpoint, c.Endpoint, strconv.FormatBool(c.PathStyle), c.AccessKeyID, string(c.SecretAccessKey), c.URLLifetime.String(), c.MinRemaining.String()} {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field)))) // so that no two lists of fields read the same
 		h.Write([]byte(field))
 	}

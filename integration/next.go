@@ -33,10 +33,7 @@ func (s *Set) Retire(next *Set) {
 		now, ok := kept[i.tenancy]
 		switch {
 		case !ok:
-			i.mu.Lock()
-			i.removed = true
-			i.mu.Unlock()
-			i.drop()
+			i.drop(true)
 		case !slices.Equal(i.config.Buckets(), now.config.Buckets()):
 			i.mu.Lock()
 			i.windows = nil
@@ -51,25 +48,27 @@ func (s *Set) Retire(next *Set) {
 func (s *Set) Purge(name string) (purged []string) {
 	for _, i := range s.integrations {
 		if name == "" || i.Name == name {
-			i.drop()
+			i.drop(false)
 			purged = append(purged, i.Name)
 		}
 	}
 	return purged
 }
 
-// drop forgets an integration's sessions and windows, and that it failed. None of these sessions is taken from other replicas again.
-func (i *Integration) drop() {
+// drop forgets an integration's sessions and windows, and that it failed. None of these sessions is taken from other replicas again. All of it
+// is done under the lock: a session that was asked for before, and arrived between two steps, would be kept.
+func (i *Integration) drop(removed bool) {
 	now := i.clock()
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.removed = i.removed || removed
 	if i.static == nil {
 		for _, s := range i.held(now) {
 			i.purged = append(i.purged, s.credentials.AccessKeyID)
 		}
 		i.purged = slices.Delete(i.purged, 0, max(0, len(i.purged)-maxPurged))
 	}
-	i.sessions.Purge(func(id identity, _ *holding) bool { return id == i.identity })
+	i.sessions.Remove(i.identity)
 	i.windows, i.fetching, i.failures, i.failure, i.retryAt = nil, nil, 0, nil, time.Time{}
 	i.notBefore = now.Add(-purgeGrace)
 	i.lease.Store(nil)

@@ -67,31 +67,37 @@ func (b *Bucket) Place(ctx context.Context, now time.Time) (*Place, time.Time, e
 	if f := b.failure.Load(); f != nil && now.Before(f.until) && f.until.Sub(now) <= RegionPause {
 		return nil, now, f.err
 	}
-	// The question is nobody's in particular, and outlives the caller that was first.
-	answer := b.Integration.regions.DoChan(b.Name, func() (any, error) { return b.find() })
+	i := b.Integration
+	if !i.join() {
+		return nil, now, fmt.Errorf("%w: %w", ErrRegionUnavailable, errCrowd)
+	}
+	defer i.part()
+	// The question is nobody's in particular, and outlives the caller that was first. After a change of the configuration the
+	// bucket may be another integration's, at another store, while the old one's question is on its way.
+	asked := i.placeOf(b.Name, i.config.HomeRegion()).Endpoint.URL()
+	answer := i.regions.DoChan(string(i.identity[:])+asked, func() (any, error) { return b.find(asked) })
 	select {
 	case r := <-answer:
 		p, _ := r.Val.(*Place)
-		return p, b.Integration.clock(), r.Err
+		return p, i.clock(), r.Err
 	case <-ctx.Done():
 		return nil, now, context.Cause(ctx)
 	}
 }
 
-func (b *Bucket) find() (*Place, error) {
+func (b *Bucket) find(asked string) (*Place, error) {
 	if p := b.place.Load(); p != nil {
 		return p, nil // found by the flight before
 	}
 	i := b.Integration
 	ctx, cancel := context.WithTimeout(i.life, fetchTimeout)
 	defer cancel()
-	asked := i.placeOf(b.Name, i.config.HomeRegion()).Endpoint.URL()
 	if region, ok := i.regions.known.Get(asked, i.clock()); ok { // by the set before
 		p := i.placeOf(b.Name, string(region))
 		b.place.Store(p)
 		return p, nil
 	}
-	region, err := BucketRegion(ctx, i.regions.client, asked)
+	region, err := i.regions.ask(ctx, i.Name, asked)
 	if err == nil && i.config.Endpoint == "" && presign.PartitionOf(region).Name != i.config.Partition() {
 		err = fmt.Errorf("%w: it is said to be in %s, of another partition than the role", ErrRegionNotTold, region)
 	}
@@ -107,10 +113,15 @@ func (b *Bucket) find() (*Place, error) {
 	return p, nil
 }
 
+// maxQuestions bounds the questions for regions that are on their way at once: whoever may ask for any bucket that a pattern
+// matches could make as many as there are names.
+const maxQuestions = 200
+
 // regions asks stores for their buckets' regions, once for all who wait for one.
 type regions struct {
 	singleflight.Group
 	client *http.Client
+	calls  *budget
 	known  *cache.LRU[string, knownRegion] // by the URL that was asked, for the sets to come
 }
 
@@ -122,7 +133,17 @@ func (knownRegion) Deadline() time.Time { return forever }
 
 func newRegions(transport http.RoundTripper) (*regions, error) {
 	known, err := cache.New[string, knownRegion](maxFound, nil)
-	return &regions{client: &http.Client{Transport: transport, CheckRedirect: NoRedirects}, known: known}, err
+	return &regions{client: &http.Client{Transport: transport, CheckRedirect: NoRedirects}, calls: newBudget(maxQuestions), known: known}, err
+}
+
+// ask asks an integration's store, once it is its turn.
+func (r *regions) ask(ctx context.Context, integration, bucketURL string) (string, error) {
+	leave, err := r.calls.enter(ctx, integration, true)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrRegionUnavailable, err)
+	}
+	defer leave()
+	return BucketRegion(ctx, r.client, bucketURL)
 }
 
 // NoRedirects has a client return redirects as they are: the answer of S3 in the wrong region is one, and tells the right region.

@@ -44,9 +44,6 @@ const (
 	fetchTimeout = 10 * time.Second
 	// patience is how long a request waits for the window's own session while an older one would do.
 	patience = 2 * time.Second
-	// maxWaiters bounds the requests that wait for one integration's session: a hanging STS of one tenant must not fill the memory
-	// of all.
-	maxWaiters = 10_000
 )
 
 // Window is the window to sign with now, and the instant for which that holds: requests may have waited for STS. Its error
@@ -65,8 +62,7 @@ func (i *Integration) Window(ctx context.Context, now time.Time) (*Window, time.
 			return w, now, err
 		}
 		waited = true
-		if i.waiting.Add(1) > maxWaiters {
-			i.waiting.Add(-1)
+		if !i.join() {
 			if w == nil {
 				i.Metrics.Credentials.Count(false)
 				return nil, now, &AssumeRoleError{Integration: i.Name, Result: Unavailable, RetryAfter: time.Second, Err: errCrowd}
@@ -74,7 +70,7 @@ func (i *Integration) Window(ctx context.Context, now time.Time) (*Window, time.
 			return w, now, nil
 		}
 		err = wait.wait(ctx, now, w != nil)
-		i.waiting.Add(-1)
+		i.part()
 		if err != nil {
 			i.Metrics.Credentials.Count(false)
 			return nil, now, err
@@ -117,10 +113,13 @@ func (f *fetch) wait(ctx context.Context, now time.Time, alternative bool) error
 func (i *Integration) decide(now time.Time) (*Window, *fetch, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.removed && i.static == nil {
+		return nil, nil, &AssumeRoleError{Integration: i.Name, Result: Unavailable, RetryAfter: time.Second, Err: errRemoved}
+	}
 	k := i.plan.index(now)
 	held := i.held(now)
 	if w := i.ownWindow(k, held); w != nil && w.usable(now) && now.Before(w.fresh) {
-		i.publish(w, i.lookAhead(w, held, now))
+		i.publish(w, i.lookAhead(w, held, now), now)
 		return w, nil, nil
 	}
 
@@ -144,13 +143,17 @@ func (i *Integration) decide(now time.Time) (*Window, *fetch, error) {
 	if f == nil {
 		until = earlier(until, i.retryAt)
 	}
-	i.publish(overtime, until)
+	i.publish(overtime, until, now)
 	return overtime, nil, nil
 }
 
-// publish leases a window. The end of a fetch ends every lease.
-func (i *Integration) publish(w *Window, until time.Time) {
+// publish leases a window. The end of a fetch ends every lease. One that waits for a pause to end is not good for a clock that was
+// set back to before it.
+func (i *Integration) publish(w *Window, until, now time.Time) {
 	from := later(w.Start, w.SignedAt.Add(-maxSkew))
+	if now.Before(i.retryAt) {
+		from = later(from, i.pausedAt.Add(-staleness))
+	}
 	i.lease.Store(&lease{window: w, from: from.UnixNano(), until: until.UnixNano()})
 }
 

@@ -353,14 +353,14 @@ func TestShortSessions(t *testing.T) {
 	}
 }
 
-func TestMalformedAnswersAreUnavailable(t *testing.T) {
+func TestMalformedAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, &fakeSTS{answer: func(int, string) (time.Duration, time.Duration, error) { return 0, -time.Minute, nil }},
 			[]config.Integration{role("lab", "bucket")})
 		defer w.Close()
 		_, err := w.window("bucket")
 		var failed *AssumeRoleError
-		if !errors.As(err, &failed) || failed.Result != Unavailable || !strings.Contains(err.Error(), "is the clock right?") {
+		if !errors.As(err, &failed) || failed.Result != Malformed || !strings.Contains(err.Error(), "is the clock right?") {
 			t.Error(err)
 		}
 	})

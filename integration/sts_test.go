@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"s3redirect/config"
@@ -106,8 +107,23 @@ func TestClassifyWhatTheSDKSays(t *testing.T) {
 		{"no XML, 502", func(*http.Request) (*http.Response, error) { return answer(502, "<html>bad gateway"), nil }, Unavailable},
 		{"half a body", func(*http.Request) (*http.Response, error) {
 			return answer(200, "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA"), nil
+		}, Malformed},
+		{"a connection that broke in the middle", func(*http.Request) (*http.Response, error) {
+			a := answer(200, "")
+			a.Body = io.NopCloser(io.MultiReader(strings.NewReader("<AssumeRoleResponse><AssumeRoleResult>"), iotest.ErrReader(io.ErrUnexpectedEOF)))
+			return a, nil
 		}, Unavailable},
-		{"another document", func(*http.Request) (*http.Response, error) { return answer(200, "<html></html>"), nil }, Unavailable},
+		{"time that ran out in the middle", func(*http.Request) (*http.Response, error) {
+			a := answer(200, "")
+			a.Body = io.NopCloser(io.MultiReader(strings.NewReader("<AssumeRoleResponse>"), iotest.ErrReader(context.DeadlineExceeded)))
+			return a, nil
+		}, Unavailable},
+		{"another document", func(*http.Request) (*http.Response, error) { return answer(200, "<html></html>"), nil }, Malformed},
+		{"nothing", func(*http.Request) (*http.Response, error) { return answer(200, ""), nil }, Malformed},
+		{"no credentials", func(*http.Request) (*http.Response, error) {
+			return answer(200, "<AssumeRoleResponse><AssumeRoleResult></AssumeRoleResult></AssumeRoleResponse>"), nil
+		}, Malformed},
+		{"a redirect to a page", func(*http.Request) (*http.Response, error) { return answer(302, "<html></html>"), nil }, Malformed},
 		{"refused", func(*http.Request) (*http.Response, error) { return nil, errReset }, Unavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -127,6 +143,70 @@ func TestClassifyWhatTheSDKSays(t *testing.T) {
 func answer(status int, body string) *http.Response {
 	return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: http.Header{"Content-Type": {"text/xml"}},
 		Body: io.NopCloser(strings.NewReader(body)), ProtoMajor: 1, ProtoMinor: 1}
+}
+
+// An STS that asks for patience gets it: it is not asked again at once, as one is whose connection broke.
+func TestPatienceThatSTSAsksFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		header http.Header
+		calls  int
+		wait   time.Duration
+	}{
+		"a 500, without a word":        {500, http.Header{}, 2, 0},
+		"a 503 in seconds":             {503, http.Header{"Retry-After": {"30"}}, 1, 30 * time.Second},
+		"by its own clock":             {503, http.Header{"Retry-After": {"Fri, 31 Dec 1999 12:02:00 GMT"}, "Date": {"Fri, 31 Dec 1999 12:00:00 GMT"}}, 1, 2 * time.Minute},
+		"in the past":                  {503, http.Header{"Retry-After": {"Fri, 31 Dec 1999 11:00:00 GMT"}, "Date": {"Fri, 31 Dec 1999 12:00:00 GMT"}}, 1, 0},
+		"a 429":                        {429, http.Header{}, 1, 0},
+		"a 429 that says for how long": {429, http.Header{"Retry-After": {"7"}}, 1, 7 * time.Second},
+		"nonsense":                     {503, http.Header{"Retry-After": {"-5"}}, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls := 0
+			sts := &AWSSTS{HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+				calls++
+				a := answer(c.status, "<ErrorResponse><Error><Code>Whatever</Code></Error></ErrorResponse>")
+				a.Header = c.header
+				return a, nil
+			})}}
+			i := viaSTS("lab", "bucket")
+			_, _, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i})
+			if got := retryAfter(err, time.Now()); err == nil || calls != c.calls || got != c.wait {
+				t.Errorf("%d calls, and %v to wait: %v", calls, got, err)
+			}
+		})
+	}
+}
+
+// A clock that is so far off that STS refuses every call shows in the refusals.
+func TestSkewOfRefusals(t *testing.T) {
+	var skew time.Duration
+	sts := &AWSSTS{Skew: func(ahead time.Duration) { skew = ahead }, HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+		a := answer(403, "<ErrorResponse><Error><Code>RequestExpired</Code></Error></ErrorResponse>")
+		a.Header.Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
+		return a, nil
+	})}}
+	i := viaSTS("lab", "bucket")
+	if _, _, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i}); err == nil || skew.Round(time.Minute) != time.Hour {
+		t.Errorf("%v ahead; %v", skew, err)
+	}
+}
+
+// Clients of integrations that are gone are let go.
+func TestClientsAreBounded(t *testing.T) {
+	sts := &AWSSTS{HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, errReset })}}
+	one, two := viaSTS("lab", "bucket"), viaSTS("lab", "bucket")
+	two.SecretAccessKey = "another"
+	for _, i := range []config.Integration{one, two, two} {
+		_, _, _ = sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i}) // it fails
+	}
+	if len(sts.clients) != 2 {
+		t.Errorf("%d clients", len(sts.clients))
+	}
+	sts.Keep([]config.Integration{two})
+	if _, ok := sts.clients[clientKeyOf(&two)]; !ok || len(sts.clients) != 1 {
+		t.Errorf("%d clients are left", len(sts.clients))
+	}
 }
 
 // The process's own credentials come from the SDK's chain, and the STS is the region's own.

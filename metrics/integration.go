@@ -71,13 +71,13 @@ func (i *Integration) newRequests(m, c int) *prometheus.Counter {
 
 // HasRole has the series of AssumeRole begin with 0.
 func (i *Integration) HasRole() {
-	for _, result := range []string{"ok", "denied", "throttled", "unavailable"} {
+	for _, result := range []string{"ok", "denied", "throttled", "unavailable", "malformed"} {
 		i.metrics.assumeRole.WithLabelValues(i.name, result)
 	}
 	i.metrics.assumeRoleDuration.WithLabelValues(i.name)
 }
 
-// AssumeRole counts an AssumeRole call: its result is ok, denied, throttled or unavailable.
+// AssumeRole counts an AssumeRole call: its result is ok, denied, throttled, unavailable or malformed.
 func (i *Integration) AssumeRole(result string, took time.Duration) {
 	i.metrics.assumeRole.WithLabelValues(i.name, result).Inc()
 	i.metrics.assumeRoleDuration.WithLabelValues(i.name).Observe(took.Seconds())

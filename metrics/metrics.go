@@ -69,7 +69,7 @@ func New(version string) *Metrics {
 			"integration", "method", "code"),
 		lookups: newCounters("cache_lookups_total", "Look-ups in the two caches (urls, credentials), by integration and result (hit, miss). A credentials hit is a request that did not wait for STS.",
 			"cache", "integration", "result"),
-		assumeRole: newCounters("assume_role_total", "AssumeRole calls, by integration and result (ok, denied, throttled, unavailable).",
+		assumeRole: newCounters("assume_role_total", "AssumeRole calls, by integration and result (ok, denied, throttled, unavailable, malformed).",
 			"integration", "result"),
 		assumeRoleDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "assume_role_duration_seconds",
 			Help: "Time that AssumeRole calls took, by integration.", Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10}}, []string{"integration"}),

@@ -53,9 +53,10 @@ s3redirect_cache_entries{cache="urls"} 7
 # HELP s3redirect_cache_evictions_total Entries that left a cache, by reason (capacity, expired, purged).
 # TYPE s3redirect_cache_evictions_total counter
 s3redirect_cache_evictions_total{cache="urls",reason="capacity"} 3
-# HELP s3redirect_assume_role_total AssumeRole calls, by integration and result (ok, denied, throttled, unavailable).
+# HELP s3redirect_assume_role_total AssumeRole calls, by integration and result (ok, denied, throttled, unavailable, malformed).
 # TYPE s3redirect_assume_role_total counter
 s3redirect_assume_role_total{integration="lab",result="denied"} 0
+s3redirect_assume_role_total{integration="lab",result="malformed"} 0
 s3redirect_assume_role_total{integration="lab",result="ok"} 1
 s3redirect_assume_role_total{integration="lab",result="throttled"} 0
 s3redirect_assume_role_total{integration="lab",result="unavailable"} 0

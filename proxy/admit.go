@@ -19,6 +19,9 @@ func (h *Handler) identify(r *http.Request, x *exchange, n int) (err error) {
 		}
 		return err
 	}
+	if x.viewer.ID != "" {
+		x.now = h.clock() // a password, or the provider's keys, may have taken seconds
+	}
 	return h.limit(r, x, n)
 }
 

@@ -46,7 +46,7 @@ func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) e
 		Locators []string `json:"locators"`
 		CORS     bool     `json:"cors"`
 	}
-	if err := readJSON(w, r, &asked); err != nil {
+	if err := h.readJSON(w, r, x, &asked); err != nil {
 		return err
 	}
 	if n := len(asked.Locators); n == 0 || n > maxLocators {
@@ -108,7 +108,7 @@ func (h *Handler) link(w http.ResponseWriter, r *http.Request, x *exchange) erro
 		Locator  string `json:"locator"`
 		Lifetime string `json:"lifetime"`
 	}
-	if err := readJSON(w, r, &asked); err != nil {
+	if err := h.readJSON(w, r, x, &asked); err != nil {
 		return err
 	}
 	target, err := viewer.ParseTarget(asked.Locator)
@@ -146,14 +146,15 @@ func badRequest(detail string) *problem {
 	return newProblem(http.StatusBadRequest, "bad_request", detail)
 }
 
-// readJSON reads a body. That it must call itself JSON has browsers ask first, before a page of another origin may send it.
-func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
+// readJSON reads a body, which may take as long as a client may be slow. That it must call itself JSON has browsers ask first, before a page of another origin may send it.
+func (h *Handler) readJSON(w http.ResponseWriter, r *http.Request, x *exchange, into any) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return newProblem(http.StatusUnsupportedMediaType, "not_json", "Send JSON, and Content-Type: application/json.")
 	}
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()
 	err := d.Decode(into)
+	x.now = h.clock()
 	if err == nil {
 		if _, end := d.Token(); !errors.Is(end, io.EOF) {
 			err = errors.New("something follows it")

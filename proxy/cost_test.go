@@ -44,7 +44,7 @@ func allocations(t *testing.T, h http.Handler, target func(n int) string) float6
 		_ = s.Close()
 	}()
 	const requests = 2000
-	lines := make([][]byte, requests+100)
+	lines := make([][]byte, 3*requests+100)
 	for n := range lines {
 		lines[n] = []byte("GET " + target(n) + " HTTP/1.1\r\nHost: h\r\n\r\n")
 	}
@@ -72,7 +72,11 @@ func allocations(t *testing.T, h http.Handler, target func(n int) string) float6
 	for range 50 {
 		ask()
 	}
-	return testing.AllocsPerRun(requests, ask)
+	least := testing.AllocsPerRun(requests, ask)
+	for range 2 { // a collection in the middle empties the pools
+		least = min(least, testing.AllocsPerRun(requests, ask))
+	}
+	return least
 }
 
 // bare is the least that a handler can do to redirect.

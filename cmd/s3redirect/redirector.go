@@ -35,6 +35,7 @@ type redirector struct {
 	accessLog *proxy.AccessLog // nil means none
 	sts       *integration.AWSSTS
 	vault     *cache.Vault // nil means that nothing is shared
+	started   *config.Config
 
 	current atomic.Pointer[generation]
 	listen  atomic.Pointer[string]  // the address that viewers are served at; nil before they are
@@ -61,7 +62,7 @@ type generation struct {
 // newRedirector makes a proxy of a configuration; its file is followed, if it is one's, beginning with the text that it was
 // read from.
 func newRedirector(path string, text []byte, c *config.Config, stderr io.Writer) (*redirector, error) {
-	p := &redirector{path: path, tried: text, level: &slog.LevelVar{}, metrics: metrics.New(programVersion())}
+	p := &redirector{path: path, tried: text, started: c, level: &slog.LevelVar{}, metrics: metrics.New(programVersion())}
 	p.sts = &integration.AWSSTS{Skew: p.noteSkew}
 	p.level.Set(c.Log.Level)
 	p.log = newLogger(c.Log.Format, p.level, stderr)
@@ -176,28 +177,53 @@ func (p *redirector) apply(text []byte, err error) error {
 	p.current.Store(g)
 	p.refused.Store(nil)
 	before.integrations.Retire(g.integrations)
+	p.sts.Keep(c.Integrations)
 	purged := g.handler.Purge()
+	// Requests that began before may still ask its gate, and be counted.
 	if before.gate != g.gate {
-		time.AfterFunc(time.Minute, before.gate.Close) // requests that began before may still ask it
+		time.AfterFunc(requestsLast, before.gate.Close)
 	}
-	for n := range before.config.Integrations {
-		name := before.config.Integrations[n].Name
-		if !slices.ContainsFunc(c.Integrations, func(i config.Integration) bool { return i.Name == name }) {
-			p.metrics.Forget(name)
-		}
+	if gone := p.forget(names(before.config)); len(gone) > 0 {
+		time.AfterFunc(requestsLast, func() { p.mu.Lock(); defer p.mu.Unlock(); p.forget(gone) })
 	}
 	p.metrics.ConfigRead(true, time.Now())
 	for _, w := range c.Warnings {
 		p.log.Warn(w)
 	}
-	for _, key := range needRestart(before.config, c) {
+	for _, key := range needRestart(p.started, c) {
 		p.log.Warn("this takes effect after a restart only", "key", key)
 	}
 	p.log.Info("reloaded", "config", p.path, "integrations", summary(c.Integrations), "urls_purged", purged)
 	return nil
 }
 
-// needRestart names the keys that have changed and that only a restart can follow.
+// requestsLast is longer than any request takes.
+const requestsLast = time.Minute
+
+// forget ends the series of those integrations that are not in the current configuration, and names them. The lock is held.
+func (p *redirector) forget(integrations []string) (gone []string) {
+	there := map[string]bool{}
+	for _, name := range names(p.current.Load().config) {
+		there[name] = true
+	}
+	for _, name := range integrations {
+		if !there[name] {
+			p.metrics.Forget(name)
+			gone = append(gone, name)
+		}
+	}
+	return gone
+}
+
+// names are those of a configuration's integrations.
+func names(c *config.Config) (names []string) {
+	for n := range c.Integrations {
+		names = append(names, c.Integrations[n].Name)
+	}
+	return names
+}
+
+// needRestart names the keys that are not what they were when the process started, and that only a restart can follow.
 func needRestart(a, b *config.Config) (keys []string) {
 	for key, changed := range map[string]bool{
 		"listen": a.Listen != b.Listen, "admin_listen": a.AdminListen != b.AdminListen, "tls": a.TLS != b.TLS, "drain_delay": a.DrainDelay != b.DrainDelay,

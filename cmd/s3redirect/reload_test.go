@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -177,6 +178,17 @@ func TestReloadThatNeedsARestart(t *testing.T) {
 	if status, _ := f.ask(mediaObject); status != http.StatusForbidden {
 		t.Errorf("the new rules: %d", status)
 	}
+	// It is said as long as it is so, and no longer.
+	said := func() int { return strings.Count(f.log.String(), "takes effect after a restart only") }
+	before := said()
+	if err := f.Reload(); err != nil || said() != before+2 {
+		t.Errorf("the same again: said %d times more, %v", said()-before, err)
+	}
+	before = said()
+	f.write(f.text)
+	if err := f.Reload(); err != nil || said() != before {
+		t.Errorf("as it was: said %d times more, %v", said()-before, err)
+	}
 }
 
 // A text counts once it was there twice: who writes a file writes it in pieces. Editors put a new file under the old name, and
@@ -302,10 +314,27 @@ func TestReloadUnderLoad(t *testing.T) {
 			}
 		})
 	}
+	// What comes and goes, and is purged meanwhile, is served or is not.
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if status, _ := f.ask(teamObject); status != http.StatusFound && status != http.StatusNotFound && status != http.StatusServiceUnavailable {
+				t.Errorf("what comes and goes: %d", status)
+			}
+			if _, err := f.Purge("teams", ""); err != nil && !errors.Is(err, proxy.ErrNothingToPurge) {
+				t.Error(err)
+			}
+		}
+	})
+	i, j := strings.Index(f.text, "  - name: teams"), strings.Index(f.text, "viewers:")
 	for n := range 50 {
 		text := f.text
 		if n%2 == 0 {
-			text = strings.Replace(text, `"team-*"`, `"group-*"`, 1)
+			text = f.text[:i] + f.text[j:]
 		}
 		f.write(text)
 		if err := f.Reload(); err != nil {
@@ -314,9 +343,45 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	if n := f.cloud.Calls().AssumeRole; n != 1 {
-		t.Errorf("AssumeRole was called %d times", n)
+	if _, location := f.ask(mediaObject); location != media {
+		t.Error("the URL of what stayed has changed")
 	}
+}
+
+// A request that waits for STS while the configuration changes is answered: with a redirect where its integration stays, and where
+// it is gone, that it cannot be had.
+func TestReloadWhileARequestWaits(t *testing.T) {
+	f := follow(t)
+	arrived, release := make(chan struct{}, 2), make(chan struct{})
+	f.cloud.Intercept(func(*demo.AssumeRoleCall) error {
+		arrived <- struct{}{}
+		<-release
+		return nil
+	})
+	stays, goes := make(chan int, 1), make(chan int, 1)
+	go func() { status, _ := f.ask(mediaObject); stays <- status }()
+	go func() { status, _ := f.ask(teamObject); goes <- status }()
+	<-arrived
+	<-arrived
+	i, j := strings.Index(f.text, "  - name: teams"), strings.Index(f.text, "viewers:")
+	f.write(f.text[:i] + f.text[j:])
+	if err := f.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := f.ask(teamObject); status != http.StatusNotFound {
+		t.Errorf("what is gone: %d", status)
+	}
+	close(release)
+	if status := <-stays; status != http.StatusFound {
+		t.Errorf("who waited for what stays: %d", status)
+	}
+	if status := <-goes; status != http.StatusServiceUnavailable {
+		t.Errorf("who waited for what is gone: %d", status)
+	}
+	if n := f.cloud.Calls().AssumeRole; n != 2 {
+		t.Errorf("%d calls", n)
+	}
+	f.wantMetric(`s3redirect_cache_entries{cache="credentials"} 1`)
 }
 
 func TestAdministration(t *testing.T) {
@@ -422,4 +487,36 @@ func TestNoteSkew(t *testing.T) {
 	if log := f.log.String(); !strings.Contains(log, "set the clock") || !strings.Contains(log, "-1m30s") {
 		t.Error(log)
 	}
+}
+
+// The series of what is gone end, those too that a request made which was on its way.
+func TestSeriesOfWhatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		text := demoConfigFor("http://127.0.0.1:1", "http://127.0.0.1:1")
+		c, err := config.Parse("demo", []byte(text), demoEnvironment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := newRedirector("demo", []byte(text), c, &logged{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.close()
+		f := &followed{t: t, redirector: p}
+		before := p.current.Load()
+		i, j := strings.Index(text, "  - name: teams"), strings.Index(text, "viewers:")
+		t.Setenv("DEMO_SECRET", demoSecret)
+		p.mu.Lock()
+		err = p.apply([]byte(text[:i]+text[j:]), nil)
+		p.mu.Unlock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		before.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, teamObject, nil))
+		before.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodHead, teamObject+"?versionId=%00", nil))
+		time.Sleep(requestsLast + time.Second)
+		if all := scrapeAll(f); strings.Contains(all, `integration="teams"`) || !strings.Contains(all, `integration="media"`) {
+			t.Error("there are series of what is gone")
+		}
+	})
 }
