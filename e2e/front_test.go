@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io/fs"
@@ -12,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"s3redirect/locator"
 )
 
 // shipped copies a folder of deploy/, with pieces replaced: old and new in turn. Every old piece must be there.
@@ -114,6 +118,7 @@ func TestOddKeysBehindNginx(t *testing.T) {
 	// A location by extension, as many sites have, takes nothing away.
 	f := behindShippedNginx(t, p, `proxy_cache cache; location ~* \.(jpg|png|txt)$ { return 418; } location / { return 404; }`)
 	checkKeys(t, &g.store, f.asProxy(), "odd-nginx", oddKeys)
+	checkBatch(t, f.asProxy(), "odd-nginx")
 }
 
 func TestOddKeysBehindHAProxy(t *testing.T) {
@@ -124,6 +129,7 @@ func TestOddKeysBehindHAProxy(t *testing.T) {
 	dir := shipped(t, "haproxy", "127.0.0.1:8000", host, "127.0.0.1:8080", p.host, "port 9090", "port "+p.admin[strings.LastIndexByte(p.admin, ':')+1:])
 	f := startFront(t, dir, host, "haproxy", "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
 	checkKeys(t, &g.store, f.asProxy(), "odd-haproxy", oddKeys)
+	checkBatch(t, f.asProxy(), "odd-haproxy")
 }
 
 func TestOddKeysBehindCaddy(t *testing.T) {
@@ -139,6 +145,56 @@ func TestOddKeysBehindCaddy(t *testing.T) {
 	}
 	f := startFront(t, dir, host, "caddy", "run", "--config", caddyfile, "--adapter", "caddyfile")
 	checkKeys(t, &g.store, f.asProxy(), "odd-caddy", oddKeys)
+	checkBatch(t, f.asProxy(), "odd-caddy")
+}
+
+// checkBatch asks for many URLs at once, of the objects that checkKeys has stored: they are those of the redirects.
+func checkBatch(t *testing.T, p *proxy, bucket string) {
+	t.Helper()
+	for key, a := range presignAll(t, p, bucket, oddKeys) {
+		if a.URL == "" || a.URL != p.location(t, http.MethodGet, path(bucket, key)) {
+			t.Errorf("POST /presign, %.80q: %s%s", key, a.URL, a.Error)
+		}
+	}
+}
+
+// presigned is an answer of POST /presign for one locator.
+type presigned struct{ URL, Error string }
+
+// presignAll asks POST /presign, with header lines.
+func presignAll(t *testing.T, p *proxy, bucket string, keys []string, header ...string) map[string]presigned {
+	t.Helper()
+	var question struct {
+		Locators []string `json:"locators"`
+	}
+	for _, key := range keys {
+		question.Locators = append(question.Locators, locator.Locator{Bucket: bucket, Key: key}.String())
+	}
+	body, err := json.Marshal(question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url("/presign"), bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range append(header, "Content-Type: application/json") {
+		name, value, _ := strings.Cut(line, ": ")
+		req.Header.Set(name, value)
+	}
+	a, err := readAnswer(client.Do(req))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct{ URLs []presigned }
+	if err := json.Unmarshal(a.body, &answer); err != nil || len(answer.URLs) != len(keys) {
+		t.Fatalf("POST /presign: %d, %d URLs for %d locators: %v %.300s", a.status, len(answer.URLs), len(keys), err, a.body)
+	}
+	all := map[string]presigned{}
+	for n, key := range keys {
+		all[key] = answer.URLs[n]
+	}
+	return all
 }
 
 // What deploy/README.md says of a proxy_pass with a URI part: keys come out as others, or not at all.
@@ -279,6 +335,11 @@ viewers:
 	} {
 		if a := fetch(t, http.MethodGet, "http://"+host+c.path, c.header...); a.status != c.status {
 			t.Errorf("%q: %d, want %d", c.header, a.status, c.status)
+		}
+	}
+	for header, want := range map[string]string{ann: "", bob: "viewer_denied"} {
+		if got := presignAll(t, &proxy{host: host}, "shipped-auth", []string{"ann/x"}, header)["ann/x"]; got.Error != want || (got.URL == "") != (want != "") {
+			t.Errorf("POST /presign, %q: %+v", header, got)
 		}
 	}
 }
