@@ -183,11 +183,18 @@ func TestPoliciesInChromium(t *testing.T) {
 	g.page(t, "named.html", csp("'self' "+g.store.url))
 	g.page(t, "require-corp.html", `<img src="/s3/policies/a.png">`)
 	g.page(t, "credentialless.html", `<img src="/s3/policies/a.png">`)
+	g.page(t, "require-corp-cors.html", `<img crossorigin src="/s3/policies/a.png">`)
 	b := openTab(t)
-	for page, want := range map[string]int{"self.html": 0, "named.html": 33, "require-corp.html": 0, "credentialless.html": 33} {
+	for page, want := range map[string]int{"self.html": 0, "named.html": 33, "require-corp.html": 0, "credentialless.html": 33, "require-corp-cors.html": 33} {
 		b.open(g.origin + "/" + page)
 		if got := b.widths(); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %v, want %d", page, got, want)
 		}
+	}
+	for sources, want := range map[string]string{"'self'": "refused", "'self' " + g.store.url: "200"} {
+		g.page(t, "connect.html", `<meta http-equiv="Content-Security-Policy" content="connect-src `+sources+`">`)
+		b.open("about:blank")
+		b.open(g.origin + "/connect.html")
+		b.steps("connect-src "+sources, []step{{"fetch", statusScript("/s3/policies/a.png", ""), want}})
 	}
 }

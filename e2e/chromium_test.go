@@ -26,7 +26,9 @@ func browser(t *testing.T) context.Context {
 	}
 	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true)}
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
+		// Unlike those under localhost, hosts under insecure.example are no secure context without TLS.
+		chromedp.Flag("host-resolver-rules", "MAP *.insecure.example 127.0.0.1")}
 	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	tab, closeTab := chromedp.NewContext(allocator)

@@ -201,6 +201,12 @@ func TestClients(t *testing.T) {
 		if got != documented[c.name] {
 			t.Errorf("%s: %s, and docs/browsers.md says %q", c.name, got, documented[c.name])
 		}
+		delete(documented, c.name)
+	}
+	for name, row := range documented {
+		if name != "client" && strings.Trim(name, "-") != "" {
+			t.Errorf("docs/browsers.md says of %s, which nobody tries: %s", name, row)
+		}
 	}
 
 	// The way out for those that pass the password on to S3: a link, which has the proof in the query.

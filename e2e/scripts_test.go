@@ -77,10 +77,19 @@ func TestScriptsInChromium(t *testing.T) {
 		if len(sent) == 0 {
 			t.Errorf("%s: no script's request came with Origin: %s", c.name, c.sent)
 		}
+		if n := len(g.store.visits(func(v visit) bool { return v.method == http.MethodOptions && v.origin == c.sent })); n != 1 {
+			t.Errorf("%s: %d preflights", c.name, n)
+		}
 		if n := len(g.store.visits(func(v visit) bool {
 			return strings.HasSuffix(v.path, "/b.png") && strings.Contains(v.query, "x-cors=1") && v.origin == c.sent
 		})); n != 1 {
 			t.Errorf("%s: two scripts' requests for the same object were %d requests to the store", c.name, n)
+		}
+	}
+	// A range from the beginning needs no preflight, the last bytes do.
+	for _, v := range g.store.visits(func(v visit) bool { return v.method == http.MethodOptions }) {
+		if !strings.HasSuffix(v.path, "/e.png") {
+			t.Errorf("a preflight for %s", v.path)
 		}
 	}
 	if plain := g.store.visits(func(v visit) bool { return !strings.Contains(v.query, "x-cors=1") && v.origin != "" }); len(plain) != 0 {
@@ -155,6 +164,32 @@ func TestVaryInChromium(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Over plain http, browsers do not say whether a script asks: what an image has left in the cache spoils fetch() on the proxy's own
+// origin, as docs/browsers.md says, unless the image has the attribute crossorigin too. On another origin, Origin tells.
+func TestPlainHTTPInChromium(t *testing.T) {
+	t.Parallel()
+	s := minio(t)
+	const bucket = "plain-http"
+	s.createBucket(t, bucket)
+	for _, key := range []string{"a.png", "b.png", "c.png"} {
+		s.put(t, bucket, key, coloured(t, 33, 21, color.White))
+	}
+	store := countedBefore(t, s.endpoint, "s3.insecure.example", func(h http.Header) { h.Del("Vary") })
+	p := startProxy(t, longWindow+"cors: {allowed_origins: [\"*\"]}\n"+inStore(bucket)+"    insecure: true\n    response_cache_control: private, max-age=3600\n", append(s.env(), "STORE="+store.url)...)
+	b := openTab(t)
+	own, other := "http://"+strings.Replace(p.host, "127.0.0.1", "app.insecure.example", 1), "http://"+strings.Replace(p.host, "127.0.0.1", "media.insecure.example", 1)
+	b.open(own + "/no-object")
+	at := func(origin, key string) string { return origin + path(bucket, key) }
+	b.steps("plain http", []step{
+		{"an image", imageScript(at(own, "a.png"), ""), "33"},
+		{"then fetch", statusScript(at(own, "a.png"), ""), "refused"},
+		{"an image with crossorigin", imageScript(at(own, "b.png"), crossOrigin), "33"},
+		{"then fetch", statusScript(at(own, "b.png"), ""), "200"},
+		{"an image of another origin", imageScript(at(other, "c.png"), ""), "33"},
+		{"then fetch", statusScript(at(other, "c.png"), ""), "200"},
+	})
 }
 
 // What the bucket must allow, with the CORS rules of a real bucket: the page's origin where the proxy is on it, and * where it is not,
