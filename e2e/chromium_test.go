@@ -97,11 +97,13 @@ func (p *tab) screenshot() image.Image {
 }
 
 // settled waits for a page's images and says how wide each of them is.
-const settled = `Promise.all([...document.images].map(i => i.complete ? i : new Promise(d => i.onload = i.onerror = () => d(i)))).then(all => JSON.stringify(all.map(i => i.naturalWidth)))`
+const settled = `Promise.all([...document.images].map(i => i.complete ? i : new Promise(d => i.onload = i.onerror = () => d(i))))
+	.then(all => JSON.stringify(all.map(i => i.naturalWidth)))`
 
 // imageScript loads an image and says how wide it is.
 func imageScript(url, attribute string) string {
-	return fmt.Sprintf(`new Promise(d => { const i = new Image(); %s i.onload = () => d("" + i.naturalWidth); i.onerror = () => d("broken"); i.src = %q })`, attribute, url)
+	return fmt.Sprintf(`new Promise(d => { const i = new Image(); %s
+		i.onload = () => d("" + i.naturalWidth); i.onerror = () => d("broken"); i.src = %q })`, attribute, url)
 }
 
 // statusScript reads an object with fetch() and says with which status it came, or that it was refused.
@@ -122,7 +124,8 @@ func (p *tab) widths() (widths []int) {
 func (p *tab) rectangles(selector string) (found []image.Rectangle) {
 	p.t.Helper()
 	var all [][4]float64
-	text := p.js(fmt.Sprintf(`Promise.resolve(JSON.stringify([...document.querySelectorAll(%q)].map(e => { const r = e.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom] })))`, selector))
+	text := p.js(fmt.Sprintf(`Promise.resolve(JSON.stringify([...document.querySelectorAll(%q)].map(e => {
+		const r = e.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom] })))`, selector))
 	if err := json.Unmarshal([]byte(text), &all); err != nil {
 		p.t.Fatal(err)
 	}

@@ -41,7 +41,9 @@ func TestDemoInChromium(t *testing.T) {
 			if got := b.js(`Promise.resolve(document.documentElement.scrollWidth + " " + innerWidth)`); strings.Fields(got)[0] != strings.Fields(got)[1] {
 				t.Errorf("the page is wider than the window: %s", got)
 			}
-			if got := b.js(`new Promise(d => { const read = () => { const text = document.querySelector("[data-text]").textContent; text.startsWith("Loading") ? setTimeout(read, 20) : d(text) }; read() })`); !strings.Contains(got, "an odd name") {
+			if got := b.js(`new Promise(d => { const read = () => {
+				const text = document.querySelector("[data-text]").textContent;
+				text.startsWith("Loading") ? setTimeout(read, 20) : d(text) }; read() })`); !strings.Contains(got, "an odd name") {
 				t.Errorf("the text: %s", got)
 			}
 			before := b.numbers()

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,19 +10,6 @@ import (
 	"github.com/compose-spec/compose-go/v2/cli"
 	"gopkg.in/yaml.v3"
 )
-
-// program runs a tool to its end and returns what it printed.
-func program(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	path, err := find(args[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), path, args[1:]...)
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
 
 // loads wants a configuration to be one.
 func loads(t *testing.T, text string, env ...string) {

@@ -479,6 +479,11 @@ func TestKindsOfCommonStores(t *testing.T) {
 			if out := output(t, append(append([]string{"redis-cli", "--cluster", "create"}, nodes...), "--cluster-yes")...); !strings.Contains(out, "All 16384 slots covered") {
 				t.Fatal(out)
 			}
+			for _, node := range nodes { // redis-cli does not wait for all of them to know that all is well
+				awaitThat(t, "the cluster is up", func() bool {
+					return strings.Contains(output(t, "redis-cli", "-p", node[strings.LastIndexByte(node, ':')+1:], "cluster", "info"), "cluster_state:ok")
+				})
+			}
 			return "redis://" + nodes[0] + "/0?addr=" + nodes[1] + "&addr=" + nodes[2]
 		},
 	}
