@@ -104,6 +104,9 @@ cache: {redis: {url: "redis://:`+commonPassword+`@${COMMON}/0", encryption_key: 
 integrations:
   - name: album
     bucket: scraped
+    url_lifetime: 11h
+    min_remaining: 1h
+    session_duration: 12h
 `+withRole, append(s.env(), "COMMON="+common.address, fleetKey)...)
 	m := startPrometheus(t, p)
 	const lookups = `sum(s3redirect_cache_lookups_total{cache="urls",integration="album"})`
@@ -132,8 +135,7 @@ integrations:
 			t.Errorf("%s: %s: %v %v", title, expr, values, err)
 		}
 	}
-	absent := d.queries("absent")
-	for title, expr := range absent {
+	for title, expr := range d.queries("absent") {
 		if values, err := m.query(t, expr); strings.Contains(expr, "absent") && (err != nil || len(values) > 0) {
 			t.Errorf("%s, of an integration that is not there: %s: %v %v", title, expr, values, err)
 		}

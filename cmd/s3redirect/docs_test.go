@@ -386,7 +386,7 @@ func TestLinksInDocuments(t *testing.T) {
 			}
 			headings := regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(read(t, target), -1)
 			if !slices.ContainsFunc(headings, func(h []string) bool {
-				return "#"+strings.ReplaceAll(strings.ToLower(regexp.MustCompile("[^\\w\\s-]").ReplaceAllString(h[1], "")), " ", "-") == m[2]
+				return "#"+strings.ReplaceAll(strings.ToLower(regexp.MustCompile(`[^\w\s-]`).ReplaceAllString(h[1], "")), " ", "-") == m[2]
 			}) {
 				t.Errorf("%s: %s has no heading %s", path, target, m[2])
 			}
