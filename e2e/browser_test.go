@@ -191,6 +191,27 @@ func TestPoliciesInChromium(t *testing.T) {
 			t.Errorf("%s: %v, want %d", page, got, want)
 		}
 	}
+	// What is embedded is told by the page's own report of what its policy blocked, or by the store, which is asked for it.
+	for directive, tag := range map[string]string{"media-src": "video", "frame-src": "iframe"} {
+		key := directive + ".bin"
+		s.put(t, "policies", key, []byte(key))
+		embed := func(sources string) {
+			g.page(t, directive+".html", `<meta http-equiv="Content-Security-Policy" content="`+directive+` `+sources+`"><script>
+				var blocked = new Promise(d => document.addEventListener("securitypolicyviolation", e => d(e.effectiveDirective)))</script>
+				<`+tag+` src="/s3/policies/`+key+`"></`+tag+`>`)
+			b.open("about:blank")
+			b.open(g.origin + "/" + directive + ".html")
+		}
+		loaded := func() bool {
+			return len(g.store.visits(func(v visit) bool { return v.path == "/policies/"+key })) > 0
+		}
+		embed("'self'")
+		if got := b.js("blocked"); got != directive || loaded() {
+			t.Errorf("%s 'self': %s is what blocked", directive, got)
+		}
+		embed("'self' " + g.store.url)
+		awaitThat(t, directive+" lets the store through", loaded)
+	}
 	for sources, want := range map[string]string{"'self'": "refused", "'self' " + g.store.url: "200"} {
 		g.page(t, "connect.html", `<meta http-equiv="Content-Security-Policy" content="connect-src `+sources+`">`)
 		b.open("about:blank")
