@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -412,9 +411,8 @@ func TestFleetInChromium(t *testing.T) {
 func TestKindsOfCommonStores(t *testing.T) {
 	t.Parallel()
 	need(t, "redis-server", "redis-cli")
-	authority := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate, of 127.0.0.1
-	t.Cleanup(authority.Close)
-	certificate, key := writePair(t, authority.TLS.Certificates[0])
+	authority := newAuthority(t)
+	certificate, key := authority.certificate, authority.key
 	start := func(t *testing.T, args ...string) (address string) {
 		t.Helper()
 		address = freeAddress(t)
