@@ -3,6 +3,9 @@ package e2e
 import (
 	"fmt"
 	"image/color"
+	"maps"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -75,6 +78,7 @@ func TestImagesInChromium(t *testing.T) {
 // window has is loaded, and the old one never again. These windows are ten seconds long, and really turn.
 func TestImagesFromWindowToWindow(t *testing.T) {
 	t.Parallel()
+	const window = 10 * time.Second
 	s := minio(t)
 	g := startGallery(t, s, "windows", "url_lifetime: 16s\nmin_remaining: 6s\n"+inStore("windows")+"    response_cache_control: private, max-age=10\n")
 	asked := countedBefore(t, "http://"+g.host, "media.localhost", nil)
@@ -105,6 +109,7 @@ func TestImagesFromWindowToWindow(t *testing.T) {
 		return len(loaded(keys[0])) == 3 && len(loaded(keys[1])) == 3 && len(loaded(keys[2])) == 3
 	})
 	for _, key := range keys {
+		checkWindows(t, key, slices.Collect(maps.Keys(loaded(key))), window)
 		for query, times := range loaded(key) {
 			if times != 1 {
 				t.Errorf("%s was loaded %d times from one URL, of %d visits: %s", key, times, visits, query)
@@ -125,6 +130,26 @@ func TestImagesFromWindowToWindow(t *testing.T) {
 			if times != 1 {
 				t.Errorf("%s: a redirect was asked for %d times, of %d visits: %s", key, times, visits, location)
 			}
+		}
+	}
+}
+
+// checkWindows wants an object's URLs, by their queries, to be of different windows: a URL's instant is its window's beginning.
+func checkWindows(t *testing.T, key string, queries []string, window time.Duration) {
+	t.Helper()
+	var begin []time.Time
+	for _, query := range queries {
+		values, _ := url.ParseQuery(query)
+		at, err := time.Parse("20060102T150405Z", values.Get("X-Amz-Date"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin = append(begin, at)
+	}
+	slices.SortFunc(begin, time.Time.Compare)
+	for n := range begin[1:] {
+		if apart := begin[n+1].Sub(begin[n]); apart < window || apart%window != 0 {
+			t.Errorf("%s: URLs that begin %v apart: they have changed within a window", key, apart)
 		}
 	}
 }
