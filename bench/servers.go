@@ -217,7 +217,7 @@ func serve(kind, address string) error {
 
 // bareHandler writes a constant answer in the cheapest way that net/http has.
 func bareHandler(location string) http.Handler {
-	locations, ages, policies, vary, none := []string{location}, []string{"private, max-age=1234"}, []string{"no-referrer"}, []string{"Origin, Sec-Fetch-Mode"}, []string{"0"}
+	locations, ages, policies, vary, none := []string{location}, []string{"private, max-age=1234"}, []string{"no-referrer"}, []string{"Origin, Sec-Fetch-Mode, Sec-Fetch-Dest"}, []string{"0"}
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
 		h["Location"], h["Cache-Control"], h["Referrer-Policy"], h["Vary"], h["Content-Length"] = locations, ages, policies, vary, none

@@ -8,7 +8,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -27,19 +26,6 @@ type httpClient struct {
 }
 
 var statusLine = regexp.MustCompile(`(?m)^\s*HTTP/\S+ (\d+)`)
-
-// output runs a program to its end, whatever its exit code, and returns what it printed.
-func output(t *testing.T, args ...string) string {
-	t.Helper()
-	path, err := find(args[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), path, args[1:]...)
-	cmd.Env = []string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH")}
-	out, _ := cmd.CombinedOutput() // the status says what became of it
-	return strings.TrimSpace(string(out))
-}
 
 var httpClients = []httpClient{
 	{"curl -L", func(t *testing.T, method, url, user string, header ...string) string {
@@ -201,17 +187,29 @@ func TestClients(t *testing.T) {
 		if got != documented[c.name] {
 			t.Errorf("%s: %s, and docs/browsers.md says %q", c.name, got, documented[c.name])
 		}
+		delete(documented, c.name)
+	}
+	for name, row := range documented {
+		if name != "client" && strings.Trim(name, "-") != "" {
+			t.Errorf("docs/browsers.md says of %s, which nobody tries: %s", name, row)
+		}
 	}
 
 	// The way out for those that pass the password on to S3: a link, which has the proof in the query.
-	config := writeConfig(t, longWindow+inStore("clients")+viewers)
-	code, link := command(t, config, append(s.env(), "STORE="+strict, "PASSWORDS="+passwords, "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0"), "link", "s3://clients/k")
-	if code != 0 {
-		t.Fatalf("link: exit %d: %s", code, link)
-	}
+	link := linkTo(t, longWindow+inStore("clients")+viewers, "s3://clients/k", append(s.env(), "STORE="+strict, "PASSWORDS="+passwords)...)
 	for _, c := range httpClients {
-		if got := c.send(t, http.MethodGet, direct.url(strings.TrimSpace(link)), ""); got != "200" {
+		if got := c.send(t, http.MethodGet, direct.url(link), ""); got != "200" {
 			t.Errorf("%s with a link: %s", c.name, got)
 		}
 	}
+}
+
+// linkTo is a signed link, a path and its query, that the command line makes.
+func linkTo(t *testing.T, config, locator string, env ...string) string {
+	t.Helper()
+	code, link := command(t, writeConfig(t, config), append(env, "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0"), "link", locator)
+	if code != 0 {
+		t.Fatalf("link: exit %d: %s", code, link)
+	}
+	return strings.TrimSpace(link)
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,19 +17,6 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"gopkg.in/yaml.v3"
 )
-
-// program runs a tool to its end and returns what it printed.
-func program(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	path, err := find(args[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), path, args[1:]...)
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
 
 // loads wants a configuration to be one.
 func loads(t *testing.T, text string, env ...string) {

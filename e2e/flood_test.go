@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
@@ -155,13 +154,10 @@ func TestBigHeadersAndPipelines(t *testing.T) {
 // HTTP/2's rapid reset (CVE-2023-44487): streams that are begun and given up at once cost no more than their bytes, and others are served.
 func TestRapidReset(t *testing.T) {
 	t.Parallel()
-	authority := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate, of 127.0.0.1
-	t.Cleanup(authority.Close)
-	certificate, key := writePair(t, authority.TLS.Certificates[0])
-	p := flooded(t, "tls: {cert_file: \"${CERTIFICATE}\", key_file: \"${KEY}\"}\n", "CERTIFICATE="+certificate, "KEY="+key)
+	authority := newAuthority(t)
+	p := flooded(t, "tls: {cert_file: \"${CERTIFICATE}\", key_file: \"${KEY}\"}\n", "CERTIFICATE="+authority.certificate, "KEY="+authority.key)
 	before := p.resident(t)
-	secure := authority.Client()
-	secure.CheckRedirect = client.CheckRedirect
+	secure := authority.client
 	for range 5 {
 		c, err := tls.Dial("tcp", p.host, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 		if err != nil {

@@ -1,9 +1,8 @@
 package e2e
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -12,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"s3redirect/locator"
 )
 
 // shipped copies a folder of deploy/, with pieces replaced: old and new in turn. Every old piece must be there.
@@ -114,31 +115,108 @@ func TestOddKeysBehindNginx(t *testing.T) {
 	// A location by extension, as many sites have, takes nothing away.
 	f := behindShippedNginx(t, p, `proxy_cache cache; location ~* \.(jpg|png|txt)$ { return 418; } location / { return 404; }`)
 	checkKeys(t, &g.store, f.asProxy(), "odd-nginx", oddKeys)
+	checkBatch(t, f.asProxy(), "odd-nginx")
 }
 
 func TestOddKeysBehindHAProxy(t *testing.T) {
 	t.Parallel()
 	need(t, "haproxy")
 	g, p := startOddKeys(t, "odd-haproxy")
-	host := freeAddress(t)
-	dir := shipped(t, "haproxy", "127.0.0.1:8000", host, "127.0.0.1:8080", p.host, "port 9090", "port "+p.admin[strings.LastIndexByte(p.admin, ':')+1:])
-	f := startFront(t, dir, host, "haproxy", "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
+	f := behindShippedHAProxy(t, p)
 	checkKeys(t, &g.store, f.asProxy(), "odd-haproxy", oddKeys)
+	checkBatch(t, f.asProxy(), "odd-haproxy")
 }
 
 func TestOddKeysBehindCaddy(t *testing.T) {
 	t.Parallel()
 	need(t, "caddy")
 	g, p := startOddKeys(t, "odd-caddy")
-	host := freeAddress(t)
-	dir := shipped(t, "caddy", "app.example.com", "http://"+host, "127.0.0.1:8080", p.host)
-	caddyfile := filepath.Join(dir, "Caddyfile")
-	text := "{\n\tadmin off\n}\n" + readFile(t, caddyfile)
-	if err := os.WriteFile(caddyfile, []byte(text), 0o600); err != nil {
+	f := behindShippedCaddy(t, "Caddyfile", p)
+	checkKeys(t, &g.store, f.asProxy(), "odd-caddy", oddKeys)
+	checkBatch(t, f.asProxy(), "odd-caddy")
+}
+
+// behindShippedHAProxy starts HAProxy as shipped, also with TLS, which it tries.
+func behindShippedHAProxy(t *testing.T, p *proxy) *front {
+	t.Helper()
+	host, secure := freeAddress(t), freeAddress(t)
+	authority := newAuthority(t)
+	pair := filepath.Join(t.TempDir(), "pair.pem")
+	if err := os.WriteFile(pair, []byte(readFile(t, authority.certificate)+readFile(t, authority.key)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f := startFront(t, dir, host, "caddy", "run", "--config", caddyfile, "--adapter", "caddyfile")
-	checkKeys(t, &g.store, f.asProxy(), "odd-caddy", oddKeys)
+	dir := shipped(t, "haproxy", "127.0.0.1:8000", host, ":443 ssl", secure+" ssl", "/etc/haproxy/app.example.com.pem", pair,
+		"127.0.0.1:8080", p.host, "port 9090", "port "+p.admin[strings.LastIndexByte(p.admin, ':')+1:])
+	f := startFront(t, dir, host, "haproxy", "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
+	resp, err := authority.client.Get("https://" + secure + "/s3/not-served/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = resp.Body.Close(); resp.StatusCode != http.StatusNotFound || resp.ProtoMajor != 2 {
+		t.Errorf("HAProxy with TLS: %d, %s", resp.StatusCode, resp.Proto)
+	}
+	return f
+}
+
+// behindShippedCaddy starts Caddy with one of the shipped files, without TLS, whose certificates it gets by itself.
+func behindShippedCaddy(t *testing.T, name string, p *proxy, pieces ...string) *front {
+	t.Helper()
+	host := freeAddress(t)
+	dir := shipped(t, "caddy", append(pieces, "app.example.com", "http://"+host, "127.0.0.1:8080", p.host)...)
+	caddyfile := filepath.Join(dir, name)
+	if err := os.WriteFile(caddyfile, []byte("{\n\tadmin off\n}\n"+readFile(t, caddyfile)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return startFront(t, dir, host, "caddy", "run", "--config", caddyfile, "--adapter", "caddyfile")
+}
+
+// checkBatch asks for many URLs at once, of the objects that checkKeys has stored: they are those of the redirects.
+func checkBatch(t *testing.T, p *proxy, bucket string) {
+	t.Helper()
+	for key, a := range presignAll(t, p, bucket, oddKeys) {
+		if a.URL == "" || a.URL != p.location(t, http.MethodGet, path(bucket, key)) {
+			t.Errorf("POST /presign, %.80q: %s%s", key, a.URL, a.Error)
+		}
+	}
+}
+
+// presigned is an answer of POST /presign for one locator.
+type presigned struct{ URL, Error string }
+
+// presignAll asks POST /presign, with header lines.
+func presignAll(t *testing.T, p *proxy, bucket string, keys []string, header ...string) map[string]presigned {
+	t.Helper()
+	var question struct {
+		Locators []string `json:"locators"`
+	}
+	for _, key := range keys {
+		question.Locators = append(question.Locators, locator.Locator{Bucket: bucket, Key: key}.String())
+	}
+	body, err := json.Marshal(question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url("/presign"), bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range append(header, "Content-Type: application/json") {
+		name, value, _ := strings.Cut(line, ": ")
+		req.Header.Set(name, value)
+	}
+	a, err := readAnswer(client.Do(req))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct{ URLs []presigned }
+	if err := json.Unmarshal(a.body, &answer); err != nil || len(answer.URLs) != len(keys) {
+		t.Fatalf("POST /presign: %d, %d URLs for %d locators: %v %.300s", a.status, len(answer.URLs), len(keys), err, a.body)
+	}
+	all := map[string]presigned{}
+	for n, key := range keys {
+		all[key] = answer.URLs[n]
+	}
+	return all
 }
 
 // What deploy/README.md says of a proxy_pass with a URI part: keys come out as others, or not at all.
@@ -166,14 +244,18 @@ func TestURIPartChangesKeys(t *testing.T) {
 	t.Logf("of %d keys %d come out as others", len(oddKeys), changed)
 }
 
-// A Location of 6 kB passes the shipped buffers, and not nginx's own.
-func TestLongLocationBehindNginx(t *testing.T) {
+// A Location of 8 kB passes what is shipped, and not nginx's own buffers.
+func TestLongLocations(t *testing.T) {
 	t.Parallel()
+	need(t, "haproxy", "caddy")
 	_, p := startOddKeys(t, "long-location")
-	target := path("long-location", strings.Repeat("k", 700)) + "?response-content-disposition=" + strings.Repeat("%C3%BC", 500) + "&response-content-type=" + strings.Repeat("%C3%BC", 300)
-	a := fetch(t, http.MethodGet, "http://"+behindShippedNginx(t, p, "").host+target)
-	if err := a.checkRedirect(); err != nil || len(a.header.Get("Location")) < 6000 {
-		t.Errorf("%v, a Location of %d bytes", err, len(a.header.Get("Location")))
+	// S3 has each ! as %21, so that the Location is longer than the request, of which nginx reads 8 kB.
+	target := "/s3/long-location/" + strings.Repeat("k", 450) + strings.Repeat("!", 450) + "?response-content-disposition=" + strings.Repeat("%C3%BC", 500) + "&response-content-type=" + strings.Repeat("%C3%BC", 500)
+	for name, f := range map[string]*front{"nginx": behindShippedNginx(t, p, ""), "haproxy": behindShippedHAProxy(t, p), "caddy": behindShippedCaddy(t, "Caddyfile", p)} {
+		a := fetch(t, http.MethodGet, "http://"+f.host+target)
+		if err := a.checkRedirect(); err != nil || len(a.header.Get("Location")) < 8000 {
+			t.Errorf("%s: %v, a Location of %d bytes", name, err, len(a.header.Get("Location")))
+		}
 	}
 	host := freeAddress(t)
 	plain := nginxWith(t, host, fmt.Sprintf("server { listen %s; location /s3/ { proxy_pass http://%s; } }", host, p.host))
@@ -220,17 +302,13 @@ func TestShippedSite(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(pages, "index.html"), []byte("<title>The site</title>"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	authority := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate, of 127.0.0.1
-	t.Cleanup(authority.Close)
-	certificate, key := writePair(t, authority.TLS.Certificates[0])
+	authority := newAuthority(t)
 	host := freeAddress(t)
-	dir := shipped(t, "nginx", "127.0.0.1:8080", p.host, "listen 443 ssl http2", "listen "+host+" ssl http2", "/etc/ssl/app.example.com.crt", certificate, "/etc/ssl/app.example.com.key", key, "/var/www/app", pages)
+	dir := shipped(t, "nginx", "127.0.0.1:8080", p.host, "listen 443 ssl http2", "listen "+host+" ssl http2",
+		"/etc/ssl/app.example.com.crt", authority.certificate, "/etc/ssl/app.example.com.key", authority.key, "/var/www/app", pages)
 	nginxWith(t, host, "include "+dir+"/site.conf;")
-	roots := x509.NewCertPool()
-	roots.AddCert(authority.Certificate())
-	secure := &http.Client{CheckRedirect: client.CheckRedirect, Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	for path, status := range map[string]int{"/": http.StatusOK, "/s3/site-as-shipped/a.png": http.StatusFound} {
-		resp, err := secure.Get("https://" + host + path)
+		resp, err := authority.client.Get("https://" + host + path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,9 +322,10 @@ func TestShippedSite(t *testing.T) {
 	}
 }
 
-// The shipped auth_request tells viewers apart, and lets nobody say who they are.
-func TestShippedAuthRequest(t *testing.T) {
+// The shipped ways to ask a sign-in proxy tell viewers apart, and let nobody say who they are.
+func TestShippedSignIn(t *testing.T) {
 	t.Parallel()
+	need(t, "caddy")
 	s := minio(t)
 	auth := httptest.NewServer(http.HandlerFunc(cookieAuth))
 	t.Cleanup(auth.Close)
@@ -261,41 +340,46 @@ viewers:
     - {known: true, locators: ["s3://shipped-auth/{user}/*"]}
     - {groups: [admins], locators: ["s3://shipped-auth/*"]}
 `, s.env()...)
-	host := freeAddress(t)
-	dir := shipped(t, "nginx", "127.0.0.1:8080", p.host, "127.0.0.1:4180", strings.TrimPrefix(auth.URL, "http://"))
-	nginxWith(t, host, fmt.Sprintf("include %[1]s/upstream.conf; server { listen %[2]s; include %[1]s/auth_request.conf; }", dir, host))
+	signIn := strings.TrimPrefix(auth.URL, "http://")
+	t.Run("nginx", func(t *testing.T) {
+		host := freeAddress(t)
+		dir := shipped(t, "nginx", "127.0.0.1:8080", p.host, "127.0.0.1:4180", signIn)
+		checkViewers(t, p, nginxWith(t, host, fmt.Sprintf("include %[1]s/upstream.conf; server { listen %[2]s; include %[1]s/auth_request.conf; }", dir, host)))
+	})
+	t.Run("caddy", func(t *testing.T) {
+		checkViewers(t, p, behindShippedCaddy(t, "forward_auth.Caddyfile", p, "127.0.0.1:4180", signIn))
+	})
+}
+
+// checkViewers asks as two viewers, and as somebody who would be one of them, or an administrator.
+func checkViewers(t *testing.T, p *proxy, f *front) {
+	t.Helper()
 	const ann, bob = "Cookie: session=secret-of-ann", "Cookie: session=secret-of-bob"
+	const odd = "/s3/shipped-auth/ann/a%2Fb//c%2Bd+e%20f"
 	for _, c := range []struct {
 		status int
 		path   string
 		header []string
 	}{
 		{http.StatusFound, "/s3/shipped-auth/ann/x", []string{ann}},
+		{http.StatusFound, odd, []string{ann}},
 		{http.StatusForbidden, "/s3/shipped-auth/ann/x", []string{bob}},
 		{http.StatusUnauthorized, "/s3/shipped-auth/ann/x", nil},
 		{http.StatusForbidden, "/s3/shipped-auth/ann/x", []string{bob, "X-Auth-Request-Email: ann"}},
 		{http.StatusForbidden, "/s3/shipped-auth/ann/x", []string{bob, "X-Auth-Request-Groups: admins"}},
 		{http.StatusUnauthorized, "/s3/shipped-auth/ann/x", []string{"X-Auth-Request-Email: ann"}},
 	} {
-		if a := fetch(t, http.MethodGet, "http://"+host+c.path, c.header...); a.status != c.status {
-			t.Errorf("%q: %d, want %d", c.header, a.status, c.status)
+		a := fetch(t, http.MethodGet, "http://"+f.host+c.path, c.header...)
+		if a.status != c.status {
+			t.Errorf("%s %q: %d, want %d", c.path, c.header, a.status, c.status)
+		}
+		if direct := fetch(t, http.MethodGet, p.url(c.path), "X-Auth-Request-Email: ann"); c.status == http.StatusFound && a.header.Get("Location") != direct.header.Get("Location") {
+			t.Errorf("%s became %s", c.path, a.header.Get("Location"))
 		}
 	}
-}
-
-// writePair writes a certificate and its key as PEM files.
-func writePair(t *testing.T, pair tls.Certificate) (certificate, key string) {
-	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certificate, key = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	for path, block := range map[string]*pem.Block{certificate: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, key: {Type: "PRIVATE KEY", Bytes: der}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
+	for header, want := range map[string]string{ann: "", bob: "viewer_denied"} {
+		if got := presignAll(t, f.asProxy(), "shipped-auth", []string{"ann/x"}, header)["ann/x"]; got.Error != want || (got.URL == "") != (want != "") {
+			t.Errorf("POST /presign, %q: %+v", header, got)
 		}
 	}
-	return certificate, key
 }

@@ -10,10 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"gopkg.in/yaml.v3"
 )
 
 // prometheus is a real Prometheus server.
@@ -91,16 +94,20 @@ func (m *prometheus) await(t *testing.T, expr string, right func(float64) bool) 
 }
 
 // A real Prometheus scrapes the proxy: its recording rule tells exactly the hit ratio of what was asked, its linter has
-// nothing to say, and every query of the dashboard has an answer.
+// nothing to say, and every query of the dashboard has an answer, which is none for an integration that is not there.
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
+	common := startCommonStore(t, "redis-server")
 	p := startProxy(t, `
-cache: {redis: {url: "redis://127.0.0.1:1/0", encryption_key: "${FLEET_KEY}"}} # nobody is there, and it is counted
+cache: {redis: {url: "redis://:`+commonPassword+`@${COMMON}/0", encryption_key: "${FLEET_KEY}"}}
 integrations:
   - name: album
     bucket: scraped
-`+withRole, append(s.env(), fleetKey)...)
+    url_lifetime: 11h
+    min_remaining: 1h
+    session_duration: 12h
+`+withRole, append(s.env(), "COMMON="+common.address, fleetKey)...)
 	m := startPrometheus(t, p)
 	const lookups = `sum(s3redirect_cache_lookups_total{cache="urls",integration="album"})`
 	m.await(t, lookups, func(v float64) bool { return v == 0 })
@@ -117,7 +124,8 @@ integrations:
 	m.await(t, `s3redirect:error_ratio:rate5m{integration="album"}`, func(v float64) bool { return v == 0 })
 	m.await(t, `count(ALERTS) or vector(0)`, func(v float64) bool { return v == 0 })
 
-	for title, expr := range dashboardQueries(t) {
+	d := readDashboard(t)
+	for title, expr := range d.queries("album") {
 		values, err := m.query(t, expr)
 		known := false
 		for _, v := range values {
@@ -125,6 +133,18 @@ integrations:
 		}
 		if err != nil || !known {
 			t.Errorf("%s: %s: %v %v", title, expr, values, err)
+		}
+	}
+	for title, expr := range d.queries("absent") {
+		if values, err := m.query(t, expr); strings.Contains(expr, "absent") && (err != nil || len(values) > 0) {
+			t.Errorf("%s, of an integration that is not there: %s: %v %v", title, expr, values, err)
+		}
+	}
+	for _, v := range d.Templating.List {
+		if v.Type == "query" {
+			if got, want := m.labelValues(t, v.Query.Query), map[string]string{"job": "s3redirect", "integration": "album"}[v.Name]; len(got) != 1 || got[0] != want {
+				t.Errorf("the variable %s may be %q, want %s", v.Name, got, want)
+			}
 		}
 	}
 
@@ -135,28 +155,103 @@ integrations:
 	}
 }
 
-// dashboardQueries are the dashboard's, as Grafana would ask them, by their panels' titles.
-func dashboardQueries(t *testing.T) map[string]string {
+// labelValues answers what Grafana calls label_values(series, label).
+func (m *prometheus) labelValues(t *testing.T, query string) []string {
 	t.Helper()
-	var d struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ RefID, Expr string }
+	parts := regexp.MustCompile(`^label_values\((.+), (\w+)\)$`).FindStringSubmatch(query)
+	if parts == nil {
+		t.Fatalf("%s is no label_values", query)
+	}
+	a := fetch(t, http.MethodGet, m.url+"/api/v1/label/"+parts[2]+"/values?match[]="+url.QueryEscape(strings.ReplaceAll(parts[1], "$job", ".*")))
+	var answer struct{ Data []string }
+	if err := json.Unmarshal(a.body, &answer); err != nil {
+		t.Fatalf("%s: %v: %s", query, err, a.body)
+	}
+	return answer.Data
+}
+
+// dashboard is what Grafana is given.
+type dashboard struct {
+	Panels []struct {
+		ID                       int
+		Title, Type, Description string
+		GridPos                  struct{ X, Y, W, H int }
+		FieldConfig              struct{ Defaults struct{ Unit string } }
+		Targets                  []struct{ RefID, Expr string }
+	}
+	Templating struct {
+		List []struct {
+			Name, Type string
+			Query      variableQuery
 		}
 	}
+}
+
+// variableQuery is a text for one type of variable, and an object for another.
+type variableQuery struct{ Query string }
+
+func (q *variableQuery) UnmarshalJSON(text []byte) error {
+	if text[0] == '"' {
+		return json.Unmarshal(text, &q.Query)
+	}
+	type plain variableQuery
+	return json.Unmarshal(text, (*plain)(q))
+}
+
+func readDashboard(t *testing.T) (d dashboard) {
+	t.Helper()
 	if err := json.Unmarshal([]byte(readFile(t, "../deploy/grafana/dashboard.json")), &d); err != nil {
 		t.Fatal(err)
 	}
+	return d
+}
+
+// queries are the dashboard's, as Grafana asks them for an integration, by their panels' titles.
+func (d *dashboard) queries(integration string) map[string]string {
 	queries := map[string]string{}
 	for _, p := range d.Panels {
 		for _, target := range p.Targets {
-			queries[p.Title+" "+target.RefID] = strings.NewReplacer("$job", ".*", "$integration", ".*", "$__rate_interval", "1m").Replace(target.Expr)
+			queries[p.Title+" "+target.RefID] = strings.NewReplacer("$job", ".*", "$integration", integration, "$__rate_interval", "1m").Replace(target.Expr)
 		}
 	}
-	if len(queries) < 20 {
-		t.Fatalf("%d queries", len(queries))
-	}
 	return queries
+}
+
+// The dashboard can be imported anywhere: it names no data source of ours. Its panels say what they show and in which unit, have a place
+// of their own, and between them show every metric, as far as the alerts do not.
+func TestDashboard(t *testing.T) {
+	t.Parallel()
+	d, text := readDashboard(t), readFile(t, "../deploy/grafana/dashboard.json")
+	for _, m := range regexp.MustCompile(`"uid": "([^"]*)"`).FindAllStringSubmatch(text, -1) {
+		if m[1] != "${datasource}" && m[1] != "s3redirect" {
+			t.Errorf("it names a data source: %s", m[1])
+		}
+	}
+	ids, titles, taken := map[int]bool{}, map[string]bool{}, map[[2]int]string{}
+	for _, p := range d.Panels {
+		if ids[p.ID] || titles[p.Title] || p.Title == "" || p.Description == "" || p.FieldConfig.Defaults.Unit == "" || len(p.Targets) == 0 {
+			t.Errorf("%q: another panel has its number or title, or it lacks a description, a unit or a query", p.Title)
+		}
+		ids[p.ID], titles[p.Title] = true, true
+		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
+			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
+				if other := taken[[2]int{x, y}]; other != "" || x >= 24 {
+					t.Fatalf("%q has no place: %q is there", p.Title, other)
+				}
+				taken[[2]int{x, y}] = p.Title
+			}
+		}
+	}
+	text += readFile(t, "../deploy/prometheus/s3redirect.rules.yml")
+	metrics := regexp.MustCompile("(?m)^\\| `(s3redirect_\\w+)`").FindAllStringSubmatch(readFile(t, "../docs/metrics.md"), -1)
+	for _, m := range metrics {
+		if !strings.Contains(text, m[1]) && m[1] != "s3redirect_config_reload_timestamp_seconds" {
+			t.Errorf("neither the dashboard nor an alert shows %s", m[1])
+		}
+	}
+	if len(metrics) < 15 || len(d.queries("x")) < 25 {
+		t.Errorf("%d metrics, %d queries", len(metrics), len(d.queries("x")))
+	}
 }
 
 // Each alert fires when it should, and does not when it should not.
@@ -168,10 +263,39 @@ func TestAlerts(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	tests := readFile(t, "../deploy/prometheus/s3redirect.rules.test.yml")
-	for line := range strings.Lines(readFile(t, "../deploy/prometheus/s3redirect.rules.yml")) {
-		if _, name, found := strings.Cut(strings.TrimSpace(line), "alert: "); found && (strings.Count(tests, "alertname: "+name+", ") == 0 || strings.Count(tests, "alertname: "+name+"\n") == 0) {
-			t.Errorf("%s is not tested firing and not firing", name)
+	var rules struct {
+		Groups []struct{ Rules []struct{ Alert string } }
+	}
+	var tests struct {
+		Tests []struct {
+			Alerts []struct {
+				Name     string `yaml:"alertname"`
+				Expected []any  `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
 		}
+	}
+	for path, into := range map[string]any{"s3redirect.rules.yml": &rules, "s3redirect.rules.test.yml": &tests} {
+		if err := yaml.Unmarshal([]byte(readFile(t, filepath.Join(cmd.Dir, path))), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	firing, silent, alerts := map[string]bool{}, map[string]bool{}, 0
+	for _, test := range tests.Tests {
+		for _, a := range test.Alerts {
+			firing[a.Name], silent[a.Name] = firing[a.Name] || len(a.Expected) > 0, silent[a.Name] || len(a.Expected) == 0
+		}
+	}
+	for _, group := range rules.Groups {
+		for _, rule := range group.Rules {
+			if rule.Alert == "" {
+				continue
+			}
+			if alerts++; !firing[rule.Alert] || !silent[rule.Alert] {
+				t.Errorf("%s is tested firing: %v, and not firing: %v", rule.Alert, firing[rule.Alert], silent[rule.Alert])
+			}
+		}
+	}
+	if alerts < 7 {
+		t.Errorf("%d alerts", alerts)
 	}
 }

@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -136,6 +138,26 @@ func run(dir string, args ...string) (string, error) {
 		return "", fmt.Errorf("%v: %w: %s", args, err, exit.Stderr)
 	}
 	return string(out), err
+}
+
+// program runs a program to its end, with no environment but PATH and a home of its own, and returns all that it printed.
+func program(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	path, err := find(args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, args[1:]...)
+	cmd.Env = []string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH")}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// output is what a program prints, whatever its exit code.
+func output(t *testing.T, args ...string) string {
+	t.Helper()
+	out, _ := program(t, args...) // what it says tells what became of it
+	return strings.TrimSpace(out)
 }
 
 // freePorts are ports of loopback that nobody listens on. All are held before any is let go, so that no two are the same.

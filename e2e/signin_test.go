@@ -135,23 +135,3 @@ func signInAt(t *testing.T, port int, oauth, site string) {
 		"--redirect-url="+site+"/oauth2/callback", "--email-domain=*", "--cookie-secret=0123456789abcdef0123456789abcdef", "--cookie-secure=false",
 		"--http-address="+oauth, "--reverse-proxy=true", "--set-xauthrequest=true", "--upstream=static://202", "--skip-provider-button=true", "--scope=openid email profile")
 }
-
-// browser is a tab of a headless Chromium with a profile of its own.
-func browser(t *testing.T) context.Context {
-	t.Helper()
-	path, err := find("chromium")
-	if err != nil {
-		t.Fatal(err)
-	}
-	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true)}
-	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(cancel)
-	tab, closeTab := chromedp.NewContext(allocator)
-	t.Cleanup(closeTab)
-	if _, err := chromedp.Run(tab, chromedp.Navigate("about:blank")); err != nil {
-		t.Fatal(err)
-	}
-	return tab
-}

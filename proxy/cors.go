@@ -68,6 +68,14 @@ func readsAsScript(r *http.Request) bool {
 	return len(r.Header["Origin"]) > 0
 }
 
+// forElement tells whether an element of the page asks (an image with the attribute crossorigin, a font, …), and no script: elements
+// never send HEAD. Browsers say so in Sec-Fetch-Dest (https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header), next to
+// Sec-Fetch-Mode.
+func forElement(r *http.Request) bool {
+	destination := r.Header["Sec-Fetch-Dest"]
+	return len(destination) > 0 && destination[0] != "empty"
+}
+
 // preflight adds what an OPTIONS request asks about.
 func (c *cors) preflight(header http.Header, r *http.Request, methods string) {
 	if r.Header.Get("Access-Control-Request-Method") == "" {

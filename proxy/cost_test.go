@@ -81,7 +81,7 @@ func allocations(t *testing.T, h http.Handler, target func(n int) string) float6
 
 // bare is the least that a handler can do to redirect.
 func bare(location string) http.Handler {
-	locations, ages, policies, vary := []string{location}, []string{"private, max-age=1234"}, []string{"no-referrer"}, []string{"Origin, Sec-Fetch-Mode"}
+	locations, ages, policies, vary := []string{location}, []string{"private, max-age=1234"}, []string{"no-referrer"}, []string{"Origin, Sec-Fetch-Mode, Sec-Fetch-Dest"}
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
 		h["Location"], h["Cache-Control"], h["Referrer-Policy"], h["Vary"], h["Content-Length"] = locations, ages, policies, vary, noContent

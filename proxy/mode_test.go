@@ -13,7 +13,7 @@ import (
 )
 
 // Scripts that read across origins have URLs of their own, which no image's copy in the browser's cache can spoil; and the
-// browser is told what they depend on. It may keep the redirects of images, and not those of scripts.
+// browser is told what they depend on. It may keep the redirects of elements, and not those of scripts, which may ask HEAD next.
 func TestScriptsHaveURLsOfTheirOwn(t *testing.T) {
 	w := newWorld(t)
 	w.put("bucket", "k", "text")
@@ -27,10 +27,11 @@ func TestScriptsHaveURLsOfTheirOwn(t *testing.T) {
 		rec := httptest.NewRecorder()
 		w.ServeHTTP(rec, r)
 		kept := strings.HasPrefix(rec.Header().Get("Cache-Control"), "private, max-age=")
-		if script := strings.Contains(rec.Header().Get("Location"), "x-cors"); kept == script {
+		element := strings.Contains(r.Header.Get("Sec-Fetch-Dest"), "image") || !strings.Contains(rec.Header().Get("Location"), "x-cors")
+		if kept != element {
 			t.Errorf("%q: Cache-Control: %s", header, rec.Header().Get("Cache-Control"))
 		}
-		if got := rec.Header().Get("Vary"); rec.Code != http.StatusFound || got != "Origin, Sec-Fetch-Mode" {
+		if got := rec.Header().Get("Vary"); rec.Code != http.StatusFound || got != "Origin, Sec-Fetch-Mode, Sec-Fetch-Dest" {
 			t.Errorf("%q: %d, Vary: %s", header, rec.Code, got)
 		}
 		return rec.Header().Get("Location")
@@ -51,7 +52,10 @@ func TestScriptsHaveURLsOfTheirOwn(t *testing.T) {
 		{plain, []string{"Sec-Fetch-Mode: navigate"}},
 		{plain, []string{"Sec-Fetch-Mode: same-origin"}},
 		{plain, []string{"Sec-Fetch-Mode: no-cors", "Origin: https://app.example.com"}},
-		{script, []string{"Sec-Fetch-Mode: cors"}},            // fetch() from a page of our own origin
+		{plain, []string{"Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"}},
+		{script, []string{"Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: image"}}, // <img crossorigin>
+		{script, []string{"Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty"}}, // fetch() from a page of our own origin
+		{script, []string{"Sec-Fetch-Mode: cors"}},
 		{script, []string{"Origin: https://app.example.com"}}, // a browser that does not tell the mode
 		{script, []string{"Origin: null"}},
 	} {

@@ -93,8 +93,8 @@ func New(o Options) (*Handler, error) {
 		integrations: o.Integrations, metrics: o.Metrics, unserved: o.Metrics.Integration(metrics.NoIntegration),
 		clock: o.Clock, log: o.Log, accessLog: o.AccessLog, urls: urls, referrerPolicy: []string{o.ReferrerPolicy},
 		gate: o.Gate, cors: newCORS(o.CORS), publicURL: strings.TrimSuffix(o.PublicURL, "/"), attribution: o.Attribution,
-		// What the browser of a page asks for is another URL than what its scripts ask for, and may be for one origin only.
-		vary:  []string{strings.Join(append([]string{"Origin", "Sec-Fetch-Mode"}, o.Gate.Vary()...), ", ")},
+		// What scripts ask for is another URL than what pages do, it may be for one origin only, and it is not kept.
+		vary:  []string{strings.Join(append([]string{"Origin", "Sec-Fetch-Mode", "Sec-Fetch-Dest"}, o.Gate.Vary()...), ", ")},
 		seeds: seeds,
 	}, nil
 }
@@ -253,7 +253,7 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, x *exchange) 
 	header := w.Header()
 	header["Cache-Control"] = noStore
 	// A browser answers a script's HEAD with the redirect that it kept for GET (RFC 9111, section 4), whose URL S3 refuses to HEAD.
-	if !x.cors {
+	if !x.cors || forElement(r) {
 		header["Cache-Control"] = h.cacheControl(bounded(window.MaxAge(x.now), &x.viewer, x.now))
 	}
 	header["Content-Length"] = noContent

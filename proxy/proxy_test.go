@@ -28,7 +28,7 @@ func TestRedirectLeadsToTheObject(t *testing.T) {
 			if resp.StatusCode != 302 || resp.ContentLength != 0 {
 				t.Fatalf("%s %s: %d, %d bytes", method, l, resp.StatusCode, resp.ContentLength)
 			}
-			for name, want := range map[string]string{"Referrer-Policy": "no-referrer", "Vary": "Origin, Sec-Fetch-Mode"} {
+			for name, want := range map[string]string{"Referrer-Policy": "no-referrer", "Vary": "Origin, Sec-Fetch-Mode, Sec-Fetch-Dest"} {
 				if got := resp.Header.Get(name); got != want {
 					t.Errorf("%s: %q, want %q", name, got, want)
 				}

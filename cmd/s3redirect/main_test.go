@@ -236,6 +236,25 @@ func TestDocumentedMetrics(t *testing.T) {
 	if len(there) < 10 {
 		t.Errorf("%d metrics: the test did not test", len(there))
 	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(s3redirect_\\w+)` \\| ([^|]*) \\|").FindAllStringSubmatch(read(t, "docs/metrics.md"), -1) {
+		series := regexp.MustCompile("(?m)^" + m[1] + `(?:_count)?(?:\{(.*)\})? `).FindStringSubmatch(string(body))
+		if series == nil {
+			continue
+		}
+		labels := map[string]bool{}
+		for _, l := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(series[1], -1) {
+			labels[l[1]] = true
+		}
+		for _, name := range regexp.MustCompile(`\w+`).FindAllString(m[2], -1) {
+			if !labels[name] {
+				t.Errorf("%s has no label %s, docs/metrics.md says", m[1], name)
+			}
+			delete(labels, name)
+		}
+		if len(labels) > 0 {
+			t.Errorf("docs/metrics.md does not say that %s has the labels %v", m[1], labels)
+		}
+	}
 }
 
 func TestBallast(t *testing.T) {
