@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -13,12 +14,12 @@ import (
 
 // showDocuments prints what has to be made, and says where.
 func (n *newIntegration) showDocuments() error {
-	r := request{format: policy.JSON, integration: &n.Integration, config: n.configured()}
-	show := func(title, kind, hint string) error {
-		r.kind = kind
-		text, notes, err := r.write(n.ctx)
+	r := policy.Request{Format: policy.JSON, Integration: &n.Integration, Config: n.configured()}
+	show := func(title string, kind policy.Kind, hint string) error {
+		r.Kind = kind
+		text, notes, err := r.Write()
 		if err != nil {
-			return err
+			return usageError{fmt.Errorf("s3redirect integrate: %w", err)}
 		}
 		n.say("\n--- %s\n%s", title, strings.TrimSuffix(text, "\n"))
 		for _, note := range notes {
@@ -28,23 +29,23 @@ func (n *newIntegration) showDocuments() error {
 		return nil
 	}
 	if n.keysOnly() {
-		if err := show("Access policy", "access", "Give it to the user whose keys they are, in the store."); err != nil {
+		if err := show("Access policy", policy.KindAccess, "Give it to the user whose keys they are, in the store."); err != nil {
 			return err
 		}
 	} else {
 		if err := n.knowPrincipal(); err != nil {
 			return err
 		}
-		r.principal = n.principal
-		n.RoleARN, r.hasRole = n.roleOrSome(), true
-		if err := show("1. Access policy", "access", "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."); err != nil {
+		r.Principal = n.principal
+		n.RoleARN = n.roleOrSome()
+		if err := show("1. Access policy", policy.KindAccess, "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."); err != nil {
 			return err
 		}
-		if err := show("2. Trust policy", "trust", "In IAM: Roles, Create role, Custom trust policy; then add the policy of step 1. Both at once (--format terraform and cloudformation are there too):\n    "+n.command("role", "cli")); err != nil {
+		if err := show("2. Trust policy", policy.KindTrust, "In IAM: Roles, Create role, Custom trust policy; then add the policy of step 1. Both at once (--format terraform and cloudformation are there too):\n    "+n.command("role", "cli")); err != nil {
 			return err
 		}
 	}
-	if err := show("3. CORS, only if pages read the objects with fetch(); images and videos need none", "cors", "In S3: the bucket, Permissions, Cross-origin resource sharing; or: "+n.command("cors", "cli")); err != nil {
+	if err := show("3. CORS, only if pages read the objects with fetch(); images and videos need none", policy.KindCORS, "In S3: the bucket, Permissions, Cross-origin resource sharing; or: "+n.command("cors", "cli")); err != nil {
 		return err
 	}
 	n.say("")

@@ -76,23 +76,6 @@ func defaultName(buckets []string) string {
 	return strings.Trim(strings.ReplaceAll(buckets[0], "*", ""), ".-")
 }
 
-// request is what a policy command is to write.
-type request struct {
-	kind        string
-	format      policy.Format
-	config      *config.Config
-	integration *config.Integration
-	hasRole     bool // it is known already
-	kmsKeys     list
-	principal   string
-	origins     list
-	provider    string
-	subject     string
-	audience    string
-}
-
-var policyKinds = []string{"access", "trust", "cors", "role", "assume"}
-
 const policyHelp = `Usage: s3redirect policy access|trust|cors|role|assume [flags]
 
   access   what the integration's role must be allowed: to read its buckets
@@ -108,45 +91,40 @@ The document goes to standard output, what to know about it to standard error. T
 
 // writePolicy prints one of an integration's documents.
 func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	kind := ""
-	if len(args) > 0 && slices.Contains(policyKinds, args[0]) {
-		kind, args = args[0], args[1:]
+	var r policy.Request
+	if len(args) > 0 && slices.Contains(policy.Kinds(), policy.Kind(args[0])) {
+		r.Kind, args = policy.Kind(args[0]), args[1:]
 	}
-	r := request{kind: kind}
 	var d draft
 	flags := flag.NewFlagSet("policy", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
 	name := flags.String("integration", "", "the `name` of an integration in it")
-	format := flags.String("format", "json", "json, terraform, cloudformation or cli")
-	flags.Var(&r.kmsKeys, "kms-key", "access: the `ARN` of a KMS key that objects are encrypted with; may be repeated")
-	flags.StringVar(&r.principal, "principal", "", "trust: who we are, an `ARN` or an account; default: STS is asked")
-	flags.Var(&r.origins, "origin", "cors: an `origin` whose pages may read; may be repeated; default: the configuration's")
-	flags.StringVar(&r.provider, "web-identity-provider", "", "trust of the role that we run as ourselves: the OpenID Connect provider's `ARN`")
-	flags.StringVar(&r.subject, "web-identity-subject", "", "and its `subject`, such as system:serviceaccount:NAMESPACE:NAME")
-	flags.StringVar(&r.audience, "web-identity-audience", "sts.amazonaws.com", "and its `audience`")
+	flags.StringVar((*string)(&r.Format), "format", "json", "json, terraform, cloudformation or cli")
+	flags.Var((*list)(&r.KMSKeys), "kms-key", "access: the `ARN` of a KMS key that objects are encrypted with; may be repeated")
+	flags.StringVar(&r.Principal, "principal", "", "trust: who we are, an `ARN` or an account; default: STS is asked")
+	flags.Var((*list)(&r.Origins), "origin", "cors: an `origin` whose pages may read; may be repeated; default: the configuration's")
+	flags.StringVar(&r.Provider, "web-identity-provider", "", "trust of the role that we run as ourselves: the OpenID Connect provider's `ARN`")
+	flags.StringVar(&r.Subject, "web-identity-subject", "", "and its `subject`, such as system:serviceaccount:NAMESPACE:NAME")
+	flags.StringVar(&r.Audience, "web-identity-audience", "sts.amazonaws.com", "and its `audience`")
 	d.register(flags)
-	if kind == "" {
-		flags.SetOutput(stderr)
-		fmt.Fprint(stderr, policyHelp)
-		flags.PrintDefaults()
-		if slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "--help" || a == "-help" }) {
-			return flag.ErrHelp
-		}
-		return usageError{errors.New("s3redirect policy: say which: " + strings.Join(policyKinds, ", "))}
+	if r.Kind == "" {
+		return sayPolicyKinds(flags, args, stderr)
 	}
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
-	r.format = policy.Format(*format)
-	if !slices.Contains(policy.Formats(), r.format) {
-		return usageError{fmt.Errorf("s3redirect policy: --format %s: there are json, terraform, cloudformation and cli", *format)}
-	}
-	if err := r.choose(*path, *name, &d); err != nil {
+	if err := chooseIntegration(&r, *path, *name, &d); err != nil {
 		return err
 	}
-	text, notes, err := r.write(ctx)
+	if r.Principal == "" && r.NeedsPrincipal() {
+		var err error
+		if r.Principal, err = ownPrincipal(ctx, r.Integration); err != nil {
+			return err
+		}
+	}
+	text, notes, err := r.Write()
 	if err != nil {
-		return err
+		return usageError{fmt.Errorf("s3redirect policy: %w", err)}
 	}
 	for _, n := range notes {
 		fmt.Fprintln(stderr, "note:", n)
@@ -155,13 +133,35 @@ func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	return err
 }
 
-// choose finds the integration: one of the file's, or the flags'.
-func (r *request) choose(path, name string, d *draft) error {
+// sayPolicyKinds is for a command line that does not say which document it wants.
+func sayPolicyKinds(flags *flag.FlagSet, args []string, stderr io.Writer) error {
+	flags.SetOutput(stderr)
+	fmt.Fprint(stderr, policyHelp)
+	flags.PrintDefaults()
+	if slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "--help" || a == "-help" }) {
+		return flag.ErrHelp
+	}
+	return usageError{errors.New("s3redirect policy: say which: access, trust, cors, role or assume")}
+}
+
+// ownPrincipal asks STS who we are.
+func ownPrincipal(ctx context.Context, i *config.Integration) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	who, err := (&integration.AWSSTS{}).CallerIdentity(ctx, i)
+	if err != nil {
+		return "", errors.New("our own principal is not known, as STS could not be asked who we are: give --principal ARN, or credentials. `s3redirect check` says what is wrong with them")
+	}
+	return who, nil
+}
+
+// chooseIntegration finds the integration: one of the file's, or the flags'.
+func chooseIntegration(r *policy.Request, path, name string, d *draft) error {
 	mistake := func(format string, args ...any) error {
 		return usageError{fmt.Errorf("s3redirect policy: "+format, args...)}
 	}
 	if name == "" {
-		return r.describe(d, mistake)
+		return describeIntegration(r, d, mistake)
 	}
 	if len(d.buckets) > 0 {
 		return mistake("--integration and --bucket exclude each other: one is of the file, the other describes a new one")
@@ -173,7 +173,7 @@ func (r *request) choose(path, name string, d *draft) error {
 	var names []string
 	for n := range c.Integrations {
 		if c.Integrations[n].Name == name {
-			r.config, r.integration, r.hasRole = c, &c.Integrations[n], c.Integrations[n].RoleARN != ""
+			r.Config, r.Integration = c, &c.Integrations[n]
 			return nil
 		}
 		names = append(names, c.Integrations[n].Name)
@@ -181,17 +181,16 @@ func (r *request) choose(path, name string, d *draft) error {
 	return mistake("%s has no integration %s; it has %s", path, name, strings.Join(names, ", "))
 }
 
-// describe takes the integration from the flags. What a document does not need may be missing.
-func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
-	r.config = &config.Config{}
-	ownRole, byARN := r.kind == "trust" && r.provider != "", r.kind == "assume" && d.RoleARN != ""
+// describeIntegration takes the integration from the flags. What a document does not need may be missing.
+func describeIntegration(r *policy.Request, d *draft, mistake func(string, ...any) error) error {
+	ownRole, byARN := r.Kind == policy.KindTrust && r.Provider != "", r.Kind == policy.KindAssume && d.RoleARN != ""
 	if len(d.buckets) == 0 && !ownRole && !byARN {
 		return mistake("name an integration of the configuration with --integration, or describe one with --bucket and --region")
 	}
 	if err := d.finish(); err != nil {
 		return err
 	}
-	r.integration, r.hasRole = &d.Integration, d.RoleARN != ""
+	r.Config, r.Integration = &config.Config{}, &d.Integration
 	if len(d.buckets) == 0 {
 		d.Bucket, d.Name = "any-bucket", "s3redirect"
 	}
@@ -199,9 +198,8 @@ func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
 	if judged.Region == "" {
 		judged.Region = config.RegionAuto // which, with the role's ARN, tells the partition
 	}
-	if !r.hasRole && judged.AccessKeyID == "" {
-		judged.STSEndpoint = d.STSEndpoint
-		judged.RoleARN = "arn:" + judged.Partition() + ":iam::000000000000:role/" + roleName(&judged)
+	if judged.RoleARN == "" && judged.AccessKeyID == "" {
+		judged.RoleARN = someRole(&judged)
 		if judged.Endpoint != "" && judged.STSEndpoint == "" {
 			judged.STSEndpoint = judged.Endpoint
 		}
@@ -217,128 +215,7 @@ func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
 	return nil
 }
 
-// roleName is what a role is called that has no name yet.
-func roleName(i *config.Integration) string {
-	name := "s3redirect-" + i.Name
-	return name[:min(len(name), 64)]
-}
-
-// write makes the document, and says what to know about it.
-func (r *request) write(ctx context.Context) (text string, notes []string, err error) {
-	i := r.integration
-	path, name := policy.RoleOf(i.RoleARN)
-	role := policy.Role{Name: name, Path: path, MaxSession: max(time.Hour, i.SessionDuration)}
-	switch {
-	case r.kind == "role" && r.format == policy.JSON:
-		return "", nil, usageError{errors.New("s3redirect policy: a role is two JSON documents: ask for trust and for access, or for another --format")}
-	case r.kind == "cors":
-		return r.cors()
-	case r.kind == "assume":
-		notes = []string{"this is for the principal that we run as: allow it there, if the role is in another account, or if its trust policy names our whole account"}
-		text, err = r.format.WritePolicy(roleName(i), policy.Assume(i.RoleARN))
-		return text, notes, err
-	case r.kind == "trust" && r.provider != "":
-		return r.ownRole(role)
-	}
-	if r.kind != "trust" {
-		for _, key := range r.kmsKeys {
-			if err := policy.CheckKMSKey(key); err != nil {
-				return "", nil, usageError{fmt.Errorf("s3redirect policy: --kms-key: %w", err)}
-			}
-		}
-		access := policy.Access(i, r.kmsKeys)
-		role.Access = &access
-		if !i.ListBucket {
-			notes = append(notes, "without s3:ListBucket, S3 answers 403 to a key that is not there; with list_bucket: true (--list-bucket) it is a 404")
-		}
-		if i.RoleARN == "" {
-			notes = append(notes, "the integration has keys and no role: this is for the user whose keys they are")
-			text, err = r.format.WritePolicy(roleName(i), access)
-			return text, notes, err
-		}
-	}
-	if r.kind != "access" {
-		trust, more, err := r.trust(ctx)
-		if err != nil {
-			return "", nil, err
-		}
-		role.Trust, notes = trust, append(notes, more...)
-	}
-	text, err = r.format.WriteRole(role)
-	return text, notes, err
-}
-
-// trust is the role's trust policy.
-func (r *request) trust(ctx context.Context) (*policy.Document, []string, error) {
-	i := r.integration
-	if i.RoleARN == "" {
-		return nil, nil, usageError{fmt.Errorf("s3redirect policy: the integration %s has keys and no role, so nobody is to be trusted", i.Name)}
-	}
-	who := r.principal
-	if who == "" {
-		sts := &integration.AWSSTS{}
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		var err error
-		if who, err = sts.CallerIdentity(ctx, i); err != nil {
-			return nil, nil, errors.New("our own principal is not known, as STS could not be asked who we are: give --principal ARN, or credentials. `s3redirect check` says what is wrong with them")
-		}
-	}
-	p, err := policy.ParsePrincipal(who, i.Partition())
-	if err != nil {
-		return nil, nil, usageError{fmt.Errorf("s3redirect policy: the principal %q: %w", who, err)}
-	}
-	d := policy.Trust(p, i.ExternalID)
-	return &d, trustNotes(p, i), nil
-}
-
-// trustNotes are what to know about a trust policy.
-func trustNotes(p policy.Principal, i *config.Integration) []string {
-	notes := slices.Clone(p.Warnings)
-	if p.Role && !i.Foreign() {
-		notes = append(notes, "what a role assumes lasts an hour at most (role chaining), whatever the role's maximum: keep session_duration at 1h")
-	}
-	if i.ExternalID == "" {
-		notes = append(notes, "there is no external ID: whoever can have us use this role can read its buckets through us (the confused deputy). `s3redirect integrate` makes one")
-	}
-	return notes
-}
-
-// ownRole is the trust policy of the role that we run as ourselves.
-func (r *request) ownRole(role policy.Role) (string, []string, error) {
-	trust, err := policy.WebIdentity(r.provider, r.subject, r.audience)
-	if err != nil {
-		return "", nil, usageError{fmt.Errorf("s3redirect policy: web identity: %w", err)}
-	}
-	role.Name, role.Path, role.MaxSession, role.Trust = "s3redirect", "/", time.Hour, &trust
-	text, err := r.format.WriteRole(role)
-	return text, []string{
-		"this is for the role that s3redirect runs as; each integration's role trusts that one (policy trust --principal)",
-		"what a role assumes lasts an hour at most (role chaining): keep session_duration at 1h",
-	}, err
-}
-
-// cors is the buckets' CORS configuration.
-func (r *request) cors() (string, []string, error) {
-	i := r.integration
-	origins, why := []string(r.origins), policy.CORSFor(r.origins)
-	if len(origins) == 0 {
-		origins, why = policy.CORSOrigins(r.config)
-	}
-	if err := config.CheckOrigins(origins); err != nil {
-		return "", nil, usageError{fmt.Errorf("s3redirect policy: --origin: %w", err)}
-	}
-	notes := []string{why}
-	if r.format != policy.JSON {
-		for _, b := range i.Buckets() {
-			if locator.IsPattern(b) {
-				return "", nil, usageError{fmt.Errorf("s3redirect policy: %s is a pattern, and CORS belongs to a bucket: name the buckets with --bucket instead of --integration", b)}
-			}
-		}
-	}
-	if r.format == policy.CloudFormation {
-		notes = append(notes, "CloudFormation knows CORS as a property of a bucket that it made or imported: put CorsConfiguration into your bucket's own resource")
-	}
-	text, err := r.format.WriteCORS(i.Buckets(), policy.CORS(origins), i.Endpoint)
-	return text, notes, err
+// someRole is a role's ARN that is in order, as long as there is none.
+func someRole(i *config.Integration) string {
+	return "arn:" + i.Partition() + ":iam::000000000000:role/" + policy.RoleName(i)
 }
