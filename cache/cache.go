@@ -106,6 +106,18 @@ func (c *LRU[K, V]) Get(key K, now time.Time) (value V, ok bool) {
 	return value, ok
 }
 
+// Peek is Get for those who only look: it leaves the order as it is, and drops nothing.
+func (c *LRU[K, V]) Peek(key K, now time.Time) (value V, ok bool) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if value, ok = s.lru.Peek(key); ok && !now.Before(value.Deadline()) {
+		var none V
+		return none, false
+	}
+	return value, ok
+}
+
 // Add keeps a value in place of the key's old one, and drops the least recently used one where there is no room.
 func (c *LRU[K, V]) Add(key K, value V) {
 	s := c.shard(key)

@@ -66,6 +66,23 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	}
 }
 
+// Who only looks changes neither the order nor what is there.
+func TestPeek(t *testing.T) {
+	c := newLRU(t, 2)
+	c.Add("a", after(time.Minute))
+	c.Add("b", after(time.Hour))
+	if _, ok := c.Peek("a", start); !ok {
+		t.Error("a is not seen")
+	}
+	if _, ok := c.Peek("a", start.Add(time.Minute)); ok || c.Len() != 2 {
+		t.Errorf("an expired value is seen, or was dropped: %d", c.Len())
+	}
+	c.Add("c", after(time.Hour))
+	if _, ok := c.Peek("a", start); ok {
+		t.Error("the look made a the most recently used")
+	}
+}
+
 func TestAddReplaces(t *testing.T) {
 	c := newLRU(t, 3)
 	c.Add("a", after(time.Minute))

@@ -71,6 +71,7 @@ func (k *checker) written(key string) string {
 func (k *checker) check() {
 	k.checkListeners()
 	k.checkReach()
+	k.checkAdmin()
 	k.checkTLS()
 	if !slices.Contains(referrerPolicies, k.ReferrerPolicy) {
 		k.wrong("referrer_policy", "%s is no referrer policy; write one of %s", k.written("referrer_policy"), strings.Join(referrerPolicies, ", "))
@@ -91,7 +92,11 @@ func (k *checker) check() {
 	k.checkViewers()
 	k.checkCORS()
 	k.checkLifetimes("", k.URLLifetime, k.MinRemaining)
-	if len(k.Integrations) == 0 {
+	switch {
+	case len(k.Integrations) > 0:
+	case k.Admin.Token != "":
+		k.warn("integrations", "there is none yet, so nothing is served: add one in the console, at admin_listen")
+	default:
 		k.wrong("integrations", "at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region")
 	}
 	names, roles := map[string]int{}, 0

@@ -19,8 +19,10 @@ import (
 type Config struct {
 	// Listen is the viewers' address. Required.
 	Listen string `yaml:"listen"`
-	// AdminListen is the address of /metrics and the health checks; it is never to be public. Default 127.0.0.1:9090.
+	// AdminListen is the address of /metrics, the health checks and the console; it is never to be public. Default 127.0.0.1:9090.
 	AdminListen string `yaml:"admin_listen"`
+	// Admin is about the console at AdminListen. Optional.
+	Admin Admin `yaml:"admin"`
 	// PublicURL is how viewers reach Listen, for links. Optional.
 	PublicURL string `yaml:"public_url"`
 	// TLS is for Listen. Optional: without it a reverse proxy in front is to have it.
@@ -33,7 +35,7 @@ type Config struct {
 	ReferrerPolicy string `yaml:"referrer_policy"`
 	// DrainDelay is how long the viewers' listener goes on after SIGTERM turned /readyz, for load balancers to notice. Default 0s.
 	DrainDelay time.Duration `yaml:"drain_delay"`
-	// Integrations are the roles and the buckets they serve, in the file's order. At least one.
+	// Integrations are the roles and the buckets they serve, in the file's order. At least one, unless the console may add it.
 	Integrations []Integration `yaml:"integrations"`
 	// Viewers says who may ask. Required: a proxy that would serve everyone must say so.
 	Viewers Viewers `yaml:"viewers"`

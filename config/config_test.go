@@ -82,7 +82,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, of := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Integration](), reflect.TypeFor[Viewers](), reflect.TypeFor[TLS](), reflect.TypeFor[Forwarded](), reflect.TypeFor[JWT](), reflect.TypeFor[Basic](),
+	for _, of := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Admin](), reflect.TypeFor[Redis](), reflect.TypeFor[Integration](), reflect.TypeFor[Viewers](), reflect.TypeFor[TLS](), reflect.TypeFor[Forwarded](), reflect.TypeFor[JWT](), reflect.TypeFor[Basic](),
 		reflect.TypeFor[Links](), reflect.TypeFor[LinkKey](), reflect.TypeFor[Rule](), reflect.TypeFor[RateLimit](), reflect.TypeFor[CORS](), reflect.TypeFor[Cache](), reflect.TypeFor[Log]()} {
 		for _, key := range fieldNames(of) {
 			if !strings.Contains(string(text), key+":") {

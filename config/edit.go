@@ -24,23 +24,9 @@ func Append(name string, text []byte, i *Integration, getenv func(string) (strin
 	if oldErr != nil && !LacksIntegrations(oldErr) {
 		return nil, oldErr
 	}
-	var firstErr error
-	for _, candidate := range [][]byte{inserted(text, root, i), reencoded(text, i)} {
-		if candidate == nil {
-			continue
-		}
-		after, err := Parse(name, candidate, getenv)
-		if err == nil && (before == nil || extends(before, after)) {
-			return candidate, nil
-		}
-		if firstErr == nil {
-			firstErr = err
-		}
-	}
-	if firstErr != nil {
-		return nil, firstErr
-	}
-	return nil, Errors{{File: name, Key: "integrations", Problem: "nothing can be added to a list that is written like this; write it with a line for each key"}}
+	return firstGood(name, getenv, [][]byte{inserted(text, root, i), reencoded(text, i)}, func(_ []byte, after *Config) bool {
+		return before == nil || extends(before, after)
+	})
 }
 
 // LacksIntegrations tells whether that is all that is wrong with a configuration.
@@ -54,24 +40,15 @@ func extends(before, after *Config) bool {
 	if len(after.Integrations) != len(before.Integrations)+1 {
 		return false
 	}
-	a, b := *before, *after
-	b.Integrations = b.Integrations[:len(a.Integrations)]
-	a.Warnings, b.Warnings = nil, nil
-	return reflect.DeepEqual(a, b)
+	shorter := *after
+	shorter.Integrations = after.Integrations[:len(before.Integrations)]
+	return same(before, &shorter)
 }
 
 // inserted adds the integration's lines after the last one's, or returns nil where there are no such lines.
 func inserted(text []byte, root *yaml.Node, i *Integration) []byte {
-	lines := strings.SplitAfter(string(text), "\n")
-	if last := len(lines) - 1; lines[last] == "" {
-		lines = lines[:last]
-	} else {
-		lines[last] += "\n"
-	}
-	end := "\n"
-	if strings.HasSuffix(lines[0], "\r\n") {
-		end = "\r\n"
-	}
+	l := linesOf(text)
+	lines, end := l.all, l.end
 	key, list := child(root, "integrations")
 	at, indent, first := len(lines), 2, true
 	switch {
@@ -231,7 +208,7 @@ const NewFile = `# The configuration of s3redirect. The example in its repositor
 # Where viewers ask: browsers, or the reverse proxy in front.
 listen: 127.0.0.1:8080
 
-# Where /metrics, /healthz and /readyz are. Never make it public.
+# Where the console, /metrics, /healthz and /readyz are. Never make it public.
 admin_listen: 127.0.0.1:9090
 
 # Who may ask: everyone who can reach listen. The example has the other ways.

@@ -51,7 +51,7 @@ func (i *Integration) startFetch(index int64, now time.Time) {
 		if i.fetching != f {
 			return // it was asked for before a purge, and is not wanted any more
 		}
-		i.fetching = nil
+		i.fetching, i.asked = nil, i.clock()
 		// Whatever was decided while there was no answer is to be decided again.
 		defer i.lease.Store(nil)
 		switch {
@@ -102,6 +102,9 @@ func (i *Integration) failed(err error) {
 	i.failures++
 	i.retryAt = i.clock().Add(pause)
 	i.failure = &AssumeRoleError{Integration: i.Name, Result: result, Err: err}
+	if i.life.Err() != nil {
+		return // we ended the call, and the program is about to end
+	}
 	i.log.Error("AssumeRole failed", "result", string(result), "error", oneLine(err), "failures", i.failures, "retry_in", pause.Round(time.Millisecond).String())
 }
 

@@ -74,7 +74,8 @@ type tenancy struct {
 	mu        sync.Mutex // guards what follows; it is never held over a call
 	windows   []*Window
 	fetching  *fetch
-	failures  int // in a row
+	asked     time.Time // when STS, or who asked it for us, answered last
+	failures  int       // in a row
 	failure   *AssumeRoleError
 	retryAt   time.Time
 	notBefore time.Time // shared sessions that were issued then or earlier were purged

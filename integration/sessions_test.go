@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -460,8 +461,9 @@ func TestStaticKeysNeedNoSTS(t *testing.T) {
 
 func TestCloseEndsCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
 		w := newWorld(t, &fakeSTS{answer: func(int, string) (time.Duration, time.Duration, error) { return time.Hour, time.Hour, nil }},
-			[]config.Integration{role("lab", "bucket")})
+			[]config.Integration{role("lab", "bucket")}, func(_ *config.Config, o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if _, err := w.window("bucket"); err == nil {
@@ -474,6 +476,9 @@ func TestCloseEndsCalls(t *testing.T) {
 		wg.Wait()
 		if time.Since(start) > 0 {
 			t.Errorf("waited %v", time.Since(start))
+		}
+		if strings.Contains(log.String(), "ERROR") { // STS did nothing wrong
+			t.Error(log.String())
 		}
 	})
 }

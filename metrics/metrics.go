@@ -7,6 +7,7 @@ package metrics
 import (
 	"net/http"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +44,9 @@ type Metrics struct {
 	sharedSessions     *prometheus.CounterVec
 	reloadSuccess      prometheus.Gauge
 	reloadTimestamp    prometheus.Gauge
+
+	mu           sync.Mutex
+	integrations map[string]*Integration
 }
 
 // New makes the instruments, in a registry of their own, with the Go runtime's and the process's beside them.
@@ -58,8 +62,9 @@ func New(version string) *Metrics {
 			Help: "Lines that the access log lost because they could not be written fast enough."}),
 		ClockJumps: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "clock_jumps_total",
 			Help: "How often the clock was set by more than two seconds, or stood still while the machine slept."}),
-		ClockSkew: newGauge("clock_skew_seconds", "How far the clock is ahead of STS's, by the Date of its last answer, to within a second."),
-		registry:  prometheus.NewRegistry(),
+		ClockSkew:    newGauge("clock_skew_seconds", "How far the clock is ahead of STS's, by the Date of its last answer, to within a second."),
+		registry:     prometheus.NewRegistry(),
+		integrations: map[string]*Integration{},
 		requests: newCounters("requests_total", "Requests answered on the viewers' listener, by integration ("+NoIntegration+" where none serves the bucket), method and status code.",
 			"integration", "method", "code"),
 		lookups: newCounters("cache_lookups_total", "Look-ups in the two caches (urls, credentials), by integration and result (hit, miss). A credentials hit is a request that did not wait for STS.",
@@ -128,6 +133,9 @@ func (m *Metrics) WatchCache(name string, entries func() int, evictions Eviction
 
 // Forget removes the series of an integration that is gone.
 func (m *Metrics) Forget(name string) {
+	m.mu.Lock()
+	delete(m.integrations, name)
+	m.mu.Unlock()
 	labels := prometheus.Labels{"integration": name}
 	m.requests.DeletePartialMatch(labels)
 	m.lookups.DeletePartialMatch(labels)
@@ -137,40 +145,19 @@ func (m *Metrics) Forget(name string) {
 	m.sharedSessions.DeletePartialMatch(labels)
 }
 
-// Totals sums what the demo's page shows, over all integrations.
-type Totals struct {
-	Requests, URLHits, URLMisses uint64
-}
-
-// Totals reads the counters.
-func (m *Metrics) Totals() (t Totals) {
-	families, err := m.registry.Gather()
-	if err != nil {
-		return t
-	}
-	for _, family := range families {
-		for _, metric := range family.GetMetric() {
-			labels := map[string]string{}
-			for _, l := range metric.GetLabel() {
-				labels[l.GetName()] = l.GetValue()
-			}
-			n := uint64(metric.GetCounter().GetValue())
-			switch {
-			case family.GetName() == namespace+"_requests_total":
-				t.Requests += n
-			case family.GetName() != namespace+"_cache_lookups_total" || labels["cache"] != "urls":
-			case labels["result"] == "hit":
-				t.URLHits += n
-			default:
-				t.URLMisses += n
-			}
-		}
-	}
-	return t
-}
-
-// Integration makes the instruments of one integration, or of [NoIntegration].
+// Integration are the instruments of one integration, or of [NoIntegration]: the same ones each time, until they are forgotten.
 func (m *Metrics) Integration(name string) *Integration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i, ok := m.integrations[name]; ok {
+		return i
+	}
+	i := m.newIntegration(name)
+	m.integrations[name] = i
+	return i
+}
+
+func (m *Metrics) newIntegration(name string) *Integration {
 	lookups := func(cache string) Lookups {
 		return Lookups{hit: m.lookups.WithLabelValues(cache, name, "hit"), miss: m.lookups.WithLabelValues(cache, name, "miss")}
 	}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"maps"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -96,10 +97,25 @@ func TestRequestDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func TestTotals(t *testing.T) {
+// Counts say what the series say, and an integration that is forgotten is no longer in them.
+func TestCounts(t *testing.T) {
 	m := newUsed()
 	m.Integration(NoIntegration).Request("GET", 404)
-	if got := m.Totals(); got != (Totals{Requests: 5, URLHits: 1}) {
+	m.Integration("other").Request("HEAD", 503)
+	want := map[string]Counts{
+		"lab":         {Requests: 4, Redirects: 2, Refused: 1, URLHits: 1, CredentialMisses: 1},
+		"other":       {Requests: 1, Failed: 1},
+		NoIntegration: {Requests: 1, Refused: 1},
+	}
+	if got := m.Counts(); !maps.Equal(got, want) {
 		t.Errorf("%+v", got)
+	}
+	if got := m.Total(); got != (Counts{Requests: 6, Redirects: 2, Refused: 2, Failed: 1, URLHits: 1, CredentialMisses: 1}) {
+		t.Errorf("%+v", got)
+	}
+	m.Forget("lab")
+	m.Integration("lab").Request("GET", 302)
+	if got := m.Counts()["lab"]; got != (Counts{Requests: 1, Redirects: 1}) {
+		t.Errorf("after it was forgotten: %+v", got)
 	}
 }

@@ -330,13 +330,7 @@ type objectID [2]uint64
 
 // signature is the signature of the exchange's object, from the cache or made now.
 func (h *Handler) signature(x *exchange, bucket string, signer *integration.Signer) presign.Signature {
-	// Neither a bucket's name holds a slash, nor a key a NUL; and a bucket is served by one integration.
-	b := append(x.buf[:0], x.object.Method[0])
-	b = append(append(b, bucket...), '/')
-	b = append(append(b, x.object.Key...), 0)
-	b = append(b, x.object.Params...)
-	x.buf = b
-	id := objectID{maphash.Bytes(h.seeds[0], b), maphash.Bytes(h.seeds[1], b)}
+	id := h.objectID(x, bucket)
 	kept, ok := h.urls.Get(id, x.now)
 	if x.hit = ok && kept.by == signer; x.hit {
 		return kept.Signature
@@ -344,6 +338,17 @@ func (h *Handler) signature(x *exchange, bucket string, signer *integration.Sign
 	sig := signer.Sign(&x.object)
 	h.urls.Add(id, signature{Signature: sig, by: signer})
 	return sig
+}
+
+// objectID is that of the exchange's object.
+func (h *Handler) objectID(x *exchange, bucket string) objectID {
+	// Neither a bucket's name holds a slash, nor a key a NUL; and a bucket is served by one integration.
+	b := append(x.buf[:0], x.object.Method[0])
+	b = append(append(b, bucket...), '/')
+	b = append(append(b, x.object.Key...), 0)
+	b = append(b, x.object.Params...)
+	x.buf = b
+	return objectID{maphash.Bytes(h.seeds[0], b), maphash.Bytes(h.seeds[1], b)}
 }
 
 // age is a Cache-Control value, kept because all redirects of a window and a second have the same.

@@ -293,7 +293,7 @@ s3redirect_cache_entries{cache="urls"} 3
 `), "s3redirect_requests_total", "s3redirect_cache_lookups_total", "s3redirect_cache_entries"); err != nil {
 		t.Error(err)
 	}
-	if got := w.Handler.metrics.Totals(); got.Requests != 6 || got.URLHits != 1 || got.URLMisses != 3 {
+	if got := w.Handler.metrics.Total(); got.Requests != 6 || got.URLHits != 1 || got.URLMisses != 3 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -136,7 +136,7 @@ func serveStandIn(h http.Handler) (*standIn, error) {
 // withGallery puts the gallery on the proxy's own origin, as a web page in front of it would be.
 func withGallery(p *redirector, cloud *demo.Cloud, samples []demo.Sample) http.Handler {
 	gallery := demo.Gallery(samples, func() demo.Stats {
-		counted, called, now := p.metrics.Totals(), cloud.Calls(), time.Now()
+		counted, called, now := p.metrics.Total(), cloud.Calls(), time.Now()
 		s := demo.Stats{Requests: counted.Requests, URLHits: counted.URLHits, URLMisses: counted.URLMisses,
 			AssumeRoles: called.AssumeRole, S3Requests: called.S3Served}
 		if b, ok := p.current.Load().integrations.Find(demo.MediaBucket, now); ok {

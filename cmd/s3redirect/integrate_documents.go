@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -19,7 +18,7 @@ func (n *newIntegration) showDocuments() error {
 		r.Kind = kind
 		text, notes, err := r.Write()
 		if err != nil {
-			return usageError{fmt.Errorf("s3redirect integrate: %w", err)}
+			return err
 		}
 		n.say("\n--- %s\n%s", title, strings.TrimSuffix(text, "\n"))
 		for _, note := range notes {
@@ -29,7 +28,7 @@ func (n *newIntegration) showDocuments() error {
 		return nil
 	}
 	if n.keysOnly() {
-		if err := show("Access policy", policy.KindAccess, "Give it to the user whose keys they are, in the store."); err != nil {
+		if err := show("Access policy", "access", "Give it to the user whose keys they are, in the store."); err != nil {
 			return err
 		}
 	} else {
@@ -38,14 +37,14 @@ func (n *newIntegration) showDocuments() error {
 		}
 		r.Principal = n.principal
 		n.RoleARN = n.roleOrSome()
-		if err := show("1. Access policy", policy.KindAccess, "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."); err != nil {
+		if err := show("1. Access policy", "access", "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."); err != nil {
 			return err
 		}
-		if err := show("2. Trust policy", policy.KindTrust, "In IAM: Roles, Create role, Custom trust policy; then add the policy of step 1. Both at once (--format terraform and cloudformation are there too):\n    "+n.command("role", "cli")); err != nil {
+		if err := show("2. Trust policy", "trust", "In IAM: Roles, Create role, Custom trust policy; then add the policy of step 1. Both at once (--format terraform and cloudformation are there too):\n    "+n.command("role", "cli")); err != nil {
 			return err
 		}
 	}
-	if err := show("3. CORS, only if pages read the objects with fetch(); images and videos need none", policy.KindCORS, "In S3: the bucket, Permissions, Cross-origin resource sharing; or: "+n.command("cors", "cli")); err != nil {
+	if err := show("3. CORS, only if pages read the objects with fetch(); images and videos need none", "cors", "In S3: the bucket, Permissions, Cross-origin resource sharing; or: "+n.command("cors", "cli")); err != nil {
 		return err
 	}
 	n.say("")

@@ -11,6 +11,7 @@ import (
 
 	"s3redirect/config"
 	"s3redirect/locator"
+	"s3redirect/policy"
 )
 
 // judge accepts an answer if the configuration's own checks have nothing to say about a key of the integration.
@@ -18,7 +19,7 @@ func (n *newIntegration) judge(key string, set func(i *config.Integration, answe
 	return func(answer string) error {
 		tried := n.Integration
 		if tried.RoleARN == "" {
-			tried.RoleARN = someRole(&n.Integration) // what is about roles is in order: there will be one
+			tried.RoleARN = n.someRole() // what is about roles is in order: there will be one
 		}
 		set(&tried, answer)
 		for _, e := range tried.Check(os.LookupEnv) {
@@ -181,11 +182,16 @@ func (n *newIntegration) rights() (err error) {
 // keysOnly tells whether the integration is one with keys and without a role.
 func (n *newIntegration) keysOnly() bool { return n.Endpoint != "" && n.STSEndpoint == "" }
 
+// someRole is a role's ARN that is in order, as long as there is none.
+func (n *newIntegration) someRole() string {
+	return "arn:" + n.Partition() + ":iam::000000000000:role/" + policy.RoleName(&n.Integration)
+}
+
 func (n *newIntegration) roleOrSome() string {
 	if n.RoleARN != "" {
 		return n.RoleARN
 	}
-	return someRole(&n.Integration)
+	return n.someRole()
 }
 
 // role asks for the ARN of the role that was made meanwhile.
@@ -195,7 +201,7 @@ func (n *newIntegration) role() (err error) {
 		return nil
 	}
 	given := n.RoleARN
-	if given == someRole(&n.Integration) {
+	if given == n.someRole() {
 		given = ""
 	}
 	n.RoleARN, err = n.ask(question{text: "Once the role is made: its ARN", flag: "--role-arn", given: given,

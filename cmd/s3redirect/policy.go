@@ -76,6 +76,13 @@ func defaultName(buckets []string) string {
 	return strings.Trim(strings.ReplaceAll(buckets[0], "*", ""), ".-")
 }
 
+// request is what a policy command is to write.
+type request struct {
+	policy.Request
+	kmsKeys, origins list
+	webIdentity      policy.Identity
+}
+
 const policyHelp = `Usage: s3redirect policy access|trust|cors|role|assume [flags]
 
   access   what the integration's role must be allowed: to read its buckets
@@ -91,7 +98,7 @@ The document goes to standard output, what to know about it to standard error. T
 
 // writePolicy prints one of an integration's documents.
 func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	var r policy.Request
+	var r request
 	if len(args) > 0 && slices.Contains(policy.Kinds(), policy.Kind(args[0])) {
 		r.Kind, args = policy.Kind(args[0]), args[1:]
 	}
@@ -99,32 +106,36 @@ func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	flags := flag.NewFlagSet("policy", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
 	name := flags.String("integration", "", "the `name` of an integration in it")
-	flags.StringVar((*string)(&r.Format), "format", "json", "json, terraform, cloudformation or cli")
-	flags.Var((*list)(&r.KMSKeys), "kms-key", "access: the `ARN` of a KMS key that objects are encrypted with; may be repeated")
+	format := flags.String("format", "json", "json, terraform, cloudformation or cli")
+	flags.Var(&r.kmsKeys, "kms-key", "access: the `ARN` of a KMS key that objects are encrypted with; may be repeated")
 	flags.StringVar(&r.Principal, "principal", "", "trust: who we are, an `ARN` or an account; default: STS is asked")
-	flags.Var((*list)(&r.Origins), "origin", "cors: an `origin` whose pages may read; may be repeated; default: the configuration's")
-	flags.StringVar(&r.Provider, "web-identity-provider", "", "trust of the role that we run as ourselves: the OpenID Connect provider's `ARN`")
-	flags.StringVar(&r.Subject, "web-identity-subject", "", "and its `subject`, such as system:serviceaccount:NAMESPACE:NAME")
-	flags.StringVar(&r.Audience, "web-identity-audience", "sts.amazonaws.com", "and its `audience`")
+	flags.Var(&r.origins, "origin", "cors: an `origin` whose pages may read; may be repeated; default: the configuration's")
+	flags.StringVar(&r.webIdentity.ProviderARN, "web-identity-provider", "", "trust of the role that we run as ourselves: the OpenID Connect provider's `ARN`")
+	flags.StringVar(&r.webIdentity.Subject, "web-identity-subject", "", "and its `subject`, such as system:serviceaccount:NAMESPACE:NAME")
+	flags.StringVar(&r.webIdentity.Audience, "web-identity-audience", "sts.amazonaws.com", "and its `audience`")
 	d.register(flags)
 	if r.Kind == "" {
-		return sayPolicyKinds(flags, args, stderr)
+		flags.SetOutput(stderr)
+		fmt.Fprint(stderr, policyHelp)
+		flags.PrintDefaults()
+		if slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "--help" || a == "-help" }) {
+			return flag.ErrHelp
+		}
+		return usageError{fmt.Errorf("s3redirect policy: say which: %s", strings.Trim(fmt.Sprint(policy.Kinds()), "[]"))}
 	}
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
-	if err := chooseIntegration(&r, *path, *name, &d); err != nil {
+	r.Format = policy.Format(*format)
+	if !slices.Contains(policy.Formats(), r.Format) {
+		return usageError{fmt.Errorf("s3redirect policy: --format %s: there are json, terraform, cloudformation and cli", *format)}
+	}
+	if err := r.choose(*path, *name, &d); err != nil {
 		return err
 	}
-	if r.Principal == "" && r.NeedsPrincipal() {
-		var err error
-		if r.Principal, err = ownPrincipal(ctx, r.Integration); err != nil {
-			return err
-		}
-	}
-	text, notes, err := r.Write()
+	text, notes, err := r.write(ctx)
 	if err != nil {
-		return usageError{fmt.Errorf("s3redirect policy: %w", err)}
+		return err
 	}
 	for _, n := range notes {
 		fmt.Fprintln(stderr, "note:", n)
@@ -133,35 +144,13 @@ func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	return err
 }
 
-// sayPolicyKinds is for a command line that does not say which document it wants.
-func sayPolicyKinds(flags *flag.FlagSet, args []string, stderr io.Writer) error {
-	flags.SetOutput(stderr)
-	fmt.Fprint(stderr, policyHelp)
-	flags.PrintDefaults()
-	if slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "--help" || a == "-help" }) {
-		return flag.ErrHelp
-	}
-	return usageError{errors.New("s3redirect policy: say which: access, trust, cors, role or assume")}
-}
-
-// ownPrincipal asks STS who we are.
-func ownPrincipal(ctx context.Context, i *config.Integration) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	who, err := (&integration.AWSSTS{}).CallerIdentity(ctx, i)
-	if err != nil {
-		return "", errors.New("our own principal is not known, as STS could not be asked who we are: give --principal ARN, or credentials. `s3redirect check` says what is wrong with them")
-	}
-	return who, nil
-}
-
-// chooseIntegration finds the integration: one of the file's, or the flags'.
-func chooseIntegration(r *policy.Request, path, name string, d *draft) error {
+// choose finds the integration: one of the file's, or the flags'.
+func (r *request) choose(path, name string, d *draft) error {
 	mistake := func(format string, args ...any) error {
 		return usageError{fmt.Errorf("s3redirect policy: "+format, args...)}
 	}
 	if name == "" {
-		return describeIntegration(r, d, mistake)
+		return r.describe(d, mistake)
 	}
 	if len(d.buckets) > 0 {
 		return mistake("--integration and --bucket exclude each other: one is of the file, the other describes a new one")
@@ -181,16 +170,17 @@ func chooseIntegration(r *policy.Request, path, name string, d *draft) error {
 	return mistake("%s has no integration %s; it has %s", path, name, strings.Join(names, ", "))
 }
 
-// describeIntegration takes the integration from the flags. What a document does not need may be missing.
-func describeIntegration(r *policy.Request, d *draft, mistake func(string, ...any) error) error {
-	ownRole, byARN := r.Kind == policy.KindTrust && r.Provider != "", r.Kind == policy.KindAssume && d.RoleARN != ""
+// describe takes the integration from the flags. What a document does not need may be missing.
+func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
+	r.Config = &config.Config{}
+	ownRole, byARN := r.Kind == policy.KindTrust && r.webIdentity.ProviderARN != "", r.Kind == policy.KindAssume && d.RoleARN != ""
 	if len(d.buckets) == 0 && !ownRole && !byARN {
 		return mistake("name an integration of the configuration with --integration, or describe one with --bucket and --region")
 	}
 	if err := d.finish(); err != nil {
 		return err
 	}
-	r.Config, r.Integration = &config.Config{}, &d.Integration
+	r.Integration = &d.Integration
 	if len(d.buckets) == 0 {
 		d.Bucket, d.Name = "any-bucket", "s3redirect"
 	}
@@ -198,8 +188,9 @@ func describeIntegration(r *policy.Request, d *draft, mistake func(string, ...an
 	if judged.Region == "" {
 		judged.Region = config.RegionAuto // which, with the role's ARN, tells the partition
 	}
-	if judged.RoleARN == "" && judged.AccessKeyID == "" {
-		judged.RoleARN = someRole(&judged)
+	if d.RoleARN == "" && judged.AccessKeyID == "" {
+		judged.STSEndpoint = d.STSEndpoint
+		judged.RoleARN = "arn:" + judged.Partition() + ":iam::000000000000:role/" + policy.RoleName(&judged)
 		if judged.Endpoint != "" && judged.STSEndpoint == "" {
 			judged.STSEndpoint = judged.Endpoint
 		}
@@ -215,7 +206,22 @@ func describeIntegration(r *policy.Request, d *draft, mistake func(string, ...an
 	return nil
 }
 
-// someRole is a role's ARN that is in order, as long as there is none.
-func someRole(i *config.Integration) string {
-	return "arn:" + i.Partition() + ":iam::000000000000:role/" + policy.RoleName(i)
+// write makes the document, and says what to know about it. Who we are is asked of STS, where that matters and was not said.
+func (r *request) write(ctx context.Context) (text string, notes []string, err error) {
+	r.KMSKeys, r.Origins = r.kmsKeys, r.origins
+	if r.webIdentity.ProviderARN != "" {
+		r.WebIdentity = &r.webIdentity
+	}
+	if r.Principal == "" && r.NeedsPrincipal() {
+		sts := &integration.AWSSTS{}
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if r.Principal, err = sts.CallerIdentity(ctx, r.Integration); err != nil {
+			return "", nil, errors.New("our own principal is not known, as STS could not be asked who we are: give --principal ARN, or credentials. `s3redirect check` says what is wrong with them")
+		}
+	}
+	if text, notes, err = r.Write(); err != nil {
+		err = usageError{fmt.Errorf("s3redirect policy: %w", err)}
+	}
+	return text, notes, err
 }

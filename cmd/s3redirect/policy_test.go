@@ -39,7 +39,7 @@ integrations:
 	}{
 		{append([]string{"access"}, lab...), 0, `"arn:aws-cn:s3:::photos/*"`, "without s3:ListBucket"},
 		{append([]string{"access", "--kms-key", "arn:aws-cn:kms:cn-north-1:123456789012:key/k"}, lab...), 0, `"kms:Decrypt"`, ""},
-		{append([]string{"access", "--kms-key", "alias/k"}, lab...), 2, "", "the KMS key"},
+		{append([]string{"access", "--kms-key", "alias/k"}, lab...), 2, "", "--kms-key"},
 		{append([]string{"trust", "--principal", principal}, lab...), 0, `"sts:ExternalId": "id-1"`, "role chaining"},
 		{append([]string{"trust", "--principal", "*"}, lab...), 2, "", "would let others"},
 		{append([]string{"role", "--principal", principal}, lab...), 2, "", "two JSON documents"},

@@ -1,0 +1,85 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// Counts are the counters of an integration, or sums of them, as pages show them. All count from the start.
+type Counts struct {
+	Requests  uint64 `json:"requests"`
+	Redirects uint64 `json:"redirects"`
+	Refused   uint64 `json:"refused"` // answers of 400 to 499
+	Failed    uint64 `json:"failed"`  // answers of 500 to 599
+
+	URLHits          uint64 `json:"url_hits"`
+	URLMisses        uint64 `json:"url_misses"`
+	CredentialHits   uint64 `json:"credential_hits"`
+	CredentialMisses uint64 `json:"credential_misses"`
+}
+
+// Add adds other counts.
+func (c *Counts) Add(o Counts) {
+	c.Requests += o.Requests
+	c.Redirects += o.Redirects
+	c.Refused += o.Refused
+	c.Failed += o.Failed
+	c.URLHits += o.URLHits
+	c.URLMisses += o.URLMisses
+	c.CredentialHits += o.CredentialHits
+	c.CredentialMisses += o.CredentialMisses
+}
+
+// Counts reads the counters, by integration. It costs a fraction of what a scrape does, so that it can be done every few seconds.
+func (m *Metrics) Counts() map[string]Counts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make(map[string]Counts, len(m.integrations))
+	for name, i := range m.integrations {
+		all[name] = i.counts()
+	}
+	return all
+}
+
+// Total is the sum over all integrations, and over what none serves.
+func (m *Metrics) Total() (total Counts) {
+	for _, c := range m.Counts() {
+		total.Add(c)
+	}
+	return total
+}
+
+func (i *Integration) counts() (c Counts) {
+	for m := range i.requests {
+		for n := range i.requests[m] {
+			counter := i.requests[m][n].Load()
+			if counter == nil {
+				continue
+			}
+			count := valueOf(*counter)
+			c.Requests += count
+			switch {
+			case n == len(codes):
+			case codes[n] == 302:
+				c.Redirects += count
+			case codes[n] >= 500:
+				c.Failed += count
+			case codes[n] >= 400:
+				c.Refused += count
+			}
+		}
+	}
+	if i.URLs.hit != nil {
+		c.URLHits, c.URLMisses = valueOf(i.URLs.hit), valueOf(i.URLs.miss)
+		c.CredentialHits, c.CredentialMisses = valueOf(i.Credentials.hit), valueOf(i.Credentials.miss)
+	}
+	return c
+}
+
+func valueOf(counter prometheus.Counter) uint64 {
+	var m dto.Metric
+	if counter.Write(&m) != nil { // it cannot fail for a counter
+		return 0
+	}
+	return uint64(m.GetCounter().GetValue())
+}
