@@ -168,7 +168,7 @@ func (n *newIntegration) checked() (sound bool, err error) {
 		}
 		o.Sample = &l
 	}
-	table := check.NewTable(n.w, isTerminal(n.w) && os.Getenv("NO_COLOR") == "")
+	table := newTable(n.w)
 	o.Report = table.Add
 	sound, err = check.Run(n.ctx, o)
 	n.say("")
