@@ -151,6 +151,12 @@ type (
 		DeletionPolicy string `json:",omitempty"`
 		Properties     any
 	}
+	output struct {
+		Description string
+		Value       struct {
+			GetAtt []string `json:"Fn::GetAtt"`
+		}
+	}
 	iamRole struct {
 		RoleName                 string
 		Path                     string
@@ -190,7 +196,9 @@ func (r *Role) cloudFormation() (string, error) {
 	if r.Access != nil {
 		role.Policies = []namedPolicy{{PolicyName: accessName, PolicyDocument: r.Access}}
 	}
-	return template(id, resource{Type: "AWS::IAM::Role", Properties: role})
+	arn := output{Description: "For role_arn in the configuration"}
+	arn.Value.GetAtt = []string{id, "Arn"}
+	return templateOf(map[string]resource{id: {Type: "AWS::IAM::Role", Properties: role}}, map[string]output{id + "Arn": arn})
 }
 
 func corsTemplate(buckets []string, rules []CORSRule) (string, error) {
@@ -207,18 +215,21 @@ func corsTemplate(buckets []string, rules []CORSRule) (string, error) {
 		}
 		resources[id] = resource{Type: "AWS::S3::Bucket", DeletionPolicy: "Retain", Properties: b}
 	}
-	return templateOf(resources)
+	return templateOf(resources, nil)
 }
 
-func template(id string, r resource) (string, error) { return templateOf(map[string]resource{id: r}) }
+func template(id string, r resource) (string, error) {
+	return templateOf(map[string]resource{id: r}, nil)
+}
 
 // templateOf is a template in YAML. It is written as JSON, read as the YAML that JSON is, and written again without its
 // brackets: so names and their order are the structs'.
-func templateOf(resources map[string]resource) (string, error) {
+func templateOf(resources map[string]resource, outputs map[string]output) (string, error) {
 	text := compact(struct {
 		AWSTemplateFormatVersion string
 		Resources                map[string]resource
-	}{"2010-09-09", resources})
+		Outputs                  map[string]output `json:",omitempty"`
+	}{"2010-09-09", resources, outputs})
 	var n yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &n); err != nil {
 		return "", err

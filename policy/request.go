@@ -3,7 +3,9 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"s3redirect/config"
@@ -86,13 +88,16 @@ func (r *Request) Write() (text string, notes []string, err error) {
 	case r.Kind == KindAssume:
 		notes = []string{"this is for the principal that we run as: allow it there, if the role is in another account, or if its trust policy names our whole account"}
 		text, err = r.Format.WritePolicy(RoleName(i), Assume(i.RoleARN))
-		return text, notes, err
+		return text, r.deployed(notes), err
 	case r.Kind == KindTrust && r.WebIdentity != nil:
 		return r.ownRole(role)
 	}
 	if r.Kind != KindTrust {
 		for _, key := range r.KMSKeys {
 			if err := CheckKMSKey(key); err != nil {
+				return "", nil, fmt.Errorf("--kms-key %q: %w", key, err)
+			}
+			if err := samePartition(key, i); err != nil {
 				return "", nil, fmt.Errorf("--kms-key %q: %w", key, err)
 			}
 		}
@@ -104,7 +109,7 @@ func (r *Request) Write() (text string, notes []string, err error) {
 		if i.RoleARN == "" {
 			notes = append(notes, "the integration has keys and no role: this is for the user whose keys they are")
 			text, err = r.Format.WritePolicy(RoleName(i), access)
-			return text, notes, err
+			return text, r.deployed(notes), err
 		}
 	}
 	if r.Kind != KindAccess {
@@ -115,7 +120,27 @@ func (r *Request) Write() (text string, notes []string, err error) {
 		role.Trust, notes = trust, append(notes, more...)
 	}
 	text, err = r.Format.WriteRole(role)
-	return text, notes, err
+	return text, r.deployed(notes), err
+}
+
+// deployed adds how a template with names of IAM's is applied: CloudFormation wants that to be said.
+// https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-template.html
+func (r *Request) deployed(notes []string) []string {
+	if r.Format != CloudFormation {
+		return notes
+	}
+	return append(notes, "apply it with: aws cloudformation deploy --capabilities CAPABILITY_NAMED_IAM --stack-name "+stackName.ReplaceAllString(RoleName(r.Integration), "-")+" --template-file FILE")
+}
+
+var stackName = regexp.MustCompile(`[^A-Za-z0-9]+`)
+
+// samePartition says why an ARN cannot stand in an integration's policies: IAM refuses those of other partitions. Other stores have one.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
+func samePartition(arn string, i *config.Integration) error {
+	if partition := strings.Split(arn, ":")[1]; partition != i.Partition() && !i.Foreign() {
+		return fmt.Errorf("it is of the partition %s, and the integration is of %s: nothing reaches from one into the other; look at its region and its role", partition, i.Partition())
+	}
+	return nil
 }
 
 // trust is the role's trust policy.
@@ -123,6 +148,9 @@ func (r *Request) trust() (*Document, []string, error) {
 	i := r.Integration
 	p, err := ParsePrincipal(r.Principal, i.Partition())
 	if err != nil {
+		return nil, nil, fmt.Errorf("the principal %q: %w", r.Principal, err)
+	}
+	if err := samePartition(p.ARN, i); err != nil {
 		return nil, nil, fmt.Errorf("the principal %q: %w", r.Principal, err)
 	}
 	d := Trust(p, i.ExternalID)
@@ -144,10 +172,10 @@ func (r *Request) ownRole(role Role) (string, []string, error) {
 	}
 	role.Name, role.Path, role.MaxSession, role.Trust = "s3redirect", "/", time.Hour, &trust
 	text, err := r.Format.WriteRole(role)
-	return text, []string{
+	return text, r.deployed([]string{
 		"this is for the role that s3redirect runs as; each integration's role trusts that one (policy trust --principal)",
 		"what a role assumes lasts an hour at most (role chaining): keep session_duration at 1h",
-	}, err
+	}), err
 }
 
 // cors is the buckets' CORS configuration.

@@ -11,6 +11,12 @@ import (
 func TestRequest(t *testing.T) {
 	lab := role(func(i *config.Integration) { i.ExternalID = "id-1" })
 	keys := &config.Integration{Name: "keys", PermittedBuckets: []string{"team-*"}, Region: "eu-central-1", AccessKeyID: "AKIA"}
+	gov := role(func(i *config.Integration) {
+		i.RoleARN, i.Region = "arn:aws-us-gov:iam::123456789012:role/lab", "us-gov-west-1"
+	})
+	ceph := role(func(i *config.Integration) {
+		i.RoleARN, i.Endpoint, i.STSEndpoint = "arn:aws:iam:::role/lab", "https://s3.example", "https://s3.example"
+	})
 	const proxy, provider = "arn:aws:iam::123456789012:role/proxy", "arn:aws:iam::123456789012:oidc-provider/oidc.example/id/A"
 	c := &config.Config{PublicURL: "https://media.example.com"}
 	for _, q := range []struct {
@@ -25,6 +31,13 @@ func TestRequest(t *testing.T) {
 		{Request{Kind: KindAccess, Integration: keys, Format: Terraform}, false, `"aws_iam_policy"`, "", ""},
 		{Request{Kind: KindAccess, Integration: lab, KMSKeys: []string{"alias/k"}}, false, "", "", `"alias/k"`},
 		{Request{Kind: KindAccess, Integration: keys, KMSKeys: []string{"alias/k"}}, false, "", "", `"alias/k"`},
+		{Request{Kind: KindAccess, Integration: lab, KMSKeys: []string{"arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/k"}}, false, "", "", "of the partition aws-us-gov"},
+		{Request{Kind: KindAccess, Integration: gov, KMSKeys: []string{"arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/k"}}, false, `"arn:aws-us-gov:s3:::bucket/*"`, "", ""},
+		{Request{Kind: KindAccess, Integration: lab, Format: CloudFormation}, false, "AWS::IAM::RolePolicy", "--stack-name s3redirect-lab", ""},
+		{Request{Kind: KindRole, Integration: lab, Principal: proxy, Format: CloudFormation}, true, "Outputs:", "CAPABILITY_NAMED_IAM", ""},
+		{Request{Kind: KindTrust, Integration: gov, Principal: proxy}, true, "", "", "of the partition aws,"},
+		{Request{Kind: KindTrust, Integration: gov, Principal: "123456789012"}, true, "arn:aws-us-gov:iam::123456789012:root", "everyone", ""},
+		{Request{Kind: KindTrust, Integration: ceph, Principal: "arn:aws:iam:::user/proxy"}, true, `"arn:aws:iam:::user/proxy"`, "", ""},
 		{Request{Kind: KindTrust, Integration: lab, Principal: proxy}, true, `"sts:ExternalId": "id-1"`, "role chaining", ""},
 		{Request{Kind: KindTrust, Integration: role(func(*config.Integration) {}), Principal: "123456789012"}, true, ":root", "confused deputy", ""},
 		{Request{Kind: KindTrust, Integration: lab}, true, "", "", `the principal ""`},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ func (n *newIntegration) showDocuments() error {
 		r.Kind = kind
 		text, notes, err := r.Write()
 		if err != nil {
-			return err
+			return usageError{fmt.Errorf("s3redirect integrate: %w", err)}
 		}
 		n.say("\n--- %s\n%s", title, strings.TrimSuffix(text, "\n"))
 		for _, note := range notes {
@@ -37,7 +38,11 @@ func (n *newIntegration) showDocuments() error {
 		}
 		r.Principal = n.principal
 		n.RoleARN = n.roleOrSome()
-		if err := show("1. Access policy", "access", "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."); err != nil {
+		hint := "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."
+		if !n.Foreign() {
+			hint += " For objects under SSE-KMS:\n    " + n.command("access", "json") + " --kms-key ARN"
+		}
+		if err := show("1. Access policy", "access", hint); err != nil {
 			return err
 		}
 		if err := show("2. Trust policy", "trust", "In IAM: Roles, Create role, Custom trust policy; then add the policy of step 1. Both at once (--format terraform and cloudformation are there too):\n    "+n.command("role", "cli")); err != nil {
@@ -59,10 +64,16 @@ func (n *newIntegration) command(kind, format string) string {
 	}
 	if kind == "role" {
 		words = append(words, "--principal", n.principal, "--external-id", n.ExternalID)
+		if n.SessionDuration > 0 {
+			words = append(words, "--session-duration", config.Short(n.SessionDuration))
+		}
 	}
-	for name, on := range map[string]bool{"--file-versioning": n.FileVersioning, "--list-bucket": n.ListBucket} {
-		if on && kind == "role" {
-			words = append(words, name)
+	if kind == "role" || kind == "access" {
+		if n.FileVersioning {
+			words = append(words, "--file-versioning")
+		}
+		if n.ListBucket {
+			words = append(words, "--list-bucket")
 		}
 	}
 	if n.Endpoint != "" {
