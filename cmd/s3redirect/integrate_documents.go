@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"s3redirect/config"
 	"s3redirect/integration"
+	"s3redirect/locator"
 	"s3redirect/policy"
 )
 
@@ -49,7 +51,13 @@ func (n *newIntegration) showDocuments() error {
 			return err
 		}
 	}
-	if err := show("3. CORS, only if pages read the objects with fetch(); images and videos need none", "cors", "In S3: the bucket, Permissions, Cross-origin resource sharing; or: "+n.command("cors", "cli")); err != nil {
+	hint := "In S3: the bucket, Permissions, Cross-origin resource sharing"
+	if slices.ContainsFunc(n.Buckets(), locator.IsPattern) {
+		hint += "; of every bucket that the patterns mean."
+	} else {
+		hint += "; or: " + n.command("cors", "cli")
+	}
+	if err := show("3. CORS, only if pages read the objects with fetch(); images and videos need none", "cors", hint); err != nil {
 		return err
 	}
 	n.say("")
@@ -78,6 +86,9 @@ func (n *newIntegration) command(kind, format string) string {
 	}
 	if n.Endpoint != "" {
 		words = append(words, "--endpoint", n.Endpoint)
+		if n.PathStyle {
+			words = append(words, "--path-style")
+		}
 	}
 	return strings.Join(words, " ")
 }

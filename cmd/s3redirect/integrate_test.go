@@ -146,6 +146,7 @@ func TestIntegrateInConversation(t *testing.T) {
 			t.Errorf("it does not say %q:\n%s", says, stdout)
 		}
 	}
+	wantCommandsRun(t, stdout, 2)
 	c, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
@@ -159,6 +160,21 @@ func TestIntegrateInConversation(t *testing.T) {
 	}
 }
 
+// wantCommandsRun runs every command that a conversation printed, as it is printed. ARN stands for what only the reader knows.
+func wantCommandsRun(t *testing.T, said string, want int) {
+	t.Helper()
+	commands := regexp.MustCompile(`s3redirect (policy (?:access|role|cors|trust) .*)`).FindAllStringSubmatch(said, -1)
+	if len(commands) != want {
+		t.Errorf("%d commands, want %d, in\n%s", len(commands), want, said)
+	}
+	for _, c := range commands {
+		words := strings.Fields(strings.NewReplacer("'", "", " ARN", " arn:aws:kms:eu-central-1:123456789012:key/k").Replace(c[1]))
+		if code, _, stderr := running(words...); code != 0 {
+			t.Errorf("%s: exit %d\n%s", c[0], code, stderr)
+		}
+	}
+}
+
 // A default integration gets patterns, an external ID of its own, and whatever it is asked to do besides.
 func TestIntegrateADefault(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
@@ -167,6 +183,7 @@ func TestIntegrateADefault(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}
+	wantCommandsRun(t, stdout, 2) // none for CORS: the buckets are patterns
 	c, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
