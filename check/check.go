@@ -43,6 +43,9 @@ type Options struct {
 	Config *config.Config
 	// ConfigFile is the file's name, for the commands that remedies name. Optional: they look for config.yaml otherwise.
 	ConfigFile string
+	// PolicyCommand is the command line that prints a document, for an integration that is in no file yet: the words are such as
+	// "cors --format cli". Optional.
+	PolicyCommand func(words string) string
 	// Integrations are the names of those to try. None means all.
 	Integrations []string
 	// Sample is an object to read. Without one, reading is not tried.
@@ -165,6 +168,9 @@ func (p *probe) skip(name, format string, args ...any) {
 
 // policy is the command line that prints one of the integration's documents.
 func (p *probe) policy(words string) string {
+	if p.PolicyCommand != nil {
+		return p.PolicyCommand(words)
+	}
 	command := "s3redirect policy " + words
 	if p.ConfigFile != "" && p.ConfigFile != "config.yaml" {
 		command += " --config " + p.ConfigFile

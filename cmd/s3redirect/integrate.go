@@ -160,7 +160,7 @@ func (n *newIntegration) checked() (sound bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	o := check.Options{Config: c, Integrations: []string{n.Name}, Clock: time.Now}
+	o := check.Options{Config: c, PolicyCommand: n.command, Integrations: []string{n.Name}, Clock: time.Now}
 	if n.sample != "" {
 		l, err := locator.Parse(n.sample)
 		if err != nil {

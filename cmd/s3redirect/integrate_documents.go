@@ -42,12 +42,12 @@ func (n *newIntegration) showDocuments() error {
 		n.RoleARN = n.roleOrSome()
 		hint := "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."
 		if !n.Foreign() {
-			hint += " For objects under SSE-KMS:\n    " + n.command("access", "json") + " --kms-key ARN"
+			hint += " For objects under SSE-KMS:\n    " + n.command("access") + " --kms-key ARN"
 		}
 		if err := show("1. Access policy", "access", hint); err != nil {
 			return err
 		}
-		if err := show("2. Trust policy", "trust", "In IAM: Roles, Create role, Custom trust policy; then add the policy of step 1. Both at once (--format terraform and cloudformation are there too):\n    "+n.command("role", "cli")); err != nil {
+		if err := show("2. Trust policy", "trust", "In IAM: Roles, Create role, Custom trust policy; then add the policy of step 1. Both at once (--format terraform and cloudformation are there too):\n    "+n.command("role --format cli")); err != nil {
 			return err
 		}
 	}
@@ -55,7 +55,7 @@ func (n *newIntegration) showDocuments() error {
 	if slices.ContainsFunc(n.Buckets(), locator.IsPattern) {
 		hint += "; of every bucket that the patterns mean."
 	} else {
-		hint += "; or: " + n.command("cors", "cli")
+		hint += "; or: " + n.command("cors --format cli")
 	}
 	if err := show("3. CORS, only if pages read the objects with fetch(); images and videos need none", "cors", hint); err != nil {
 		return err
@@ -65,32 +65,42 @@ func (n *newIntegration) showDocuments() error {
 }
 
 // command is the command line that prints a document of this integration, before it is in a file.
-func (n *newIntegration) command(kind, format string) string {
-	words := []string{"s3redirect policy", kind, "--format", format, "--name", n.Name, "--region", n.Region}
+func (n *newIntegration) command(words string) string {
+	kind, _, _ := strings.Cut(words, " ")
+	line := []string{"s3redirect policy", words, "--name", n.Name, "--region", n.Region}
 	for _, b := range n.Buckets() {
-		words = append(words, "--bucket", "'"+b+"'")
+		line = append(line, "--bucket", "'"+b+"'")
 	}
-	if kind == "role" {
-		words = append(words, "--principal", n.principal, "--external-id", n.ExternalID)
-		if n.SessionDuration > 0 {
-			words = append(words, "--session-duration", config.Short(n.SessionDuration))
-		}
+	if kind != "access" && kind != "cors" && n.RoleARN != n.someRole() {
+		line = append(line, "--role-arn", n.RoleARN)
+	}
+	if kind == "role" || kind == "trust" {
+		line = append(line, "--principal", n.principal, "--external-id", n.ExternalID)
+	}
+	if kind == "role" && n.SessionDuration > 0 {
+		line = append(line, "--session-duration", config.Short(n.SessionDuration))
 	}
 	if kind == "role" || kind == "access" {
 		if n.FileVersioning {
-			words = append(words, "--file-versioning")
+			line = append(line, "--file-versioning")
 		}
 		if n.ListBucket {
-			words = append(words, "--list-bucket")
+			line = append(line, "--list-bucket")
 		}
 	}
 	if n.Endpoint != "" {
-		words = append(words, "--endpoint", n.Endpoint)
+		line = append(line, "--endpoint", n.Endpoint)
 		if n.PathStyle {
-			words = append(words, "--path-style")
+			line = append(line, "--path-style")
+		}
+		if n.STSEndpoint != "" {
+			line = append(line, "--sts-endpoint", n.STSEndpoint)
+		}
+		if n.keysOnly() {
+			line = append(line, "--access-key-id", "'"+n.AccessKeyID+"'", "--secret-access-key", "'"+n.secret+"'")
 		}
 	}
-	return strings.Join(words, " ")
+	return strings.Join(line, " ")
 }
 
 // configured is the configuration as it is, as far as it says which pages read.
