@@ -17,6 +17,7 @@ KUBECTL_VALIDATE := sigs.k8s.io/kubectl-validate v0.0.4
 CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod v1.10.0
 TOXIPROXY := github.com/Shopify/toxiproxy/v2 v2.12.0 ./cmd/server toxiproxy-server
 MINIO := github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
+AXE := axe-core 4.14.1
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
 .PHONY: help build release test e2e bench fuzz mutants lint tools tools-test tools-bench tools-lint demo clean
@@ -101,6 +102,15 @@ define build
 	fi
 endef
 
+# npm gets a package that pages are examined with, and none of what it depends on.
+define npm
+	@dir=$(CURDIR)/.tools/npm; if ! grep -qs '"version": "$(word 2,$(1))"' $$dir/node_modules/$(word 1,$(1))/package.json; then \
+		echo "+ npm install $(word 1,$(1))@$(word 2,$(1))"; mkdir -p $$dir; \
+		npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix $$dir $(word 1,$(1))@$(word 2,$(1)) >/dev/null \
+			|| echo "tools: could not get $(word 1,$(1)); going on without"; \
+	fi
+endef
+
 tools: tools-test tools-lint ## get what tests and lint need: Debian packages (as root), MinIO, oauth2-proxy, golangci-lint …
 
 # packages installs the Debian packages that are not there.
@@ -134,6 +144,7 @@ tools-test:
 	$(call get,$(HELM))
 	$(call get,$(KUBECTL_VALIDATE))
 	$(call get,$(CYCLONEDX))
+	$(call npm,$(AXE))
 
 tools-bench:
 	$(call packages,$(BENCH_APT))

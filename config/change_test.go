@@ -222,3 +222,48 @@ func FuzzChange(f *testing.F) {
 		}
 	})
 }
+
+// Whoever sees a file's text sees no secret that is written out in it, however it is written.
+func TestMasked(t *testing.T) {
+	const text = `listen: 127.0.0.1:8080 # seen-1
+admin: {token: canary-1, hosts: [seen-2]}
+viewers:
+  links: {keys: [{id: k1, secret: "canary-2"}, {id: k2, secret: 'canary''3'}]} # canary-comment
+integrations:
+  - name: keys
+    bucket: scans # seen-3
+    access_key_id: seen-4
+    secret_access_key: |
+      canary-4
+      canary-5
+    # between
+    region: eu-central-1 # seen-5
+  - name: two
+    secret_access_key: "canary-6
+      canary-7"
+    bucket: seen-6
+  - {name: three, secret_access_key: "${SEEN_7}", bucket: seen-8}
+  - name: four
+    secret_access_key: ${A}canary-8
+cache:
+  redis:
+    url: redis://user:canary-9@localhost
+    encryption_key: ${SEEN_9}
+    old_encryption_keys:
+      - canary-10 # seen-no-more
+      - ${SEEN_10}
+log: {level: info} # seen-11
+`
+	got := string(Masked([]byte(text)))
+	if i := strings.Index(got, "canary"); i >= 0 {
+		t.Errorf("a secret shows: %s", got[i:])
+	}
+	for _, seen := range []string{"seen-1", "seen-3", "seen-4", "seen-5", "seen-6", "SEEN_7", "seen-8", "SEEN_9", "SEEN_10", "seen-11", "token: [redacted]", "url: [redacted]"} {
+		if !strings.Contains(got, seen) {
+			t.Errorf("%s does not show:\n%s", seen, got)
+		}
+	}
+	if got := string(Masked([]byte("secret: [canary"))); strings.Contains(got, "canary") {
+		t.Error(got)
+	}
+}

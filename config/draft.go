@@ -35,7 +35,7 @@ func DraftOf(name string, text []byte, integration string, getenv func(string) (
 	}
 	d := draftAt(text, n)
 	for _, key := range SecretKeys() {
-		if !strings.HasPrefix(d[key], "${") {
+		if !isVariable(d[key]) {
 			delete(d, key)
 		}
 	}

@@ -100,6 +100,9 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 			line, _ = strconv.Atoi(m[1]) // digits, by the expression
 			text = text[len(m[0]):]
 		}
+		if namesVariable(data, line) {
+			text += "; within braces and brackets, quotes are wanted around ${NAME}"
+		}
 		return nil, mistake(line, "this is not YAML: "+text)
 	}
 	switch root := document.Content[0]; {
@@ -110,6 +113,12 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 	default:
 		return root, nil
 	}
+}
+
+// namesVariable tells whether ${ stands on a line, or on the one after it: where braces are wrong, the parser may name the line before.
+func namesVariable(data []byte, line int) bool {
+	all := bytes.Split(data, []byte("\n"))
+	return line > 0 && line <= len(all) && bytes.Contains(bytes.Join(all[line-1:min(line+1, len(all))], nil), []byte("${"))
 }
 
 // invalidLine is the first line that is not UTF-8, or 0.

@@ -53,6 +53,13 @@ var mutants = []mutant{
 	{"purge-outruns-a-call", "integration/fetch.go", "		if i.fetching != f {\n", "		if false {\n", []string{"./integration"}},
 	{"one-call-for-the-fleet", "integration/share.go", "	if theirs, err := i.fromFleet(ctx, name, index); err == nil && theirs != nil {\n		return theirs, nil\n	}\n	s, err := i.assumeRole", "	s, err := i.assumeRole", []string{"./integration"}},
 	{"shared-values-are-bound", "cache/vault.go", "s.aead.Open(nil, nonce, box, []byte(name))", "s.aead.Open(nil, nonce, box, nil)", []string{"./cache"}},
+	{"console-asks-who", "console/signin.go", "	if !ok {\n		return \"\", &refusal{status: http.StatusUnauthorized", "	if !ok && false {\n		return \"\", &refusal{status: http.StatusUnauthorized", []string{"./console"}},
+	{"console-csrf", "console/signin.go", "[]byte(c.csrf(cookie))) != 1 {", "[]byte(c.csrf(cookie))) == 2 {", []string{"./console"}},
+	{"console-own-origin", "console/console.go", "r.Method != http.MethodHead && !sameOrigin(r) {", "r.Method != http.MethodHead && false {", []string{"./console"}},
+	{"console-own-name", "console/console.go", "	if !c.ownHost(r.Host) {", "	if false {", []string{"./console"}},
+	{"console-token", "console/signin.go", "mac(nil, in.Token), mac(nil, token)) != 1:", "mac(nil, in.Token), mac(nil, token)) == 2:", []string{"./console"}},
+	{"console-changed-meanwhile", "console/changes.go", `if in.Base != "" && in.Base != base {`, "if false {", []string{"./console"}},
+	{"masked-secrets", "config/mask.go", "found[n] = true", "found[n] = false", []string{"./config", "./console"}},
 	{"purged-is-not-shared", "integration/share.go", "revoked := !s.issued.After(i.notBefore)", "revoked := false", []string{"./integration"}},
 	{"pages-may-not-purge", "proxy/admin.go", `if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {`, "if true {", []string{"./cmd/s3redirect"}},
 }

@@ -29,13 +29,13 @@ func TestPeek(t *testing.T) {
 		rec := httptest.NewRecorder()
 		w.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, object.Path(), nil))
 		p, ok := w.Peek(object, "")
-		if !ok || !p.Session || !p.Hit || p.Bytes != len(rec.Header().Get("Location")) || p.MaxAge <= 0 || p.Expires.Sub(time.Now()) < 15*time.Minute {
+		if !ok || !p.Session || !p.Hit || p.Bytes != len(rec.Header().Get("Location")) || p.MaxAge <= 0 || time.Until(p.Expires) < 15*time.Minute {
 			t.Errorf("after it: %+v %v", p, ok)
 		}
 		if p, _ := w.Peek(locator.Locator{Bucket: "team-a", Key: "other"}, ""); !p.Session || p.Hit {
 			t.Errorf("another object: %+v", p)
 		}
-		time.Sleep(p.WindowEnds.Sub(time.Now()))
+		time.Sleep(time.Until(p.WindowEnds))
 		if p, _ := w.Peek(object, ""); p.Hit {
 			t.Errorf("in the next window: %+v", p)
 		}

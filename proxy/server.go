@@ -51,6 +51,8 @@ type ServerOptions struct {
 	Clock func() time.Time
 	// Operator does what administrators ask for. nil means that they can ask for nothing.
 	Operator Operator
+	// Console is the administrators' page, with its own paths /static/, /api/ and /preview. nil means none.
+	Console http.Handler
 }
 
 // Listen binds both addresses. An error names the one that could not be had.
@@ -69,7 +71,7 @@ func Listen(o ServerOptions) (_ *Server, err error) {
 		return nil, fmt.Errorf("admin_listen: %w", err)
 	}
 	s.Addr, s.AdminAddr = s.viewersListener.Addr(), s.adminListener.Addr()
-	s.admin = newServer(s.administration(o.Metrics, o.Operator), o.Log)
+	s.admin = newServer(s.administration(o), o.Log)
 	return s, nil
 }
 
@@ -82,12 +84,17 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 }
 
 // administration is the administrators' side.
-func (s *Server) administration(m *metrics.Metrics, o Operator) http.Handler {
+func (s *Server) administration(o ServerOptions) http.Handler {
 	mux := http.NewServeMux()
-	if o != nil {
-		operate(mux, o)
+	if o.Operator != nil {
+		operate(mux, o.Operator)
 	}
-	mux.Handle("GET /metrics", m.Handler())
+	if o.Console != nil {
+		for _, path := range []string{"/{$}", "/static/", "/api/", "/preview"} {
+			mux.Handle(path, o.Console)
+		}
+	}
+	mux.Handle("GET /metrics", o.Metrics.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, true) })
 	// Ready means configured and listening. That STS fails is no reason to take every replica out at once.
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, s.ready.Load()) })

@@ -91,12 +91,15 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return err
 	}
 	defer p.close()
+	page := p.newConsole(demoEnvironment)
 	s, err := proxy.Listen(proxy.ServerOptions{
-		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: withGallery(p, cloud, samples), Metrics: p.metrics, Log: p.log,
+		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: withGallery(p, cloud, samples), Metrics: p.metrics, Log: p.log, Console: page,
 	})
 	if err != nil {
 		return fmt.Errorf("%w\nTry --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0, for any free ports", err)
 	}
+	p.listening(s)
+	go page.Sample(ctx)
 	introduce(stdout, s, s3.URL, sts.URL, samples)
 	return s.Run(ctx)
 }
@@ -157,6 +160,7 @@ func introduce(w io.Writer, s *proxy.Server, s3URL, stsURL string, samples []dem
 	fmt.Fprintf(w, `s3redirect demo: the proxy, an S3 and an STS in one process. Ctrl-C stops it.
 
   gallery   http://%[1]s/
+  console   http://%[2]s/
   metrics   http://%[2]s/metrics
   health    http://%[2]s/readyz
   S3        %[3]s   (a stand-in that verifies every presigned URL)

@@ -37,13 +37,22 @@ type redirector struct {
 	vault     *cache.Vault // nil means that nothing is shared
 
 	current atomic.Pointer[generation]
-	mu      sync.Mutex // held by whoever changes current
-	tried   []byte     // the file's text when it was last read, good or bad
+	listen  atomic.Pointer[string]  // the address that viewers are served at; nil before they are
+	refused atomic.Pointer[refusal] // the last reload that was refused; nil since one was not
+	mu      sync.Mutex              // held by whoever changes current
+	tried   []byte                  // the file's text when it was last read, good or bad
+}
+
+// refusal is a reload that changed nothing.
+type refusal struct {
+	at  time.Time
+	err error
 }
 
 // generation is a configuration and all that was made of it.
 type generation struct {
 	config       *config.Config
+	read         time.Time
 	integrations *integration.Set
 	gate         *viewer.Gate
 	handler      *proxy.Handler
@@ -79,7 +88,7 @@ func newRedirector(path string, text []byte, c *config.Config, stderr io.Writer)
 
 // generation makes what a configuration describes, with what the one before knew.
 func (p *redirector) generation(c *config.Config, before *generation) (*generation, error) {
-	g := &generation{config: c}
+	g := &generation{config: c, read: time.Now()}
 	o := integration.Options{Clock: time.Now, Log: p.log, Metrics: p.metrics, STS: p.sts}
 	if p.vault != nil {
 		o.Shared = p.vault
@@ -157,6 +166,7 @@ func (p *redirector) apply(text []byte, err error) error {
 	}
 	if err != nil {
 		p.metrics.ConfigRead(false, time.Now())
+		p.refused.Store(&refusal{at: time.Now(), err: err})
 		for line := range strings.Lines(err.Error()) {
 			p.log.Error("reload refused: the old configuration goes on", "mistake", strings.TrimSuffix(line, "\n"))
 		}
@@ -164,6 +174,7 @@ func (p *redirector) apply(text []byte, err error) error {
 	}
 	p.level.Set(c.Log.Level)
 	p.current.Store(g)
+	p.refused.Store(nil)
 	before.integrations.Retire(g.integrations)
 	purged := g.handler.Purge()
 	if before.gate != g.gate {

@@ -41,19 +41,22 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	}
 	defer p.close()
 	log := p.log
+	page := p.newConsole(os.LookupEnv)
 	s, err := proxy.Listen(proxy.ServerOptions{
 		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: p, Metrics: p.metrics, Log: log, DrainDelay: c.DrainDelay,
-		CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Clock: time.Now, Operator: p,
+		CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Clock: time.Now, Operator: p, Console: page,
 	})
 	if err != nil {
 		return err
 	}
+	p.listening(s)
 	for _, w := range c.Warnings {
 		log.Warn(w)
 	}
 	log.Info("serving", "version", programVersion(), "config", *path, "listen", s.Addr.String(), "admin_listen", s.AdminAddr.String(), "tls", c.TLS.CertFile != "",
 		"integrations", summary(c.Integrations))
 	go p.watch(ctx, watchInterval)
+	go page.Sample(ctx)
 	go p.watchClock(ctx, time.Now, sinceStart())
 	if err := s.Run(ctx); err != nil {
 		return err

@@ -1,0 +1,170 @@
+package console
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+)
+
+// changing asks for a change, and returns what became of it.
+func (w *world) changing(body map[string]any) (a changeAnswer, no documentsAnswer, status int) {
+	w.t.Helper()
+	r := w.post("/api/changes", body)
+	if r.status == http.StatusOK {
+		r.into(w.t, &a)
+	} else {
+		r.into(w.t, &no)
+	}
+	return a, no, r.status
+}
+
+// save looks at a change, and then saves it.
+func (w *world) save(body map[string]any) (diff string) {
+	w.t.Helper()
+	before := w.file()
+	a, no, status := w.changing(body)
+	if status != http.StatusOK || a.Saved || w.file() != before {
+		w.t.Fatalf("looking at it: %d %+v", status, no)
+	}
+	body["base"], body["save"] = a.Base, true
+	saved, no, status := w.changing(body)
+	if status != http.StatusOK || !saved.Saved || saved.Diff != a.Diff {
+		w.t.Fatalf("saving it: %d %+v", status, no)
+	}
+	return a.Diff
+}
+
+func TestAdding(t *testing.T) {
+	w := newWorld(t, testFile)
+	w.signInAs("ann")
+	var d draftAnswer
+	w.get("/api/draft").into(t, &d)
+	var other draftAnswer
+	w.get("/api/draft").into(t, &other)
+	if len(d.Draft["external_id"]) < 20 || d.Draft["external_id"] == other.Draft["external_id"] || d.Draft["region"] != "auto" || d.Base != other.Base {
+		t.Errorf("%+v, %+v", d, other)
+	}
+	draft := map[string]string{"name": "new", "bucket": "fresh", "region": "auto", "role_arn": roleARN, "external_id": d.Draft["external_id"]}
+	diff := w.save(map[string]any{"action": "add", "draft": draft})
+	lines := "\n  - name: new\n    bucket: fresh\n    role_arn: " + roleARN + "\n    external_id: " + draft["external_id"] + "\n    region: auto\n"
+	if w.file() != testFile+lines || w.reloads != 2 || len(w.state.Config.Integrations) != 3 {
+		t.Errorf("%d reloads:\n%s", w.reloads, w.file())
+	}
+	if !strings.Contains(diff, strings.ReplaceAll(lines, "\n    ", "\n+    ")[1:7]) || !strings.Contains(diff, "+    bucket: fresh\n") || strings.Contains(diff, "\n-") || !strings.Contains(diff, "secret_access_key: [redacted]") {
+		t.Errorf("%s", diff)
+	}
+	if log := w.log.String(); !strings.Contains(log, `"msg":"console: configuration changed","who":"ann","from":"192.0.2.1:1234","action":"add","integration":"new","keys":["bucket","external_id","name","region","role_arn"]`) {
+		t.Error(log)
+	}
+}
+
+func TestChanging(t *testing.T) {
+	w := newWorld(t, testFile)
+	w.signInAs("ann")
+	var d draftAnswer
+	w.get("/api/draft?name=lab").into(t, &d)
+	if d.Draft["bucket"] != "photos" || d.Draft["secret_access_key"] != "${LAB_SECRET}" || len(d.Kept) != 0 {
+		t.Errorf("%+v", d)
+	}
+	d = draftAnswer{}
+	w.get("/api/draft?name=keys").into(t, &d) // the test looks for the secret in every answer
+	if d.Draft["secret_access_key"] != "" || len(d.Kept) != 1 || d.Kept[0] != "secret_access_key" {
+		t.Errorf("%+v", d)
+	}
+	diff := w.save(map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"name": "scanner", "file_versioning": "true"}})
+	want := strings.Replace(strings.Replace(testFile, "- name: keys # of", "- name: scanner # of", 1), "canary-written-out\n", "canary-written-out\n    file_versioning: true\n", 1)
+	if w.file() != want || !strings.Contains(diff, "-  - name: keys # of the scanner\n+  - name: scanner # of the scanner\n") {
+		t.Errorf("%s\n%s", diff, w.file())
+	}
+	if a, no, status := w.changing(map[string]any{"action": "change", "name": "scanner", "draft": map[string]string{}}); status != http.StatusOK || a.Diff != "" {
+		t.Errorf("nothing: %d %+v %+v", status, a, no)
+	}
+	w.save(map[string]any{"action": "remove", "name": "scanner"})
+	w.save(map[string]any{"action": "remove", "name": "lab"})
+	if want := testFile[:strings.Index(testFile, "  # Ours")]; w.file() != want || len(w.state.Config.Integrations) != 0 {
+		t.Errorf("all removed:\n%s", w.file())
+	}
+}
+
+// What would not load is refused, with what is wrong by key, and the file stays.
+func TestRefusedChanges(t *testing.T) {
+	w := newWorld(t, testFile)
+	w.signInAs("ann")
+	good := map[string]string{"name": "new", "bucket": "fresh", "region": "auto", "role_arn": roleARN}
+	with := func(key, value string) map[string]string {
+		d := map[string]string{key: value}
+		for k, v := range good {
+			if _, ok := d[k]; !ok {
+				d[k] = v
+			}
+		}
+		return d
+	}
+	for name, c := range map[string]struct {
+		body      map[string]any
+		status    int
+		key, says string
+	}{
+		"another's bucket":         {map[string]any{"action": "add", "draft": with("bucket", "photos")}, 422, "bucket", "is a bucket of integration lab"},
+		"no ARN":                   {map[string]any{"action": "add", "draft": with("role_arn", "lab")}, 422, "role_arn", "is no role's ARN"},
+		"no pattern":               {map[string]any{"action": "add", "draft": map[string]string{"name": "new", "permitted_buckets": "a-b C*", "region": "auto", "role_arn": roleARN}}, 422, "permitted_buckets", "is no"},
+		"no duration":              {map[string]any{"action": "add", "draft": with("url_lifetime", "soon")}, 422, "url_lifetime", "no duration"},
+		"no such key":              {map[string]any{"action": "add", "draft": with("rolearn", "x")}, 422, "rolearn", "no such key"},
+		"a secret":                 {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "canary"}}, 422, "secret_access_key", "environment variable"},
+		"a secret with a variable": {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${LAB_SECRET}canary"}}, 422, "secret_access_key", "environment variable"},
+		"an unset one":             {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${UNSET}"}}, 422, "secret_access_key", "UNSET is not set"},
+		"more lines":               {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"bucket": "scans\n    role_arn: x"}}, 422, "bucket", "bucket"},
+		"gone":                     {map[string]any{"action": "remove", "name": "lad"}, 422, "", "there is no integration lad any more"},
+		"no such action":           {map[string]any{"action": "burn", "name": "lab"}, 400, "", "no such change"},
+		"unseen":                   {map[string]any{"action": "remove", "name": "lab", "save": true}, 400, "", "looked at before"},
+	} {
+		_, no, status := w.changing(c.body)
+		if status != c.status || c.key == "" && !strings.Contains(no.Error, c.says) || c.key != "" && !strings.Contains(no.Keys[c.key], c.says) {
+			t.Errorf("%s: %d %+v", name, status, no)
+		}
+		if w.file() != testFile {
+			t.Fatalf("%s: the file has changed", name)
+		}
+	}
+}
+
+// Two who save at once: the second is told, whatever the other did, be it here or with an editor; and can then go on.
+func TestChangedMeanwhile(t *testing.T) {
+	w := newWorld(t, testFile)
+	w.signInAs("ann")
+	var anns, bobs draftAnswer
+	w.get("/api/draft?name=lab").into(t, &anns)
+	w.get("/api/draft?name=lab").into(t, &bobs)
+	w.save(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": "pictures"}, "base": anns.Base})
+	saved := w.file()
+	mine := map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"file_versioning": "true"}, "base": bobs.Base}
+	for _, save := range []bool{false, true} {
+		mine["save"] = save
+		if _, no, status := w.changing(mine); status != http.StatusConflict || !strings.Contains(no.Error, "somebody else has saved it") || w.file() != saved {
+			t.Errorf("save %v: %d %+v", save, status, no)
+		}
+	}
+	// Looked at against the file as it is now, both changes are in it.
+	mine["base"], mine["save"] = "", false
+	a, no, status := w.changing(mine)
+	if status != http.StatusOK {
+		t.Fatalf("%d %+v", status, no)
+	}
+	edited := strings.Replace(w.file(), "# Ours.", "# Ours, edited on the disk.", 1)
+	w.write(edited)
+	mine["base"], mine["save"] = a.Base, true
+	if _, _, status := w.changing(mine); status != http.StatusConflict || w.file() != edited {
+		t.Errorf("edited on the disk: %d", status)
+	}
+	w.save(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"file_versioning": "true"}})
+	if text := w.file(); !strings.Contains(text, "bucket: pictures") || !strings.Contains(text, "file_versioning: true") || !strings.Contains(text, "edited on the disk") {
+		t.Errorf("%s", text)
+	}
+	if err := os.Remove(w.path); err != nil {
+		t.Fatal(err)
+	}
+	if _, no, status := w.changing(mine); status != http.StatusConflict || !strings.Contains(no.Error, "no such file") {
+		t.Errorf("without a file: %d %+v", status, no)
+	}
+}

@@ -1,0 +1,90 @@
+package console
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"s3redirect/check"
+	"s3redirect/config"
+	"s3redirect/locator"
+)
+
+// checkRequest says what to check: an integration that there is, or, with a change, as it would be after it.
+type checkRequest struct {
+	Name   string         `json:"name"`
+	Change *changeRequest `json:"change"`
+	Sample string         `json:"sample"`
+	Origin string         `json:"origin"`
+}
+
+// checkTimeout bounds a check. Each of its steps is bounded by itself.
+const checkTimeout = 3 * time.Minute
+
+// check answers with a line of JSON for each step, as it goes: a [check.Step], and at last {"sound": true} or false, or {"error": …}.
+func (c *Console) check(w http.ResponseWriter, r *http.Request) {
+	o, err := c.checkOptions(w, r)
+	if err != nil {
+		c.refuse(w, err)
+		return
+	}
+	select {
+	case c.checks <- struct{}{}:
+		defer func() { <-c.checks }()
+	default:
+		c.refuse(w, &refusal{status: http.StatusTooManyRequests, text: "other checks are running; try again when they are done"})
+		return
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(checkTimeout)) // the listener's own is for answers that are made at once
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	lines := json.NewEncoder(w)
+	say := func(v any) {
+		_ = lines.Encode(v) // whoever hung up has ended the context too
+		_ = control.Flush()
+	}
+	o.Report = func(s check.Step) { say(s) }
+	switch sound, err := check.Run(r.Context(), o); {
+	case err != nil:
+		say(map[string]string{"error": err.Error()})
+	default:
+		say(map[string]bool{"sound": sound})
+	}
+}
+
+func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.Options, err error) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	var in checkRequest
+	if err := readJSON(r, &in); err != nil {
+		return o, err
+	}
+	o = check.Options{Config: c.Proxy.State().Config, Integrations: []string{in.Name}, Clock: c.Clock, Transport: c.Transport, Origin: strings.TrimSpace(in.Origin)}
+	if in.Change != nil {
+		// What is asked, and where, is the change's to say.
+		if _, err := c.mayChange(r); err != nil {
+			return o, err
+		}
+		changed, err := c.changed(in.Change)
+		if err != nil {
+			return o, err
+		}
+		o.Config, o.Integrations = changed.config, []string{changed.integration.Name}
+	}
+	if _, err := named(o.Config, o.Integrations[0]); err != nil {
+		return o, err
+	}
+	if o.Origin != "" {
+		if err := config.CheckOrigins([]string{o.Origin}); err != nil {
+			return o, &refusal{status: http.StatusUnprocessableEntity, text: "the page's origin: " + err.Error()}
+		}
+	}
+	if sample := strings.TrimSpace(in.Sample); sample != "" {
+		var l locator.Locator
+		if l, err = parseLocator(sample); err != nil {
+			return o, &refusal{status: http.StatusUnprocessableEntity, text: "the sample: " + err.Error()}
+		}
+		o.Sample = &l
+	}
+	return o, nil
+}

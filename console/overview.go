@@ -1,0 +1,87 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"s3redirect/metrics"
+)
+
+const (
+	// sampleInterval is how often the counters are read, and maxSamples how many readings are kept: ten minutes' worth.
+	sampleInterval = 5 * time.Second
+	maxSamples     = 121
+)
+
+// samples are the counters' last readings, oldest first.
+type samples struct {
+	mu  sync.Mutex
+	all []sample
+}
+
+// sample is what the counters said at an instant, in Unix milliseconds, as scripts have them.
+type sample struct {
+	At int64 `json:"at"`
+	metrics.Counts
+}
+
+// Sample reads the counters now and then, for the charts, until the context ends.
+func (c *Console) Sample(ctx context.Context) {
+	ticks := time.NewTicker(sampleInterval)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+			c.sample()
+		}
+	}
+}
+
+func (c *Console) sample() {
+	now := sample{At: c.Clock().UnixMilli(), Counts: c.Metrics.Total()}
+	c.samples.mu.Lock()
+	defer c.samples.mu.Unlock()
+	c.samples.all = append(c.samples.all, now)
+	if extra := len(c.samples.all) - maxSamples; extra > 0 {
+		c.samples.all = append(c.samples.all[:0], c.samples.all[extra:]...)
+	}
+}
+
+// overviewAnswer is the page's upper part. Times are in Unix milliseconds.
+type overviewAnswer struct {
+	Now     int64   `json:"now"`
+	Started int64   `json:"started"`
+	File    string  `json:"file,omitempty"`
+	Read    int64   `json:"read"`
+	Refused int64   `json:"refused,omitempty"`
+	Problem string  `json:"problem,omitempty"`
+	Every   float64 `json:"every_seconds"`
+
+	Integrations int            `json:"integrations"`
+	Warnings     []string       `json:"warnings"`
+	Total        metrics.Counts `json:"total"`
+	Samples      []sample       `json:"samples"`
+}
+
+func (c *Console) overview(*http.Request) (any, error) {
+	state := c.Proxy.State()
+	a := overviewAnswer{Now: c.Clock().UnixMilli(), Started: c.started.UnixMilli(), File: state.File, Read: milliseconds(state.Read), Refused: milliseconds(state.Refused), Problem: state.Problem,
+		Every: sampleInterval.Seconds(), Integrations: len(state.Config.Integrations), Warnings: state.Config.Warnings, Total: c.Metrics.Total()}
+	c.samples.mu.Lock()
+	defer c.samples.mu.Unlock()
+	a.Samples = slices.Clone(c.samples.all)
+	return a, nil
+}
+
+// milliseconds is an instant in Unix time, 0 for none.
+func milliseconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}

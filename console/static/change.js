@@ -1,0 +1,288 @@
+// Adding, changing and removing integrations: the fields, the documents, a try, and what will be written.
+import { api, byID, h, problem } from "./dom.js";
+import { checkPanel } from "./check.js";
+import { documentView, formats } from "./documents.js";
+
+const dialog = byID("dialog");
+
+// The keys of an integration, as forms ask for them.
+const field = {
+  name: { label: "Name", hint: "Metrics and logs call it by it." },
+  bucket: { label: "Bucket", hint: "The role is for this bucket and nothing else." },
+  permitted_buckets: { label: "Permitted buckets", hint: "With blanks between them; * stands for any characters, as in team-*." },
+  region: { label: "Region", hint: "The buckets' region, or auto to have it found." },
+  role_arn: { label: "Role ARN", hint: "Of the role that was made with the policies before." },
+  external_id: { label: "External ID", hint: "Made for this integration. The role's trust policy demands it, so that nobody can have us use the role for somebody else." },
+  session_name: { label: "Session name", hint: "What the bucket owner's logs call us. Without one: s3redirect- and the name." },
+  session_duration: { label: "Session duration", hint: "15m to 12h; at most 1h where our own credentials are a role's. Without one: 1h." },
+  session_policy: { label: "Narrow each session to these buckets", flag: "true" },
+  list_bucket: { label: "The role has s3:ListBucket: a key that is not there is a 404, not a 403", flag: "false" },
+  file_versioning: { label: "Older versions may be read (?versionId=)", flag: "false" },
+  requester_pays: { label: "We pay for requests, not the bucket's owner", flag: "false" },
+  response_cache_control: { label: "Cache-Control of objects", hint: "For objects that were stored without one, such as private, max-age=1800." },
+  endpoint: { label: "Endpoint", hint: "Of an S3-compatible store, as browsers reach it. Without one: AWS." },
+  path_style: { label: "The store has its buckets in the path", flag: "false" },
+  insecure: { label: "http:// is allowed for other machines", flag: "false" },
+  sts_endpoint: { label: "STS endpoint", hint: "Where the store's roles are assumed. Without one: AWS, or none and keys sign." },
+  access_key_id: { label: "Access key ID", hint: "Or the variable that holds it, as ${SCANS_KEY}." },
+  secret_access_key: { label: "Secret access key", hint: "The name of the variable that holds it, as ${SCANS_SECRET}: secrets stay out of the file and of this page." },
+  url_lifetime: { label: "URL lifetime", hint: "Such as 45m. Without one: the file's." },
+  min_remaining: { label: "Least remaining", hint: "Such as 15m. Without one: the file's." },
+};
+
+const store = ["endpoint", "sts_endpoint", "access_key_id", "secret_access_key", "path_style", "insecure"];
+const rights = ["file_versioning", "list_bucket", "requester_pays"];
+const further = ["session_name", "session_duration", "session_policy", "response_cache_control", "url_lifetime", "min_remaining"];
+
+/** An integration on its way into the file. */
+class Change {
+  constructor(action, name, title) {
+    Object.assign(this, { action, name, title, draft: {}, kept: [], at: 0, several: false });
+  }
+
+  /** Fetches what the form begins with, and opens it. */
+  async open(steps) {
+    this.steps = steps;
+    this.opener = document.activeElement;
+    try {
+      const begin = await api("/api/draft" + (this.name ? "?" + new URLSearchParams({ name: this.name }) : ""));
+      Object.assign(this, { base: begin.base, kept: begin.kept, draft: { ...begin.draft }, before: begin.draft });
+      this.several = Boolean(begin.draft.permitted_buckets);
+    } catch (no) {
+      this.steps = [{ title: this.title, show: () => problem(no.message), last: true }];
+    }
+    await this.show(0);
+    if (!dialog.open) dialog.showModal();
+  }
+
+  /** What is asked of the server: only the keys that are others than they were. */
+  change(more = {}) {
+    const draft = {};
+    for (const key of new Set([...Object.keys(this.before || {}), ...Object.keys(this.draft)])) {
+      const was = (this.action === "change" && this.before[key]) || "", is = this.draft[key] || "";
+      if (is !== was) draft[key] = is;
+    }
+    return { action: this.action, name: this.name || "", draft: this.action === "remove" ? {} : draft, base: this.base, ...more };
+  }
+
+  /** Shows a step. */
+  async show(at) {
+    this.at = at;
+    const step = this.steps[at];
+    const body = h("div", { class: "step" });
+    const trouble = h("div");
+    const close = h("button", { class: "plain", type: "button", onclick: () => dialog.close() }, "Cancel");
+    const back = at > 0 ? h("button", { class: "plain", type: "button", onclick: () => void this.show(this.previous(at)) }, "Back") : null;
+    const next = step.last ? null : h("button", {}, step.button || "Next");
+    const form = h("form", {
+      novalidate: true, onsubmit: async e => {
+        e.preventDefault();
+        next.disabled = true;
+        trouble.replaceChildren();
+        try {
+          await step.next?.(this);
+          await this.show(this.following(at));
+        } catch (no) {
+          this.explain(no, form, trouble);
+        }
+        next.disabled = false;
+      },
+    }, body, trouble, h("div", { class: "actions" }, close, back, next));
+    const counted = this.steps.filter(s => !s.last && !s.skip?.(this));
+    dialog.replaceChildren(h("h2", { id: "dialog-title", tabindex: "-1" }, step.title), counted.length > 1 && !step.last ? h("p", { class: "soft" }, `${this.title}, step ${counted.indexOf(step) + 1} of ${counted.length}`) : null, form);
+    body.replaceChildren(...[await step.show(this, form)].flat());
+    (dialog.querySelector("input:not([type=checkbox]):not([type=radio]), select") || byID("dialog-title")).focus();
+  }
+
+  following(at) {
+    do at++; while (this.steps[at].skip?.(this));
+    return at;
+  }
+
+  previous(at) {
+    do at--; while (this.steps[at].skip?.(this));
+    return at;
+  }
+
+  /** Says what is wrong, beside the fields that it is about. */
+  explain(no, form, trouble) {
+    const rest = [];
+    let first = null;
+    for (const [key, text] of Object.entries(no.keys || {})) {
+      const input = form.querySelector(`[name="${CSS.escape(key)}"]`);
+      if (!input) {
+        rest.push((key ? key + ": " : "") + text);
+        continue;
+      }
+      input.setAttribute("aria-invalid", "true");
+      const note = byID(input.getAttribute("aria-describedby"));
+      note.textContent = text;
+      note.className = "bad";
+      first ||= input;
+    }
+    if (!Object.keys(no.keys || {}).length || rest.length) trouble.replaceChildren(problem(rest.join("\n") || no.message));
+    if (no.status === 409) {
+      trouble.append(h("button", {
+        type: "button", class: "plain", onclick: () => {
+          this.base = "";
+          if (this.steps[this.at].shows) void this.show(this.at);
+          else form.requestSubmit();
+        },
+      }, "Go on with the file as it is now"));
+    }
+    first?.focus();
+  }
+
+  /** An input for a key. */
+  input(key) {
+    const { label, hint, flag } = field[key];
+    const id = "hint-" + key;
+    if (flag) {
+      const box = h("input", {
+        type: "checkbox", name: key, checked: (this.draft[key] || flag) === "true", "aria-describedby": id,
+        onchange: e => { this.draft[key] = String(e.target.checked) === flag && !this.before[key] ? "" : String(e.target.checked); },
+      });
+      return h("div", { class: "field" }, h("label", { class: "box" }, box, " " + label), h("p", { id, class: "soft" }));
+    }
+    const text = this.kept.includes(key) ? "It is written out in the file, and stays so unless a variable is named here." : hint;
+    return h("div", { class: "field" }, h("label", {}, label, h("input", {
+      name: key, value: this.draft[key] || "", autocomplete: "off", spellcheck: "false", "aria-describedby": id, oninput: e => {
+        this.draft[key] = e.target.value.trim();
+        e.target.removeAttribute("aria-invalid");
+        byID(id).textContent = text;
+        byID(id).className = "soft";
+      },
+    })), h("p", { id, class: "soft" }, text));
+  }
+
+  inputs(...keys) { return keys.map(key => this.input(key)); }
+
+  /** Choice between one bucket and several. */
+  scope() {
+    const buckets = h("div");
+    const choose = several => {
+      if (several !== this.several) { // what was written goes over, as far as it can
+        const [from, to] = several ? ["bucket", "permitted_buckets"] : ["permitted_buckets", "bucket"];
+        this.draft[to] = (this.draft[from] || "").split(" ")[0];
+        this.draft[from] = "";
+      }
+      this.several = several;
+      buckets.replaceChildren(this.input(several ? "permitted_buckets" : "bucket"));
+    };
+    choose(this.several);
+    const radio = (several, label) => h("label", { class: "box" }, h("input", { type: "radio", name: "scope", checked: this.several === several, onchange: () => choose(several) }), " " + label);
+    return h("fieldset", {}, h("legend", {}, "Scope"), radio(false, "One bucket: the role is for it, and for nothing else"), radio(true, "Default: the role is for several permitted buckets"), buckets);
+  }
+
+  get keysOnly() { return Boolean(this.draft.endpoint) && !this.draft.sts_endpoint; }
+}
+
+const more = (summary, open, ...children) => h("details", { open }, h("summary", {}, summary), ...children);
+
+/** The documents of the integration as it will be. What is wrong with it, the server says. */
+const documentsOf = (change, roleLater, kinds = [], format = "json") =>
+  api("/api/documents", { change: change.change(), role_later: roleLater, kinds, format, principal: change.principal || "" });
+
+/** A step that shows documents of some kinds, and asks for some keys beside them. */
+const documentsStep = (title, kinds, { keys = [], principal = false, skip, next } = {}) => ({
+  title, skip, next,
+  show: (change, form) => {
+    const list = h("div", { role: "status" });
+    const format = h("select", { name: "format", onchange: () => void show() }, formats.map(([value, name]) => h("option", { value }, name)));
+    const who = principal ? h("label", { class: "wide" }, "Who assumes the role (an ARN) ", h("input", {
+      name: "principal", value: change.principal || "", autocomplete: "off", spellcheck: "false", placeholder: "as STS says", onchange: e => { change.principal = e.target.value.trim(); void show(); },
+    })) : null;
+    const inputs = change.inputs(...keys);
+    for (const i of inputs) i.addEventListener("change", () => void show());
+    async function show() {
+      try {
+        const answer = await documentsOf(change, true, kinds, format.value);
+        list.replaceChildren(...answer.documents.map(documentView));
+      } catch (no) {
+        list.replaceChildren();
+        change.explain(no, form, list);
+      }
+    }
+    void show();
+    return [...inputs, h("div", { class: "line" }, h("label", {}, "Form ", format), who), list];
+  },
+});
+
+const tryStep = {
+  title: "Try it",
+  show: change => {
+    const bucket = change.draft.bucket || (change.draft.permitted_buckets || "").split(" ").find(b => !b.includes("*"));
+    return [h("p", {}, "It is tried as it will be, before anything is written. With an object to read, reading is tried too."),
+      checkPanel(() => ({ change: change.change() }), bucket ? `s3://${bucket}/` : "s3://")];
+  },
+};
+
+const saveStep = {
+  title: "What will be written", button: "Save", shows: true,
+  show: async (change, form) => {
+    const next = form.querySelector(".actions button:not([type])");
+    next.hidden = true;
+    const preview = await api("/api/changes", change.change({ save: false })).catch(no => no);
+    if (preview instanceof Error) {
+      const trouble = h("div");
+      change.explain(preview, form, trouble);
+      return [trouble];
+    }
+    change.base = preview.base;
+    if (!preview.diff) return [h("p", {}, "Nothing is different.")];
+    next.hidden = false;
+    return [h("p", {}, "The file gets these lines, and all else in it stays as it is."), diffView(preview.diff)];
+  },
+  next: async change => {
+    await api("/api/changes", change.change({ save: true }));
+    document.dispatchEvent(new Event("changed"));
+  },
+};
+
+const doneStep = text => ({ title: "Done", last: true, show: change => [h("p", { role: "status" }, text(change)), h("button", { type: "button", onclick: () => dialog.close() }, "Close")] });
+
+/** Lines that go and lines that come. */
+const diffView = text => h("pre", { class: "diff", tabindex: "0", "aria-label": "What changes in the file" }, text.split("\n").filter((line, n, all) => line || n < all.length - 1)
+  .map(line => h(line.startsWith("+") ? "ins" : line.startsWith("-") ? "del" : "span", {}, line + "\n")));
+
+/** Leads through everything that a new integration needs. */
+export const addIntegration = () => new Change("add", "", "A new integration").open([
+  {
+    title: "Which buckets?",
+    show: change => [change.scope(), ...change.inputs("name", "region"), h("fieldset", {}, h("legend", {}, "Rights"), change.inputs("file_versioning", "list_bucket")),
+      more("An S3-compatible store", store.some(k => change.draft[k]), h("p", { class: "soft" }, "MinIO, Ceph, R2 and others."), change.inputs(...store))],
+    next: async change => {
+      change.draft.name ||= (change.draft.bucket || change.draft.permitted_buckets || "").split(" ")[0].replaceAll("*", "").replace(/^[.-]+|[.-]+$/g, "");
+      if (change.keysOnly) change.draft.external_id = change.draft.role_arn = "";
+      await documentsOf(change, true);
+    },
+  },
+  documentsStep("Access policy: what the role may do", ["access"]),
+  documentsStep("Trust policy: who may assume the role", ["trust"], { keys: ["external_id"], principal: true, skip: change => change.keysOnly }),
+  {
+    title: "The role", skip: change => change.keysOnly,
+    show: change => [h("p", {}, "Make the role with the two policies, and give its ARN here."), ...change.inputs("role_arn", "session_duration")],
+    next: change => documentsOf(change, false),
+  },
+  documentsStep("CORS: only if pages read the objects with fetch()", ["cors"]),
+  tryStep, saveStep,
+  doneStep(change => `${change.draft.name} is in use: try a locator of it.`),
+]);
+
+/** Changes one that there is. */
+export const changeIntegration = name => new Change("change", name, name).open([
+  {
+    title: "Edit " + name,
+    show: change => [change.scope(), ...change.inputs("name", "region", "role_arn", "external_id"), h("fieldset", {}, h("legend", {}, "Rights"), change.inputs(...rights)),
+      more("An S3-compatible store", store.some(k => change.draft[k]), change.inputs(...store)), more("Sessions and URLs", further.some(k => change.draft[k]), change.inputs(...further))],
+    next: change => documentsOf(change, false),
+  },
+  tryStep, saveStep, doneStep(change => `${change.draft.name} is in use as it is now.`),
+]);
+
+/** Removes one. */
+export const removeIntegration = name => new Change("remove", name, "Remove " + name).open([
+  { ...saveStep, title: `Remove ${name}?`, button: "Remove" }, doneStep(() => `${name} is gone: its buckets are not served any more.`),
+]);
+
+dialog.addEventListener("close", () => dialog.replaceChildren());

@@ -1,0 +1,31 @@
+// The documents that an integration needs: what its role may do, who may assume it, which pages may read its buckets.
+import { api, copyButton, h, problem } from "./dom.js";
+
+export const formats = [["json", "JSON"], ["terraform", "Terraform"], ["cloudformation", "CloudFormation"], ["cli", "AWS CLI"]];
+
+let number = 0;
+
+/** One document, with what to do with it. */
+export function documentView(d) {
+  const id = `document-${++number}`;
+  return h("section", { class: "document", "aria-labelledby": id }, h("h4", { id }, d.title), d.hint ? h("p", { class: "soft" }, d.hint) : null,
+    d.error ? problem(d.error) : h("div", { class: "text" }, h("pre", { "data-copy": true, tabindex: "0", "aria-labelledby": id }, d.text), copyButton(d.text, d.title)),
+    (d.notes || []).map(n => h("p", { class: "note" }, n)));
+}
+
+/** All documents of an integration, in whichever form. */
+export function documentsPanel(of) {
+  const list = h("div", { role: "status" });
+  const format = h("select", { name: "format", onchange: () => void show() }, formats.map(([value, name]) => h("option", { value }, name)));
+  const principal = h("input", { name: "principal", autocomplete: "off", spellcheck: "false", placeholder: "as STS says", onchange: () => void show() });
+  async function show() {
+    try {
+      const answer = await api("/api/documents", { ...of, format: format.value, principal: principal.value });
+      list.replaceChildren(...answer.documents.map(documentView));
+    } catch (no) {
+      list.replaceChildren(problem(no.message));
+    }
+  }
+  void show();
+  return h("div", {}, h("div", { class: "line" }, h("label", {}, "Form ", format), h("label", { class: "wide" }, "Who assumes the role (an ARN) ", principal)), list);
+}

@@ -1,0 +1,132 @@
+// The integrations, a card each: how they stand, and what can be done with them.
+import { api, byID, copyButton, h, percent, secondsTo, session, setNow, span } from "./dom.js";
+import { checkPanel } from "./check.js";
+import { documentsPanel } from "./documents.js";
+import { addIntegration, changeIntegration, removeIntegration } from "./change.js";
+
+const page = 50; // as many cards are shown at first, and more when they are asked for
+
+const cards = new Map(); // by name, those that have been shown
+let all = [], room = page;
+
+/** Asks how they stand, and shows it. Returns how many there are. */
+export async function showIntegrations() {
+  const answer = await api("/api/integrations");
+  setNow(answer.now);
+  all = answer.integrations;
+  arrange();
+  return all.length;
+}
+
+const text = i => [i.name, ...i.buckets, i.role_arn, i.region, i.endpoint].join(" ").toLowerCase();
+
+/** Puts those that match the search into the page, and leaves alone what is there already. */
+function arrange() {
+  const words = byID("search").value.toLowerCase().split(/\s+/);
+  const found = all.filter(i => words.every(w => text(i).includes(w)));
+  const shown = found.slice(0, room).map(i => {
+    const card = cards.get(i.name) || new Card();
+    cards.set(i.name, card);
+    card.show(i);
+    return card.element;
+  });
+  for (const name of cards.keys()) {
+    if (!all.some(i => i.name === name)) cards.delete(name);
+  }
+  const list = byID("cards");
+  if (shown.length !== list.children.length || shown.some((e, n) => e !== list.children[n])) list.replaceChildren(...shown);
+  byID("count").textContent = found.length === all.length ? `${all.length.toLocaleString()}` : `${found.length.toLocaleString()} of ${all.length.toLocaleString()}`;
+  byID("more").hidden = found.length <= room;
+  byID("more").textContent = `Show ${Math.min(page, found.length - room)} more of ${(found.length - room).toLocaleString()}`;
+  byID("add").hidden = !session.signed_in;
+  if (!all.length) {
+    list.replaceChildren(h("p", { class: "soft" }, "There is none yet. ",
+      session.signed_in ? "Add one: the page leads through the policies to make, and tries the role." : session.changeable ? "Sign in to add one." : "s3redirect integrate adds one."));
+  }
+}
+
+byID("search").addEventListener("input", () => { room = page; arrange(); });
+byID("more").addEventListener("click", () => { room += page; arrange(); });
+byID("add").addEventListener("click", () => addIntegration());
+document.addEventListener("changed", () => void showIntegrations());
+
+/** Lets what is counted down go on, between two answers. */
+export function tick() {
+  for (const card of cards.values()) {
+    if (card.element.isConnected) card.count();
+  }
+}
+
+const results = {
+  ok: "STS said yes", denied: "STS said no", throttled: "STS asks for patience", unavailable: "STS cannot be had",
+};
+
+const hits = c => c.url_hits + c.url_misses ? `${percent(c.url_hits, c.url_misses)} of ${(c.url_hits + c.url_misses).toLocaleString()}` : "nobody has asked yet";
+
+class Card {
+  constructor() {
+    this.title = h("h3");
+    this.badge = h("span", { class: "badge" });
+    this.state = h("span", { class: "state" });
+    this.facts = h("dl");
+    this.problem = h("p", { class: "notice bad", hidden: true });
+    this.panel = h("div", { class: "panel", hidden: true });
+    this.buttons = new Map();
+    this.actions = h("div", { class: "actions" });
+    this.element = h("article", { class: "card" }, h("div", { class: "head" }, this.title, this.badge, this.state), this.problem, this.facts, this.actions, this.panel);
+  }
+
+  /** Shows how the integration stands. */
+  show(i) {
+    this.integration = i;
+    this.title.textContent = i.name;
+    this.badge.textContent = i.scoped ? "one bucket" : "default";
+    this.count();
+    const facts = [[i.scoped ? "Bucket" : "Buckets", i.buckets.join(", ")], ["Role", i.role_arn || "none: keys sign"], ["Region", i.region],
+      ["External ID", i.role_arn ? i.external_id || "none: anybody whom the role trusts us for could use it through us" : ""], ["Endpoint", i.endpoint],
+      ["STS", i.asked ? `${results[i.result]}, ${span(-secondsTo(i.asked))} ago` : i.static ? "" : "not asked yet"],
+      ["URL hits", hits(i.counts)]];
+    const written = JSON.stringify([facts, session.signed_in]);
+    if (written !== this.written) {
+      this.written = written;
+      this.facts.replaceChildren(...facts.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name),
+        h("dd", {}, h("span", { "data-copy": true }, value), name === "External ID" && i.external_id ? [" ", copyButton(i.external_id, "the external ID of " + i.name)] : null)]).flat());
+      this.makeButtons(i);
+    }
+    this.problem.hidden = !i.problem;
+    if (this.problem.textContent !== i.problem) this.problem.textContent = i.problem || "";
+  }
+
+  /** The session's time left, and the window's. */
+  count() {
+    const i = this.integration;
+    let state = "not in use yet", kind = "";
+    if (i.static) state = "keys of its own";
+    else if (i.expires) [state, kind] = [`session good for ${span(secondsTo(i.expires))}`, "good"];
+    if (i.result && i.result !== "ok") [state, kind] = [(i.expires ? state + ", " : "no session, ") + i.result, "bad"];
+    this.state.textContent = state;
+    this.state.className = "state " + kind;
+  }
+
+  makeButtons(i) {
+    const toggle = (name, panel) => {
+      const open = this.open === name;
+      this.open = open ? null : name;
+      this.panel.hidden = open;
+      this.panel.replaceChildren(...(open ? [] : [panel()]));
+      for (const [n, b] of this.buttons) b.setAttribute("aria-expanded", String(n === this.open));
+    };
+    const button = (name, panel) => {
+      const b = h("button", { class: "plain", type: "button", "aria-expanded": String(this.open === name), "aria-label": `${name} of ${i.name}`, onclick: () => toggle(name, panel) }, name);
+      this.buttons.set(name, b);
+      return b;
+    };
+    this.actions.replaceChildren(
+      button("Documents", () => documentsPanel({ name: i.name })),
+      button("Check", () => checkPanel({ name: i.name }, i.scoped ? `s3://${i.buckets[0]}/` : "s3://")),
+      ...(session.signed_in ? [
+        h("button", { class: "plain", type: "button", "aria-label": "Edit " + i.name, onclick: () => changeIntegration(i.name) }, "Edit"),
+        h("button", { class: "plain", type: "button", "aria-label": "Remove " + i.name, onclick: () => removeIntegration(i.name) }, "Remove"),
+      ] : []));
+  }
+}
