@@ -86,6 +86,11 @@ func TestIntegrateFromNothing(t *testing.T) {
 		t.Errorf("the image: %d, %d bytes", got.status, len(got.body))
 	}
 
+	t.Run("enforced", func(t *testing.T) { rolesAreEnforced(t, g, dir) })
+}
+
+// rolesAreEnforced looks at the role and the configuration that the conversation led to from the other side: what must not work does not.
+func rolesAreEnforced(t *testing.T, g *gateway, dir string) {
 	// The access policy is enforced: with nothing else to hold it back, the role still reads no other bucket.
 	p := startProxy(t, `
 integrations:
