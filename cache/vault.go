@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,7 +43,8 @@ var (
 // VaultOptions say where the server is and what it may know.
 type VaultOptions struct {
 	// URL is redis://, rediss:// (TLS), valkey:// or valkeys://, with user and password of an ACL, and addr=host:port for each
-	// further node of a cluster, or each further Sentinel of the one that master_set names.
+	// further node of a cluster, or each further Sentinel of the one that master_set names, with sentinel_username and
+	// sentinel_password where Sentinels want them.
 	URL string
 	// Keys are of 32 bytes each. The first seals; the others open what was sealed before the first was there.
 	Keys [][]byte
@@ -51,7 +54,9 @@ type VaultOptions struct {
 
 const (
 	// vaultTimeout bounds each question: a session can be had without any of them.
-	vaultTimeout = 500 * time.Millisecond
+	vaultTimeout = time.Second
+	// maxSealed bounds what is read. A session's token has some kilobytes at most.
+	maxSealed = 64 << 10
 	// vaultPause is how long a server that was not reached is left alone.
 	vaultPause = 5 * time.Second
 )
@@ -64,7 +69,12 @@ func NewVault(o VaultOptions) (*Vault, error) {
 	}
 	options.DisableCache, options.DisableRetry = true, true
 	options.Dialer = net.Dialer{Timeout: vaultTimeout}
-	options.ConnWriteTimeout = 2 * vaultTimeout
+	if u, err := url.Parse(o.URL); err == nil { // Sentinels have users of their own
+		options.Sentinel.Username, options.Sentinel.Password = u.Query().Get("sentinel_username"), u.Query().Get("sentinel_password")
+	}
+	options.Sentinel.Dialer, options.Sentinel.TLSConfig = options.Dialer, options.TLSConfig
+	options.Sentinel.TopologyRefreshInterval = vaultPause // or one event that is missed would have it keep to the old master for ever
+	options.ConnWriteTimeout = vaultTimeout
 	options.PipelineMultiplex = -1 // one connection is plenty
 	v := &Vault{options: options, clock: o.Clock}
 	for _, key := range o.Keys {
@@ -120,42 +130,36 @@ func (v *Vault) Get(ctx context.Context, name string) ([]byte, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, vaultTimeout)
 	defer cancel()
-	sealed, err := client.Do(ctx, client.B().Get().Key(name).Build()).AsBytes()
-	if rueidis.IsRedisNil(err) {
-		return nil, ErrNotInVault
-	} else if err != nil {
+	// Not GET: somebody else's garbage may be of 512 MB.
+	sealed, err := client.Do(ctx, client.B().Getrange().Key(name).Start(0).End(maxSealed).Build()).AsBytes()
+	switch answer, ok := rueidis.IsRedisErr(err); {
+	case ok && strings.HasPrefix(answer.Error(), "WRONGTYPE"):
+		return nil, ErrNotGenuine
+	case err != nil:
 		return nil, err
+	case len(sealed) == 0:
+		return nil, ErrNotInVault
 	}
 	return v.open(name, sealed)
 }
 
-// Add stores a value under a name for some time, unless there is one already that is genuine. It tells whether it was stored.
+// Add stores a value under a name for some time, unless there is something already. It tells whether it was stored.
 func (v *Vault) Add(ctx context.Context, name string, value []byte, lives time.Duration) (stored bool, err error) {
+	return v.set(ctx, name, rueidis.BinaryString(v.seals[0].seal(name, value)), lives)
+}
+
+func (v *Vault) set(ctx context.Context, name, value string, lives time.Duration) (stored bool, err error) {
 	client, err := v.connected()
 	if err != nil {
 		return false, err
 	}
-	sealed := v.seals[0].seal(name, value)
-	set := func(ctx context.Context) (bool, error) {
-		err := client.Do(ctx, client.B().Set().Key(name).Value(rueidis.BinaryString(sealed)).Nx().PxMilliseconds(max(1, lives.Milliseconds())).Build()).Error()
-		if rueidis.IsRedisNil(err) {
-			return false, nil
-		}
-		return err == nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*vaultTimeout)
+	ctx, cancel := context.WithTimeout(ctx, vaultTimeout)
 	defer cancel()
-	if stored, err = set(ctx); stored || err != nil {
-		return stored, err
-	}
-	// Somebody else's garbage would keep replicas apart for as long as it lives.
-	if _, err := v.Get(ctx, name); !errors.Is(err, ErrNotGenuine) {
+	err = client.Do(ctx, client.B().Set().Key(name).Value(value).Nx().PxMilliseconds(max(1, lives.Milliseconds())).Build()).Error()
+	if rueidis.IsRedisNil(err) {
 		return false, nil
 	}
-	if err := v.Delete(ctx, name); err != nil {
-		return false, err
-	}
-	return set(ctx)
+	return err == nil, err
 }
 
 // Delete removes the value under a name.
@@ -174,23 +178,18 @@ var release = rueidis.NewLuaScript(`if redis.call("GET", KEYS[1]) == ARGV[1] the
 
 // Lease takes a name for some time, if nobody has it. Whoever holds it gives it back with the function; whoever dies, loses it.
 func (v *Vault) Lease(ctx context.Context, name string, lives time.Duration) (giveBack func(), ok bool, err error) {
-	client, err := v.connected()
-	if err != nil {
-		return nil, false, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, vaultTimeout)
-	defer cancel()
 	mine := rand.Text()
-	err = client.Do(ctx, client.B().Set().Key(name).Value(mine).Nx().PxMilliseconds(lives.Milliseconds()).Build()).Error()
-	if rueidis.IsRedisNil(err) {
-		return nil, false, nil
-	} else if err != nil {
+	if ok, err = v.set(ctx, name, mine, lives); !ok {
 		return nil, false, err
 	}
 	return func() {
+		client, err := v.connected()
+		if err != nil {
+			return // it ends by itself
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), vaultTimeout)
 		defer cancel()
-		_ = release.Exec(ctx, client, []string{name}, []string{mine}).Error() // it ends by itself
+		_ = release.Exec(ctx, client, []string{name}, []string{mine}).Error()
 	}, true, nil
 }
 

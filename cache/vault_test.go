@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,10 +69,19 @@ func TestVaultRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	genuine, _ := server.Get("one")
-	if other, _ := server.Get("two"); other == genuine {
-		t.Error("the same value twice looks the same")
+	looks := map[string]bool{}
+	for range 100 {
+		server.Del("one")
+		if _, err := v.Add(ctx, "one", []byte(canary), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		raw, _ := server.Get("one")
+		looks[raw[5:17]] = true
 	}
+	if len(looks) != 100 {
+		t.Errorf("%d nonces for 100 times the same value under the same name", len(looks))
+	}
+	genuine, _ := server.Get("one")
 	refused := func(what, raw string) {
 		t.Helper()
 		if err := server.Set("two", raw); err != nil {
@@ -82,16 +92,31 @@ func TestVaultRefuses(t *testing.T) {
 		}
 	}
 	refused("swapped", genuine)
-	refused("empty", "")
 	refused("garbage", "hello")
+	refused("too long", genuine+strings.Repeat("x", maxSealed))
 	for n := range len(genuine) {
 		changed := []byte(genuine)
 		changed[n] ^= 1
 		refused("changed", string(changed))
-		refused("cut", genuine[:n])
+		if n > 0 {
+			refused("cut", genuine[:n])
+		}
+	}
+	server.Del("two")
+	if _, err := server.Lpush("two", "a list"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Get(ctx, "two"); !errors.Is(err, ErrNotGenuine) {
+		t.Errorf("a list: %v", err)
+	}
+	if stored, err := v.Add(ctx, "two", []byte("mended"), time.Minute); stored || err != nil {
+		t.Errorf("in place of garbage: %v %v", stored, err)
+	}
+	if err := v.Delete(ctx, "two"); err != nil {
+		t.Fatal(err)
 	}
 	if stored, err := v.Add(ctx, "two", []byte("mended"), time.Minute); !stored || err != nil {
-		t.Errorf("in place of garbage: %v %v", stored, err)
+		t.Errorf("once it is removed: %v %v", stored, err)
 	}
 	if value, err := v.Get(ctx, "two"); string(value) != "mended" {
 		t.Errorf("%s %v", value, err)
@@ -185,6 +210,52 @@ func TestVaultWithoutItsServer(t *testing.T) {
 	server.SetError("LOADING Redis is loading the dataset in memory")
 	if _, err := v.Get(ctx, "name"); err == nil || errors.Is(err, ErrNotInVault) || errors.Is(err, ErrNotGenuine) {
 		t.Errorf("a server that is not ready: %v", err)
+	}
+}
+
+// A server that takes connections and answers nothing, as a frozen one does, is given up after a while, and then left alone, by however
+// many ask at once.
+func TestVaultWithAFrozenServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	now := time.Now()
+	v, err := NewVault(VaultOptions{URL: "redis://:canary@" + l.Addr().String() + "/0", Keys: [][]byte{key(1)}, Clock: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var tried, left atomic.Int32
+	for range 100 {
+		wg.Go(func() {
+			switch _, err := v.Get(context.Background(), "name"); {
+			case errors.Is(err, errNotTried):
+				left.Add(1)
+			case err != nil && !strings.Contains(err.Error(), "canary"):
+				tried.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	v.Close()
+	if tried.Load() != 1 || left.Load() != 99 {
+		t.Errorf("%d tried, %d were told to leave it", tried.Load(), left.Load())
+	}
+	if _, err := v.Get(context.Background(), "name"); !errors.Is(err, errVaultClosed) {
+		t.Errorf("closed: %v", err)
+	}
+}
+
+// Sentinels are reached as the servers are: in time, with TLS where the servers have it, and as who they know.
+func TestVaultBehindSentinels(t *testing.T) {
+	v, err := NewVault(VaultOptions{URL: "rediss://user:password@h/0?master_set=main&sentinel_username=su&sentinel_password=sp", Keys: [][]byte{key(1)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := v.options.Sentinel; s.Dialer.Timeout != vaultTimeout || s.TLSConfig == nil || s.MasterSet != "main" || s.Username != "su" || s.Password != "sp" || v.options.Username != "user" {
+		t.Errorf("%+v", s)
 	}
 }
 

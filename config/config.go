@@ -184,7 +184,7 @@ type Cache struct {
 // Redis is a Redis or Valkey server, its Sentinels, or a cluster.
 type Redis struct {
 	// URL is redis://, rediss:// (TLS), valkey:// or valkeys://, with user and password, further nodes as addr=host:port, and the
-	// Sentinels' master as master_set=NAME.
+	// Sentinels' master as master_set=NAME, with sentinel_username and sentinel_password where Sentinels want them.
 	URL Secret `yaml:"url"`
 	// EncryptionKey seals what is stored: 32 bytes in base64. The same at all replicas.
 	EncryptionKey Secret `yaml:"encryption_key"`

@@ -19,7 +19,10 @@ func decodeKey(text Secret) ([]byte, error) {
 	return key, nil
 }
 
-var redisSchemes = []string{"redis", "rediss", "valkey", "valkeys"}
+var (
+	redisSchemes = []string{"redis", "rediss", "valkey", "valkeys"}
+	redisParams  = []string{"addr", "master_set", "sentinel_username", "sentinel_password"}
+)
 
 // checkRedis judges cache.redis. None of its values is shown: all of them are secrets, or may hold one.
 func (k *checker) checkRedis() {
@@ -33,6 +36,16 @@ func (k *checker) checkRedis() {
 		k.wrong("cache.redis.url", "a URL is needed: redis://host:6379/0, or rediss:// with TLS")
 	case err != nil || !slices.Contains(redisSchemes, u.Scheme) || u.Hostname() == "" || strings.Trim(u.Path, "0123456789/") != "":
 		k.wrong("cache.redis.url", "this is no such URL; write it as redis://user:password@host:6379/0, or rediss:// with TLS; further nodes are ?addr=host:port, and Sentinels have &master_set=NAME")
+	default:
+		params, err := url.ParseQuery(u.RawQuery)
+		for name := range params {
+			if !slices.Contains(redisParams, name) {
+				err = errors.New("unknown")
+			}
+		}
+		if err != nil {
+			k.wrong("cache.redis.url", "one of its parameters is not known; there are %s", strings.Join(redisParams, ", "))
+		}
 	}
 	if r.EncryptionKey == "" {
 		k.wrong("cache.redis.encryption_key", "a key is needed, the same at all replicas: 32 bytes in base64, such as openssl rand -base64 32 prints")

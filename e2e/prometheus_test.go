@@ -96,10 +96,11 @@ func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	p := startProxy(t, `
+cache: {redis: {url: "redis://127.0.0.1:1/0", encryption_key: "${FLEET_KEY}"}} # nobody is there, and it is counted
 integrations:
   - name: album
     bucket: scraped
-`+withRole, s.env()...)
+`+withRole, append(s.env(), fleetKey)...)
 	m := startPrometheus(t, p)
 	const lookups = `sum(s3redirect_cache_lookups_total{cache="urls",integration="album"})`
 	m.await(t, lookups, func(v float64) bool { return v == 0 })

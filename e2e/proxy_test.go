@@ -61,17 +61,21 @@ func startProxy(t *testing.T, config string, env ...string) *proxy {
 // startProxyIn is startProxy, and tells the folder that holds config.yaml.
 func startProxyIn(t *testing.T, config string, env ...string) (*proxy, string) {
 	t.Helper()
-	path := built(t)
+	built(t) // which takes its time, and a port that is free would be somebody else's by then
 	ports, err := freePorts(2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := writeConfig(t, config)
-	p := &proxy{host: fmt.Sprintf("127.0.0.1:%d", ports[0])}
-	admin := fmt.Sprintf("127.0.0.1:%d", ports[1])
-	p.admin = "http://" + admin
-	p.server, err = startServer(dir, "s3redirect", append(env, "LISTEN="+p.host, "ADMIN_LISTEN="+admin), path, "serve", "--config", "config.yaml")
-	if err != nil {
+	return startProxyAt(t, dir, fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1]), env...), dir
+}
+
+// startProxyAt starts the proxy with the config.yaml of a folder, at addresses that are known.
+func startProxyAt(t *testing.T, dir, host, admin string, env ...string) *proxy {
+	t.Helper()
+	p := &proxy{host: host, admin: "http://" + admin}
+	var err error
+	if p.server, err = startServer(dir, "s3redirect", append(env, "LISTEN="+host, "ADMIN_LISTEN="+admin), built(t), "serve", "--config", "config.yaml"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -84,7 +88,7 @@ func startProxyIn(t *testing.T, config string, env ...string) (*proxy, string) {
 	if err := p.await("s3redirect", func() bool { return answersOK(p.admin + "/readyz") }); err != nil {
 		t.Fatal(err)
 	}
-	return p, dir
+	return p
 }
 
 // built is the path of the binary.

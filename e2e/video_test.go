@@ -152,7 +152,7 @@ func (c *counted) status(t *testing.T, path, query string) int {
 // awaitThat waits for something that takes its time.
 func awaitThat(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if is() {
 			return
 		}

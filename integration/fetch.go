@@ -58,6 +58,8 @@ func (i *Integration) startFetch(index int64, now time.Time) {
 		case i.removed:
 			i.failure = &AssumeRoleError{Integration: i.Name, Result: Unavailable, Err: errRemoved}
 			i.retryAt = i.clock().Add(longestPause)
+		case errors.Is(err, errAway):
+			i.retryAt = i.clock().Add(i.plan.lead / 8)
 		case err != nil:
 			i.failed(err)
 		default:

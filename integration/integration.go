@@ -78,7 +78,8 @@ type tenancy struct {
 	failures  int       // in a row
 	failure   *AssumeRoleError
 	retryAt   time.Time
-	notBefore time.Time // shared sessions that were issued then or earlier were purged
+	purged    []string  // access key IDs of sessions that are not to come back from the common store,
+	notBefore time.Time // and until when sessions were issued that are not, either
 	removed   bool      // from the configuration: no session is kept any more
 }
 

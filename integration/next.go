@@ -58,13 +58,20 @@ func (s *Set) Purge(name string) (purged []string) {
 	return purged
 }
 
-// drop forgets an integration's sessions and windows, and that it failed.
+// drop forgets an integration's sessions and windows, and that it failed. None of these sessions is taken from other replicas again.
 func (i *Integration) drop() {
-	i.sessions.Purge(func(id identity, _ *holding) bool { return id == i.identity })
+	now := i.clock()
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.static == nil {
+		for _, s := range i.held(now) {
+			i.purged = append(i.purged, s.credentials.AccessKeyID)
+		}
+		i.purged = slices.Delete(i.purged, 0, max(0, len(i.purged)-maxPurged))
+	}
+	i.sessions.Purge(func(id identity, _ *holding) bool { return id == i.identity })
 	i.windows, i.fetching, i.failures, i.failure, i.retryAt = nil, nil, 0, nil, time.Time{}
-	i.notBefore = i.clock().Truncate(time.Second)
+	i.notBefore = now.Add(-purgeGrace)
 	i.lease.Store(nil)
 }
 

@@ -16,6 +16,9 @@ type holding struct {
 // window's, and the next one's.
 const maxSessions = 3
 
+// maxPurged is how many sessions an integration remembers that were purged.
+const maxPurged = 4 * maxSessions
+
 // Deadline is when the last of the sessions has expired.
 func (h *holding) Deadline() (last time.Time) {
 	for _, s := range h.sessions {

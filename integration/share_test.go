@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -71,7 +72,7 @@ func (s *commonStore) Get(_ context.Context, name string) ([]byte, error) {
 func (s *commonStore) Add(_ context.Context, name string, value []byte, lives time.Duration) (bool, error) {
 	err := s.enter()
 	defer s.mu.Unlock()
-	if _, taken := s.values[name]; err != nil || taken && string(s.values[name]) != "garbage" {
+	if _, taken := s.values[name]; err != nil || taken {
 		return false, err
 	}
 	s.values[name], s.until[name] = value, time.Now().Add(lives)
@@ -261,25 +262,27 @@ func TestFleetWithoutItsStore(t *testing.T) {
 	})
 }
 
-// What was tampered with, what is of another window, and what is almost over, is not used.
+// What was tampered with, what is of another window, and what is almost over, is not used, but counted, and replaced for everybody.
 func TestFleetRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for name, spoil := range map[string]func(i *Integration, index int64, s *commonStore){
-			"garbage": func(i *Integration, index int64, s *commonStore) { s.values[i.sharedName(index)] = []byte("garbage") },
-			"no JSON": func(i *Integration, index int64, s *commonStore) { s.values[i.sharedName(index)] = []byte("{") },
-			"another window's": func(i *Integration, index int64, s *commonStore) {
-				s.values[i.sharedName(index)] = []byte(`{"window":1,"issued":1,"expires":9999999999,"access_key_id":"old","secret_access_key":"s"}`)
-			},
+		for name, value := range map[string]string{
+			"garbage": "garbage", "no JSON": "{",
+			"another window's": `{"window":1,"issued":1,"expires":9999999999,"access_key_id":"old","secret_access_key":"s"}`,
+			"without a key":    `{"window":%d,"issued":1,"expires":9999999999,"access_key_id":"old"}`,
+			"expired":          `{"window":%d,"issued":1,"expires":1000,"access_key_id":"old","secret_access_key":"s"}`,
+			"over in a minute": `{"window":%d,"issued":1,"expires":%s,"access_key_id":"old","secret_access_key":"s"}`,
 		} {
 			sts, store := &fakeSTS{}, newCommonStore()
 			replicas := newFleet(t, 2, sts, store, nil)
 			replicas[0].sleepUntilTurn("bucket")
 			i := replicas[0].bucket("bucket").Integration
-			store.set(func(s *commonStore) { spoil(i, i.plan.index(time.Now()), s) })
-			for _, r := range replicas {
-				if got := r.mustWindow("bucket").session.credentials.AccessKeyID; !strings.HasPrefix(got, "ASIA-lab-") {
-					t.Errorf("%s: %s", name, got)
-				}
+			value = strings.NewReplacer("%d", fmt.Sprint(i.plan.index(time.Now())), "%s", fmt.Sprint(time.Now().Add(time.Minute).Unix())).Replace(value)
+			store.set(func(s *commonStore) { s.values[replicas[0].nameNow()] = []byte(value) })
+			if got := askAll(t, replicas); !strings.HasPrefix(got, "ASIA-lab-1 ") || sts.count("lab") != 1 {
+				t.Errorf("%s: %s, %d calls", name, got, sts.count("lab"))
+			}
+			if n := replicas[0].shared("refused") + replicas[1].shared("refused"); n == 0 {
+				t.Errorf("%s: it is not counted", name)
 			}
 			closeAll(replicas)
 		}
@@ -312,7 +315,7 @@ func TestFleetPurge(t *testing.T) {
 		replicas := newFleet(t, 2, sts, store, nil)
 		replicas[0].sleepUntilTurn("bucket")
 		old := askAll(t, replicas)
-		time.Sleep(time.Minute)
+		time.Sleep(10 * time.Second) // it is newer than what others may have assumed since they were purged
 		replicas[0].Purge("")
 		fresh := signature(t, replicas[0].mustWindow("bucket"))
 		if fresh == old || sts.count("lab") != 2 {
