@@ -123,7 +123,6 @@ func (p *probe) whyDenied(err error) explanation {
 	if e, about := badCredentials(r, p.whose()); about {
 		return e
 	}
-	name := p.i.Name
 	longest := "Set session_duration to the role's maximum at most, or raise that: aws iam update-role --role-name " + roleName(p.i) + " --max-session-duration SECONDS"
 	switch {
 	case r.code == "ValidationError" && r.says("role chaining"):
@@ -135,23 +134,26 @@ func (p *probe) whyDenied(err error) explanation {
 	case r.code == "ValidationError" && r.says("rolearn"), r.code == "MalformedInput":
 		return explanation{"the role's ARN is refused: " + r.String(), "Copy role_arn from IAM; it begins with arn:" + p.i.Partition() + ":iam:: and the account's 12 digits."}
 	case r.status == 404, r.code == "NoSuchEntity":
-		return explanation{"there is no role " + p.i.RoleARN + ": " + r.String(), "Mend role_arn, or make the role: s3redirect policy role --integration " + name + " --format cli"}
+		return explanation{"there is no role " + p.i.RoleARN + ": " + r.String(), "Mend role_arn, or make the role: " + p.policy("role --format cli")}
 	case r.status == 403 || r.code == "AccessDenied":
 		return p.whyForbidden(r)
 	case r.status == 429 || strings.Contains(r.code, "Throttl"):
-		return explanation{"STS asks for patience: " + r.String(), "Try again in a minute; if it stays so, somebody in the account calls STS all the time."}
+		return explanation{"STS asks for patience: " + r.String(), "Try again in a minute; if it stays so, somebody in the account calls STS all the time: CloudTrail shows who."}
 	case r.status >= 500:
 		return explanation{"STS is out of order: " + r.String(), "Wait and try again; if it stays so, look at the store's own state (for AWS: health.aws.amazon.com)."}
 	}
-	return explanation{"STS refused: " + r.String(), "Compare the integration with what s3redirect policy trust --integration " + name + " prints."}
+	return explanation{"STS refused: " + r.String(), "Compare the role's trust policy with what this prints: " + p.policy("trust")}
 }
 
 // whyForbidden tells our own policy from the role's, as far as STS lets it be told: to outsiders a role that is not there, one that
 // does not trust them and one that wants another external ID look the same.
 func (p *probe) whyForbidden(r refusal) explanation {
-	name := p.i.Name
-	own := "Allow our own principal to assume it: s3redirect policy assume --integration " + name
-	trust := "Compare the role's trust policy with what this prints: s3redirect policy trust --integration " + name
+	own := "Allow our own principal to assume it: " + p.policy("assume")
+	trust := "Compare the role's trust policy with what this prints: " + p.policy("trust")
+	if r.says("explicit deny") {
+		own = "Find the statement with Deny in the policies of our own principal, and except the role from it; then " + strings.ToLower(own[:1]) + own[1:]
+		trust = "Take the statement with Deny that meets us out of the role's trust policy. Without it: " + p.policy("trust")
+	}
 	switch {
 	case r.says("service control policy", "resource control policy"):
 		return explanation{"the organisation's policies forbid it: " + r.String(), "Have the organisation's administrators allow sts:AssumeRole between the two accounts."}
@@ -165,6 +167,7 @@ func (p *probe) whyForbidden(r refusal) explanation {
 	external := "asks for another external ID than ours"
 	if p.i.ExternalID == "" {
 		external = "asks for an external ID, and the integration has none"
+		trust = "If the role's owner has an external ID for us, write it under external_id. " + trust
 	}
 	e := explanation{
 		reason: fmt.Sprintf("STS says no, and to others than the role's account it does not say why: the role %s does not exist, or its trust policy does not name us, or it %s", p.i.RoleARN, external),
@@ -172,7 +175,7 @@ func (p *probe) whyForbidden(r refusal) explanation {
 	}
 	if account(p.who) != account(p.i.RoleARN) && account(p.who) != "" && !p.i.Foreign() {
 		e.reason += ", or our own policy does not let us assume it (the role is in another account than we, so it must)"
-		e.remedy += "; and our own policy with: s3redirect policy assume --integration " + name
+		e.remedy += "; and our own policy with: " + p.policy("assume")
 	}
 	return e
 }
@@ -194,7 +197,7 @@ func roleName(i *config.Integration) string {
 func (p *probe) externalID(ctx context.Context) {
 	const why = "whoever may have us use a role could name this one (the confused deputy)"
 	if p.i.ExternalID == "" {
-		p.say("external_id", Warning, "there is none: "+why, "Make one with uuidgen, set external_id, and demand it in the role's trust policy: s3redirect policy trust --integration "+p.i.Name)
+		p.say("external_id", Warning, "there is none: "+why, "Make one with uuidgen, set external_id, and demand it in the role's trust policy: "+p.policy("trust"))
 		return
 	}
 	without := *p.i
@@ -202,9 +205,9 @@ func (p *probe) externalID(ctx context.Context) {
 	_, _, err := p.call(ctx, &without)
 	switch {
 	case err == nil && p.i.STSEndpoint != "":
-		p.say("external_id", Warning, "the role is had without it too; some stores do not look at it at all", "If this store does, add the condition to the role's trust policy: s3redirect policy trust --integration "+p.i.Name)
+		p.say("external_id", Warning, "the role is had without it too; some stores do not look at it at all", "If this store does, add the condition to the role's trust policy: "+p.policy("trust"))
 	case err == nil:
-		p.say("external_id", Warning, "the role is had without it too, so its trust policy does not ask for it: "+why, "Add the condition sts:ExternalId to the trust policy: s3redirect policy trust --integration "+p.i.Name)
+		p.say("external_id", Warning, "the role is had without it too, so its trust policy does not ask for it: "+why, "Add the condition sts:ExternalId to the trust policy: "+p.policy("trust"))
 	case integration.Classify(err) == integration.Denied:
 		p.ok("external_id", "the role is not had without it")
 	default:

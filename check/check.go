@@ -41,6 +41,11 @@ type Step struct {
 // Options say what is to be checked.
 type Options struct {
 	Config *config.Config
+	// ConfigFile is the file's name, for the commands that remedies name. Optional: they look for config.yaml otherwise.
+	ConfigFile string
+	// PolicyCommand is the command line that prints a document, for an integration that is in no file yet: the words are such as
+	// "cors --format cli". Optional.
+	PolicyCommand func(words string) string
 	// Integrations are the names of those to try. None means all.
 	Integrations []string
 	// Sample is an object to read. Without one, reading is not tried.
@@ -130,6 +135,7 @@ type probe struct {
 	clockJudged bool
 	sample      *locator.Locator // nil: there is none of this integration
 	region      string           // of the sample's bucket
+	unreached   map[string]bool  // buckets that are not there, or whose store does not answer
 }
 
 func newProbe(o *Options, i *config.Integration) *probe {
@@ -139,7 +145,7 @@ func newProbe(o *Options, i *config.Integration) *probe {
 	}
 	clocks := &clocks{transport: transport, now: o.Clock}
 	client := &http.Client{Transport: clocks, Timeout: timeout, CheckRedirect: integration.NoRedirects}
-	p := &probe{Options: o, i: i, client: client, clocks: clocks, sts: &integration.AWSSTS{HTTPClient: client}}
+	p := &probe{Options: o, i: i, client: client, clocks: clocks, sts: &integration.AWSSTS{HTTPClient: client}, unreached: map[string]bool{}}
 	if o.Sample != nil {
 		if server, ok := o.Config.ServedBy(o.Sample.Bucket); ok && server == i {
 			p.sample = o.Sample
@@ -158,6 +164,18 @@ func (p *probe) ok(name, format string, args ...any) {
 
 func (p *probe) skip(name, format string, args ...any) {
 	p.say(name, Skipped, fmt.Sprintf(format, args...), "")
+}
+
+// policy is the command line that prints one of the integration's documents.
+func (p *probe) policy(words string) string {
+	if p.PolicyCommand != nil {
+		return p.PolicyCommand(words)
+	}
+	command := "s3redirect policy " + words
+	if p.ConfigFile != "" && p.ConfigFile != "config.yaml" {
+		command += " --config " + p.ConfigFile
+	}
+	return command + " --integration " + p.i.Name
 }
 
 func (p *probe) run(ctx context.Context) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"s3redirect/locator"
 	"s3redirect/policy"
 )
 
@@ -37,6 +38,9 @@ func (p *probe) cors(ctx context.Context) {
 	case len(origins) == 0:
 		p.skip("cors", "no page's origin is known that would read with fetch(): name one with --origin")
 		return
+	case p.unreached[bucket]:
+		p.skip("cors", "the bucket was not reached: see the step region")
+		return
 	case bucket == "" || p.sample == nil && p.i.Region == "auto":
 		p.skip("cors", "no bucket is known to ask: name an object with --sample")
 		return
@@ -62,7 +66,11 @@ func (p *probe) cors(ctx context.Context) {
 
 // corsFor asks for one origin, and tells whether there was an answer.
 func (p *probe) corsFor(ctx context.Context, target, bucket, origin string) bool {
-	mend := "Allow it in the bucket's CORS configuration: s3redirect policy cors --integration " + p.i.Name + " --format cli"
+	document := "cors"
+	if !slices.ContainsFunc(p.i.Buckets(), locator.IsPattern) { // commands are for buckets
+		document = "cors --format cli"
+	}
+	mend := "Allow it in the bucket's CORS configuration: " + p.policy(document)
 	pages := "pages of " + origin
 	if origin == "null" {
 		pages = `pages of another origin than the proxy's (browsers then send "Origin: null", which only * allows)`
@@ -80,8 +88,11 @@ func (p *probe) corsFor(ctx context.Context, target, bucket, origin string) bool
 	case get.status == http.StatusNotImplemented:
 		p.skip("cors", "the store does not answer preflights")
 		return false
+	case get.status >= 500:
+		p.say("cors", Failed, "the store is out of order: "+get.refusal.String(), "Wait and try again; if it stays so, look at the store's own state.")
+		return false
 	case !admits(get, origin):
-		p.say("cors", Failed, fmt.Sprintf("%s may not read %s: %s", pages, bucket, get.refusal), mend)
+		p.say("cors", Failed, fmt.Sprintf("%s may not read %s: %s", pages, bucket, whyNotAdmitted(get)), mend)
 		return true
 	case !slices.Contains(tokens(get, "Access-Control-Allow-Headers"), "range") && !slices.Contains(tokens(get, "Access-Control-Allow-Headers"), "*"):
 		p.say("cors", Failed, fmt.Sprintf("%s may not send Range to %s: players and PDF viewers read in ranges", pages, bucket), mend)
@@ -126,6 +137,18 @@ func (p *probe) corsActual(ctx context.Context, target, bucket, origin, pages, m
 
 // admits tells whether the answer to a preflight lets an origin's page go on.
 func admits(a *answer, origin string) bool { return a.status < 300 && readable(a, origin) }
+
+// whyNotAdmitted says what is wrong with the answer to a preflight.
+func whyNotAdmitted(a *answer) string {
+	allowed := a.header.Get("Access-Control-Allow-Origin")
+	switch {
+	case a.status >= 300:
+		return "the preflight is refused: " + a.refusal.String()
+	case allowed == "":
+		return "the answer to the preflight allows no origin; is it the store that answers?"
+	}
+	return "the answer to the preflight allows another origin, " + oneLine(allowed)
+}
 
 // readable tells whether an answer's header lets an origin's page read it.
 func readable(a *answer, origin string) bool {

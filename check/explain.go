@@ -98,6 +98,9 @@ func refused(err error) (r refusal, ok bool) {
 	var api smithy.APIError
 	if errors.As(err, &api) && api.ErrorCode() != "UnknownError" {
 		r.code, r.message = api.ErrorCode(), oneLine(api.ErrorMessage())
+		if r.message == "UnknownError" { // the SDK's word for none
+			r.message = ""
+		}
 	}
 	return r, true
 }
@@ -138,23 +141,32 @@ func oneLine(s string) string {
 
 const mendClock = "Set the clock: see the step clock."
 
+// aSession is whose credentials those are that STS has just made.
+const aSession = "the session"
+
 // badCredentials explains refusals that are about the caller's own credentials, of STS or of S3. The second is false where it
 // is about something else.
 func badCredentials(r refusal, whose string) (explanation, bool) {
 	switch r.code {
 	case "InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "AuthFailure":
-		return explanation{fmt.Sprintf("%s: the access key ID is not known: %s", whose, r), "Look whether the key is active, complete, and of this partition or store. Sessions of AWS's STS are no good elsewhere, and sessions whose role is gone are nothing."}, true
-	case "SignatureDoesNotMatch", "IncompleteSignature":
-		if r.says("expired", "not yet current") {
-			return explanation{fmt.Sprintf("%s: the signature's time is refused: %s", whose, r), mendClock}, true
+		if whose == aSession {
+			return explanation{fmt.Sprintf("the store does not know the session that STS has made: %s", r), "Look whether endpoint and sts_endpoint are of the same store (sessions of AWS's STS are good at AWS alone), and whether the role is still there."}, true
 		}
-		return explanation{fmt.Sprintf("%s: the signature is wrong, so the secret key is: %s", whose, r), "Write the secret access key again, without blanks or quotes; it can only be read when the key is made."}, true
+		return explanation{fmt.Sprintf("%s: the access key ID is not known: %s", whose, r), "Look whether the key is active, complete, and of this partition or store; if not, make another."}, true
+	case "SignatureDoesNotMatch", "IncompleteSignature":
+		switch {
+		case r.says("expired", "not yet current"):
+			return explanation{fmt.Sprintf("%s: the signature's time is refused: %s", whose, r), mendClock}, true
+		case whose == aSession:
+			return explanation{fmt.Sprintf("the store's signature of the request is another than ours, though STS has just made the key: %s", r), "Look at what stands before the store: it must leave the Host header, the path and the query as they are."}, true
+		}
+		return explanation{fmt.Sprintf("%s: the secret access key does not go with the access key ID: %s", whose, r), "Write the secret access key again, without blanks or quotes; if it is lost, make a new key, as it is shown only then."}, true
 	case "RequestTimeTooSkewed", "RequestExpired":
 		return explanation{fmt.Sprintf("%s: the signature's time is refused: %s", whose, r), mendClock}, true
 	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired":
 		return explanation{fmt.Sprintf("%s: the session has expired: %s", whose, r), "Renew it; better, run as a role that renews itself (instance, container, web identity) instead of with a copied session."}, true
 	case "InvalidToken":
-		return explanation{fmt.Sprintf("%s: the session token is refused: %s", whose, r), "If the region is one that an account must opt into, it must be enabled in the role's account, and sessions must come from a regional STS."}, true
+		return explanation{fmt.Sprintf("%s: the session token is refused: %s", whose, r), "Look whether the token is whole and of this store. If the region is one that an account must opt into, it must be enabled in the role's account, and sessions must come from a regional STS."}, true
 	case "RegionDisabledException":
 		return explanation{fmt.Sprintf("STS is not active in the region: %s", r), "Activate the region's STS in the account settings of IAM, or enable the region."}, true
 	}

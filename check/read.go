@@ -53,9 +53,11 @@ func (p *probe) bucketRegion(ctx context.Context, bucket string) {
 	use := found
 	switch {
 	case errors.Is(err, integration.ErrNoSuchBucket):
+		p.unreached[bucket] = true
 		p.say("region", Failed, "there is no bucket "+bucket, "Look at its spelling, and at whether it is in this partition or store.")
 		return
 	case errors.Is(err, integration.ErrRegionUnavailable):
+		p.unreached[bucket] = true
 		if strings.Contains(err.Error(), "it answered 5") {
 			p.say("region", Failed, fmt.Sprintf("%s is out of order: %v", endpoint.Origin(), err), "Wait and try again; if it stays so, look at the store's own state.")
 			return
@@ -157,7 +159,7 @@ func (p *probe) try(ctx context.Context, step, method, params string, right []in
 			return a, true
 		}
 	}
-	e := p.whyRefused(a, step == "versions")
+	e := p.whyRefused(a, step)
 	p.say(step, Failed, e.reason, e.remedy)
 	return a, false
 }
@@ -233,50 +235,4 @@ func (p *probe) urlSize(params string) {
 	default:
 		p.ok("url_size", "%d bytes; nginx's default buffer holds %d", n, nginxBuffer)
 	}
-}
-
-// whyRefused explains why a store did not give an object.
-func (p *probe) whyRefused(a *answer, version bool) explanation {
-	said := a.refusal.String()
-	whose := "the session"
-	if p.i.RoleARN == "" {
-		whose = "the integration's keys"
-	}
-	access := "Compare the role's policy with what this prints: s3redirect policy access --integration " + p.i.Name
-	if e, about := badCredentials(a.refusal, whose); about {
-		return e
-	}
-	switch {
-	case a.code == "NoSuchBucket":
-		return explanation{"there is no bucket " + p.sample.Bucket, "Look at its spelling, and at whether it is in this partition or store."}
-	case a.code == "NoSuchKey", a.code == "NoSuchVersion", a.status == http.StatusNotFound:
-		return explanation{"the bucket is read, and there is no such object in it: " + p.sample.Key, "Name one that is there with --sample."}
-	case a.code == "InvalidObjectState":
-		return explanation{"the object is archived: " + said, "Restore it, or name another with --sample."}
-	case a.says("kms"), strings.HasPrefix(a.code, "KMS."):
-		return explanation{"the object is encrypted with a KMS key that the role may not use: " + said,
-			"Allow kms:Decrypt in the role's policy (s3redirect policy access --integration " + p.i.Name + " --kms-key ARN) and, for a key of another account, in the key's own policy."}
-	case a.code == "AuthorizationHeaderMalformed", a.code == "PermanentRedirect", a.code == "IllegalLocationConstraintException", a.code == "AuthorizationQueryParametersError" && a.says("region"):
-		return explanation{"the region is another than " + p.region + ": " + said, "Write the bucket's own region, or auto."}
-	case a.says("not valid yet", "has expired"):
-		return explanation{"the URL's time is refused: " + said, mendClock}
-	case a.status == http.StatusForbidden && a.says("s3:listbucket"):
-		return explanation{"the bucket is read, and there is no such object in it: " + p.sample.Key, "Name one that is there with --sample. With s3:ListBucket and list_bucket: true this would be a 404."}
-	case a.status == http.StatusForbidden && a.says("session policy"):
-		return explanation{"our own session policy forbids it: " + said, "Look whether the bucket belongs to the integration; session_policy: false switches the policy off."}
-	case a.status == http.StatusForbidden && version:
-		return explanation{"the object is read, and its version by ID is not: " + said, "Allow s3:GetObjectVersion: s3redirect policy access --integration " + p.i.Name}
-	case a.status == http.StatusForbidden:
-		reason := "S3 refuses: the role has no s3:GetObject on it, or a policy of the bucket, of its VPC endpoint or of the organisation forbids it"
-		if !p.i.ListBucket {
-			reason += ", or there is no such object (without s3:ListBucket, S3 does not say)"
-		}
-		if !p.i.RequesterPays {
-			reason += ", or its requesters pay"
-		}
-		return explanation{reason + ": " + said, access}
-	case a.status == http.StatusServiceUnavailable || a.status >= 500:
-		return explanation{"the store is out of order: " + said, "Wait and try again; if it stays so, look at the store's own state."}
-	}
-	return explanation{"the store refuses: " + said, access}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Append returns a configuration's text with an integration added at the end of its list; whatever else is in it stays, byte
-// for byte where the list has a line per key. The integration's texts are taken as the file is to have them: ${NAME} stands for
+// for byte. The integration's texts are taken as the file is to have them: ${NAME} stands for
 // an environment variable. [NewFile] is a text to begin with.
 //
 // Its error is an [Errors] where the new text would not load, for whatever reason: what does not load is not written.
@@ -24,7 +24,7 @@ func Append(name string, text []byte, i *Integration, getenv func(string) (strin
 	if oldErr != nil && !LacksIntegrations(oldErr) {
 		return nil, oldErr
 	}
-	return firstGood(name, getenv, [][]byte{inserted(text, root, i), reencoded(text, i)}, func(_ []byte, after *Config) bool {
+	return firstGood(name, getenv, [][]byte{inserted(text, root, i), bracketed(text, root, i)}, func(_ []byte, after *Config) bool {
 		return before == nil || extends(before, after)
 	})
 }
@@ -52,11 +52,17 @@ func inserted(text []byte, root *yaml.Node, i *Integration) []byte {
 	key, list := child(root, "integrations")
 	at, indent, first := len(lines), 2, true
 	switch {
+	case list == nil && root.Style&yaml.FlowStyle != 0:
+		return nil
 	case list == nil:
 		lines = append(lines, "integrations:"+end)
 		at++
-	case list.Kind == yaml.ScalarNode:
-		at = key.Line
+	case list.Kind == yaml.ScalarNode: // null, however it is written
+		line := lines[list.Line-1]
+		if begin := list.Column - 1; strings.HasPrefix(line[min(begin, len(line)):], list.Value) {
+			lines[list.Line-1] = strings.TrimRight(line[:begin], " ") + line[begin+len(list.Value):]
+		}
+		at = max(key.Line, list.Line)
 	case len(list.Content) == 0 && strings.HasPrefix(lines[list.Line-1][list.Column-1:], "[]"):
 		line := lines[list.Line-1]
 		lines[list.Line-1] = strings.TrimRight(line[:list.Column-1], " ") + line[list.Column+1:]
@@ -66,13 +72,17 @@ func inserted(text []byte, root *yaml.Node, i *Integration) []byte {
 	default:
 		indent, first = list.Column-1, false
 		at = lastLine(list)
-		// Comments that are further in than the list's own column are the last integration's.
+		// What is further in than the list's own column is the last integration's: comments, and the rest of a text over several lines.
 		for n := at; n < len(lines); n++ {
 			rest := strings.TrimLeft(lines[n], " ")
 			if strings.TrimSpace(rest) == "" {
 				continue
 			}
-			if rest[0] != '#' || len(lines[n])-len(rest) < max(1, indent) {
+			least := indent + 1
+			if rest[0] == '#' {
+				least = max(1, indent)
+			}
+			if len(lines[n])-len(rest) < least {
 				break
 			}
 			at = n + 1
@@ -121,24 +131,46 @@ func lastLine(n *yaml.Node) int {
 	return last
 }
 
-// reencoded adds the integration to the syntax tree, and writes the tree: comments and order stay, the layout need not.
-func reencoded(text []byte, i *Integration) []byte {
-	var document yaml.Node
-	if yaml.Unmarshal(text, &document) != nil {
+// bracketed adds the integration to a list within brackets, or returns nil where there is none. The syntax tree does not tell where the
+// list ends: it is at the first bracket before which an item makes the list longer by one.
+func bracketed(text []byte, root *yaml.Node, i *Integration) []byte {
+	_, list := child(root, "integrations")
+	if list == nil || list.Kind != yaml.SequenceNode || list.Style&yaml.FlowStyle == 0 {
 		return nil
 	}
-	_, list := child(document.Content[0], "integrations")
-	if list == nil || list.Kind != yaml.SequenceNode {
-		return nil
+	node := i.node()
+	node.Style = yaml.FlowStyle
+	item := strings.TrimSuffix(string(encode(node)), "\n")
+	from, items := list.Line, len(list.Content)
+	if items > 0 {
+		from = list.Content[items-1].Line
 	}
-	item := i.node()
-	item.Style = list.Style
-	list.Content = append(list.Content, item)
-	written := encode(&document)
-	if bytes.Count(written, []byte("#")) != bytes.Count(text, []byte("#"))+strings.Count(i.block(), "#") {
-		return nil // a comment was lost, as it happens to those within brackets
+	l := linesOf(text)
+	start := len(strings.Join(l.all[:from-1], ""))
+	for at := start; at < len(text); at++ {
+		if text[at] != ']' {
+			continue
+		}
+		before := strings.TrimRight(string(text[:at]), " \r\n")
+		gap := string(text[len(before):at])
+		between := " "
+		if _, indent, broken := strings.Cut(gap, "\n"); broken { // the bracket has a line of its own
+			if items > 0 {
+				indent = strings.Repeat(" ", list.Content[0].Column-1)
+			}
+			between = l.end + indent
+		}
+		// A comma is there already, or not; or it must not go into a comment.
+		for _, candidate := range []string{before + "," + between + item + gap, before + between + item + gap, string(text[:at]) + ", " + item + l.end, string(text[:at]) + item + l.end} {
+			candidate += string(text[at:])
+			if after, err := parseYAML("", []byte(candidate)); err == nil && len(after.Content) == len(root.Content) {
+				if _, longer := child(after, "integrations"); longer != nil && len(longer.Content) == items+1 {
+					return []byte(candidate)
+				}
+			}
+		}
 	}
-	return written
+	return nil
 }
 
 func encode(n *yaml.Node) []byte {

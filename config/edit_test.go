@@ -82,12 +82,14 @@ func TestAppendRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		text, says string
 	}{
-		"does not load":        {"listen: 127.0.0.1:8080\nintegrations:\n", "viewers"},
-		"the name is taken":    {good, "is the name of the integration on line 4 too"},
-		"the bucket is taken":  {strings.Replace(good, "name: lab, bucket: photos", "name: other, bucket: lab-one", 1), "is a bucket of integration other"},
-		"not YAML":             {"listen: [\n", "not YAML"},
-		"an alias":             {strings.Replace(good, "viewers: {", "viewers: &x {", 1), "anchors"},
-		"comments in brackets": {"listen: :8080\nviewers: {anonymous: true}\nintegrations: [ # a\n  # b\n  {name: keys, bucket: photos, # c\n  region: eu-central-1, access_key_id: AKIA, secret_access_key: s}]\n", "a line for each key"},
+		"does not load":       {"listen: 127.0.0.1:8080\nintegrations:\n", "viewers"},
+		"the name is taken":   {good, "is the name of the integration on line 4 too"},
+		"the bucket is taken": {strings.Replace(good, "name: lab, bucket: photos", "name: other, bucket: lab-one", 1), "is a bucket of integration other"},
+		"not YAML":            {"listen: [\n", "not YAML"},
+		"an alias":            {strings.Replace(good, "viewers: {", "viewers: &x {", 1), "anchors"},
+		"brackets around all": {"{listen: \":8080\", viewers: {anonymous: true}}\n", "a line for each key"},
+		"tabs":                {strings.Replace(good, "  - {", "\t- {", 1), "not YAML"},
+		"a key twice":         {good + "listen: :8081\n", "listen"},
 	} {
 		if text, err := Append("config.yaml", []byte(c.text), lab(), noEnv); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v\n%s", name, err, text)

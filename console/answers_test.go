@@ -135,13 +135,18 @@ func TestDocumentsOfADraft(t *testing.T) {
 	w := newWorld(t, testFile)
 	w.signInAs("ann")
 	draft := map[string]string{"name": "new", "permitted_buckets": "team-a  team-b*", "region": "cn-north-1", "external_id": "fresh-1"}
+	principal := "arn:aws-cn:iam::123456789012:user/proxy"
 	ask := func(later bool) (d documentsAnswer, status int) {
-		a := w.post("/api/documents", map[string]any{"change": map[string]any{"action": "add", "draft": draft}, "role_later": later, "format": "json"})
+		a := w.post("/api/documents", map[string]any{"change": map[string]any{"action": "add", "draft": draft}, "role_later": later, "format": "json", "principal": principal})
 		a.into(t, &d)
 		return d, a.status
 	}
 	d, status := ask(true)
 	if status != http.StatusOK || !strings.Contains(d.Documents[0].Text, `"arn:aws-cn:s3:::team-b*/*"`) || !strings.Contains(d.Documents[1].Text, `"fresh-1"`) {
+		t.Errorf("%d %+v", status, d)
+	}
+	principal = "" // STS says who we are, and that is nobody in China
+	if d, status = ask(true); status != http.StatusOK || !strings.Contains(d.Documents[1].Error, "of the partition aws, and the integration is of aws-cn") {
 		t.Errorf("%d %+v", status, d)
 	}
 	if d, status := ask(false); status != http.StatusUnprocessableEntity || !strings.Contains(d.Error, "role_arn is needed") {

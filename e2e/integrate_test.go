@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,8 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,89 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/chromedp/chromedp"
-	"github.com/creack/pty"
 )
-
-// terminal is a program that talks to a terminal.
-type terminal struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	tty  *os.File
-	done chan struct{} // closed when there is nothing more to read
-
-	mu   sync.Mutex
-	said strings.Builder
-	seen int // as far as expect has looked
-}
-
-// startInTerminal runs the binary in a pseudo-terminal.
-func startInTerminal(t *testing.T, dir string, env []string, args ...string) *terminal {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), built(t), args...)
-	cmd.Dir, cmd.Env = dir, append([]string{"HOME=" + dir, "TERM=xterm", "AWS_EC2_METADATA_DISABLED=true"}, env...)
-	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 400})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &terminal{t: t, cmd: cmd, tty: tty, done: make(chan struct{})}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = tty.Close()
-		<-c.done
-	})
-	go func() {
-		defer close(c.done)
-		buffer := make([]byte, 4096)
-		for {
-			n, err := tty.Read(buffer)
-			c.mu.Lock()
-			c.said.Write(buffer[:n])
-			c.mu.Unlock()
-			if err != nil { // EIO, once the program is gone
-				return
-			}
-		}
-	}()
-	return c
-}
-
-func (c *terminal) text() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return strings.ReplaceAll(c.said.String(), "\r\n", "\n")
-}
-
-// expect waits until the program says something that it has not said before.
-func (c *terminal) expect(what string) {
-	c.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		text := c.text()
-		if i := strings.Index(text[c.seen:], what); i >= 0 {
-			c.seen += i + len(what)
-			return
-		}
-	}
-	c.t.Fatalf("it does not say %q; it said\n%s", what, c.text())
-}
-
-func (c *terminal) send(keys string) {
-	c.t.Helper()
-	if _, err := io.WriteString(c.tty, keys); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-// exit waits for the end, and returns the exit code.
-func (c *terminal) exit() int {
-	c.t.Helper()
-	select {
-	case <-c.done:
-	case <-time.After(30 * time.Second):
-		c.t.Fatalf("it goes on; it said\n%s", c.text())
-	}
-	_ = c.cmd.Wait() // its state says how it ended
-	return c.cmd.ProcessState.ExitCode()
-}
 
 // turn is a question of the conversation, and the answer.
 type turn struct{ question, answer string }
@@ -169,6 +86,11 @@ func TestIntegrateFromNothing(t *testing.T) {
 		t.Errorf("the image: %d, %d bytes", got.status, len(got.body))
 	}
 
+	t.Run("enforced", func(t *testing.T) { rolesAreEnforced(t, g, dir) })
+}
+
+// rolesAreEnforced looks at the role and the configuration that the conversation led to from the other side: what must not work does not.
+func rolesAreEnforced(t *testing.T, g *gateway, dir string) {
 	// The access policy is enforced: with nothing else to hold it back, the role still reads no other bucket.
 	p := startProxy(t, `
 integrations:
@@ -246,44 +168,56 @@ func (g *gateway) makeRole(t *testing.T, name, said string) {
 	call("UpdateAssumeRolePolicy", url.Values{"RoleName": {name}, "PolicyDocument": {document(d.Statement[0])}})
 }
 
-// Ctrl-C at any question leaves everything as it was.
+// Ctrl-C at any question, on any way through the conversation, leaves everything as it was.
 func TestIntegrateInterrupted(t *testing.T) {
 	t.Parallel()
 	g := radosgw(t)
-	turns := toRadosgw(g, "gallery-none", g.roleARN)
+	one := toRadosgw(g, "gallery-none", g.roleARN)
+	refused := append(slices.Clone(one), turn{"another role [a]RN", "a"}, turn{"Once the role is made: its ARN", "arn:aws:iam:::role/nobody"}, turn{"another role [a]RN", "retry"}, turn{"another role [a]RN", ""})
+	several := slices.Clone(one[:3])
+	several[1].answer, several[2] = "yes", turn{"The permitted buckets", "gallery-none gallery-*"}
+	keys := append(slices.Clone(one[:7]), turn{"Its STS", ""}, turn{"access key ID", "ACCESS_KEY"}, turn{"secret access key", "SECRET_KEY"}, turn{"older versions", ""}, turn{"404", ""}, turn{"An object to try it with", ""})
 	const before = "listen: 127.0.0.1:0 # kept\nviewers: {anonymous: true}\nintegrations:\n- {name: a, bucket: bucket-a, region: eu-central-1, access_key_id: A, secret_access_key: s}\n"
-	for n := range turns {
-		for _, existing := range []string{"", before} {
-			if existing != "" && n == 0 {
-				continue // with a file, that is not asked
+	asked := map[string]bool{}
+	for _, way := range [][]turn{refused, several, keys} {
+		for n, last := range way {
+			name := fmt.Sprint(way[:n]) + last.question
+			if asked[name] { // the ways begin alike
+				continue
 			}
-			dir := t.TempDir()
-			path := filepath.Join(dir, "config.yaml")
-			if existing != "" {
-				if err := os.WriteFile(path, []byte(existing), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			c := startInTerminal(t, dir, g.env(), "integrate")
-			for m, turn := range turns[:n+1] {
-				if existing != "" && m == 0 {
-					continue
-				}
-				c.expect(turn.question)
-				if m == n {
-					c.send("half an answer\x03")
-				} else {
-					c.send(turn.answer + "\n")
-				}
-			}
-			if code := c.exit(); code != 1 || !strings.Contains(c.text(), "nothing was written") {
-				t.Errorf("at %q: exit %d\n%s", turns[n].question, code, c.text())
-			}
-			entries, err := os.ReadDir(dir)
-			if err != nil || existing == "" && len(entries) != 0 || existing != "" && (len(entries) != 1 || readFile(t, path) != existing) {
-				t.Errorf("at %q something was left: %v %v", turns[n].question, entries, err)
+			asked[name] = true
+			interruptAt(t, g, way[:n+1], "")
+			if 0 < n && n < len(one) { // with a file, the first is not asked
+				interruptAt(t, g, way[1:n+1], before)
 			}
 		}
+	}
+}
+
+// interruptAt answers all questions but the last, at which it presses Ctrl-C; a file that is there, or is not, must be as before.
+func interruptAt(t *testing.T, g *gateway, turns []turn, existing string) {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.yaml")
+	if existing != "" {
+		if err := os.WriteFile(path, []byte(existing), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := startInTerminal(t, dir, g.env(), "integrate")
+	last := len(turns) - 1
+	for _, turn := range turns[:last] {
+		c.expect(turn.question)
+		c.send(turn.answer + "\n")
+	}
+	c.expect(turns[last].question)
+	c.send("half an answer\x03")
+	if code := c.exit(); code != 1 || !strings.Contains(c.text(), "nothing was written") {
+		t.Errorf("at %q: exit %d\n%s", turns[last].question, code, c.text())
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || existing == "" && len(entries) != 0 || existing != "" && (len(entries) != 1 || readFile(t, path) != existing) {
+		t.Errorf("at %q something was left: %v %v", turns[last].question, entries, err)
 	}
 }
 

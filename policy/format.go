@@ -68,7 +68,7 @@ func (f Format) WriteRole(role Role) (string, error) {
 func (f Format) WritePolicy(name string, d Document) (string, error) {
 	switch f {
 	case Terraform:
-		return fmt.Sprintf("resource \"aws_iam_policy\" %q {\n  name   = %s\n  policy = %s\n}\n", label(name), literal(name), encoded(d)), nil
+		return fmt.Sprintf("resource \"aws_iam_policy\" %q {\n  name = %s\n  policy = %s\n}\n", label(name), literal(name), encoded(d)), nil
 	case CloudFormation:
 		return template(logicalID(name), resource{Type: "AWS::IAM::ManagedPolicy", Properties: managedPolicy{ManagedPolicyName: name, PolicyDocument: d}})
 	case CLI:
@@ -115,7 +115,7 @@ func (r *Role) terraform() string {
 	name := label(r.Name)
 	role := literal(r.Name)
 	if r.Trust != nil {
-		fmt.Fprintf(&b, "resource \"aws_iam_role\" %q {\n  name                 = %s\n  path                 = %s\n  max_session_duration = %d\n  assume_role_policy   = %s\n}\n",
+		fmt.Fprintf(&b, "resource \"aws_iam_role\" %q {\n  name                 = %s\n  path                 = %s\n  max_session_duration = %d\n  assume_role_policy = %s\n}\n",
 			name, literal(r.Name), literal(r.Path), int(r.MaxSession.Seconds()), encoded(r.Trust))
 		role = "aws_iam_role." + name + ".name"
 	}
@@ -123,7 +123,7 @@ func (r *Role) terraform() string {
 		b.WriteString("\n")
 	}
 	if r.Access != nil {
-		fmt.Fprintf(&b, "resource \"aws_iam_role_policy\" %q {\n  name   = %q\n  role   = %s\n  policy = %s\n}\n", name, accessName, role, encoded(r.Access))
+		fmt.Fprintf(&b, "resource \"aws_iam_role_policy\" %q {\n  name = %q\n  role = %s\n  policy = %s\n}\n", name, accessName, role, encoded(r.Access))
 	}
 	if r.Trust != nil {
 		fmt.Fprintf(&b, "\noutput \"%s_arn\" {\n  value = aws_iam_role.%s.arn\n}\n", name, name)
@@ -150,6 +150,12 @@ type (
 		Type           string
 		DeletionPolicy string `json:",omitempty"`
 		Properties     any
+	}
+	output struct {
+		Description string
+		Value       struct {
+			GetAtt []string `json:"Fn::GetAtt"`
+		}
 	}
 	iamRole struct {
 		RoleName                 string
@@ -190,7 +196,9 @@ func (r *Role) cloudFormation() (string, error) {
 	if r.Access != nil {
 		role.Policies = []namedPolicy{{PolicyName: accessName, PolicyDocument: r.Access}}
 	}
-	return template(id, resource{Type: "AWS::IAM::Role", Properties: role})
+	arn := output{Description: "For role_arn in the configuration"}
+	arn.Value.GetAtt = []string{id, "Arn"}
+	return templateOf(map[string]resource{id: {Type: "AWS::IAM::Role", Properties: role}}, map[string]output{id + "Arn": arn})
 }
 
 func corsTemplate(buckets []string, rules []CORSRule) (string, error) {
@@ -207,18 +215,21 @@ func corsTemplate(buckets []string, rules []CORSRule) (string, error) {
 		}
 		resources[id] = resource{Type: "AWS::S3::Bucket", DeletionPolicy: "Retain", Properties: b}
 	}
-	return templateOf(resources)
+	return templateOf(resources, nil)
 }
 
-func template(id string, r resource) (string, error) { return templateOf(map[string]resource{id: r}) }
+func template(id string, r resource) (string, error) {
+	return templateOf(map[string]resource{id: r}, nil)
+}
 
 // templateOf is a template in YAML. It is written as JSON, read as the YAML that JSON is, and written again without its
 // brackets: so names and their order are the structs'.
-func templateOf(resources map[string]resource) (string, error) {
+func templateOf(resources map[string]resource, outputs map[string]output) (string, error) {
 	text := compact(struct {
 		AWSTemplateFormatVersion string
 		Resources                map[string]resource
-	}{"2010-09-09", resources})
+		Outputs                  map[string]output `json:",omitempty"`
+	}{"2010-09-09", resources, outputs})
 	var n yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &n); err != nil {
 		return "", err
@@ -258,9 +269,12 @@ func indented(v any, prefix string) string { return marshal(v, prefix, "  ") }
 // In Terraform's strings ${ and %{ begin an expression.
 var templates = strings.NewReplacer("${", "$${", "%{", "%%{")
 
-// encoded is a document as an expression of Terraform's, of whose syntax JSON is a part.
+// jsonKey is a key at the beginning of a line.
+var jsonKey = regexp.MustCompile(`(?m)^( *"[^"\\]*"): `)
+
+// encoded is a document as an expression of Terraform's, of whose syntax JSON is a part. Blanks are where terraform fmt puts them.
 func encoded(v any) string {
-	return "jsonencode(" + strings.TrimSuffix(templates.Replace(indented(v, "  ")), "\n") + ")"
+	return "jsonencode(" + jsonKey.ReplaceAllString(strings.TrimSuffix(templates.Replace(indented(v, "  ")), "\n"), "$1 : ") + ")"
 }
 
 // literal is a string, or a list of strings, of Terraform's.

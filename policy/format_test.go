@@ -9,6 +9,7 @@ import (
 
 	"github.com/awslabs/goformation/v7"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
@@ -30,6 +31,9 @@ func attributes(t *testing.T, text, kind string) map[string]string {
 	file, diagnostics := hclsyntax.ParseConfig([]byte(text), "main.tf", hcl.InitialPos)
 	if diagnostics.HasErrors() {
 		t.Fatalf("%v:\n%s", diagnostics, text)
+	}
+	if formatted := string(hclwrite.Format([]byte(text))); formatted != text {
+		t.Errorf("terraform fmt would write\n%s\nand not\n%s", formatted, text)
 	}
 	values := map[string]string{}
 	scope := &hcl.EvalContext{
@@ -121,6 +125,9 @@ func TestCloudFormation(t *testing.T) {
 	role, err := template.GetIAMRoleWithName("S3RedirectTeamA")
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, text)
+	}
+	if _, ok := template.Outputs["S3RedirectTeamAArn"]; !ok || !strings.Contains(text, "Fn::GetAtt:\n        - S3RedirectTeamA\n        - Arn\n") {
+		t.Errorf("the role's ARN is no output: %s", text)
 	}
 	checkJSON(t, "trust", compact(role.AssumeRolePolicyDocument), trust)
 	checkJSON(t, "access", compact(role.Policies[0].PolicyDocument), access)

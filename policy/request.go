@@ -3,7 +3,9 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"s3redirect/config"
@@ -47,7 +49,23 @@ type Identity struct{ ProviderARN, Subject, Audience string }
 
 // NeedsPrincipal tells whether the document cannot be written without a principal.
 func (r *Request) NeedsPrincipal() bool {
-	return (r.Kind == KindTrust || r.Kind == KindRole) && r.WebIdentity == nil && r.Integration.RoleARN != ""
+	return (r.Kind == KindTrust && r.WebIdentity == nil || r.Kind == KindRole) && r.check() == nil
+}
+
+// check says why there is no such document, whoever the principal is.
+func (r *Request) check() error {
+	own := r.Kind == KindTrust && r.WebIdentity != nil
+	switch {
+	case !slices.Contains(Kinds(), r.Kind):
+		return fmt.Errorf("the document %q: there are access, trust, cors, role and assume", r.Kind)
+	case !slices.Contains(Formats(), r.Format):
+		return fmt.Errorf("the format %q: there are json, terraform, cloudformation and cli", r.Format)
+	case r.Kind == KindRole && r.Format == JSON:
+		return errors.New("a role is two JSON documents: ask for trust and for access, or for another --format")
+	case (r.Kind == KindTrust || r.Kind == KindRole || r.Kind == KindAssume) && !own && r.Integration.RoleARN == "":
+		return fmt.Errorf("the integration %s has keys and no role, so nobody is to be trusted", r.Integration.Name)
+	}
+	return nil
 }
 
 // RoleName is what an integration's role is called that has no name yet.
@@ -58,25 +76,29 @@ func RoleName(i *config.Integration) string {
 
 // Write makes the document, and says what to know about it. Its error is about what was asked for, and says what to do.
 func (r *Request) Write() (text string, notes []string, err error) {
+	if err := r.check(); err != nil {
+		return "", nil, err
+	}
 	i := r.Integration
 	path, name := RoleOf(i.RoleARN)
 	role := Role{Name: name, Path: path, MaxSession: max(time.Hour, i.SessionDuration)}
 	switch {
-	case r.Kind == KindRole && r.Format == JSON:
-		return "", nil, errors.New("a role is two JSON documents: ask for trust and for access, or for another --format")
 	case r.Kind == KindCORS:
 		return r.cors()
 	case r.Kind == KindAssume:
 		notes = []string{"this is for the principal that we run as: allow it there, if the role is in another account, or if its trust policy names our whole account"}
 		text, err = r.Format.WritePolicy(RoleName(i), Assume(i.RoleARN))
-		return text, notes, err
+		return text, r.deployed(notes), err
 	case r.Kind == KindTrust && r.WebIdentity != nil:
 		return r.ownRole(role)
 	}
 	if r.Kind != KindTrust {
 		for _, key := range r.KMSKeys {
 			if err := CheckKMSKey(key); err != nil {
-				return "", nil, fmt.Errorf("--kms-key: %w", err)
+				return "", nil, fmt.Errorf("--kms-key %q: %w", key, err)
+			}
+			if err := samePartition(key, i); err != nil {
+				return "", nil, fmt.Errorf("--kms-key %q: %w", key, err)
 			}
 		}
 		access := Access(i, r.KMSKeys)
@@ -87,7 +109,7 @@ func (r *Request) Write() (text string, notes []string, err error) {
 		if i.RoleARN == "" {
 			notes = append(notes, "the integration has keys and no role: this is for the user whose keys they are")
 			text, err = r.Format.WritePolicy(RoleName(i), access)
-			return text, notes, err
+			return text, r.deployed(notes), err
 		}
 	}
 	if r.Kind != KindAccess {
@@ -98,17 +120,37 @@ func (r *Request) Write() (text string, notes []string, err error) {
 		role.Trust, notes = trust, append(notes, more...)
 	}
 	text, err = r.Format.WriteRole(role)
-	return text, notes, err
+	return text, r.deployed(notes), err
+}
+
+// deployed adds how a template with names of IAM's is applied: CloudFormation wants that to be said.
+// https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-iam-template.html
+func (r *Request) deployed(notes []string) []string {
+	if r.Format != CloudFormation {
+		return notes
+	}
+	return append(notes, "apply it with: aws cloudformation deploy --capabilities CAPABILITY_NAMED_IAM --stack-name "+stackName.ReplaceAllString(RoleName(r.Integration), "-")+" --template-file FILE")
+}
+
+var stackName = regexp.MustCompile(`[^A-Za-z0-9]+`)
+
+// samePartition says why an ARN cannot stand in an integration's policies: IAM refuses those of other partitions. Other stores have one.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
+func samePartition(arn string, i *config.Integration) error {
+	if partition := strings.Split(arn, ":")[1]; partition != i.Partition() && !i.Foreign() {
+		return fmt.Errorf("it is of the partition %s, and the integration is of %s: nothing reaches from one into the other; look at its region and its role", partition, i.Partition())
+	}
+	return nil
 }
 
 // trust is the role's trust policy.
 func (r *Request) trust() (*Document, []string, error) {
 	i := r.Integration
-	if i.RoleARN == "" {
-		return nil, nil, fmt.Errorf("the integration %s has keys and no role, so nobody is to be trusted", i.Name)
-	}
 	p, err := ParsePrincipal(r.Principal, i.Partition())
 	if err != nil {
+		return nil, nil, fmt.Errorf("the principal %q: %w", r.Principal, err)
+	}
+	if err := samePartition(p.ARN, i); err != nil {
 		return nil, nil, fmt.Errorf("the principal %q: %w", r.Principal, err)
 	}
 	d := Trust(p, i.ExternalID)
@@ -130,10 +172,10 @@ func (r *Request) ownRole(role Role) (string, []string, error) {
 	}
 	role.Name, role.Path, role.MaxSession, role.Trust = "s3redirect", "/", time.Hour, &trust
 	text, err := r.Format.WriteRole(role)
-	return text, []string{
+	return text, r.deployed([]string{
 		"this is for the role that s3redirect runs as; each integration's role trusts that one (policy trust --principal)",
 		"what a role assumes lasts an hour at most (role chaining): keep session_duration at 1h",
-	}, err
+	}), err
 }
 
 // cors is the buckets' CORS configuration.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +46,7 @@ func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err != nil {
 		return usageError{err}
 	}
-	o := check.Options{Config: c, Integrations: names, Clock: time.Now, Origin: *origin}
+	o := check.Options{Config: c, ConfigFile: *path, Integrations: names, Clock: time.Now, Origin: *origin}
 	if *sample != "" {
 		l, err := locator.Parse(*sample)
 		if err != nil {
@@ -75,7 +74,7 @@ func report(ctx context.Context, o check.Options, asJSON bool, stdout io.Writer)
 		OK    bool         `json:"ok"`
 		Steps []check.Step `json:"steps"`
 	}{Steps: []check.Step{}}
-	table := check.NewTable(stdout, isTerminal(stdout) && os.Getenv("NO_COLOR") == "")
+	table := newTable(stdout)
 	o.Report = func(s check.Step) {
 		result.Steps = append(result.Steps, s)
 		if !asJSON {
@@ -101,16 +100,6 @@ func report(ctx context.Context, o check.Options, asJSON bool, stdout io.Writer)
 		return errRefused
 	}
 	return nil
-}
-
-// isTerminal tells whether somebody is looking.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // checkViewer says what a viewer may see, and which rule decides.

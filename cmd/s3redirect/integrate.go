@@ -160,7 +160,7 @@ func (n *newIntegration) checked() (sound bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	o := check.Options{Config: c, Integrations: []string{n.Name}, Clock: time.Now}
+	o := check.Options{Config: c, PolicyCommand: n.command, Integrations: []string{n.Name}, Clock: time.Now}
 	if n.sample != "" {
 		l, err := locator.Parse(n.sample)
 		if err != nil {
@@ -168,7 +168,7 @@ func (n *newIntegration) checked() (sound bool, err error) {
 		}
 		o.Sample = &l
 	}
-	table := check.NewTable(n.w, isTerminal(n.w) && os.Getenv("NO_COLOR") == "")
+	table := newTable(n.w)
 	o.Report = table.Add
 	sound, err = check.Run(n.ctx, o)
 	n.say("")

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"s3redirect/config"
 	"s3redirect/integration"
+	"s3redirect/locator"
 	"s3redirect/policy"
 )
 
@@ -18,7 +21,7 @@ func (n *newIntegration) showDocuments() error {
 		r.Kind = kind
 		text, notes, err := r.Write()
 		if err != nil {
-			return err
+			return usageError{fmt.Errorf("s3redirect integrate: %w", err)}
 		}
 		n.say("\n--- %s\n%s", title, strings.TrimSuffix(text, "\n"))
 		for _, note := range notes {
@@ -37,14 +40,24 @@ func (n *newIntegration) showDocuments() error {
 		}
 		r.Principal = n.principal
 		n.RoleARN = n.roleOrSome()
-		if err := show("1. Access policy", "access", "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."); err != nil {
+		hint := "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."
+		if !n.Foreign() {
+			hint += " For objects under SSE-KMS:\n    " + n.command("access") + " --kms-key ARN"
+		}
+		if err := show("1. Access policy", "access", hint); err != nil {
 			return err
 		}
-		if err := show("2. Trust policy", "trust", "In IAM: Roles, Create role, Custom trust policy; then add the policy of step 1. Both at once (--format terraform and cloudformation are there too):\n    "+n.command("role", "cli")); err != nil {
+		if err := show("2. Trust policy", "trust", "In IAM: Roles, Create role, Custom trust policy; then add the policy of step 1. Both at once (--format terraform and cloudformation are there too):\n    "+n.command("role --format cli")); err != nil {
 			return err
 		}
 	}
-	if err := show("3. CORS, only if pages read the objects with fetch(); images and videos need none", "cors", "In S3: the bucket, Permissions, Cross-origin resource sharing; or: "+n.command("cors", "cli")); err != nil {
+	hint := "In S3: the bucket, Permissions, Cross-origin resource sharing"
+	if slices.ContainsFunc(n.Buckets(), locator.IsPattern) {
+		hint += "; of every bucket that the patterns mean."
+	} else {
+		hint += "; or: " + n.command("cors --format cli")
+	}
+	if err := show("3. CORS, only if pages read the objects with fetch(); images and videos need none", "cors", hint); err != nil {
 		return err
 	}
 	n.say("")
@@ -52,23 +65,42 @@ func (n *newIntegration) showDocuments() error {
 }
 
 // command is the command line that prints a document of this integration, before it is in a file.
-func (n *newIntegration) command(kind, format string) string {
-	words := []string{"s3redirect policy", kind, "--format", format, "--name", n.Name, "--region", n.Region}
+func (n *newIntegration) command(words string) string {
+	kind, _, _ := strings.Cut(words, " ")
+	line := []string{"s3redirect policy", words, "--name", n.Name, "--region", n.Region}
 	for _, b := range n.Buckets() {
-		words = append(words, "--bucket", "'"+b+"'")
+		line = append(line, "--bucket", "'"+b+"'")
 	}
-	if kind == "role" {
-		words = append(words, "--principal", n.principal, "--external-id", n.ExternalID)
+	if kind != "access" && kind != "cors" && n.RoleARN != n.someRole() {
+		line = append(line, "--role-arn", n.RoleARN)
 	}
-	for name, on := range map[string]bool{"--file-versioning": n.FileVersioning, "--list-bucket": n.ListBucket} {
-		if on && kind == "role" {
-			words = append(words, name)
+	if kind == "role" || kind == "trust" {
+		line = append(line, "--principal", n.principal, "--external-id", n.ExternalID)
+	}
+	if kind == "role" && n.SessionDuration > 0 {
+		line = append(line, "--session-duration", config.Short(n.SessionDuration))
+	}
+	if kind == "role" || kind == "access" {
+		if n.FileVersioning {
+			line = append(line, "--file-versioning")
+		}
+		if n.ListBucket {
+			line = append(line, "--list-bucket")
 		}
 	}
 	if n.Endpoint != "" {
-		words = append(words, "--endpoint", n.Endpoint)
+		line = append(line, "--endpoint", n.Endpoint)
+		if n.PathStyle {
+			line = append(line, "--path-style")
+		}
+		if n.STSEndpoint != "" {
+			line = append(line, "--sts-endpoint", n.STSEndpoint)
+		}
+		if n.keysOnly() {
+			line = append(line, "--access-key-id", "'"+n.AccessKeyID+"'", "--secret-access-key", "'"+n.secret+"'")
+		}
 	}
-	return strings.Join(words, " ")
+	return strings.Join(line, " ")
 }
 
 // configured is the configuration as it is, as far as it says which pages read.

@@ -11,7 +11,6 @@ import (
 
 	"s3redirect/config"
 	"s3redirect/locator"
-	"s3redirect/policy"
 )
 
 // judge accepts an answer if the configuration's own checks have nothing to say about a key of the integration.
@@ -183,9 +182,7 @@ func (n *newIntegration) rights() (err error) {
 func (n *newIntegration) keysOnly() bool { return n.Endpoint != "" && n.STSEndpoint == "" }
 
 // someRole is a role's ARN that is in order, as long as there is none.
-func (n *newIntegration) someRole() string {
-	return "arn:" + n.Partition() + ":iam::000000000000:role/" + policy.RoleName(&n.Integration)
-}
+func (n *newIntegration) someRole() string { return someRole(&n.Integration, n.principal) }
 
 func (n *newIntegration) roleOrSome() string {
 	if n.RoleARN != "" {

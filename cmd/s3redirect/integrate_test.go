@@ -146,6 +146,7 @@ func TestIntegrateInConversation(t *testing.T) {
 			t.Errorf("it does not say %q:\n%s", says, stdout)
 		}
 	}
+	wantCommandsRun(t, stdout, 3) // the third is what check says about the wrong role
 	c, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
@@ -159,6 +160,24 @@ func TestIntegrateInConversation(t *testing.T) {
 	}
 }
 
+// wantCommandsRun runs every command that a conversation printed, as it is printed. ARN stands for what only the reader knows.
+func wantCommandsRun(t *testing.T, said string, want int) {
+	t.Helper()
+	commands := regexp.MustCompile(`s3redirect (policy (?:access|role|cors|trust|assume) .*)`).FindAllStringSubmatch(unwrapped.ReplaceAllString(said, " "), -1)
+	if len(commands) != want {
+		t.Errorf("%d commands, want %d, in\n%s", len(commands), want, said)
+	}
+	for _, c := range commands {
+		words := strings.Fields(strings.NewReplacer("'", "", " ARN", " arn:aws:kms:eu-central-1:123456789012:key/k").Replace(c[1]))
+		if code, _, stderr := running(words...); code != 0 {
+			t.Errorf("%s: exit %d\n%s", c[0], code, stderr)
+		}
+	}
+}
+
+// unwrapped is where the table of check breaks a line.
+var unwrapped = regexp.MustCompile(`\n {25,}`)
+
 // A default integration gets patterns, an external ID of its own, and whatever it is asked to do besides.
 func TestIntegrateADefault(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
@@ -167,6 +186,7 @@ func TestIntegrateADefault(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}
+	wantCommandsRun(t, stdout, 2) // none for CORS: the buckets are patterns
 	c, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
@@ -198,6 +218,7 @@ func TestIntegrateKeys(t *testing.T) {
 	if code != 0 || stderr != "" || strings.Contains(stdout, "Trust policy") {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}
+	wantCommandsRun(t, stdout, 1)
 	if c, err := config.Load(path); err != nil || c.Integrations[0].RoleARN != "" || c.Integrations[0].ExternalID != "" || string(c.Integrations[0].SecretAccessKey) != demoSecret {
 		t.Errorf("%v", err)
 	}

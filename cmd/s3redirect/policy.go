@@ -177,6 +177,10 @@ func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
 	if len(d.buckets) == 0 && !ownRole && !byARN {
 		return mistake("name an integration of the configuration with --integration, or describe one with --bucket and --region")
 	}
+	if r.Kind == policy.KindAssume && !byARN {
+		return mistake("name the role that is to be assumed with --role-arn, or an integration of the configuration with --integration")
+	}
+	session := d.SessionDuration
 	if err := d.finish(); err != nil {
 		return err
 	}
@@ -190,7 +194,8 @@ func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
 	}
 	if d.RoleARN == "" && judged.AccessKeyID == "" {
 		judged.STSEndpoint = d.STSEndpoint
-		judged.RoleARN = "arn:" + judged.Partition() + ":iam::000000000000:role/" + policy.RoleName(&judged)
+		judged.RoleARN = someRole(&judged, r.Principal)
+		d.SessionDuration, judged.SessionDuration = session, session // of the role that will be made
 		if judged.Endpoint != "" && judged.STSEndpoint == "" {
 			judged.STSEndpoint = judged.Endpoint
 		}
@@ -224,4 +229,14 @@ func (r *request) write(ctx context.Context) (text string, notes []string, err e
 		err = usageError{fmt.Errorf("s3redirect policy: %w", err)}
 	}
 	return text, notes, err
+}
+
+// someRole is a role's ARN that is in order, as long as there is none. Where the region is to be found, the partition is that of our
+// principal, if it is known: nothing reaches from one partition into another.
+func someRole(i *config.Integration, principal string) string {
+	partition := i.Partition()
+	if parts := strings.Split(principal, ":"); i.Region == config.RegionAuto && len(parts) == 6 && !i.Foreign() {
+		partition = parts[1]
+	}
+	return "arn:" + partition + ":iam::000000000000:role/" + policy.RoleName(i)
 }

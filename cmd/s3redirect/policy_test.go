@@ -60,6 +60,13 @@ integrations:
 		{[]string{"trust", "--bucket", "a-bucket", "--principal", "123456789012"}, 0, `"arn:aws:iam::123456789012:root"`, "there is no external ID"},
 		{[]string{"trust", "--web-identity-provider", "arn:aws:iam::123456789012:oidc-provider/oidc.example/id/A", "--web-identity-subject", "system:serviceaccount:a:b"}, 0, `"oidc.example/id/A:sub": "system:serviceaccount:a:b"`, "s3redirect runs as"},
 		{[]string{"trust", "--web-identity-provider", "arn:aws:iam::123456789012:oidc-provider/oidc.example/id/A"}, 2, "", "every pod"},
+		{[]string{"role", "--bucket", "a-bucket", "--principal", "arn:aws-cn:iam::123456789012:user/u", "--session-duration", "2h", "--format", "cli"}, 0, "--max-session-duration 7200", "without s3:ListBucket"},
+		{[]string{"role", "--bucket", "a-bucket", "--principal", "arn:aws-cn:iam::123456789012:user/u", "--format", "cli"}, 0, `"arn:aws-cn:s3:::a-bucket/*"`, "without s3:ListBucket"},
+		{[]string{"role", "--bucket", "a-bucket", "--region", "eu-central-1", "--principal", "arn:aws-cn:iam::123456789012:user/u", "--format", "cli"}, 2, "", "of the partition aws-cn"},
+		{[]string{"role", "--bucket", "a-bucket"}, 2, "", "two JSON documents"}, // and not that STS could not be asked
+		{[]string{"assume", "--bucket", "a-bucket"}, 2, "", "--role-arn"},
+		{[]string{"assume", "--role-arn", "arn:aws:iam::123456789012:role/r"}, 0, `"arn:aws:iam::123456789012:role/r"`, "the principal that we run as"},
+		{[]string{"access", "--bucket", "a-bucket", "--region", "us-gov-west-1", "--kms-key", "arn:aws:kms:us-gov-west-1:123456789012:key/k"}, 2, "", "of the partition aws, and the integration is of aws-us-gov"},
 		{[]string{"access", "--bucket", "Nope", "--region", "nowhere"}, 2, "", "--bucket: Nope is not a bucket name"},
 		{[]string{"access", "--bucket", "photos", "--secret-access-key", "canary"}, 2, "", "name an environment variable"},
 		{[]string{"access"}, 2, "", "--integration"},
