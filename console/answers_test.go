@@ -161,6 +161,9 @@ func TestDocumentsOfADraft(t *testing.T) {
 	if d, status := ask(true); status != http.StatusUnprocessableEntity || !strings.Contains(d.Keys["secret_access_key"], "environment variable") {
 		t.Errorf("%d %+v", status, d)
 	}
+	if a := w.post("/api/documents", map[string]any{"change": map[string]any{"action": "remove", "name": "lab"}, "format": "json"}); a.status != http.StatusBadRequest {
+		t.Errorf("what is removed: %d %s", a.status, a.body)
+	}
 	if w.file() != testFile {
 		t.Error("the file has changed")
 	}
@@ -263,7 +266,7 @@ func TestCheck(t *testing.T) {
 	}
 	for name, body := range map[string]map[string]any{
 		"no such integration": {"name": "lad"}, "no sample": {"name": "lab", "sample": "photos"}, "another's sample": {"name": "lab", "sample": "s3://scans/k"},
-		"no origin": {"name": "lab", "origin": "app.example.com"}, "of a draft, by nobody": {"change": map[string]any{"action": "remove", "name": "keys"}},
+		"no origin": {"name": "lab", "origin": "app.example.com"}, "nothing": {}, "of a draft, by nobody": {"change": map[string]any{"action": "remove", "name": "keys"}},
 	} {
 		if _, last = ask(body); last["error"] == nil {
 			t.Errorf("%s: %v", name, last)
@@ -274,6 +277,13 @@ func TestCheck(t *testing.T) {
 	if steps, last = ask(map[string]any{"change": map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"external_id": "another-id"}}}); last["sound"] != false ||
 		!strings.HasPrefix(steps["assume_role"], "failed: ") || w.file() != testFile {
 		t.Errorf("%v %v", steps, last)
+	}
+	a := w.post("/api/check", map[string]any{"change": map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"external_id": "another-id"}}})
+	if !strings.Contains(a.body, "the document Trust policy, which the steps before show") || strings.Contains(a.body, "s3redirect policy") {
+		t.Errorf("remedies of what is in no file: %s", a.body)
+	}
+	if _, last = ask(map[string]any{"change": map[string]any{"action": "remove", "name": "keys"}}); last["error"] == nil {
+		t.Errorf("what is removed: %v", last)
 	}
 	// Only so many at once: each calls STS.
 	for range maxChecks {

@@ -9,6 +9,7 @@ import (
 	"s3redirect/check"
 	"s3redirect/config"
 	"s3redirect/locator"
+	"s3redirect/policy"
 )
 
 // checkRequest says what to check: an integration that there is, or, with a change, as it would be after it.
@@ -59,7 +60,8 @@ func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.
 	if err := readJSON(r, &in); err != nil {
 		return o, err
 	}
-	o = check.Options{Config: c.Proxy.State().Config, Integrations: []string{in.Name}, Clock: c.Clock, Transport: c.Transport, Origin: strings.TrimSpace(in.Origin)}
+	state := c.Proxy.State()
+	o = check.Options{Config: state.Config, ConfigFile: state.File, Integrations: []string{in.Name}, Clock: c.Clock, Transport: c.Transport, Origin: strings.TrimSpace(in.Origin)}
 	if in.Change != nil {
 		// What is asked, and where, is the change's to say.
 		if _, err := c.mayChange(r); err != nil {
@@ -69,7 +71,14 @@ func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.
 		if err != nil {
 			return o, err
 		}
+		if changed.integration == nil {
+			return o, &refusal{status: http.StatusBadRequest, text: "what is removed is not checked"}
+		}
 		o.Config, o.Integrations = changed.config, []string{changed.integration.Name}
+		o.PolicyCommand = func(words string) string {
+			kind, _, _ := strings.Cut(words, " ")
+			return "the document " + titles[policy.Kind(kind)].title + ", which the steps before show"
+		}
 	}
 	if _, err := named(o.Config, o.Integrations[0]); err != nil {
 		return o, err

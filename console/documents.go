@@ -83,6 +83,9 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 	if err != nil {
 		return nil, err
 	}
+	if done.integration == nil {
+		return nil, &refusal{status: http.StatusBadRequest, text: "what is removed needs no documents"}
+	}
 	return done.integration, nil
 }
 
