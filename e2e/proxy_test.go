@@ -71,15 +71,20 @@ func startBinaryIn(t *testing.T, path, config string, env ...string) (*proxy, st
 		t.Fatal(err)
 	}
 	dir := writeConfig(t, config)
-	return startProxyAt(t, dir, fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1]), env...), dir
+	return startBinaryAt(t, path, dir, fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1]), env...), dir
 }
 
 // startProxyAt starts the proxy with the config.yaml of a folder, at addresses that are known.
 func startProxyAt(t *testing.T, dir, host, admin string, env ...string) *proxy {
 	t.Helper()
+	return startBinaryAt(t, built(t), dir, host, admin, env...)
+}
+
+func startBinaryAt(t *testing.T, path, dir, host, admin string, env ...string) *proxy {
+	t.Helper()
 	p := &proxy{host: host, admin: "http://" + admin}
 	var err error
-	if p.server, err = startServer(dir, "s3redirect", append(env, "LISTEN="+host, "ADMIN_LISTEN="+admin), built(t), "serve", "--config", "config.yaml"); err != nil {
+	if p.server, err = startServer(dir, "s3redirect", append(env, "LISTEN="+host, "ADMIN_LISTEN="+admin), path, "serve", "--config", "config.yaml"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
