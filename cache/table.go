@@ -1,8 +1,10 @@
 package cache
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,33 +14,36 @@ import (
 type ID [2]uint64
 
 // Table is an [LRU] for many small values without pointers. An entry is a cell of an array that is made once: the garbage
-// collector has nothing to follow, however many there are, nothing is allocated for a new one, and a look-up finds it in two or three
-// lines of the processor's cache. It is safe for concurrent use.
+// collector has nothing to follow, however many there are, nothing is allocated for a new one, and a look-up costs two lines of
+// the processor's cache. For that, the order of use is kept less strictly: the entry that makes room for a new one is the least
+// recently used of a few, not of all. It is safe for concurrent use.
 type Table[V Perishable] struct {
 	shards []tableShard[V] // a power of two
 
 	capacity, expired, purged atomic.Uint64
 }
 
-// tableShard is a chained hash table, and a ring of its cells in the order of their use. Cells have numbers; 0 is none.
+// fewCells is how many cells are compared to find one to give up: as many entries as that leave in their strict order.
+const fewCells = 5
+
+// tableShard is a chained hash table. Cells have numbers; 0 is none.
 type tableShard[V Perishable] struct {
-	mu    sync.Mutex
-	heads []uint32  // the first cell of each chain; a power of two
-	cells []cell[V] // the first is not used
-	ring  []link    // of each cell; that of 0 stands between the newest and the oldest
-	used  uint32    // cells up to here have been in use
-	free  uint32    // the first of those that are no more, chained
-	count int
-	_     [16]byte // neighbouring locks do not share a cache line
+	mu     sync.Mutex
+	clock  uint32    // counts the uses
+	heads  []uint32  // the first cell of each chain; a power of two
+	cells  []cell[V] // the first is not used
+	filled int       // cells up to here have been in use
+	free   uint32    // the first of those that are no more, chained
+	hand   int       // turns round the cells, one for each that is given up
+	count  int
 }
 
 type cell[V Perishable] struct {
 	id    ID
 	value V
 	next  uint32 // of its chain
+	used  uint32 // when it was used last, by the shard's clock
 }
-
-type link struct{ newer, older uint32 }
 
 // NewTable makes a table of at most entries values, which must be 1 or more. Memory that no entry has needed yet is not resident.
 func NewTable[V Perishable](entries int) (*Table[V], error) {
@@ -72,8 +77,7 @@ func (t *Table[V]) Get(id ID, now time.Time) (value V, ok bool) {
 		return value, false
 	}
 	if c := &s.cells[n]; now.Before(c.value.Deadline()) {
-		s.unlink(n)
-		s.linkNewest(n)
+		c.used = s.tick()
 		return c.value, true
 	}
 	s.remove(n)
@@ -81,19 +85,17 @@ func (t *Table[V]) Get(id ID, now time.Time) (value V, ok bool) {
 	return value, false
 }
 
-// Add keeps a value in place of the ID's old one, and drops the least recently used one where there is no room.
+// Add keeps a value in place of the ID's old one, and drops one that was not used for long where there is no room.
 func (t *Table[V]) Add(id ID, value V) {
 	s := t.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := s.find(id); n != 0 {
-		s.cells[n].value = value
-		s.unlink(n)
-		s.linkNewest(n)
+		s.cells[n].value, s.cells[n].used = value, s.tick()
 		return
 	}
-	if s.count == len(s.cells)-1 {
-		s.remove(s.ring[0].newer)
+	if s.count == s.room() {
+		s.remove(s.oldest())
 		t.capacity.Add(1)
 	}
 	s.insert(id, value)
@@ -124,28 +126,45 @@ func (t *Table[V]) Evictions() Evictions {
 }
 
 // make makes an empty shard.
-func (s *tableShard[V]) make(size int) {
+func (s *tableShard[V]) make(room int) {
 	chains := 1
-	for chains < size {
+	for chains < room {
 		chains *= 2
 	}
-	s.heads, s.cells, s.ring = make([]uint32, chains), make([]cell[V], size+1), make([]link, size+1)
-	s.used, s.free, s.count = 0, 0, 0
+	s.heads, s.cells = make([]uint32, chains), make([]cell[V], room+1)
+	s.filled, s.free, s.hand, s.count = 0, 0, 0, 0
 }
 
-func (s *tableShard[V]) resize(size int) (dropped uint64) {
+// room is for how many entries there is room.
+func (s *tableShard[V]) room() int { return len(s.cells) - 1 }
+
+func (s *tableShard[V]) tick() uint32 {
+	s.clock++
+	return s.clock
+}
+
+// age is for how many uses of the shard a cell was not used. It goes on when the clock turns over.
+func (s *tableShard[V]) age(c *cell[V]) uint32 { return s.clock - c.used }
+
+func (s *tableShard[V]) resize(room int) (dropped uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if size == len(s.cells)-1 {
+	if room == s.room() {
 		return 0
 	}
-	for ; s.count > size; dropped++ {
-		s.remove(s.ring[0].newer)
+	var kept []cell[V]
+	for _, n := range s.heads {
+		for ; n != 0; n = s.cells[n].next {
+			kept = append(kept, s.cells[n])
+		}
 	}
-	cells, ring := s.cells, s.ring
-	s.make(size)
-	for n := ring[0].newer; n != 0; n = ring[n].newer {
-		s.insert(cells[n].id, cells[n].value)
+	slices.SortFunc(kept, func(a, b cell[V]) int { return cmp.Compare(s.age(&b), s.age(&a)) })
+	if over := len(kept) - room; over > 0 {
+		kept, dropped = kept[over:], uint64(over)
+	}
+	s.make(room)
+	for i := range kept {
+		s.insert(kept[i].id, kept[i].value)
 	}
 	return dropped
 }
@@ -153,15 +172,32 @@ func (s *tableShard[V]) resize(size int) (dropped uint64) {
 func (s *tableShard[V]) purge(pick func(ID, V) bool) (dropped int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for n := s.ring[0].newer; n != 0; {
-		c, newer := &s.cells[n], s.ring[n].newer
-		if pick(c.id, c.value) {
-			s.remove(n)
-			dropped++
+	for _, n := range s.heads {
+		for n != 0 {
+			c, next := &s.cells[n], s.cells[n].next
+			if pick(c.id, c.value) {
+				s.remove(n)
+				dropped++
+			}
+			n = next
 		}
-		n = newer
 	}
 	return dropped
+}
+
+// oldest is the cell that was not used for longest, of a few that are far apart: neighbours tend to be of one age. There is an entry in
+// each of the shard's cells.
+func (s *tableShard[V]) oldest() (n uint32) {
+	room := s.room()
+	few := min(fewCells, room)
+	for i := range few {
+		at := uint32((s.hand+i*(room/few))%room) + 1
+		if n == 0 || s.age(&s.cells[at]) > s.age(&s.cells[n]) {
+			n = at
+		}
+	}
+	s.hand = (s.hand + 1) % room
+	return n
 }
 
 // head is where an ID's chain begins. The shard was chosen by the other half of the ID.
@@ -182,13 +218,12 @@ func (s *tableShard[V]) insert(id ID, value V) {
 	if n != 0 {
 		s.free = s.cells[n].next
 	} else {
-		s.used++
-		n = s.used
+		s.filled++
+		n = uint32(s.filled)
 	}
 	head := s.head(id)
-	s.cells[n] = cell[V]{id: id, value: value, next: *head}
+	s.cells[n] = cell[V]{id: id, value: value, next: *head, used: s.tick()}
 	*head = n
-	s.linkNewest(n)
 	s.count++
 }
 
@@ -199,20 +234,7 @@ func (s *tableShard[V]) remove(n uint32) {
 		at = &s.cells[*at].next
 	}
 	*at = s.cells[n].next
-	s.unlink(n)
 	s.cells[n] = cell[V]{next: s.free} // a signature that is of no more use is not kept
 	s.free = n
 	s.count--
-}
-
-func (s *tableShard[V]) unlink(n uint32) {
-	l := s.ring[n]
-	s.ring[l.newer].older, s.ring[l.older].newer = l.older, l.newer
-}
-
-// linkNewest makes a cell the most recently used. Beyond the newest comes 0, and beyond that the oldest.
-func (s *tableShard[V]) linkNewest(n uint32) {
-	newest := s.ring[0].older
-	s.ring[n] = link{newer: 0, older: newest}
-	s.ring[newest].newer, s.ring[0].older = n, n
 }

@@ -201,14 +201,14 @@ func (m *model) purge(pick func(ID, mark) bool) int {
 	return before - len(m.entries)
 }
 
-// Whatever is done to a table of one shard, it is as if it had been done to the model.
+// Whatever is done to a table of few entries, it is as if it had been done to the model.
 func TestTableIsAsTheModel(t *testing.T) {
-	for run := range 20 {
+	for run := range 40 {
 		random := rand.New(rand.NewPCG(uint64(run), 7))
-		size := 1 + random.IntN(60)
+		size := 1 + random.IntN(fewCells)
 		table, want, now := newTable(t, size), &model{size: size}, start
 		for step := range 3000 {
-			n := random.IntN(100)
+			n := random.IntN(3 * fewCells)
 			switch what := random.IntN(1000); {
 			case what < 500:
 				got, ok := table.Get(id(n), now)
@@ -225,7 +225,7 @@ func TestTableIsAsTheModel(t *testing.T) {
 					t.Fatalf("run %d, step %d: %d purged, want %d", run, step, got, n)
 				}
 			default:
-				want.size = 1 + random.IntN(60)
+				want.size = 1 + random.IntN(fewCells)
 				want.fit()
 				table.Resize(want.size)
 			}
@@ -235,6 +235,72 @@ func TestTableIsAsTheModel(t *testing.T) {
 			if table.Len() != len(want.entries) || table.Evictions() != want.left {
 				t.Fatalf("run %d, step %d: %d entries, %+v; want %d, %+v", run, step, table.Len(), table.Evictions(), len(want.entries), want.left)
 			}
+		}
+	}
+}
+
+// A large table does not leave in strict order, but what it keeps is right, and all of it is accounted for.
+func TestLargeTable(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	table, added, news := newTable(t, 300), map[int]uint32{}, 0
+	for step := range 50_000 {
+		n := random.IntN(900)
+		got, ok := table.Get(id(n), start)
+		if ok && got.what != added[n] {
+			t.Fatalf("step %d: %d is %d, want %d", step, n, got.what, added[n])
+		}
+		if random.IntN(3) == 0 {
+			if !ok {
+				news++
+			}
+			added[n] = uint32(step)
+			table.Add(id(n), mark{what: uint32(step), dies: anHour})
+			if got, ok := table.Get(id(n), start); !ok || got.what != uint32(step) {
+				t.Fatalf("step %d: %d is not there though it was just added", step, n)
+			}
+		}
+		if left := table.Evictions(); table.Len() > 300 || table.Len()+int(left.Capacity) != news {
+			t.Fatalf("step %d: %d entries and %+v, of %d", step, table.Len(), left, news)
+		}
+	}
+}
+
+// What is asked for again and again stays, whatever comes and goes meanwhile; without such, the first to come is the first to go.
+func TestTableKeepsWhatIsInUse(t *testing.T) {
+	table := newTable(t, 500)
+	const hot = 100
+	for n := range hot {
+		table.Add(id(n), mark{dies: anHour})
+	}
+	for n := hot; n < 20_000; n++ {
+		table.Add(id(n), mark{dies: anHour})
+		if _, ok := table.Get(id(n%hot), start); !ok {
+			t.Fatalf("%d is gone, which was asked for %d entries ago", n%hot, hot)
+		}
+	}
+	table = newTable(t, 500)
+	for n := range 5_000 {
+		table.Add(id(n), mark{dies: anHour})
+	}
+	for n := range 5_000 {
+		if _, ok := table.Get(id(n), start); ok != (n >= 4_500) {
+			t.Fatalf("%d: %v", n, ok)
+		}
+	}
+}
+
+// The order of use survives the clock's turning over.
+func TestTableClockTurnsOver(t *testing.T) {
+	table := newTable(t, 3)
+	table.shards[0].clock = 1<<32 - 3
+	for n := range 3 {
+		table.Add(id(n), mark{dies: anHour}) // the last by a clock of 0
+	}
+	table.Get(id(0), start)
+	table.Add(id(3), mark{dies: anHour})
+	for n, want := range []bool{true, false, true, true} {
+		if _, ok := table.Get(id(n), start); ok != want {
+			t.Errorf("%d: %v", n, ok)
 		}
 	}
 }
