@@ -46,23 +46,32 @@ type Evictions struct {
 // minShard is how many entries a shard holds at least: with few, each shard's own order would be felt as unfair.
 const minShard = 512
 
+// shardsFor is how many shards there are for a number of entries: a power of two.
+func shardsFor(entries int) int {
+	n := 1
+	for n < 8*runtime.GOMAXPROCS(0) && entries/(2*n) >= minShard {
+		n *= 2
+	}
+	return n
+}
+
+// portion is how many of the entries are the i'th shard's.
+func portion(entries, shards, i int) int {
+	if i < entries%shards {
+		return entries/shards + 1
+	}
+	return entries / shards
+}
+
 // New makes an LRU of at most entries values, which must be 1 or more. The function left, if not nil, is told of each entry
 // that leaves, though not of a value that another replaced; a lock is held meanwhile, so it must not call back.
 func New[K comparable, V Perishable](entries int, left func(K, V)) (*LRU[K, V], error) {
 	if entries < 1 {
 		return nil, fmt.Errorf("cache: room for %d entries: it must be 1 or more", entries)
 	}
-	n := 1
-	for n < 8*runtime.GOMAXPROCS(0) && entries/(2*n) >= minShard {
-		n *= 2
-	}
-	c := &LRU[K, V]{seed: maphash.MakeSeed(), shards: make([]shard[K, V], n)}
+	c := &LRU[K, V]{seed: maphash.MakeSeed(), shards: make([]shard[K, V], shardsFor(entries))}
 	for i := range c.shards {
-		size := entries / n
-		if i < entries%n {
-			size++
-		}
-		lru, err := simplelru.NewLRU[K, V](size, left)
+		lru, err := simplelru.NewLRU[K, V](portion(entries, len(c.shards), i), left)
 		if err != nil {
 			return nil, err
 		}
@@ -74,15 +83,10 @@ func New[K comparable, V Perishable](entries int, left func(K, V)) (*LRU[K, V], 
 // Resize makes room for another number of entries, 1 or more; the least recently used leave where there are too many. How many
 // shards there are does not change, and each holds one entry at least.
 func (c *LRU[K, V]) Resize(entries int) {
-	n := len(c.shards)
 	for i := range c.shards {
-		size := entries / n
-		if i < entries%n {
-			size++
-		}
 		s := &c.shards[i]
 		s.mu.Lock()
-		c.capacity.Add(uint64(s.lru.Resize(max(1, size))))
+		c.capacity.Add(uint64(s.lru.Resize(max(1, portion(entries, len(c.shards), i)))))
 		s.mu.Unlock()
 	}
 }

@@ -86,3 +86,16 @@ func (s *Set) Windows() map[*Window]bool {
 	}
 	return all
 }
+
+// Signers are the numbers of the signers of these windows.
+func (s *Set) Signers() map[uint32]bool {
+	all := map[uint32]bool{}
+	for w := range s.Windows() {
+		if prepared := w.signers.Load(); prepared != nil {
+			for _, signer := range *prepared {
+				all[signer.Number] = true
+			}
+		}
+	}
+	return all
+}

@@ -59,13 +59,17 @@ func (w *Window) MaxAge(now time.Time) time.Duration { return w.fresh.Sub(now) }
 // Remaining is what the window's URLs have left to live.
 func (w *Window) Remaining(now time.Time) time.Duration { return w.Expires.Sub(now) }
 
-// Signer signs a window's URLs for one region. A URL is current if it was signed by the current window's signer: the same
-// pointer, not an equal one.
+// Signer signs a window's URLs for one region. A URL is current if it was signed by the current window's signer: that of the same
+// number, not one that is equal.
 type Signer struct {
 	*presign.Signer
-	Window *Window
+	// Number is this signer's and no other's, as long as the program runs.
+	Number uint32
 	region string
 }
+
+// signers counts those that were made. One a second would last for 136 years.
+var signers atomic.Uint32
 
 // Signer is the window's signer for a region, prepared when it is first asked for.
 func (w *Window) Signer(region string) (*Signer, error) {
@@ -81,12 +85,12 @@ func (w *Window) Signer(region string) (*Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	signers := []*Signer{{Signer: s, Window: w, region: region}}
+	prepared := []*Signer{{Signer: s, Number: signers.Add(1), region: region}}
 	if others := w.signers.Load(); others != nil {
-		signers = append(signers, *others...)
+		prepared = append(prepared, *others...)
 	}
-	w.signers.Store(&signers)
-	return signers[0], nil
+	w.signers.Store(&prepared)
+	return prepared[0], nil
 }
 
 func (w *Window) prepared(region string) *Signer {

@@ -69,9 +69,11 @@ func ParsePath(path string) (Locator, error) {
 	if strings.IndexByte(key, '#') >= 0 {
 		return Locator{}, ErrFragment
 	}
-	key, err := url.PathUnescape(key)
-	if err != nil {
-		return Locator{}, ErrBadEscape // url's own error repeats what was sent
+	if strings.IndexByte(key, '%') >= 0 { // most have none, and PathUnescape looks at each byte to find that out
+		var err error
+		if key, err = url.PathUnescape(key); err != nil {
+			return Locator{}, ErrBadEscape // url's own error repeats what was sent
+		}
 	}
 	if err := CheckKey(key); err != nil {
 		return Locator{}, err

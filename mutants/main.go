@@ -26,6 +26,8 @@ type mutant struct {
 
 var mutants = []mutant{
 	{"expiry-check", "cache/cache.go", "if ok && !now.Before(value.Deadline()) {", "if ok && value.Deadline().IsZero() {", []string{"./cache"}},
+	{"expiry-check-of-urls", "cache/table.go", "if c := &s.cells[n]; now.Before(c.value.Deadline()) {", "if c := &s.cells[n]; !c.value.Deadline().IsZero() {", []string{"./cache"}},
+	{"signers-told-apart", "integration/window.go", "Number: signers.Add(1)", "Number: 1", []string{"./proxy"}},
 	{"viewer-before-cache", "proxy/proxy.go", "	if err := h.admit(r, query, x); err != nil {\n		return err\n	}\n	x.cors", "	_ = h.admit(r, query, x)\n	x.cors", []string{"./proxy"}},
 	{"viewer-in-batch", "proxy/batch.go", "	if err := h.allowed(&x.viewer, x.locator); err != nil {\n		return ends, err\n	}\n", "", []string{"./proxy"}},
 	{"host-only-signing", "presign/presign.go", `signedHeaders = "host"`, `signedHeaders = "host;range"`, []string{"./presign"}},
@@ -33,7 +35,7 @@ var mutants = []mutant{
 	{"scoped-no-fallback", "proxy/proxy.go", "	window, now, err := bucket.Integration.Window(ctx, now)\n	x.now = now\n", "	window, now, err := bucket.Integration.Window(ctx, now)\n	x.now = now\n	if other, ok := h.integrations.Find(\"photos\", now); err != nil && ok {\n		window, _, err = other.Integration.Window(ctx, now)\n	}\n", []string{"./proxy"}},
 	{"dot-segments", "locator/locator.go", `if segment == "." || segment == ".." {`, `if segment == ".." && more {`, []string{"./locator"}},
 	{"bucket-grammar", "locator/locator.go", "	bucket, key, _ := strings.Cut(rest, \"/\")\n	if err := CheckBucket(bucket); err != nil {\n		return Locator{}, err\n	}\n	if strings.IndexByte", "	bucket, key, _ := strings.Cut(rest, \"/\")\n	if strings.IndexByte", []string{"./locator"}},
-	{"current-window-only", "proxy/proxy.go", "x.hit = ok && kept.by == signer; x.hit", "x.hit = ok; x.hit", []string{"./proxy"}},
+	{"current-window-only", "proxy/proxy.go", "x.hit = ok && kept.by == signer.Number; x.hit", "x.hit = ok; x.hit", []string{"./proxy"}},
 	{"no-url-outlives-its-session", "integration/window.go", "w.Expires = earlier(w.Start.Add(p.lifetime), s.expires)", "w.Expires = w.Start.Add(p.lifetime)", []string{"./integration"}},
 	{"min-remaining", "integration/window.go", "w.fresh = earlier(w.End, w.Expires.Add(-p.minRemaining))", "w.fresh = w.End", []string{"./integration"}},
 	{"private-redirects", "proxy/proxy.go", `"private, max-age="`, `"public, max-age="`, []string{"./proxy"}},

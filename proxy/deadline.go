@@ -31,6 +31,10 @@ type lazyConn struct {
 
 // Read implements [net.Conn].
 func (c *lazyConn) Read(p []byte) (int, error) {
+	if !c.read.begin() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	defer c.read.end()
 	for {
 		n, err := c.Conn.Read(p)
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || c.read.over() {
@@ -41,6 +45,10 @@ func (c *lazyConn) Read(p []byte) (int, error) {
 
 // Write implements [net.Conn].
 func (c *lazyConn) Write(p []byte) (written int, err error) {
+	if !c.write.begin() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	defer c.write.end()
 	for {
 		n, err := c.Conn.Write(p[written:])
 		written += n
@@ -73,6 +81,7 @@ type lazyDeadline struct {
 	mu     sync.Mutex
 	wanted time.Time // zero is none
 	actual time.Time // the connection's; zero is none
+	calls  int       // that are under way
 }
 
 // want notes a deadline. It is set at once only if the connection's own would come too late.
@@ -80,8 +89,10 @@ func (d *lazyDeadline) want(t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.wanted = t
-	switch ended := !d.actual.IsZero() && d.actual.Before(d.since); {
-	case ended: // net/http has ended a call by a deadline in the past: it must not end the next one as well
+	switch {
+	case d.calls == 0 && d.past(t): // net/http ends the read that it begins with each request, which tends not to have come so far
+		return nil
+	case d.past(d.actual): // it has ended one that had: that must not end the next one as well
 		d.step(time.Now())
 	case t.IsZero(), !d.actual.IsZero() && !t.Before(d.actual):
 		return nil
@@ -89,6 +100,26 @@ func (d *lazyDeadline) want(t time.Time) error {
 		d.actual = t
 	}
 	return d.set(d.actual)
+}
+
+// past tells whether a deadline is one that is to end calls at once.
+func (d *lazyDeadline) past(t time.Time) bool { return !t.IsZero() && t.Before(d.since) }
+
+// begin tells whether a call has time at all. If so, end must be called after it.
+func (d *lazyDeadline) begin() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.past(d.wanted) {
+		return false
+	}
+	d.calls++
+	return true
+}
+
+func (d *lazyDeadline) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.calls--
 }
 
 // step moves the connection's deadline on, to what is wanted or a step ahead.

@@ -143,6 +143,13 @@ func TestLazyDeadlinesAreSeldomSet(t *testing.T) {
 				_ = c.SetReadDeadline(at)
 			}
 			_ = c.SetWriteDeadline(now.Add(writeTimeout))
+			// It begins to read ahead, and ends that before it has come far.
+			_ = c.SetReadDeadline(time.Time{})
+			_ = c.SetReadDeadline(time.Unix(1, 0))
+			if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("%d, %v", n, err)
+			}
+			_ = c.SetReadDeadline(time.Time{})
 			time.Sleep(time.Millisecond)
 		}
 		if sets > 10 {

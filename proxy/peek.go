@@ -54,7 +54,7 @@ func (h *Handler) Peek(l locator.Locator, viewerID string) (p Peeked, ok bool) {
 	}
 	x := &exchange{now: now, object: presign.Object{Method: http.MethodGet, Endpoint: place.Endpoint, Key: l.Key, Params: params.Canonical()}}
 	kept, found := h.urls.Peek(h.objectID(x, bucket.Name), now)
-	p.Hit = found && kept.by == signer
+	p.Hit = found && kept.by == signer.Number
 	p.Bytes = len(signer.AppendURL(nil, &x.object, kept.Signature))
 	return p, true
 }

@@ -61,7 +61,7 @@ type Handler struct {
 	clock        func() time.Time
 	log          *slog.Logger
 	accessLog    *AccessLog
-	urls         *cache.LRU[objectID, signature]
+	urls         *cache.Table[signature]
 	seeds        [2]maphash.Seed
 	gate         *viewer.Gate
 	cors         cors
@@ -74,14 +74,15 @@ type Handler struct {
 }
 
 // signature is what is kept of a URL: the rest of it is put together faster than it would be read from memory. It is
-// current if its signer is the window's: the turn of a window needs no purge.
+// current if its signer is the window's: the turn of a window needs no purge. It holds no pointers: see [cache.Table].
 type signature struct {
 	presign.Signature
-	by *integration.Signer
+	by      uint32 // its signer's number
+	expires uint32 // when the URL does, in Unix time
 }
 
 // Deadline is when the URL expires.
-func (s signature) Deadline() time.Time { return s.by.Window.Expires }
+func (s signature) Deadline() time.Time { return time.Unix(int64(s.expires), 0) }
 
 // New makes a handler.
 func New(o Options) (*Handler, error) {
@@ -100,12 +101,12 @@ func New(o Options) (*Handler, error) {
 }
 
 // cacheOf is the cache of the handler before, or a new one.
-func cacheOf(o Options) (urls *cache.LRU[objectID, signature], seeds [2]maphash.Seed, err error) {
+func cacheOf(o Options) (urls *cache.Table[signature], seeds [2]maphash.Seed, err error) {
 	if o.Previous != nil {
 		o.Previous.urls.Resize(o.URLs)
 		return o.Previous.urls, o.Previous.seeds, nil
 	}
-	if urls, err = cache.New[objectID, signature](o.URLs, nil); err != nil {
+	if urls, err = cache.NewTable[signature](o.URLs); err != nil {
 		return nil, seeds, err
 	}
 	o.Metrics.WatchCache("urls", urls.Len, map[string]func() uint64{
@@ -118,8 +119,8 @@ func cacheOf(o Options) (urls *cache.LRU[objectID, signature], seeds [2]maphash.
 
 // Purge drops the signatures of windows that no integration has any more, and says how many they were.
 func (h *Handler) Purge() (dropped int) {
-	current := h.integrations.Windows()
-	return h.urls.Purge(func(_ objectID, s signature) bool { return !current[s.by.Window] })
+	current := h.integrations.Signers()
+	return h.urls.Purge(func(_ cache.ID, s signature) bool { return !current[s.by] })
 }
 
 // exchange is one request on its way to its answer.
@@ -292,7 +293,7 @@ func (h *Handler) sign(ctx context.Context, x *exchange, method, query string) (
 		return nil, err
 	}
 	x.object = presign.Object{Method: method, Endpoint: place.Endpoint, Key: x.locator.Key, Params: params}
-	sig := h.signature(x, bucket.Name, signer)
+	sig := h.signature(x, bucket.Name, signer, window.Expires)
 	x.counts.URLs.Count(x.hit)
 
 	x.buf = signer.AppendURL(x.buf[:0], &x.object, sig)
@@ -323,32 +324,28 @@ var (
 	noStore   = []string{"no-store"}
 )
 
-// objectID stands for what a URL is for: 128 bits of hash, with seeds that nobody outside knows. It takes a tenth of the key's
-// memory and leaves the collector nothing to follow. Were two objects ever to have one ID, the second would get a URL of its
-// own with the first one's signature, which S3 refuses: no object could come to the wrong viewer.
-type objectID [2]uint64
-
 // signature is the signature of the exchange's object, from the cache or made now.
-func (h *Handler) signature(x *exchange, bucket string, signer *integration.Signer) presign.Signature {
+func (h *Handler) signature(x *exchange, bucket string, signer *integration.Signer, expires time.Time) presign.Signature {
 	id := h.objectID(x, bucket)
 	kept, ok := h.urls.Get(id, x.now)
-	if x.hit = ok && kept.by == signer; x.hit {
+	if x.hit = ok && kept.by == signer.Number; x.hit {
 		return kept.Signature
 	}
 	sig := signer.Sign(&x.object)
-	h.urls.Add(id, signature{Signature: sig, by: signer})
+	h.urls.Add(id, signature{Signature: sig, by: signer.Number, expires: uint32(expires.Unix())})
 	return sig
 }
 
-// objectID is that of the exchange's object.
-func (h *Handler) objectID(x *exchange, bucket string) objectID {
+// objectID is what the cache knows the exchange's object by: a hash, which takes a tenth of the key's memory. Were two objects ever to have one
+// ID, the second would get a URL of its own with the first one's signature, which S3 refuses: no object could come to the wrong viewer.
+func (h *Handler) objectID(x *exchange, bucket string) cache.ID {
 	// Neither a bucket's name holds a slash, nor a key a NUL; and a bucket is served by one integration.
 	b := append(x.buf[:0], x.object.Method[0])
 	b = append(append(b, bucket...), '/')
 	b = append(append(b, x.object.Key...), 0)
 	b = append(b, x.object.Params...)
 	x.buf = b
-	return objectID{maphash.Bytes(h.seeds[0], b), maphash.Bytes(h.seeds[1], b)}
+	return cache.ID{maphash.Bytes(h.seeds[0], b), maphash.Bytes(h.seeds[1], b)}
 }
 
 // age is a Cache-Control value, kept because all redirects of a window and a second have the same.
