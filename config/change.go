@@ -204,11 +204,11 @@ func endOfValue(text string) int {
 			depth++
 		case c == ']':
 			depth--
-		case c == '#' && n > 0 && text[n-1] == ' ' && depth == 0:
-			return len(strings.TrimRight(text[:n], " "))
+		case c == '#' && n > 0 && (text[n-1] == ' ' || text[n-1] == '\t') && depth == 0:
+			return len(strings.TrimRight(text[:n], " \t"))
 		}
 	}
-	return len(strings.TrimRight(text, " \r\n"))
+	return len(strings.TrimRight(text, " \t\r\n"))
 }
 
 // written is a key's text as a file is to have it, on one line.

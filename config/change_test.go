@@ -1,9 +1,14 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -34,7 +39,7 @@ integrations:
       - team-*
     role_arn: arn:aws:iam::123456789012:role/r
     url_lifetime: ${LIFETIME}
-    region: auto
+    region: auto	# tabbed
 log:
   level: info # enough
 `
@@ -53,6 +58,7 @@ func TestChange(t *testing.T) {
 	}{
 		"a text with a comment":      {"lines", Draft{"bucket": "pictures"}, "bucket: photos   # the bucket", "bucket: pictures   # the bucket"},
 		"a quoted one":               {"lines", Draft{"external_id": "2026-b"}, `"a-b@c" # made`, `2026-b # made`},
+		"a comment after a tab":      {"several", Draft{"region": "us-east-1"}, "region: auto\t# tabbed", "region: us-east-1\t# tabbed"},
 		"a name":                     {"lines", Draft{"name": "true"}, "name: lines # its name", `name: "true" # its name`},
 		"a new key":                  {"lines", Draft{"file_versioning": "true"}, "    region: eu-central-1\n", "    region: eu-central-1\n    file_versioning: true\n"},
 		"a key less":                 {"lines", Draft{"external_id": ""}, "    external_id: \"a-b@c\" # made by us\n", ""},
@@ -248,6 +254,9 @@ integrations:
       canary-7"
     bucket: seen-6
   - {name: three, secret_access_key: "${SEEN_7}", bucket: seen-8}
+  - {name: five, secret_access_key: "canary-11 \" canary", bucket: seen-12, region: 'seen-13'} # canary-12
+  - {name: six, secret_access_key: "canary-13
+      canary-14", bucket: seen-14}
   - name: four
     secret_access_key: ${A}canary-8
 cache:
@@ -263,12 +272,51 @@ log: {level: info} # seen-11
 	if i := strings.Index(got, "canary"); i >= 0 {
 		t.Errorf("a secret shows: %s", got[i:])
 	}
-	for _, seen := range []string{"seen-1", "seen-3", "seen-4", "seen-5", "seen-6", "SEEN_7", "seen-8", "SEEN_9", "SEEN_10", "seen-11", "token: [redacted]", "url: [redacted]"} {
+	for _, seen := range []string{"seen-1", "seen-3", "seen-4", "seen-5", "seen-6", "SEEN_7", "seen-8", "SEEN_9", "SEEN_10", "seen-11", "bucket: seen-12, region: 'seen-13'}", "bucket: seen-14}", "token: [redacted], hosts: [seen-2]}", "token: [redacted]", "url: [redacted]"} {
 		if !strings.Contains(got, seen) {
 			t.Errorf("%s does not show:\n%s", seen, got)
 		}
 	}
+	for _, odd := range []string{"\r", "\u0085", "\u2028", "\u2029"} {
+		text := "listen: :1 # a" + odd + "# b\nadmin: {token: canary}\n"
+		if got := string(Masked([]byte(text))); strings.Contains(got, "canary") {
+			t.Errorf("%q: %s", odd, got)
+		}
+		if _, err := Parse("x", []byte(text), noEnv); err == nil || !strings.Contains(err.Error(), "x:1: this line holds a character") {
+			t.Errorf("%q: %v", odd, err)
+		}
+	}
 	if got := string(Masked([]byte("secret: [canary"))); strings.Contains(got, "canary") {
 		t.Error(got)
+	}
+}
+
+// Of many who save at once for the same text one does, and all others are told.
+func TestSaveAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 20 {
+		old, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var saved atomic.Int64
+		var all sync.WaitGroup
+		for n := range 8 {
+			all.Go(func() {
+				switch err := Save(path, old, fmt.Appendf(nil, "round %d, writer %d", round, n)); {
+				case err == nil:
+					saved.Add(1)
+				case !errors.Is(err, ErrChanged):
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if saved.Load() != 1 {
+			t.Fatalf("%d saved", saved.Load())
+		}
 	}
 }

@@ -239,8 +239,8 @@ func TestSaveThatFails(t *testing.T) {
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	withFileSize(t, 1<<10, func() {
-		if err := Save(path, []byte("old"), bytes.Repeat([]byte("x"), 1<<20)); err == nil {
+	withFileSize(t, 1<<20, func() { // more than what the test itself writes meanwhile
+		if err := Save(path, []byte("old"), bytes.Repeat([]byte("x"), 2<<20)); err == nil {
 			t.Error("it was written")
 		}
 	})

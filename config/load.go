@@ -83,6 +83,9 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 	if line := invalidLine(data); line > 0 {
 		return nil, mistake(line, "this line is not UTF-8; save the file as UTF-8")
 	}
+	if line := oddBreak(data); line > 0 {
+		return nil, mistake(line, "this line holds a character that YAML takes for a line's end and editors do not show (a CR alone, U+0085, U+2028 or U+2029); remove it")
+	}
 	documents := yaml.NewDecoder(bytes.NewReader(data))
 	var document, second yaml.Node
 	err := documents.Decode(&document)
@@ -113,6 +116,20 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 	default:
 		return root, nil
 	}
+}
+
+// oddBreak is the first line with a line's end that is neither LF nor CR LF, or 0: programs would count lines in different ways.
+func oddBreak(data []byte) int {
+	line := 1
+	for n, r := range string(data) {
+		switch {
+		case r == '\n':
+			line++
+		case r == '\r' && (n+1 == len(data) || data[n+1] != '\n'), r == '\u0085', r == '\u2028', r == '\u2029':
+			return line
+		}
+	}
+	return 0
 }
 
 // namesVariable tells whether ${ stands on a line, or on the one after it: where braces are wrong, the parser may name the line before.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -17,28 +18,65 @@ func Masked(text []byte) []byte {
 	l := linesOf(text)
 	nodes, secret := nodesOf(root, nil), map[*yaml.Node]bool{}
 	collectSecrets(root, reflect.TypeFor[Config](), secret)
-	for n, node := range nodes {
-		if !secret[node] || isVariable(node.Value) {
-			continue
-		}
-		// Where the next value begins, this one has ended; what is between the two may be its own further lines.
-		end := len(l.all)
-		for _, next := range nodes[n+1:] {
-			if next.Line > node.Line {
-				end = next.Line - 1
-				break
-			}
-		}
-		first := l.all[node.Line-1]
-		l.all[node.Line-1] = first[:min(len(first), node.Column-1)] + redacted + l.end
-		if strings.Contains(first, node.Value) {
-			continue
-		}
-		for m := node.Line; m < end; m++ {
-			l.all[m] = redacted + l.end
+	for n, node := range slices.Backward(nodes) { // so that what stands before it is still where it was
+		if secret[node] && !isVariable(node.Value) {
+			l.mask(node, nodes[n+1:])
 		}
 	}
 	return l.text()
+}
+
+// mask puts a note in the place of a scalar, and leaves out the comment after it. The nodes that follow tell where it ends at the latest.
+func (l *lines) mask(n *yaml.Node, following []*yaml.Node) {
+	first := []rune(strings.TrimRight(l.all[n.Line-1], "\r\n"))
+	before, rest := string(first[:min(len(first), n.Column-1)]), string(first[min(len(first), n.Column-1):])
+	if length := lengthOf(n, rest); length > 0 {
+		rest = rest[length:]
+		if comment := strings.Index(rest, "#"); comment >= 0 {
+			rest = rest[:comment]
+		}
+		l.all[n.Line-1] = before + redacted + strings.TrimRight(rest, " \t") + l.end
+		return
+	}
+	l.all[n.Line-1] = before + redacted + l.end
+	end := len(l.all)
+	for _, next := range following {
+		if next.Line > n.Line {
+			// On the line of what follows the scalar may have its end.
+			last := []rune(l.all[next.Line-1])
+			if head := string(last[:min(len(last), next.Column-1)]); strings.TrimLeft(head, " -") != "" {
+				l.all[next.Line-1] = redacted + string(last[min(len(last), next.Column-1):])
+			}
+			end = next.Line - 1
+			break
+		}
+	}
+	for m := n.Line; m < end; m++ {
+		l.all[m] = redacted + l.end
+	}
+}
+
+// lengthOf is how much of a text is a scalar with which it begins, in bytes; 0 where the scalar goes on after it, or begins otherwise.
+func lengthOf(n *yaml.Node, text string) int {
+	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle|yaml.TaggedStyle) != 0 || text == "" {
+		return 0
+	}
+	quote := text[0]
+	if quote != '"' && quote != '\'' {
+		if n.Value != "" && strings.HasPrefix(text, n.Value) {
+			return len(n.Value)
+		}
+		return 0
+	}
+	for i := 1; i < len(text); i++ {
+		switch {
+		case quote == '"' && text[i] == '\\', quote == '\'' && text[i] == quote && i+1 < len(text) && text[i+1] == quote:
+			i++
+		case text[i] == quote:
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // nodesOf are a tree's nodes, in the order in which they stand.

@@ -20,6 +20,15 @@ func Save(path string, old, text []byte) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // a link stays a link
 	}
+	if old != nil {
+		// Of two who save at once the second waits here, and then finds the file changed.
+		unlock, err := lock(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return explain(path, err)
+		} else if err == nil {
+			defer unlock()
+		}
+	}
 	if err := unchanged(path, old); err != nil {
 		return err
 	}
