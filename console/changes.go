@@ -31,9 +31,13 @@ type changeRequest struct {
 
 // changeAnswer is what a change does to the file.
 type changeAnswer struct {
-	Base  string `json:"base"`
-	Diff  string `json:"diff"`
-	Saved bool   `json:"saved"`
+	Base string `json:"base"`
+	Diff string `json:"diff"`
+	// Different tells whether anything changes, be it something that the diff does not show.
+	Different bool `json:"different"`
+	Saved     bool `json:"saved"`
+	// Problem is why the file is written and not in use.
+	Problem string `json:"problem,omitempty"`
 }
 
 // draftAnswer is what a form begins with.
@@ -46,10 +50,20 @@ type draftAnswer struct {
 
 // draft is an integration as the file has it, or the beginning of a new one.
 func (c *Console) draft(r *http.Request) (any, error) {
+	if err := c.mustBeSignedIn(r); err != nil {
+		return nil, err
+	}
 	file := c.Proxy.State().File
 	text, base, err := readBase(file)
 	if err != nil {
 		return nil, err
+	}
+	parsed, err := config.Parse(file, text, c.Getenv)
+	if err != nil {
+		return nil, c.mistakes(err, -1)
+	}
+	if err := config.Writable(file); err != nil {
+		return nil, &refusal{status: http.StatusConflict, text: err.Error()}
 	}
 	name := r.URL.Query().Get("name")
 	if name == "" {
@@ -60,7 +74,7 @@ func (c *Console) draft(r *http.Request) (any, error) {
 		return nil, c.mistakes(err, -1)
 	}
 	a := draftAnswer{Base: base, Draft: d, Kept: []string{}}
-	if i, err := named(c.Proxy.State().Config, name); err == nil && i.SecretAccessKey != "" && d["secret_access_key"] == "" {
+	if i, err := named(parsed, name); err == nil && i.SecretAccessKey != "" && d["secret_access_key"] == "" {
 		a.Kept = config.SecretKeys()
 	}
 	return a, nil
@@ -106,17 +120,24 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 				keys: map[string]string{key: "name an environment variable, such as ${SCANS_SECRET}, which is set where the proxy runs"}}
 		}
 	}
+	before, err := config.Parse(file, old, c.Getenv)
+	if err != nil {
+		return nil, c.mistakes(err, -1)
+	}
+	if err := c.namesNoVariable(in, file, old); err != nil {
+		return nil, err
+	}
 	n, name := -1, in.Name
 	var text []byte
 	switch in.Action {
 	case "add":
 		var i *config.Integration
 		if i, err = in.Draft.Integration(); err == nil {
-			n, name = len(c.Proxy.State().Config.Integrations), i.Name
+			n, name = len(before.Integrations), i.Name
 			text, err = config.Append(file, old, i, c.Getenv)
 		}
 	case "change":
-		n = slices.IndexFunc(c.Proxy.State().Config.Integrations, func(i config.Integration) bool { return i.Name == in.Name })
+		n = slices.IndexFunc(before.Integrations, func(i config.Integration) bool { return i.Name == in.Name })
 		if renamed := in.Draft["name"]; renamed != "" {
 			name = renamed
 		}
@@ -137,6 +158,25 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 		done.integration, err = named(done.config, name)
 	}
 	return done, err
+}
+
+// namesNoVariable refuses variables where they would be shown: what the environment holds may be a secret, and the page, the documents and
+// the requests of a check have the values of all keys but the keys' own. What the file has already it may keep.
+func (c *Console) namesNoVariable(in *changeRequest, file string, old []byte) error {
+	has, err := config.DraftOf(file, old, in.Name, c.Getenv)
+	if err != nil && in.Action == "change" {
+		return c.mistakes(err, -1)
+	}
+	no := &refusal{status: http.StatusUnprocessableEntity, text: "a variable can hold a secret, and this would be shown", keys: map[string]string{}}
+	for key, text := range in.Draft {
+		if strings.Contains(text, "${") && key != "access_key_id" && key != "secret_access_key" && text != has[key] {
+			no.keys[key] = "write the value itself: only the two keys can name an environment variable here"
+		}
+	}
+	if len(no.keys) > 0 {
+		return no
+	}
+	return nil
 }
 
 var errChangedMeanwhile = &refusal{status: http.StatusConflict,
@@ -181,11 +221,13 @@ func (c *Console) change(r *http.Request) (any, error) {
 	if in.Save && in.Base == "" {
 		return nil, &refusal{status: http.StatusBadRequest, text: "a change is looked at before it is saved"}
 	}
+	c.saving.Lock()
+	defer c.saving.Unlock()
 	done, err := c.changed(&in)
 	if err != nil {
 		return nil, err
 	}
-	a := changeAnswer{Base: done.base, Diff: string(bytes.TrimPrefix(diff.Diff("a", config.Masked(done.old), "b", config.Masked(done.text)), []byte("diff a b\n--- a\n+++ b\n")))}
+	a := changeAnswer{Base: done.base, Diff: done.diff(), Different: !bytes.Equal(done.old, done.text)}
 	if !in.Save {
 		return a, nil
 	}
@@ -194,12 +236,19 @@ func (c *Console) change(r *http.Request) (any, error) {
 	} else if err != nil {
 		return nil, &refusal{status: http.StatusInternalServerError, text: err.Error()}
 	}
-	c.Log.Info("console: configuration changed", "who", who, "from", r.RemoteAddr, "action", in.Action, "integration", changedName(&in, done), "keys", slices.Sorted(maps.Keys(in.Draft)))
-	if err := c.Proxy.Reload(); err != nil {
-		return nil, &refusal{status: http.StatusInternalServerError, text: "the file was written, and the proxy refuses it, so the old configuration goes on:\n" + err.Error()}
-	}
+	c.Log.Info("console: configuration changed", "who", who, "from", r.RemoteAddr, "action", in.Action, "integration", changedName(&in, done),
+		"keys", slices.Sorted(maps.Keys(in.Draft)))
 	a.Saved = true
+	if err := c.Proxy.Reload(); err != nil {
+		a.Problem = "The file was written, and the proxy refuses it, so the old configuration goes on: " + err.Error()
+	}
 	return a, nil
+}
+
+// diff is what changes in the file, without the secrets that are written out in it.
+func (d *changed) diff() string {
+	text := diff.Diff("a", config.Masked(d.old), "b", config.Masked(d.text))
+	return string(bytes.TrimPrefix(text, []byte("diff a b\n--- a\n+++ b\n")))
 }
 
 func changedName(in *changeRequest, done *changed) string {

@@ -1,6 +1,9 @@
 package console
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -106,18 +109,20 @@ func TestRefusedChanges(t *testing.T) {
 		status    int
 		key, says string
 	}{
-		"another's bucket":         {map[string]any{"action": "add", "draft": with("bucket", "photos")}, 422, "bucket", "is a bucket of integration lab"},
-		"no ARN":                   {map[string]any{"action": "add", "draft": with("role_arn", "lab")}, 422, "role_arn", "is no role's ARN"},
-		"no pattern":               {map[string]any{"action": "add", "draft": map[string]string{"name": "new", "permitted_buckets": "a-b C*", "region": "auto", "role_arn": roleARN}}, 422, "permitted_buckets", "is no"},
-		"no duration":              {map[string]any{"action": "add", "draft": with("url_lifetime", "soon")}, 422, "url_lifetime", "no duration"},
-		"no such key":              {map[string]any{"action": "add", "draft": with("rolearn", "x")}, 422, "rolearn", "no such key"},
-		"a secret":                 {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "canary"}}, 422, "secret_access_key", "environment variable"},
-		"a secret with a variable": {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${LAB_SECRET}canary"}}, 422, "secret_access_key", "environment variable"},
-		"an unset one":             {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${UNSET}"}}, 422, "secret_access_key", "UNSET is not set"},
-		"more lines":               {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"bucket": "scans\n    role_arn: x"}}, 422, "bucket", "bucket"},
-		"gone":                     {map[string]any{"action": "remove", "name": "lad"}, 422, "", "there is no integration lad any more"},
-		"no such action":           {map[string]any{"action": "burn", "name": "lab"}, 400, "", "no such change"},
-		"unseen":                   {map[string]any{"action": "remove", "name": "lab", "save": true}, 400, "", "looked at before"},
+		"another's bucket":                 {map[string]any{"action": "add", "draft": with("bucket", "photos")}, 422, "bucket", "is a bucket of integration lab"},
+		"no ARN":                           {map[string]any{"action": "add", "draft": with("role_arn", "lab")}, 422, "role_arn", "is no role's ARN"},
+		"no pattern":                       {map[string]any{"action": "add", "draft": map[string]string{"name": "new", "permitted_buckets": "a-b C*", "region": "auto", "role_arn": roleARN}}, 422, "permitted_buckets", "is no"},
+		"no duration":                      {map[string]any{"action": "add", "draft": with("url_lifetime", "soon")}, 422, "url_lifetime", "no duration"},
+		"no such key":                      {map[string]any{"action": "add", "draft": with("rolearn", "x")}, 422, "rolearn", "no such key"},
+		"a secret":                         {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "canary"}}, 422, "secret_access_key", "environment variable"},
+		"a secret with a variable":         {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${LAB_SECRET}canary"}}, 422, "secret_access_key", "environment variable"},
+		"an unset one":                     {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${UNSET}"}}, 422, "secret_access_key", "UNSET is not set"},
+		"more lines":                       {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"bucket": "scans\n    role_arn: x"}}, 422, "bucket", "bucket"},
+		"a variable that would be shown":   {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"external_id": "${LAB_SECRET}"}}, 422, "external_id", "only the two keys can name"},
+		"a variable for a new integration": {map[string]any{"action": "add", "draft": with("external_id", "x${LAB_SECRET}")}, 422, "external_id", "only the two keys can name"},
+		"gone":                             {map[string]any{"action": "remove", "name": "lad"}, 422, "", "there is no integration lad any more"},
+		"no such action":                   {map[string]any{"action": "burn", "name": "lab"}, 400, "", "no such change"},
+		"unseen":                           {map[string]any{"action": "remove", "name": "lab", "save": true}, 400, "", "looked at before"},
 	} {
 		_, no, status := w.changing(c.body)
 		if status != c.status || c.key == "" && !strings.Contains(no.Error, c.says) || c.key != "" && !strings.Contains(no.Keys[c.key], c.says) {
@@ -166,5 +171,86 @@ func TestChangedMeanwhile(t *testing.T) {
 	}
 	if _, no, status := w.changing(mine); status != http.StatusConflict || !strings.Contains(no.Error, "no such file") {
 		t.Errorf("without a file: %d %+v", status, no)
+	}
+}
+
+// Two who save in the very same moment: one does, the other is told.
+func TestSavedAtOnce(t *testing.T) {
+	w := newWorld(t, testFile)
+	w.signInAs("ann")
+	base := w.base()
+	const writers = 8
+	answers := make(chan int, writers)
+	for n := range writers {
+		go func() {
+			_, _, status := w.changing(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": fmt.Sprintf("bucket-%d", n)}, "base": base, "save": true})
+			answers <- status
+		}()
+	}
+	count := map[int]int{}
+	for range writers {
+		count[<-answers]++
+	}
+	if count[http.StatusOK] != 1 || count[http.StatusConflict] != writers-1 {
+		t.Errorf("%v", count)
+	}
+}
+
+// A file that is written, and then refused by the proxy, is said to be both.
+func TestSavedAndRefused(t *testing.T) {
+	w := newWorld(t, testFile)
+	w.signInAs("ann")
+	w.refuses = errors.New("viewers.basic.htpasswd_file: there is no such file")
+	a, no, status := w.changing(rename(w.base()))
+	if status != http.StatusOK || !a.Saved || !strings.Contains(a.Problem, "htpasswd_file") || !strings.Contains(w.file(), "bucket: pictures") {
+		t.Errorf("%d %+v %+v", status, a, no)
+	}
+}
+
+// What changes only where nothing shows is a change all the same.
+func TestChangeThatDoesNotShow(t *testing.T) {
+	w := newWorld(t, testFile)
+	w.signInAs("ann")
+	a, no, status := w.changing(map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${LAB_SECRET}"}})
+	if status != http.StatusOK || !a.Different || !strings.Contains(a.Diff, "+    secret_access_key: ${LAB_SECRET}") || !strings.Contains(a.Diff, "-    secret_access_key: [redacted]") {
+		t.Errorf("%d %+v %+v", status, a, no)
+	}
+	if a, _, _ = w.changing(map[string]any{"action": "change", "name": "keys", "draft": map[string]string{}}); a.Different {
+		t.Errorf("%+v", a)
+	}
+}
+
+// An integration that stands elsewhere in the file than in the configuration in use has its mistakes told by its own keys.
+func TestMistakesOfAFileThatHasMoved(t *testing.T) {
+	w := newWorld(t, testFile)
+	w.signInAs("ann")
+	w.write(strings.Replace(testFile, "  # Ours.", "  - {name: first, bucket: first, region: us-east-1, access_key_id: AKIA, secret_access_key: canary}\n  # Ours.", 1))
+	if _, no, status := w.changing(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": "B!"}}); status != 422 || no.Keys["bucket"] == "" {
+		t.Errorf("%d %+v", status, no)
+	}
+	w.write("listen: [")
+	for _, target := range []string{"/api/draft", "/api/draft?name=lab"} {
+		if a := w.get(target); a.status != 422 || !strings.Contains(a.body, "this is not YAML") {
+			t.Errorf("%s: %d %s", target, a.status, a.body)
+		}
+	}
+}
+
+// No request, however odd, ends in a panic, and nothing is changed by it.
+func TestOddRequests(t *testing.T) {
+	w := newWorld(t, testFile)
+	w.signInAs("ann")
+	for _, target := range []string{"/api/changes", "/api/check", "/api/documents", "/api/sign-in"} {
+		for _, body := range []string{`null`, `{}`, `[]`, `""`, `{"change":null}`, `{"change":{}}`, `{"change":{"action":"add"},"role_later":true,"format":"json"}`, `{"action":"add","draft":null}`,
+			`{"action":"change","name":"lab","draft":null,"save":true}`, `{"change":{"action":"add","draft":{"name":""}},"format":"json"}`, `{"kinds":[null],"name":"lab","format":"cli"}`,
+			`{"change":{"action":"change","name":"lab"},"sample":"s3://","origin":"x"}`, `{"name":"lab","format":"json","principal":"` + strings.Repeat("x", 60000) + `"}`} {
+			a := w.send(http.MethodPost, target, json.RawMessage(body))
+			if a.status >= 500 || strings.Contains(w.log.String(), "panic") {
+				t.Fatalf("%s %s: %d %s\n%s", target, body, a.status, a.body, w.log.String())
+			}
+		}
+	}
+	if w.file() != testFile {
+		t.Error("the file has changed")
 	}
 }

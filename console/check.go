@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -30,15 +31,15 @@ func (c *Console) check(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, err)
 		return
 	}
-	select {
-	case c.checks <- struct{}{}:
-		defer func() { <-c.checks }()
-	default:
+	if !c.enter() {
 		c.refuse(w, &refusal{status: http.StatusTooManyRequests, text: "other checks are running; try again when they are done"})
 		return
 	}
+	defer c.leave()
+	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+	defer cancel()
 	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(checkTimeout)) // the listener's own is for answers that are made at once
+	_ = control.SetWriteDeadline(time.Now().Add(checkTimeout + time.Second)) // the listener's own is for answers that are made at once
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := json.NewEncoder(w)
 	say := func(v any) {
@@ -46,13 +47,25 @@ func (c *Console) check(w http.ResponseWriter, r *http.Request) {
 		_ = control.Flush()
 	}
 	o.Report = func(s check.Step) { say(s) }
-	switch sound, err := check.Run(r.Context(), o); {
+	switch sound, err := check.Run(ctx, o); {
 	case err != nil:
 		say(map[string]string{"error": err.Error()})
 	default:
 		say(map[string]bool{"sound": sound})
 	}
 }
+
+// enter takes one of the places of those who ask STS, and leave gives it back.
+func (c *Console) enter() bool {
+	select {
+	case c.checks <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *Console) leave() { <-c.checks }
 
 func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.Options, err error) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)

@@ -10,13 +10,16 @@ import (
 	"embed"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"path"
 	"regexp"
+	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"s3redirect/config"
@@ -70,7 +73,8 @@ type Console struct {
 	Options
 	started time.Time
 	samples samples
-	checks  chan struct{} // a place for each check that may run
+	checks  chan struct{} // a place for each check, or question to STS, that may run
+	saving  sync.Mutex    // held from a file's being read until it is written, and in use
 	mux     *http.ServeMux
 }
 
@@ -134,8 +138,16 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &refusal{status: http.StatusForbidden, text: "this is for the console's own page: its origin is not that of the request, or the reverse proxy in between does not keep Host"})
 		return
 	}
+	defer func() {
+		if v := recover(); v != nil && v != http.ErrAbortHandler {
+			c.Log.Error("console: panic", "panic", fmt.Sprintf("a %T", v), "stack", string(debug.Stack())) // what it says could hold anything
+			c.refuse(w, errInternal)
+		}
+	}()
 	c.mux.ServeHTTP(w, r)
 }
+
+var errInternal = &refusal{status: http.StatusInternalServerError, text: "something went wrong; the log has it"}
 
 // ownHost tells whether a browser that believes to talk to a host talks to us. An address is always right; a name could be a
 // page's own, which leads here only since its owner says so (DNS rebinding).
@@ -145,8 +157,8 @@ func (c *Console) ownHost(host string) bool {
 		name = h
 	}
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
-		return true
+	if addr, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		return addr.Zone() == "" // which could be any text
 	}
 	if localName.MatchString(name) {
 		return true
@@ -204,7 +216,7 @@ func (c *Console) refuse(w http.ResponseWriter, err error) {
 	no, ok := errors.AsType[*refusal](err)
 	if !ok {
 		c.Log.Error("console: internal error", "error", err.Error())
-		no = &refusal{status: http.StatusInternalServerError, text: "something went wrong; the log has it"}
+		no = errInternal
 	}
 	refuse(w, no)
 }

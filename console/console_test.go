@@ -78,7 +78,7 @@ func TestHosts(t *testing.T) {
 	for host, want := range map[string]int{
 		"127.0.0.1:9090": 200, "[::1]:9090": 200, "10.1.2.3": 200, "localhost:9090": 200, "LOCALHOST": 200, "app.localhost:9090": 200,
 		"admin.example.com": 200, "Admin.Example.com:443": 200, "admin.example.com.:9090": 200,
-		"evil.example.com:9090": 421, "127.0.0.1.evil.example.com": 421, "localhost.evil.example.com:9090": 421, "evil-admin.example.com": 421, "": 421, ":9090": 421, "a;b.localhost": 421, ".localhost": 421,
+		"evil.example.com:9090": 421, "127.0.0.1.evil.example.com": 421, "localhost.evil.example.com:9090": 421, "evil-admin.example.com": 421, "": 421, ":9090": 421, "a;b.localhost": 421, ".localhost": 421, "[fe80::1%25a]:9090": 421,
 	} {
 		for _, target := range []string{"/", "/api/session", "/static/main.js", "/preview?locator=s3://photos/a.jpg"} {
 			if a := w.send(http.MethodGet, target, nil, func(r *http.Request) { r.Host = host }); a.status != want {

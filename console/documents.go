@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -75,9 +76,10 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 	if _, err := c.mayChange(r); err != nil {
 		return nil, err
 	}
-	if d := in.Change.Draft; in.RoleLater && d["role_arn"] == "" && (d["endpoint"] == "" || d["sts_endpoint"] != "") {
+	if d := maps.Clone(in.Change.Draft); d != nil && in.RoleLater && d["role_arn"] == "" && (d["endpoint"] == "" || d["sts_endpoint"] != "") {
 		i := config.Integration{Region: d["region"], Name: d["name"], Endpoint: d["endpoint"], STSEndpoint: d["sts_endpoint"]}
 		d["role_arn"] = "arn:" + i.Partition() + ":iam::000000000000:role/" + policy.RoleName(&i)
+		in.Change.Draft = d
 	}
 	done, err := c.changed(in.Change)
 	if err != nil {
@@ -94,6 +96,10 @@ func (c *Console) principal(ctx context.Context, i *config.Integration, named st
 	if named = strings.TrimSpace(named); named != "" {
 		return named
 	}
+	if !c.enter() {
+		return ""
+	}
+	defer c.leave()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	arn, err := c.Proxy.CallerIdentity(ctx, i)

@@ -65,6 +65,16 @@ func (c *Console) signer(r *http.Request) (name, cookie string, ok bool) {
 // csrf is what a change must carry beside the cookie: the page can read it, other origins' pages cannot.
 func (c *Console) csrf(cookie string) string { return encode(mac(c.key("csrf"), cookie)) }
 
+// mustBeSignedIn refuses whoever is not.
+func (c *Console) mustBeSignedIn(r *http.Request) error {
+	if _, _, ok := c.signer(r); !ok {
+		return errSignIn
+	}
+	return nil
+}
+
+var errSignIn = &refusal{status: http.StatusUnauthorized, text: "sign in first: the last sign-in has ended, or the token has changed"}
+
 // mayChange is who sent a request that changes something, or why it may not.
 func (c *Console) mayChange(r *http.Request) (name string, err error) {
 	switch state := c.Proxy.State(); {
@@ -75,7 +85,7 @@ func (c *Console) mayChange(r *http.Request) (name string, err error) {
 	}
 	name, cookie, ok := c.signer(r)
 	if !ok {
-		return "", &refusal{status: http.StatusUnauthorized, text: "sign in first: the last sign-in has ended, or the token has changed"}
+		return "", errSignIn
 	}
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get(csrfHeader)), []byte(c.csrf(cookie))) != 1 {
 		return "", &refusal{status: http.StatusForbidden, text: "the page is older than the sign-in: load it again"}
@@ -122,7 +132,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	switch token := c.token(); {
 	case token == "":
 		c.refuse(w, &refusal{status: http.StatusForbidden, text: "there is nothing to sign in with: the configuration has no admin.token"})
-	case name == "" || len(name) > maxName || strings.ContainsFunc(name, unicode.IsControl):
+	case name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
 		c.refuse(w, &refusal{status: http.StatusBadRequest, text: "give a name of 1 to 64 characters: the log says who changed what"})
 	// Digests of one length, so that the time that it takes tells nothing of the token's.
 	case subtle.ConstantTimeCompare(mac(nil, in.Token), mac(nil, token)) != 1:
@@ -136,6 +146,9 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
+	if name, _, ok := c.signer(r); ok {
+		c.Log.Info("console: signed out", "name", name, "from", r.RemoteAddr)
+	}
 	c.setCookie(w, r, "", -1)
 	w.WriteHeader(http.StatusNoContent)
 }

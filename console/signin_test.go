@@ -30,7 +30,7 @@ func TestSignIn(t *testing.T) {
 	}
 	for name, in := range map[string]map[string]string{
 		"the wrong token": {"name": "ann", "token": "guess"}, "none": {"name": "ann", "token": ""}, "no name": {"name": " ", "token": testToken},
-		"a name of two lines": {"name": "ann\nroot", "token": testToken}, "a long one": {"name": strings.Repeat("n", 65), "token": testToken},
+		"a name that reads backwards": {"name": "ann\u202e", "token": testToken}, "a name of two lines": {"name": "ann\nroot", "token": testToken}, "a long one": {"name": strings.Repeat("n", 65), "token": testToken},
 		"a beginning": {"name": "ann", "token": testToken[:len(testToken)-1]},
 	} {
 		if a := w.post("/api/sign-in", in); a.status/100 != 4 || a.header.Get("Set-Cookie") != "" {
@@ -68,6 +68,9 @@ func TestForgedChanges(t *testing.T) {
 	w := newWorld(t, testFile)
 	if a := w.post("/api/changes", rename(w.base())); a.status != http.StatusUnauthorized {
 		t.Errorf("nobody's: %d", a.status)
+	}
+	if a := w.get("/api/draft?name=lab"); a.status != http.StatusUnauthorized || strings.Contains(a.body, testKey) {
+		t.Errorf("a draft for nobody: %d %s", a.status, a.body)
 	}
 	w.signInAs("ann")
 	header := func(name, value string) func(*http.Request) {

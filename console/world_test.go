@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,9 +66,11 @@ type world struct {
 	metrics *metrics.Metrics
 	log     *bytes.Buffer
 
+	mu      sync.Mutex // guards state
 	state   State
 	set     *integration.Set
 	reloads int
+	refuses error // what a reload is answered with
 	cookie  *http.Cookie
 	csrf    string
 }
@@ -114,11 +117,18 @@ func (w *world) file() string {
 }
 
 // State implements [Proxy].
-func (w *world) State() State { return w.state }
+func (w *world) State() State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state
+}
 
 // Reload implements [Proxy].
 func (w *world) Reload() error {
 	w.reloads++
+	if w.refuses != nil {
+		return w.refuses
+	}
 	text, err := config.ReadFile(w.path)
 	if err != nil {
 		return err
@@ -135,6 +145,8 @@ func (w *world) Reload() error {
 	} else {
 		w.set, err = w.set.Next(c, o)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.state = State{Config: c, Integrations: w.set, Listen: "127.0.0.1:8080", File: w.path, Read: time.Now()}
 	return err
 }

@@ -98,7 +98,7 @@ func (c *consoleTab) signIn(name string) {
 	c.t.Helper()
 	c.press("#account button")
 	c.until(`document.querySelector("dialog[open] [name=token]")`)
-	c.fill("name", name)
+	c.fill("who", name)
 	c.fill("token", adminToken)
 	c.do(chromedp.KeyEvent(kb.Enter))
 	c.until(`!document.querySelector("#add").hidden`)

@@ -33,6 +33,11 @@ func TestConsoleAddsTheFirstIntegration(t *testing.T) {
 	c.signIn("Ann")
 	c.press("#add")
 	c.until(`document.querySelector("dialog[open] [name=bucket]")`)
+	c.press("dialog .actions button:not([type])")
+	c.until(`document.querySelector("dialog [name=bucket][aria-invalid]") === document.activeElement`)
+	c.fill("bucket", "Console_Wizard")
+	c.press("dialog .actions button:not([type])")
+	c.until(`document.querySelectorAll("dialog [aria-invalid]").length === 1`)
 	c.fill("bucket", bucket)
 	c.fill("name", "wizard")
 	c.fill("region", "us-east-1")
@@ -265,6 +270,13 @@ integrations:
 	}
 	c.until(`document.querySelector(".card .notice.bad")?.textContent.includes("<script>window.pwned=1</script>")`)
 	harmless("what STS said")
+	// Whoever is at a button stays there while the page asks how things stand.
+	c.tabTo(`[aria-label="Check of denied"]`)
+	c.js(`new Promise(done => { const was = performance.getEntriesByType("resource").filter(e => e.name.endsWith("/api/integrations")).length; const look = () =>
+		performance.getEntriesByType("resource").filter(e => e.name.endsWith("/api/integrations")).length > was ? setTimeout(() => done(""), 300) : setTimeout(look, 100); look(); })`)
+	if got := c.js(`Promise.resolve(document.activeElement.getAttribute("aria-label") || document.activeElement.tagName)`); got != "Check of denied" {
+		t.Errorf("the focus went to %s", got)
+	}
 	c.fill("locator", "s3://denied-bucket/"+script+".png")
 	c.fill("user", script)
 	c.fill("groups", script)

@@ -72,6 +72,8 @@ var mutants = []mutant{
 	{"console-own-name", "console/console.go", "	if !c.ownHost(r.Host) {", "	if false {", []string{"./console"}},
 	{"console-token", "console/signin.go", "mac(nil, in.Token), mac(nil, token)) != 1:", "mac(nil, in.Token), mac(nil, token)) == 2:", []string{"./console"}},
 	{"console-changed-meanwhile", "console/changes.go", `if in.Base != "" && in.Base != base {`, "if false {", []string{"./console"}},
+	{"console-shows-no-variables", "console/changes.go", "	if len(no.keys) > 0 {\n		return no\n	}\n	return nil\n", "	return nil\n", []string{"./console"}},
+	{"one-of-many-saves", "config/save_unix.go", "syscall.LOCK_EX", "syscall.LOCK_SH", []string{"./config"}},
 	{"masked-secrets", "config/mask.go", "found[n] = true", "found[n] = false", []string{"./config", "./console"}},
 	{"purged-is-not-shared", "integration/share.go", "!slices.Contains(i.purged, s.credentials.AccessKeyID) && ", "", []string{"./integration"}},
 	{"purged-before-it-was-seen", "integration/share.go", "return s.issued.After(i.notBefore) && ", "return ", []string{"./integration"}},

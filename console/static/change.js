@@ -2,6 +2,7 @@
 import { api, byID, h, problem } from "./dom.js";
 import { checkPanel } from "./check.js";
 import { documentView, formats } from "./documents.js";
+import { signInFields } from "./signin.js";
 
 const dialog = byID("dialog");
 
@@ -43,7 +44,6 @@ class Change {
   /** Fetches what the form begins with, and opens it. */
   async open(steps) {
     this.steps = steps;
-    this.opener = document.activeElement;
     try {
       const begin = await api("/api/draft" + (this.name ? "?" + new URLSearchParams({ name: this.name }) : ""));
       Object.assign(this, { base: begin.base, kept: begin.kept, draft: { ...begin.draft }, before: begin.draft });
@@ -51,6 +51,8 @@ class Change {
     } catch (no) {
       this.steps = [{ title: this.title, show: () => problem(no.message), last: true }];
     }
+    current = this;
+    this.beginning = JSON.stringify(this.change().draft);
     await this.show(0);
     if (!dialog.open) dialog.showModal();
   }
@@ -71,21 +73,23 @@ class Change {
     const step = this.steps[at];
     const body = h("div", { class: "step" });
     const trouble = h("div");
-    const close = h("button", { class: "plain", type: "button", onclick: () => dialog.close() }, "Cancel");
+    const close = h("button", { class: "plain", type: "button", onclick: () => leave(this) }, "Cancel");
     const back = at > 0 ? h("button", { class: "plain", type: "button", onclick: () => void this.show(this.previous(at)) }, "Back") : null;
     const next = step.last ? null : h("button", {}, step.button || "Next");
     const form = h("form", {
       novalidate: true, onsubmit: async e => {
         e.preventDefault();
-        next.disabled = true;
+        if (this.busy) return;
+        this.busy = true;
         trouble.replaceChildren();
+        for (const input of form.querySelectorAll("[aria-invalid]")) this.valid(input);
         try {
           await step.next?.(this);
           await this.show(this.following(at));
         } catch (no) {
           this.explain(no, form, trouble);
         }
-        next.disabled = false;
+        this.busy = false;
       },
     }, body, trouble, h("div", { class: "actions" }, close, back, next));
     const counted = this.steps.filter(s => !s.last && !s.skip?.(this));
@@ -104,12 +108,20 @@ class Change {
     return at;
   }
 
-  /** Says what is wrong, beside the fields that it is about. */
+  /** Takes back what was said of a field. */
+  valid(input) {
+    const note = byID(input.getAttribute("aria-describedby"));
+    input.removeAttribute("aria-invalid");
+    note.textContent = note.dataset.hint;
+    note.className = "soft";
+  }
+
+  /** Says what is wrong, beside the fields that it is about. What lacks altogether belongs to the first one that asks for it. */
   explain(no, form, trouble) {
     const rest = [];
     let first = null;
     for (const [key, text] of Object.entries(no.keys || {})) {
-      const input = form.querySelector(`[name="${CSS.escape(key)}"]`);
+      const input = form.querySelector(key ? `[name="${CSS.escape(key)}"]` : text.includes("role_arn") ? "[name=role_arn]" : "[name=bucket], [name=permitted_buckets]");
       if (!input) {
         rest.push((key ? key + ": " : "") + text);
         continue;
@@ -118,7 +130,7 @@ class Change {
       const note = byID(input.getAttribute("aria-describedby"));
       note.textContent = text;
       note.className = "bad";
-      first ||= input;
+      if (!first || input.compareDocumentPosition(first) & Node.DOCUMENT_POSITION_FOLLOWING) first = input;
     }
     if (!Object.keys(no.keys || {}).length || rest.length) trouble.replaceChildren(problem(rest.join("\n") || no.message));
     if (no.status === 409) {
@@ -130,7 +142,9 @@ class Change {
         },
       }, "Go on with the file as it is now"));
     }
-    first?.focus();
+    if (no.status === 401) trouble.append(signInFields(() => form.requestSubmit()));
+    if (!first) trouble.setAttribute("tabindex", "-1");
+    (first || trouble).focus();
   }
 
   /** An input for a key. */
@@ -142,17 +156,15 @@ class Change {
         type: "checkbox", name: key, checked: (this.draft[key] || flag) === "true", "aria-describedby": id,
         onchange: e => { this.draft[key] = String(e.target.checked) === flag && !this.before[key] ? "" : String(e.target.checked); },
       });
-      return h("div", { class: "field" }, h("label", { class: "box" }, box, " " + label), h("p", { id, class: "soft" }));
+      return h("div", { class: "field" }, h("label", { class: "box" }, box, " " + label), h("p", { id, class: "soft", "data-hint": "" }));
     }
     const text = this.kept.includes(key) ? "It is written out in the file, and stays so unless a variable is named here." : hint;
     return h("div", { class: "field" }, h("label", {}, label, h("input", {
       name: key, value: this.draft[key] || "", autocomplete: "off", spellcheck: "false", "aria-describedby": id, oninput: e => {
         this.draft[key] = e.target.value.trim();
-        e.target.removeAttribute("aria-invalid");
-        byID(id).textContent = text;
-        byID(id).className = "soft";
+        this.valid(e.target);
       },
-    })), h("p", { id, class: "soft" }, text));
+    })), h("p", { id, class: "soft", "data-hint": text }, text));
   }
 
   inputs(...keys) { return keys.map(key => this.input(key)); }
@@ -187,16 +199,19 @@ const documentsOf = (change, roleLater, kinds = [], format = "json") =>
 const documentsStep = (title, kinds, { keys = [], principal = false, skip, next } = {}) => ({
   title, skip, next,
   show: (change, form) => {
-    const list = h("div", { role: "status" });
+    const list = h("div");
     const format = h("select", { name: "format", onchange: () => void show() }, formats.map(([value, name]) => h("option", { value }, name)));
     const who = principal ? h("label", { class: "wide" }, "Who assumes the role (an ARN) ", h("input", {
       name: "principal", value: change.principal || "", autocomplete: "off", spellcheck: "false", placeholder: "as STS says", onchange: e => { change.principal = e.target.value.trim(); void show(); },
     })) : null;
     const inputs = change.inputs(...keys);
     for (const i of inputs) i.addEventListener("change", () => void show());
+    let asked = 0;
     async function show() {
+      const mine = ++asked;
       try {
         const answer = await documentsOf(change, true, kinds, format.value);
+        if (mine !== asked) return; // what was asked for since is what counts
         list.replaceChildren(...answer.documents.map(documentView));
       } catch (no) {
         list.replaceChildren();
@@ -229,17 +244,19 @@ const saveStep = {
       return [trouble];
     }
     change.base = preview.base;
-    if (!preview.diff) return [h("p", {}, "Nothing is different.")];
+    if (!preview.different) return [h("p", {}, "Nothing is different.")];
     next.hidden = false;
-    return [h("p", {}, "The file gets these lines, and all else in it stays as it is."), diffView(preview.diff)];
+    return [h("p", {}, "This is what changes in the file; all else in it stays as it is."), preview.diff ? diffView(preview.diff) : h("p", {}, "Only what is not shown changes: a secret that is written out.")];
   },
   next: async change => {
-    await api("/api/changes", change.change({ save: true }));
+    const { problem: refused } = await api("/api/changes", change.change({ save: true }));
+    change.refused = refused;
+    change.saved = true;
     document.dispatchEvent(new Event("changed"));
   },
 };
 
-const doneStep = text => ({ title: "Done", last: true, show: change => [h("p", { role: "status" }, text(change)), h("button", { type: "button", onclick: () => dialog.close() }, "Close")] });
+const doneStep = text => ({ title: "Done", last: true, show: change => [change.refused ? problem(change.refused) : h("p", { role: "status" }, text(change)), h("button", { type: "button", onclick: () => dialog.close() }, "Close")] });
 
 /** Lines that go and lines that come. */
 const diffView = text => h("pre", { class: "diff", tabindex: "0", "aria-label": "What changes in the file" }, text.split("\n").filter((line, n, all) => line || n < all.length - 1)
@@ -252,9 +269,16 @@ export const addIntegration = () => new Change("add", "", "A new integration").o
     show: change => [change.scope(), ...change.inputs("name", "region"), h("fieldset", {}, h("legend", {}, "Rights"), change.inputs("file_versioning", "list_bucket")),
       more("An S3-compatible store", store.some(k => change.draft[k]), h("p", { class: "soft" }, "MinIO, Ceph, R2 and others."), change.inputs(...store))],
     next: async change => {
-      change.draft.name ||= (change.draft.bucket || change.draft.permitted_buckets || "").split(" ")[0].replaceAll("*", "").replace(/^[.-]+|[.-]+$/g, "");
+      const named = change.draft.name;
+      if (!named) change.draft.name = (change.draft.bucket || change.draft.permitted_buckets || "").split(" ")[0].replaceAll("*", "").replace(/^[.-]+|[.-]+$/g, "");
       if (change.keysOnly) change.draft.external_id = change.draft.role_arn = "";
-      await documentsOf(change, true);
+      try {
+        await documentsOf(change, true);
+      } catch (no) {
+        change.draft.name = named; // it was made of what is wrong
+        if (!named && no.keys) delete no.keys.name;
+        throw no;
+      }
     },
   },
   documentsStep("Access policy: what the role may do", ["access"]),
@@ -285,4 +309,19 @@ export const removeIntegration = name => new Change("remove", name, "Remove " + 
   { ...saveStep, title: `Remove ${name}?`, button: "Remove" }, doneStep(() => `${name} is gone: its buckets are not served any more.`),
 ]);
 
-dialog.addEventListener("close", () => dialog.replaceChildren());
+/** Leaves, unless what was written into the forms would be lost and is not to be. */
+function leave(change) {
+  const written = !change.saved && JSON.stringify(change.change().draft) !== change.beginning;
+  if (!written || confirm("Leave without saving?")) dialog.close();
+}
+
+let current = null;
+dialog.addEventListener("cancel", e => {
+  if (!current) return;
+  e.preventDefault();
+  leave(current);
+});
+dialog.addEventListener("close", () => {
+  current = null;
+  dialog.replaceChildren();
+});

@@ -15,17 +15,21 @@ export function documentView(d) {
 
 /** All documents of an integration, in whichever form. */
 export function documentsPanel(of) {
-  const list = h("div", { role: "status" });
+  const list = h("div"), said = h("p", { role: "status", class: "soft" });
   const format = h("select", { name: "format", onchange: () => void show() }, formats.map(([value, name]) => h("option", { value }, name)));
   const principal = h("input", { name: "principal", autocomplete: "off", spellcheck: "false", placeholder: "as STS says", onchange: () => void show() });
+  let asked = 0;
   async function show() {
+    const mine = ++asked;
     try {
       const answer = await api("/api/documents", { ...of, format: format.value, principal: principal.value });
+      if (mine !== asked) return; // what was asked for since is what counts
       list.replaceChildren(...answer.documents.map(documentView));
+      said.textContent = `${answer.documents.length} documents`;
     } catch (no) {
       list.replaceChildren(problem(no.message));
     }
   }
   void show();
-  return h("div", {}, h("div", { class: "line" }, h("label", {}, "Form ", format), h("label", { class: "wide" }, "Who assumes the role (an ARN) ", principal)), list);
+  return h("div", {}, h("div", { class: "line" }, h("label", {}, "Form ", format), h("label", { class: "wide" }, "Who assumes the role (an ARN) ", principal)), said, list);
 }

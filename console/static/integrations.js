@@ -58,7 +58,7 @@ export function tick() {
 }
 
 const results = {
-  ok: "STS said yes", denied: "STS said no", throttled: "STS asks for patience", unavailable: "STS cannot be had",
+  ok: "STS said yes", denied: "STS said no", throttled: "STS asks for patience", unavailable: "STS cannot be had", malformed: "what answers is no STS",
 };
 
 const hits = c => c.url_hits + c.url_misses ? `${percent(c.url_hits, c.url_misses)} of ${(c.url_hits + c.url_misses).toLocaleString()}` : "nobody has asked yet";
@@ -81,18 +81,24 @@ class Card {
     this.integration = i;
     this.title.textContent = i.name;
     this.badge.textContent = i.scoped ? "one bucket" : "default";
-    this.count();
     const facts = [[i.scoped ? "Bucket" : "Buckets", i.buckets.join(", ")], ["Role", i.role_arn || "none: keys sign"], ["Region", i.region],
-      ["External ID", i.role_arn ? i.external_id || "none: anybody whom the role trusts us for could use it through us" : ""], ["Endpoint", i.endpoint],
-      ["STS", i.asked ? `${results[i.result]}, ${span(-secondsTo(i.asked))} ago` : i.static ? "" : "not asked yet"],
-      ["URL hits", hits(i.counts)]];
-    const written = JSON.stringify([facts, session.signed_in]);
+      ["External ID", i.role_arn ? i.external_id || "none: anybody whom the role trusts us for could use it through us" : ""], ["Endpoint", i.endpoint]];
+    // What says the same as before stays, and with it the focus and what is selected.
+    this.sts ||= h("span");
+    this.hits ||= h("span");
+    this.hits.textContent = hits(i.counts);
+    const written = JSON.stringify(facts);
     if (written !== this.written) {
       this.written = written;
-      this.facts.replaceChildren(...facts.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name),
-        h("dd", {}, h("span", { "data-copy": true }, value), name === "External ID" && i.external_id ? [" ", copyButton(i.external_id, "the external ID of " + i.name)] : null)]).flat());
+      this.facts.replaceChildren(...[...facts.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name),
+        h("dd", {}, h("span", { "data-copy": true }, value), name === "External ID" && i.external_id ? [" ", copyButton(i.external_id, "the external ID of " + i.name)] : null)]),
+      i.static ? [] : [h("dt", {}, "STS"), h("dd", {}, this.sts)], [h("dt", {}, "URL hits"), h("dd", {}, this.hits)]].flat());
+    }
+    if (this.signedIn !== session.signed_in || this.named !== i.name) {
+      [this.signedIn, this.named] = [session.signed_in, i.name];
       this.makeButtons(i);
     }
+    this.count();
     this.problem.hidden = !i.problem;
     if (this.problem.textContent !== i.problem) this.problem.textContent = i.problem || "";
   }
@@ -106,6 +112,7 @@ class Card {
     if (i.result && i.result !== "ok") [state, kind] = [(i.expires ? state + ", " : "no session, ") + i.result, "bad"];
     this.state.textContent = state;
     this.state.className = "state " + kind;
+    if (this.sts) this.sts.textContent = i.asked ? `${results[i.result]}, ${span(-secondsTo(i.asked))} ago` : "not asked yet";
   }
 
   makeButtons(i) {
@@ -123,7 +130,7 @@ class Card {
     };
     this.actions.replaceChildren(
       button("Documents", () => documentsPanel({ name: i.name })),
-      button("Check", () => checkPanel({ name: i.name }, i.scoped ? `s3://${i.buckets[0]}/` : "s3://")),
+      button("Check", () => checkPanel({ name: i.name }, this.integration.scoped ? `s3://${this.integration.buckets[0]}/` : "s3://")),
       ...(session.signed_in ? [
         h("button", { class: "plain", type: "button", "aria-label": "Edit " + i.name, onclick: () => changeIntegration(i.name) }, "Edit"),
         h("button", { class: "plain", type: "button", "aria-label": "Remove " + i.name, onclick: () => removeIntegration(i.name) }, "Remove"),
