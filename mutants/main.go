@@ -66,7 +66,7 @@ var mutants = []mutant{
 	{"no-nonce-twice", "cache/vault.go", "io.ReadFull(rand.Reader, nonce)", "io.ReadFull(rand.Reader, nonce[:0])", []string{"./cache"}},
 	{"leases-are-the-holders", "cache/vault.go", `if redis.call("GET", KEYS[1]) == ARGV[1] then`, "if true then", []string{"./cache"}},
 	{"shared-values-are-bound", "cache/vault.go", "s.aead.Open(nil, nonce, box, []byte(name))", "s.aead.Open(nil, nonce, box, nil)", []string{"./cache"}},
-	{"console-asks-who", "console/signin.go", "	if !ok {\n		return \"\", &refusal{status: http.StatusUnauthorized", "	if !ok && false {\n		return \"\", &refusal{status: http.StatusUnauthorized", []string{"./console"}},
+	{"console-asks-who", "console/signin.go", "	if !ok {\n		return \"\", errSignIn\n", "	if !ok && false {\n		return \"\", errSignIn\n", []string{"./console"}},
 	{"console-csrf", "console/signin.go", "[]byte(c.csrf(cookie))) != 1 {", "[]byte(c.csrf(cookie))) == 2 {", []string{"./console"}},
 	{"console-own-origin", "console/console.go", "r.Method != http.MethodHead && !sameOrigin(r) {", "r.Method != http.MethodHead && false {", []string{"./console"}},
 	{"console-own-name", "console/console.go", "	if !c.ownHost(r.Host) {", "	if false {", []string{"./console"}},
