@@ -124,7 +124,6 @@ func TestConsoleForEverybody(t *testing.T) {
 	}
 	p, _ := startProxyIn(t, withConsole+fewIntegrations(3), "ADMIN_TOKEN="+adminToken, "SECRET=canary")
 	c := openConsole(t, p)
-	c.signIn("Ann")
 	c.js(string(axe) + `; Promise.resolve("")`)
 	audit := func(what string) {
 		t.Helper()
@@ -143,6 +142,11 @@ func TestConsoleForEverybody(t *testing.T) {
 			t.Errorf("%s: it is %s pixels wider than the window", what, over)
 		}
 	}
+	c.press("#account button")
+	c.until(`document.querySelector("dialog[open] [name=token]")`)
+	audit("signing in")
+	c.do(chromedp.KeyEvent(kb.Escape))
+	c.signIn("Ann")
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{1280, 360} {
 			c.look(scheme, width)
@@ -155,10 +159,27 @@ func TestConsoleForEverybody(t *testing.T) {
 			c.press("#add")
 			c.until(`document.querySelector("dialog[open] [name=bucket]")`)
 			audit(what + ", with a dialog")
+			c.press("dialog .actions button:not([type])")
+			c.until(`document.querySelector("dialog [aria-invalid]")`)
+			audit(what + ", with a field that is refused")
 			c.do(chromedp.KeyEvent(kb.Escape))
 			c.until(`!document.querySelector("dialog[open]")`)
 		}
 	}
+	c.fill("locator", "s3://bucket-0/a.png")
+	c.do(chromedp.KeyEvent(kb.Enter))
+	c.until(`document.querySelector("#trial-result dl")`)
+	audit("a locator that was tried")
+	c.press(`[aria-label="Check of one-0"]`)
+	c.until(`document.querySelector(".card .check")`)
+	c.press(".card .check button")
+	c.until(`document.querySelector(".card .check [role=status]").textContent.includes("mended")`)
+	audit("a check")
+	c.press(`[aria-label="Remove one-0"]`)
+	c.until(`document.querySelector("dialog .diff")`)
+	audit("a diff")
+	c.do(chromedp.KeyEvent(kb.Escape))
+	c.until(`!document.querySelector("dialog[open]")`)
 	c.look("light", 1100)
 
 	// From the top through the whole page: each button, link and field comes by, and none holds the focus.
