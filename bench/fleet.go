@@ -26,7 +26,7 @@ const (
 	// What Redis 7 and Valkey 8 take for a session: name, seal, JSON, and a token of 1,000 bytes.
 	sharedBytes = 1520
 	// What a replica takes for an integration, with its series, for each of its two sessions of such a length, and for a signature.
-	integrationBytes, sessionBytes, entryBytes = 10_700, 3_800, 170
+	integrationBytes, sessionBytes, entryBytes = 10_700, 3_800, 70
 	// stsLimit is how many calls a second STS takes, from an account in a region.
 	stsLimit = 600
 )
