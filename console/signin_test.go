@@ -78,7 +78,7 @@ func TestForgedChanges(t *testing.T) {
 	}
 	for name, edit := range map[string]func(*http.Request){
 		"no word":             header(csrfHeader, ""),
-		"another word":        header(csrfHeader, w.csrf[:len(w.csrf)-1]+"A"),
+		"another word":        header(csrfHeader, strings.ToLower(w.csrf[:20])+strings.ToUpper(w.csrf[20:])),
 		"another page":        header("Origin", "https://evil.example.com"),
 		"another port's page": header("Origin", "http://127.0.0.1:8080"),
 		"no page":             header("Origin", ""),
