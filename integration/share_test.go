@@ -271,12 +271,14 @@ func TestFleetRefuses(t *testing.T) {
 			"without a key":    `{"window":%d,"issued":1,"expires":9999999999,"access_key_id":"old"}`,
 			"expired":          `{"window":%d,"issued":1,"expires":1000,"access_key_id":"old","secret_access_key":"s"}`,
 			"over in a minute": `{"window":%d,"issued":1,"expires":%s,"access_key_id":"old","secret_access_key":"s"}`,
+			"over in two":      `{"window":%d,"issued":1,"expires":%t,"access_key_id":"old","secret_access_key":"s"}`,
 		} {
 			sts, store := &fakeSTS{}, newCommonStore()
 			replicas := newFleet(t, 2, sts, store, nil)
 			replicas[0].sleepUntilTurn("bucket")
 			i := replicas[0].bucket("bucket").Integration
-			value = strings.NewReplacer("%d", fmt.Sprint(i.plan.index(time.Now())), "%s", fmt.Sprint(time.Now().Add(time.Minute).Unix())).Replace(value)
+			value = strings.NewReplacer("%d", fmt.Sprint(i.plan.index(time.Now())), "%s", fmt.Sprint(time.Now().Add(time.Minute).Unix()),
+				"%t", fmt.Sprint(time.Now().Add(2*time.Minute-time.Second).Unix())).Replace(value)
 			store.set(func(s *commonStore) { s.values[replicas[0].nameNow()] = []byte(value) })
 			if got := askAll(t, replicas); !strings.HasPrefix(got, "ASIA-lab-1 ") || sts.count("lab") != 1 {
 				t.Errorf("%s: %s, %d calls", name, got, sts.count("lab"))

@@ -58,7 +58,7 @@ var mutants = []mutant{
 	{"one-call-for-the-fleet", "integration/share.go", "	if theirs, err := i.fromFleet(ctx, name, index); err == nil {\n		return theirs, nil\n	}\n	s, err := i.assumeRole", "	s, err := i.assumeRole", []string{"./integration"}},
 	{"leases-end", "integration/share.go", "		case <-patience.C:\n			return i.forAll(ctx, name, index)\n", "", []string{"./integration"}},
 	{"signed-in-the-future", "integration/share.go", "	case w.SignedAt.Sub(at) > maxSkew:\n", "	case false:\n", []string{"./integration"}},
-	{"too-old-to-share", "integration/share.go", "!w.usable(at) || s.expires.Sub(now) < 2*i.plan.floor || ", "", []string{"./integration"}},
+	{"too-old-to-share", "integration/share.go", " || s.expires.Sub(now) < 2*i.plan.floor", "", []string{"./integration"}},
 	{"short-sessions-are-replaced", "integration/share.go", "!slices.ContainsFunc(i.held(now), had)", "!slices.ContainsFunc(i.held(now)[:0], had)", []string{"./integration"}},
 	{"the-store-is-waited-for", "integration/share.go", "return nil, errAway", "return i.assumeRole(ctx, index)", []string{"./integration"}},
 	{"the-store-is-not-waited-for-in-vain", "integration/share.go", "i.clock().Before(i.plan.start(index).Add(-i.plan.lead/4))", "i.clock().Before(i.plan.start(index))", []string{"./integration"}},
