@@ -16,12 +16,9 @@ type Admin struct {
 	Hosts []string `yaml:"hosts"`
 }
 
-// minToken is the shortest secret that cannot be guessed, however it was made, in bytes.
-const minToken = 32
-
 func (k *checker) checkAdmin() {
-	if k.Admin.Token != "" && len(k.Admin.Token) < minToken {
-		k.wrong("admin.token", "it is too short: use %d bytes at least, such as openssl rand -base64 32 prints", minToken)
+	if k.Admin.Token != "" && len(k.Admin.Token) < minSecret {
+		k.wrong("admin.token", "it is too short: use %d bytes at least, such as openssl rand -base64 32 prints", minSecret)
 	}
 	for n, host := range k.Admin.Hosts {
 		key := fmt.Sprintf("admin.hosts[%d]", n)

@@ -119,9 +119,9 @@ type CORS struct {
 var jwtAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 
 const (
-	maxLeeway     = 5 * time.Minute
-	maxLink       = 366 * 24 * time.Hour
-	minLinkSecret = 32
+	maxLeeway = 5 * time.Minute
+	maxLink   = 366 * 24 * time.Hour
+	minSecret = 32 // bytes: the shortest secret that cannot be guessed, however it was made
 )
 
 var (
@@ -245,7 +245,7 @@ func (k *checker) checkLinks(l *Links) {
 			k.wrong(place+".id", "the id is another key's too; give each its own")
 		}
 		seen[key.ID] = true
-		if len(key.Secret) < minLinkSecret && !k.failed(place+".secret") {
+		if len(key.Secret) < minSecret && !k.failed(place+".secret") {
 			k.wrong(place+".secret", "it is too short: use 32 bytes at least, such as openssl rand -base64 32 prints")
 		}
 	}

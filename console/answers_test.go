@@ -152,6 +152,12 @@ func TestDocumentsOfADraft(t *testing.T) {
 	if d, status := ask(false); status != http.StatusUnprocessableEntity || !strings.Contains(d.Error, "role_arn is needed") {
 		t.Errorf("%d %+v", status, d)
 	}
+	// Where the region is to be found, our principal tells the partition.
+	draft["region"] = "auto"
+	a := w.post("/api/documents", map[string]any{"change": map[string]any{"action": "add", "draft": draft}, "role_later": true, "format": "json", "principal": "arn:aws-cn:iam::123456789012:user/proxy"})
+	if a.status != http.StatusOK || !strings.Contains(a.body, "arn:aws-cn:s3:::team-a/*") || strings.Contains(a.body, `"error"`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
 	draft["permitted_buckets"], draft["name"], draft["region"] = "photos", "lab", "Frankfurt"
 	if d, status := ask(true); status != http.StatusUnprocessableEntity || !strings.Contains(d.Keys["name"], "is the name of the integration") || !strings.Contains(d.Keys["region"], "region") ||
 		!strings.Contains(d.Keys["permitted_buckets"], "is a bucket of integration lab") {

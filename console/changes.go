@@ -163,9 +163,12 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 // namesNoVariable refuses variables where they would be shown: what the environment holds may be a secret, and the page, the documents and
 // the requests of a check have the values of all keys but the keys' own. What the file has already it may keep.
 func (c *Console) namesNoVariable(in *changeRequest, file string, old []byte) error {
-	has, err := config.DraftOf(file, old, in.Name, c.Getenv)
-	if err != nil && in.Action == "change" {
-		return c.mistakes(err, -1)
+	var has config.Draft
+	if in.Action == "change" {
+		var err error
+		if has, err = config.DraftOf(file, old, in.Name, c.Getenv); err != nil {
+			return c.mistakes(err, -1)
+		}
 	}
 	no := &refusal{status: http.StatusUnprocessableEntity, text: "a variable can hold a secret, and this would be shown", keys: map[string]string{}}
 	for key, text := range in.Draft {

@@ -78,7 +78,7 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 	}
 	if d := maps.Clone(in.Change.Draft); d != nil && in.RoleLater && d["role_arn"] == "" && (d["endpoint"] == "" || d["sts_endpoint"] != "") {
 		i := config.Integration{Region: d["region"], Name: d["name"], Endpoint: d["endpoint"], STSEndpoint: d["sts_endpoint"]}
-		d["role_arn"] = "arn:" + i.Partition() + ":iam::000000000000:role/" + policy.RoleName(&i)
+		d["role_arn"] = policy.SomeRole(&i, strings.TrimSpace(in.Principal))
 		in.Change.Draft = d
 	}
 	done, err := c.changed(in.Change)

@@ -74,6 +74,16 @@ func RoleName(i *config.Integration) string {
 	return name[:min(len(name), 64)]
 }
 
+// SomeRole is a role's ARN that is in order, as long as there is none. Where the region is to be found, the partition is that of our
+// principal, if it is known: nothing reaches from one partition into another.
+func SomeRole(i *config.Integration, principal string) string {
+	partition := i.Partition()
+	if parts := strings.Split(principal, ":"); i.Region == config.RegionAuto && len(parts) == 6 && !i.Foreign() {
+		partition = parts[1]
+	}
+	return "arn:" + partition + ":iam::000000000000:role/" + RoleName(i)
+}
+
 // Write makes the document, and says what to know about it. Its error is about what was asked for, and says what to do.
 func (r *Request) Write() (text string, notes []string, err error) {
 	if err := r.check(); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"s3redirect/config"
 	"s3redirect/locator"
+	"s3redirect/policy"
 )
 
 // judge accepts an answer if the configuration's own checks have nothing to say about a key of the integration.
@@ -182,7 +183,7 @@ func (n *newIntegration) rights() (err error) {
 func (n *newIntegration) keysOnly() bool { return n.Endpoint != "" && n.STSEndpoint == "" }
 
 // someRole is a role's ARN that is in order, as long as there is none.
-func (n *newIntegration) someRole() string { return someRole(&n.Integration, n.principal) }
+func (n *newIntegration) someRole() string { return policy.SomeRole(&n.Integration, n.principal) }
 
 func (n *newIntegration) roleOrSome() string {
 	if n.RoleARN != "" {

@@ -194,7 +194,7 @@ func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
 	}
 	if d.RoleARN == "" && judged.AccessKeyID == "" {
 		judged.STSEndpoint = d.STSEndpoint
-		judged.RoleARN = someRole(&judged, r.Principal)
+		judged.RoleARN = policy.SomeRole(&judged, r.Principal)
 		d.SessionDuration, judged.SessionDuration = session, session // of the role that will be made
 		if judged.Endpoint != "" && judged.STSEndpoint == "" {
 			judged.STSEndpoint = judged.Endpoint
@@ -229,14 +229,4 @@ func (r *request) write(ctx context.Context) (text string, notes []string, err e
 		err = usageError{fmt.Errorf("s3redirect policy: %w", err)}
 	}
 	return text, notes, err
-}
-
-// someRole is a role's ARN that is in order, as long as there is none. Where the region is to be found, the partition is that of our
-// principal, if it is known: nothing reaches from one partition into another.
-func someRole(i *config.Integration, principal string) string {
-	partition := i.Partition()
-	if parts := strings.Split(principal, ":"); i.Region == config.RegionAuto && len(parts) == 6 && !i.Foreign() {
-		partition = parts[1]
-	}
-	return "arn:" + partition + ":iam::000000000000:role/" + policy.RoleName(i)
 }
