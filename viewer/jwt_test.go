@@ -157,6 +157,15 @@ func rs256(changes map[string]any) map[string]any {
 	return h
 }
 
+// changeLetter returns text with another letter at n.
+func changeLetter(text string, n int) string {
+	other := "A"
+	if text[n:n+1] == other {
+		other = "B"
+	}
+	return text[:n] + other + text[n+1:]
+}
+
 func good(t testing.TB) string { return sign(t, rs256(nil), claims(nil), testRSA) }
 
 func TestTokens(t *testing.T) {
@@ -234,7 +243,8 @@ func TestTokens(t *testing.T) {
 			{"claims that are a list", sign(t, rs256(nil), `[]`, testRSA), ""},
 			{"two objects", sign(t, rs256(nil), `{"iss":"https://id.example.com","aud":"media","exp":99999999999,"email":"a@b"}{}`, testRSA), ""},
 			{"a line break", strings.Replace(token, ".", ".\n", 1), ""},
-			{"one letter of the claims changed", token[:len(token)/2] + "A" + token[len(token)/2+1:], ""},
+			{"one letter of the claims changed", changeLetter(token, strings.IndexByte(token, '.')+20), ""},
+			{"one letter of the signature changed", changeLetter(token, len(token)-20), ""},
 			{"no signature part", token[:strings.LastIndex(token, ".")], ""},
 			{"an empty signature", token[:strings.LastIndex(token, ".")+1], ""},
 			{"half of it", token[:len(token)/2], ""},
