@@ -116,8 +116,8 @@ func (t *tokens) viewer(registered *jwt.Claims, all map[string]json.RawMessage, 
 	if json.Unmarshal(all[t.config.UserClaim], &v.ID) != nil || !plausibleName(v.ID) {
 		return Viewer{}, ErrUnknown
 	}
-	if t.config.UserClaim == "email" && isFalse(all["email_verified"]) {
-		return Viewer{}, ErrUnknown // anybody could have typed it
+	if verified, ok := all["email_verified"]; ok && t.config.UserClaim == "email" && !isTrue(verified) {
+		return Viewer{}, ErrUnknown // the user may have entered any address
 	}
 	if groups, ok := all[t.config.GroupsClaim]; ok {
 		var one string
@@ -131,7 +131,7 @@ func (t *tokens) viewer(registered *jwt.Claims, all map[string]json.RawMessage, 
 	return v, nil
 }
 
-// isFalse tells whether a claim is there and says no; some providers write it as a text.
-func isFalse(claim json.RawMessage) bool {
-	return string(claim) == "false" || string(claim) == `"false"`
+// isTrue reports whether a claim is true. Some providers send the string "true".
+func isTrue(claim json.RawMessage) bool {
+	return string(claim) == "true" || string(claim) == `"true"`
 }
