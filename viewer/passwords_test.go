@@ -92,6 +92,50 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
+// The time of an answer must not reveal which users exist: every check takes as many rounds of bcrypt as the file's most
+// expensive hash, whichever user it names.
+func TestPasswordChecksTakeTheSameTime(t *testing.T) {
+	hash := func(password string, cost int) string {
+		h, err := bcrypt.GenerateFromPassword([]byte(password), cost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(h)
+	}
+	const highest = bcrypt.MinCost + 3
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	text := "cheap:" + hash("a", bcrypt.MinCost) + "\nmiddle:" + hash("b", bcrypt.MinCost+1) + "\ndear:" + hash("c", highest) + "\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPasswords(file, Options{Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rounds := 0
+	p.compare = func(hash, password []byte) error {
+		err := bcrypt.CompareHashAndPassword(hash, password)
+		if cost, costErr := bcrypt.Cost(hash); costErr == nil && (err == nil || errors.Is(err, bcrypt.ErrMismatchedHashAndPassword)) {
+			rounds += 1 << cost
+		}
+		return err
+	}
+	for _, c := range []struct {
+		user, password string
+		good           bool
+	}{
+		{"cheap", "a", true}, {"middle", "b", true}, {"dear", "c", true},
+		{"cheap", "x", false}, {"middle", "x", false}, {"dear", "x", false},
+		{"nobody", "x", false}, {"nobody", "a", false}, {"", "x", false}, {"cheap", "", false}, {"dear", "a", false},
+	} {
+		rounds = 0
+		_, err := p.verify(t.Context(), basic(c.user, c.password)[6:], time.Now())
+		if (err == nil) != c.good || rounds != 1<<highest {
+			t.Errorf("%s:%s took %d rounds, %v; want %d, accepted: %v", c.user, c.password, rounds, err, 1<<highest, c.good)
+		}
+	}
+}
+
 // What was verified is remembered: bcrypt is too slow for every image of a page.
 func TestPasswordsAreRemembered(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
