@@ -16,8 +16,11 @@ import (
 const (
 	// maxToken bounds a token, in bytes. A header's bound is 64 kB.
 	maxToken = 16 << 10
-	// maxTokens is how many verified tokens are remembered.
-	maxTokens = 16_384
+	// maxTokens and maxTokenBytes bound the cache of verified tokens.
+	maxTokens     = 16_384
+	maxTokenBytes = 16 << 20
+	// maxGroups bounds a token's groups.
+	maxGroups = 1024
 )
 
 // tokens verifies JSON Web Tokens (RFC 7519) and remembers those that were good.
@@ -38,13 +41,26 @@ type verified struct {
 // Deadline implements [cache.Perishable]: the token's own.
 func (v *verified) Deadline() time.Time { return v.viewer.Until }
 
+// bytesOf returns about how much memory a verified token takes.
+func bytesOf(token string, v *verified) int {
+	const (
+		entry  = 512 // the cache's entry and *v
+		header = 16  // of a string
+	)
+	bytes := entry + len(token) + len(v.viewer.ID) + header*cap(v.viewer.groups)
+	for _, group := range v.viewer.groups {
+		bytes += header + len(group) // small allocations are rounded up
+	}
+	return bytes
+}
+
 func newTokens(c *config.JWT, o Options) *tokens {
 	t := &tokens{config: c, keys: newKeySet(c, o)}
 	for _, a := range c.Algorithms {
 		t.algorithms = append(t.algorithms, jose.SignatureAlgorithm(a))
 	}
 	var err error
-	if t.verified, err = cache.New[string, *verified](maxTokens, nil); err != nil {
+	if t.verified, err = cache.NewSized(maxTokens, maxTokenBytes, bytesOf); err != nil {
 		panic(err) // there is room for one
 	}
 	return t
@@ -62,6 +78,9 @@ func (t *tokens) verify(ctx context.Context, token string, now time.Time) (Viewe
 	v, err := t.check(ctx, token, now)
 	if err != nil {
 		return Viewer{}, err
+	}
+	if len(v.groups) > maxGroups { // a rule that denies may be about any of them
+		return Viewer{}, ErrUnknown
 	}
 	if now.Before(v.Until) { // within the leeway each request is looked at anew
 		t.verified.Add(strings.Clone(token), &verified{viewer: v, keys: generation})

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -344,6 +345,57 @@ func TestVerifiedTokensAreRemembered(t *testing.T) {
 			t.Errorf("good after its end: %v", err)
 		}
 	})
+}
+
+// A user who gets one large token after another must not fill the memory: the cache of verified tokens is bounded by bytes.
+func TestVerifiedTokensAreBoundedByBytes(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector needs memory of its own")
+	}
+	g := newGate(t, jwtViewers(), newProvider())
+	short := make([]string, maxGroups)
+	for n := range short {
+		short[n] = fmt.Sprint(n) // a group's header takes more than its name
+	}
+	large := map[string]any{"x": strings.Repeat("x", 11_000)}
+	many := map[string]any{"groups": short, "x": strings.Repeat("x", 4000)}
+	identify := func(changes map[string]any, n int) {
+		changes["jti"] = fmt.Sprint(n)
+		token := sign(t, map[string]any{"alg": "ES256", "kid": "ec"}, claims(changes), testECDSA)
+		if _, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+token), time.Now()); err != nil {
+			t.Fatalf("a token of %d bytes: %v", len(token), err)
+		}
+	}
+	const tokens = 600
+	before := liveBytes()
+	for n := range tokens {
+		identify(large, n)
+		identify(many, n)
+	}
+	if got, most := liveBytes()-before, int64(maxTokenBytes); got > most || got < most/2 {
+		t.Errorf("%d bytes are live after %d tokens, want from %d to %d", got, 2*tokens, most/2, most)
+	}
+	runtime.KeepAlive(g)
+}
+
+func liveBytes() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what finalizers and pools let go
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A token with more groups than are read is rejected whole: a rule that denies may be about one of the others.
+func TestTooManyGroups(t *testing.T) {
+	g := newGate(t, jwtViewers(), newProvider())
+	for n, want := range map[int]bool{maxGroups: true, maxGroups + 1: false} {
+		token := sign(t, rs256(nil), claims(map[string]any{"groups": make([]string, n)}), testRSA)
+		v, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+token), time.Now())
+		if (err == nil) != want || err != nil && !errors.Is(err, ErrUnknown) {
+			t.Errorf("%d groups: %q, %v, want accepted: %v", n, v.ID, err, want)
+		}
+	}
 }
 
 // A key that nobody knows is looked for once a minute, however many tokens name it.
