@@ -66,16 +66,41 @@ func newTokens(c *config.JWT, o Options) *tokens {
 	return t
 }
 
-// verify is whom a token is proof of.
-func (t *tokens) verify(ctx context.Context, token string, now time.Time) (Viewer, error) {
-	if len(token) > maxToken {
-		return Viewer{}, ErrUnknown
+// remembered returns the viewer of a token that was verified before, with keys that are still good.
+func (t *tokens) remembered(token string, now time.Time) (Viewer, bool) {
+	known, ok := t.verified.Get(token, now)
+	if !ok || known.keys != t.keys.generation() {
+		return Viewer{}, false
 	}
-	generation := t.keys.generation()
-	if known, ok := t.verified.Get(token, now); ok && known.keys == generation {
-		return known.viewer, nil
+	return known.viewer, true
+}
+
+// signed is a token whose signature is not verified yet, with the keys that could have made it.
+type signed struct {
+	*jwt.JSONWebToken
+	text       string
+	keys       []jose.JSONWebKey
+	generation int // of the keys
+}
+
+// parse parses a token and finds its keys, for which it may have to wait.
+func (t *tokens) parse(ctx context.Context, token string, now time.Time) (*signed, error) {
+	if len(token) > maxToken || strings.ContainsAny(token, "\r\n") { // base64 would skip line breaks
+		return nil, ErrUnknown
 	}
-	v, err := t.check(ctx, token, now)
+	// It accepts the compact serialization only, which has one signature, and no algorithm but those that are given.
+	parsed, err := jwt.ParseSigned(token, t.algorithms)
+	if err != nil || !isIdentity(parsed.Headers[0].ExtraHeaders[jose.HeaderType]) {
+		return nil, ErrUnknown
+	}
+	s := &signed{JSONWebToken: parsed, text: token, generation: t.keys.generation()}
+	s.keys, err = t.keys.find(ctx, parsed.Headers[0].KeyID, now)
+	return s, err
+}
+
+// verify verifies a token's signature and its claims, and remembers the token if it is good.
+func (t *tokens) verify(s *signed, now time.Time) (Viewer, error) {
+	v, err := t.check(s, now)
 	if err != nil {
 		return Viewer{}, err
 	}
@@ -83,31 +108,19 @@ func (t *tokens) verify(ctx context.Context, token string, now time.Time) (Viewe
 		return Viewer{}, ErrUnknown
 	}
 	if now.Before(v.Until) { // within the leeway each request is looked at anew
-		t.verified.Add(strings.Clone(token), &verified{viewer: v, keys: generation})
+		t.verified.Add(strings.Clone(s.text), &verified{viewer: v, keys: s.generation})
 	}
 	return v, nil
 }
 
-// check verifies a token's signature and its claims.
-func (t *tokens) check(ctx context.Context, token string, now time.Time) (Viewer, error) {
-	if strings.ContainsAny(token, "\r\n") { // which base64 would skip
-		return Viewer{}, ErrUnknown
-	}
-	parsed, err := jwt.ParseSigned(token, t.algorithms) // which refuses every other algorithm, none and HMAC's among them
-	if err != nil || len(parsed.Headers) != 1 || !isIdentity(parsed.Headers[0].ExtraHeaders[jose.HeaderType]) {
-		return Viewer{}, ErrUnknown
-	}
-	keys, err := t.keys.find(ctx, parsed.Headers[0].KeyID, now)
-	if err != nil {
-		return Viewer{}, err
-	}
-	for _, key := range keys {
-		if key.Algorithm != "" && key.Algorithm != parsed.Headers[0].Algorithm {
+func (t *tokens) check(s *signed, now time.Time) (Viewer, error) {
+	for _, key := range s.keys {
+		if key.Algorithm != "" && key.Algorithm != s.Headers[0].Algorithm {
 			continue
 		}
 		var registered jwt.Claims
 		var all map[string]json.RawMessage
-		if parsed.Claims(key.Key, &registered, &all) == nil { // the signature is that key's
+		if s.Claims(key.Key, &registered, &all) == nil { // the signature is that key's
 			return t.viewer(&registered, all, now)
 		}
 	}

@@ -146,6 +146,60 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// What a link's query costs is bounded, whatever it holds: a request needs no right to have it checked.
+func TestCostOfALinksQuery(t *testing.T) {
+	l := newTestLinks(config.LinkKey{ID: "k1", Secret: firstSecret})
+	own := query(t, l, "s3://bucket/folder/x", time.Hour)
+	object := locator.Locator{Bucket: "bucket", Key: "folder/x"}
+	check := func(q string) error { _, err := l.Check(q, object, now); return err }
+	few := strings.Repeat("a=b&", maxLinkParams-3) // beside the three of the link
+	for what, c := range map[string]struct {
+		query string
+		good  bool
+	}{
+		"as many parameters as there may be":  {few + own, true},
+		"one too many before":                 {"a&" + few + own, false},
+		"one too many behind":                 {few + own + "&a", false},
+		"an empty one too many":               {few + own + "&", false},
+		"as long as it may be":                {own + "&a=" + strings.Repeat("b", maxLinkQuery-len(own)-3), true},
+		"a byte too long":                     {own + "&a=" + strings.Repeat("b", maxLinkQuery-len(own)-2), false},
+		"10,000 parameters":                   {strings.Repeat("a=b&", 10_000) + own, false},
+		"10,000 parameters of different name": {manyParams(10_000) + own, false},
+	} {
+		if err := check(c.query); (err == nil) != c.good {
+			t.Errorf("%s: %v, want accepted: %v", what, err, c.good)
+		}
+		if !HasLink(c.query) {
+			t.Errorf("%s: no link is seen", what)
+		}
+	}
+	if raceEnabled {
+		return
+	}
+	least := testing.AllocsPerRun(100, func() { _ = check(own) })
+	for what, q := range map[string]string{
+		"60 kB of parameters":        manyParams(5000) + own,
+		"60 kB of escapes":           strings.Repeat("%61&", 15_000) + own,
+		"60 kB in one":               own + "&a=" + strings.Repeat("%62", 20_000),
+		"8 kB of parameters":         own + "&" + strings.Repeat("a&", (maxLinkQuery-len(own)-1)/2),
+		"8 kB of separators":         own + strings.Repeat("&", maxLinkQuery-len(own)),
+		"8 kB of escaped parameters": own + "&" + strings.Repeat("%61&", (maxLinkQuery-len(own)-1)/4),
+	} {
+		if got, most := testing.AllocsPerRun(100, func() { _ = check(q) }), least+maxLinkParams; got > most {
+			t.Errorf("%s: %v allocations, want %v at most", what, got, most)
+		}
+	}
+}
+
+// manyParams returns n parameters of different names.
+func manyParams(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "p%d=1&", i)
+	}
+	return b.String()
+}
+
 func TestLinkLifetime(t *testing.T) {
 	l := newTestLinks(config.LinkKey{ID: "k1", Secret: firstSecret})
 	target := Target{Locator: locator.Locator{Bucket: "bucket", Key: "k"}}

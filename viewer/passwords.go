@@ -34,6 +34,7 @@ type passwords struct {
 	right    *cache.LRU[passwordID, *rightPassword]
 	salt     [32]byte      // so that what is remembered is no hash that could be looked up
 	checking chan struct{} // as many as may run at once: wrong passwords must not take every core
+	turns    *turns        // at checking: those of one address must not take every place
 	compare  func(hash, password []byte) error
 }
 
@@ -56,7 +57,11 @@ type rightPassword struct {
 func (r *rightPassword) Deadline() time.Time { return r.until }
 
 func newPasswords(name string, o Options) (*passwords, error) {
-	p := &passwords{checking: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), compare: bcrypt.CompareHashAndPassword}
+	cores := runtime.GOMAXPROCS(0)
+	p := &passwords{
+		checking: make(chan struct{}, max(1, cores/2)), turns: newTurns(max(1, cores/4)),
+		compare: bcrypt.CompareHashAndPassword,
+	}
 	if _, err := rand.Read(p.salt[:]); err != nil {
 		return nil, err
 	}
@@ -106,16 +111,25 @@ func readHtpasswd(name string) (*htpasswd, error) {
 	return h, nil
 }
 
-// verify is whose user and password a credential is (RFC 7617, section 2).
-func (p *passwords) verify(ctx context.Context, credential string, now time.Time) (Viewer, error) {
-	file := p.file.Get()
+// remembered returns the viewer of a credential that was verified a short time ago, against the file as it is now.
+func (p *passwords) remembered(credential string, now time.Time) (Viewer, bool) {
+	known, ok := p.right.Get(p.id(credential), now)
+	if !ok || known.file != p.file.Get() {
+		return Viewer{}, false
+	}
+	return Viewer{ID: known.user}, true
+}
+
+func (p *passwords) id(credential string) passwordID {
 	salted := sha256.New()
 	salted.Write(p.salt[:])
 	salted.Write([]byte(credential))
-	id := passwordID(salted.Sum(nil))
-	if known, ok := p.right.Get(id, now); ok && known.file == file {
-		return Viewer{ID: known.user}, nil
-	}
+	return passwordID(salted.Sum(nil))
+}
+
+// verify verifies a user and a password (RFC 7617, section 2), and remembers them if they are good.
+func (p *passwords) verify(ctx context.Context, credential string, now time.Time) (Viewer, error) {
+	file := p.file.Get()
 	plain, err := base64.StdEncoding.DecodeString(credential)
 	if err != nil {
 		return Viewer{}, ErrUnknown
@@ -134,7 +148,7 @@ func (p *passwords) verify(ctx context.Context, credential string, now time.Time
 	if !matches {
 		return Viewer{}, ErrUnknown
 	}
-	p.right.Add(id, &rightPassword{user: user, file: file, until: now.Add(passwordMemory)})
+	p.right.Add(p.id(credential), &rightPassword{user: user, file: file, until: now.Add(passwordMemory)})
 	return Viewer{ID: user}, nil
 }
 

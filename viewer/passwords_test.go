@@ -143,12 +143,10 @@ func TestPasswordsAreRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		p, err := newPasswords(file, Options{Clock: time.Now})
-		if err != nil {
-			t.Fatal(err)
-		}
+		g := newGate(t, &config.Viewers{Basic: &config.Basic{HtpasswdFile: file}}, nil)
+		p := g.basic
 		verify := func() error {
-			_, err := p.verify(t.Context(), basic("ann", "a")[6:], time.Now())
+			_, err := g.Identify(request("192.0.2.1:1", "Authorization", basic("ann", "a")), time.Now())
 			return err
 		}
 		if err := verify(); err != nil {

@@ -30,13 +30,15 @@ type Viewer struct {
 	groups    []string
 	groupList string // from a header: separated by commas
 	link      bool   // a signed link was the proof, and says what may be read
+	charged   bool   // a bad credential has taken a token for this request already
 }
 
 // ErrUnknown is that there is no proof of who asks, or that it is not good. What was wrong with it is for the log at most.
 var ErrUnknown = errors.New("viewer: no proof of who asks")
 
-// ErrUnavailable is that whether a proof is good cannot be told at present: the identity provider's keys are not to be had.
-var ErrUnavailable = errors.New("viewer: the identity provider's keys cannot be had")
+// ErrUnavailable means that a credential cannot be verified at present: the identity provider's keys are unavailable, or too
+// many passwords wait to be checked.
+var ErrUnavailable = errors.New("viewer: credentials cannot be verified at present")
 
 // Options are what a [Gate] needs. Clock and Log are required.
 type Options struct {
@@ -44,6 +46,8 @@ type Options struct {
 	Log   *slog.Logger
 	// Transport carries the questions to the identity provider. nil means http.DefaultTransport.
 	Transport http.RoundTripper
+	// TrustedProxies are the addresses from which X-Forwarded-For is believed. Default: those of forwarded.
+	TrustedProxies []netip.Prefix
 }
 
 // Gate decides who asks and what they may see. It is safe for concurrent use.
@@ -56,13 +60,17 @@ type Gate struct {
 	links     *Links
 	rules     []rule
 	limits    *limits
+	proxies   []netip.Prefix // from which X-Forwarded-For is believed
 	challenge []string
 	vary      []string
 }
 
 // New makes the gate of a configuration that passed config's checks. An error is about a file that cannot be used.
 func New(c *config.Viewers, o Options) (*Gate, error) {
-	g := &Gate{anonymous: c.Anonymous, forwarded: c.Forwarded}
+	g := &Gate{anonymous: c.Anonymous, forwarded: c.Forwarded, proxies: o.TrustedProxies}
+	if len(g.proxies) == 0 && c.Forwarded != nil {
+		g.proxies = c.Forwarded.Proxies
+	}
 	if c.JWT != nil {
 		g.jwt, g.cookie = newTokens(c.JWT, o), c.JWT.Cookie
 		g.challenge = append(g.challenge, "Bearer")
@@ -81,7 +89,7 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 		g.rules = append(g.rules, newRule(&c.Rules[n]))
 	}
 	if c.RateLimit != nil {
-		limits, err := newLimits(c.RateLimit)
+		limits, err := newLimits(c.RateLimit, o.Clock)
 		if err != nil {
 			return nil, err
 		}
@@ -118,10 +126,24 @@ func (g *Gate) Challenge() []string { return g.challenge }
 // Links makes and checks signed links, or is nil where they are off.
 func (g *Gate) Links() *Links { return g.links }
 
-// Identify finds out who sent a request. A credential in Authorization that is not good is refused, whoever else may ask; a
-// cookie that is not, as one that has expired, is as good as absent. Its error is [ErrUnknown], [ErrUnavailable] or the
-// context's.
+// Identify finds out who sent a request. A bad credential in Authorization is rejected, even if anonymous clients are served;
+// a bad cookie, such as an expired one, is ignored. A request that is rejected takes a token from its address's bucket; if
+// that is empty, no credential is verified, except those that are remembered. The error is [ErrUnknown], [ErrUnavailable], a
+// [*LimitError] or the context's.
 func (g *Gate) Identify(r *http.Request, now time.Time) (Viewer, error) {
+	v, err := g.identify(r, now)
+	if err == nil {
+		return v, nil
+	}
+	if errors.Is(err, ErrUnknown) && !v.charged {
+		if exceeded := g.Limit(&Viewer{}, r, 1, now); exceeded != nil {
+			return Viewer{}, exceeded
+		}
+	}
+	return Viewer{}, err
+}
+
+func (g *Gate) identify(r *http.Request, now time.Time) (Viewer, error) {
 	if g.forwarded != nil {
 		if v, ok := g.fromHeaders(r); ok {
 			return v, nil
@@ -133,18 +155,50 @@ func (g *Gate) Identify(r *http.Request, now time.Time) (Viewer, error) {
 			return v, err
 		}
 	}
+	charged := false
 	if g.cookie != "" {
 		if token := cookieValue(r.Header["Cookie"], g.cookie); token != "" {
-			v, err := g.jwt.verify(r.Context(), token, now)
-			if err == nil || !errors.Is(err, ErrUnknown) && !g.anonymous {
+			v, err := g.fromToken(r, token, now)
+			_, limited := errors.AsType[*LimitError](err)
+			if err == nil || limited || !errors.Is(err, ErrUnknown) && !g.anonymous {
 				return v, err
 			}
+			charged = v.charged
 		}
 	}
 	if g.anonymous {
-		return Viewer{}, nil
+		return Viewer{charged: charged}, nil
 	}
-	return Viewer{}, ErrUnknown
+	return Viewer{charged: charged}, ErrUnknown
+}
+
+// fromToken returns the viewer whom a token identifies.
+func (g *Gate) fromToken(r *http.Request, token string, now time.Time) (Viewer, error) {
+	if v, ok := g.jwt.remembered(token, now); ok {
+		return v, nil
+	}
+	s, err := g.jwt.parse(r.Context(), token, now)
+	if err != nil {
+		return Viewer{}, err
+	}
+	return g.limits.guess(g.network(r), func() (Viewer, error) { return g.jwt.verify(s, now) })
+}
+
+// fromPassword returns the viewer whom a user and a password identify.
+func (g *Gate) fromPassword(r *http.Request, credential string, now time.Time) (Viewer, error) {
+	if v, ok := g.basic.remembered(credential, now); ok {
+		return v, nil
+	}
+	from := g.network(r)
+	done, err := g.basic.turns.wait(r.Context(), from)
+	if err != nil {
+		return Viewer{}, err
+	}
+	defer done()
+	if v, ok := g.basic.remembered(credential, now); ok { // verified for another request meanwhile
+		return v, nil
+	}
+	return g.limits.guess(from, func() (Viewer, error) { return g.basic.verify(r.Context(), credential, now) })
 }
 
 // fromHeaders is whom the reverse proxy says it is: only its own word counts, and only one.
@@ -167,25 +221,9 @@ func (g *Gate) fromHeaders(r *http.Request) (Viewer, bool) {
 	return v, true
 }
 
-// peer is the address at the other end of the connection.
-func peer(r *http.Request) netip.Addr {
-	a, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Addr().Unmap().WithZone("")
-}
-
+// trusted reports whether an address is the reverse proxy's, whose headers name the user.
 func (g *Gate) trusted(a netip.Addr) bool {
-	if g.forwarded == nil || !a.IsValid() {
-		return false
-	}
-	for _, p := range g.forwarded.Proxies {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return g.forwarded != nil && contains(g.forwarded.Proxies, a)
 }
 
 // maxName bounds a viewer's name, in bytes: it may be kept in tables and signed into URLs.
@@ -211,9 +249,9 @@ func (g *Gate) fromAuthorization(r *http.Request, now time.Time) (v Viewer, foun
 	case len(values) > 1:
 		return v, true, ErrUnknown
 	case bearer:
-		v, err = g.jwt.verify(r.Context(), strings.Trim(credential, " "), now)
+		v, err = g.fromToken(r, strings.Trim(credential, " "), now)
 	default:
-		v, err = g.basic.verify(r.Context(), strings.Trim(credential, " "), now)
+		v, err = g.fromPassword(r, strings.Trim(credential, " "), now)
 	}
 	return v, true, err
 }

@@ -192,9 +192,10 @@ func TestRateLimit(t *testing.T) {
 	left := func(v Viewer, remote string, header ...string) (n int) {
 		t.Helper()
 		for ; n < 100; n++ {
-			wait, ok := g.Limit(&v, request(remote, header...), 1, at)
-			if !ok {
-				if wait <= 0 || wait > 100*time.Millisecond {
+			err := g.Limit(&v, request(remote, header...), 1, at)
+			var exceeded *LimitError
+			if errors.As(err, &exceeded) {
+				if wait := exceeded.RetryAfter; wait <= 0 || wait > 100*time.Millisecond {
 					t.Errorf("wait %v for one of ten a second", wait)
 				}
 				return n
@@ -221,7 +222,7 @@ func TestRateLimit(t *testing.T) {
 	if n := left(As("ann"), "192.0.2.1:1"); n != 10 {
 		t.Errorf("%d after a second, want 10", n)
 	}
-	if _, ok := g.Limit(&Viewer{ID: "batch"}, request("192.0.2.1:1"), 1000, at); !ok {
+	if err := g.Limit(&Viewer{ID: "batch"}, request("192.0.2.1:1"), 1000, at); err != nil {
 		t.Error("a batch larger than the burst can never be had")
 	}
 	// Behind the proxy, what the proxy says; what the viewer said is to the left of it.
@@ -243,7 +244,7 @@ func TestRateLimit(t *testing.T) {
 		if c.xff != "" {
 			r.Header.Set("X-Forwarded-For", c.xff)
 		}
-		if got := g.client(&Viewer{}, r); got != netip.MustParseAddr(c.client) {
+		if got := g.network(r); got != netip.MustParseAddr(c.client) {
 			t.Errorf("%s by %q: %v, want %s", c.remote, c.xff, got, c.client)
 		}
 	}
@@ -277,8 +278,8 @@ func TestAdmissionDoesNotAllocate(t *testing.T) {
 		if err != nil || !g.Allow(&v, l).Allowed {
 			t.Fatal("refused")
 		}
-		if _, ok := g.Limit(&v, r, 1, now); !ok {
-			t.Fatal("limited")
+		if err := g.Limit(&v, r, 1, now); err != nil {
+			t.Fatal(err)
 		}
 	}
 	admit()
