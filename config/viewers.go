@@ -42,10 +42,11 @@ type Forwarded struct {
 	// the proxy does not set on every request is the viewer's own.
 	UserHeader   string `yaml:"user_header"`
 	GroupsHeader string `yaml:"groups_header"`
-	// TrustedProxies are the addresses, or CIDR blocks, from which the headers are believed. Required.
+	// TrustedProxies are the addresses, or CIDR blocks, from which the headers are believed. Each must be within one of the top
+	// level's trusted_proxies, if there are any. Required.
 	TrustedProxies []string `yaml:"trusted_proxies"`
 
-	// Proxies is TrustedProxies, read.
+	// Proxies is TrustedProxies, parsed.
 	Proxies []netip.Prefix `yaml:"-"`
 }
 
@@ -171,23 +172,8 @@ func (k *checker) checkForwarded(f *Forwarded) {
 	if len(f.TrustedProxies) == 0 {
 		k.wrong(at+"trusted_proxies", "the addresses of the reverse proxy are needed: the headers are believed from there, and from nowhere else")
 	}
-	for n, text := range f.TrustedProxies {
-		key := fmt.Sprintf("%strusted_proxies[%d]", at, n)
-		prefix, err := netip.ParsePrefix(text)
-		if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
-			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
-		}
-		switch {
-		case err != nil:
-			k.wrong(key, "%s is neither an address nor a block; write it as 10.0.0.0/8", k.written(key))
-		case prefix.Bits() < 7:
-			k.wrong(key, "%s is half the world, and anybody in it could send the headers; name the reverse proxy's own addresses", k.written(key))
-		case prefix.Masked() != prefix:
-			k.wrong(key, "%s has more than the block; did you mean %s?", k.written(key), prefix.Masked())
-		default:
-			f.Proxies = append(f.Proxies, prefix)
-		}
-	}
+	f.Proxies = k.parseProxies(at+"trusted_proxies", f.TrustedProxies)
+	k.checkForwardedProxies(at+"trusted_proxies", f)
 }
 
 func (k *checker) checkJWT(j *JWT) {

@@ -95,9 +95,9 @@ func (p *redirector) generation(c *config.Config, before *generation) (*generati
 		o.Shared = p.vault
 	}
 	var err error
-	if before != nil && reflect.DeepEqual(before.config.Viewers, c.Viewers) {
+	if before != nil && reflect.DeepEqual(before.config.Viewers, c.Viewers) && slices.Equal(before.config.Proxies, c.Proxies) {
 		g.gate = before.gate // with its keys and its counts
-	} else if g.gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: time.Now, Log: p.log}); err != nil {
+	} else if g.gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: time.Now, Log: p.log, TrustedProxies: c.Proxies}); err != nil {
 		return nil, usageError{fmt.Errorf("viewers.basic.htpasswd_file: %w; htpasswd -B writes such a file", err)}
 	}
 	var previous *proxy.Handler
