@@ -167,6 +167,23 @@ func changeLetter(text string, n int) string {
 	return text[:n] + other + text[n+1:]
 }
 
+// inJSON returns a token in the JSON serialization (RFC 7515, section 7.2), with the signatures of others, or with its own
+// in the flattened form.
+func inJSON(token string, others ...string) string {
+	part := func(token string, n int) string { return strings.Split(token, ".")[n] }
+	one := func(token string) string {
+		return fmt.Sprintf(`"protected":%q,"signature":%q`, part(token, 0), part(token, 2))
+	}
+	if len(others) == 0 {
+		return fmt.Sprintf(`{"payload":%q,%s}`, part(token, 1), one(token))
+	}
+	var list []string
+	for _, other := range others {
+		list = append(list, "{"+one(other)+"}")
+	}
+	return fmt.Sprintf(`{"payload":%q,"signatures":[%s]}`, part(token, 1), strings.Join(list, ","))
+}
+
 func good(t testing.TB) string { return sign(t, rs256(nil), claims(nil), testRSA) }
 
 func TestTokens(t *testing.T) {
@@ -186,6 +203,7 @@ func TestTokens(t *testing.T) {
 		own := jose.JSONWebKey{Key: otherRSA.Public(), KeyID: "rsa"}
 		at := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
 		token := good(t)
+		forged := sign(t, rs256(nil), claims(nil), otherRSA)
 		for _, c := range []struct{ what, token, want string }{
 			{"a good one", token, "ann@example.com"},
 			{"a good one of another kind", sign(t, map[string]any{"alg": "ES256", "kid": "ec"}, claims(nil), testECDSA), "ann@example.com"},
@@ -248,7 +266,11 @@ func TestTokens(t *testing.T) {
 			{"an empty signature", token[:strings.LastIndex(token, ".")+1], ""},
 			{"half of it", token[:len(token)/2], ""},
 			{"five parts", token + ".a.b", ""},
-			{"as JSON", `{"payload":"e30","signatures":[]}`, ""},
+			{"as JSON without a signature", `{"payload":"e30","signatures":[]}`, ""},
+			{"as JSON", inJSON(token), ""},
+			{"as JSON with a list of one signature", inJSON(token, token), ""},
+			{"as JSON with a second signature", inJSON(token, token, forged), ""},
+			{"as JSON with a second signature before", inJSON(token, forged, token), ""},
 			{"nothing", "", ""},
 			{"dots", "..", ""},
 			{"a huge one", sign(t, rs256(nil), claims(map[string]any{"x": strings.Repeat("x", 20_000)}), testRSA), ""},
@@ -343,6 +365,28 @@ func TestVerifiedTokensAreRemembered(t *testing.T) {
 		time.Sleep(time.Minute)
 		if err := identify(); !errors.Is(err, ErrUnknown) {
 			t.Errorf("good after its end: %v", err)
+		}
+	})
+}
+
+// A token that has ended is good within the leeway, but each request is verified: it takes no place in the cache.
+func TestTokensWithinTheLeewayAreNotRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(t, jwtViewers(), newProvider())
+		token := sign(t, rs256(nil), claims(map[string]any{"exp": time.Now().Add(time.Minute).Unix()}), testRSA)
+		identify := func() error {
+			_, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+token), time.Now())
+			return err
+		}
+		time.Sleep(time.Minute)
+		for range 2 {
+			if err := identify(); err != nil || g.jwt.verified.Len() != 0 {
+				t.Errorf("within the leeway: %v and %d remembered, want none", err, g.jwt.verified.Len())
+			}
+		}
+		time.Sleep(31 * time.Second)
+		if err := identify(); !errors.Is(err, ErrUnknown) {
+			t.Errorf("after the leeway: %v, want %v", err, ErrUnknown)
 		}
 	})
 }

@@ -1,6 +1,10 @@
 package viewer
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -143,6 +147,46 @@ func TestLinks(t *testing.T) {
 	}
 	if _, err := newTestLinks(config.LinkKey{ID: "k1", Secret: secondSecret}).Check(folder, object, now); err == nil {
 		t.Error("another secret of the same ID makes the same signature")
+	}
+}
+
+// Everything that a link means is in its signature, without ambiguity.
+func TestWhatALinksSignatureCovers(t *testing.T) {
+	keys := newTestLinks(config.LinkKey{ID: "k1", Secret: firstSecret}, config.LinkKey{ID: "k2", Secret: firstSecret}, config.LinkKey{ID: "k1", Secret: secondSecret}).keys
+	target := func(bucket, key string, prefix bool) Target {
+		return Target{Locator: locator.Locator{Bucket: bucket, Key: key}, Prefix: prefix}
+	}
+	const expires = 1_777_777_777
+	signatures := map[string]string{
+		"the link":                       linkSignature(keys[0], target("bucket-a", "b/c", false), expires),
+		"another key's ID":               linkSignature(keys[1], target("bucket-a", "b/c", false), expires),
+		"another secret":                 linkSignature(keys[2], target("bucket-a", "b/c", false), expires),
+		"another end":                    linkSignature(keys[0], target("bucket-a", "b/c", false), expires+1),
+		"a prefix":                       linkSignature(keys[0], target("bucket-a", "b/c", true), expires),
+		"another bucket":                 linkSignature(keys[0], target("bucket-b", "b/c", false), expires),
+		"another key":                    linkSignature(keys[0], target("bucket-a", "b/d", false), expires),
+		"a letter from key to bucket":    linkSignature(keys[0], target("bucket-ab", "/c", false), expires),
+		"a letter from bucket to key":    linkSignature(keys[0], target("bucket-", "ab/c", false), expires),
+		"a letter from key ID to bucket": linkSignature(linkKey{id: "k", mac: keys[0].mac}, target("1bucket-a", "b/c", false), expires),
+		"the end moved into the key":     linkSignature(keys[0], target("bucket-a", "b/c"+string(binary.BigEndian.AppendUint64(nil, expires)), false), expires),
+	}
+	seen := map[string]string{}
+	for what, signature := range signatures {
+		if other, twice := seen[signature]; twice {
+			t.Errorf("%s and %s have the same signature", what, other)
+		}
+		seen[signature] = what
+	}
+
+	// The format is fixed, or links would end with the next version: the purpose, then each field after its length in eight
+	// bytes, then the end.
+	mac := hmac.New(sha256.New, []byte(firstSecret))
+	mac.Write([]byte("s3redirect link v1 read\n" +
+		"\x00\x00\x00\x00\x00\x00\x00\x06object" + "\x00\x00\x00\x00\x00\x00\x00\x02k1" +
+		"\x00\x00\x00\x00\x00\x00\x00\x08bucket-a" + "\x00\x00\x00\x00\x00\x00\x00\x03b/c" +
+		"\x00\x00\x00\x00\x69\xf6\xbc\x71"))
+	if got, want := signatures["the link"], base64.RawURLEncoding.EncodeToString(mac.Sum(nil)); got != want {
+		t.Errorf("the signature is %s, want %s", got, want)
 	}
 }
 

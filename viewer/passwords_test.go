@@ -136,6 +136,25 @@ func TestPasswordChecksTakeTheSameTime(t *testing.T) {
 	}
 }
 
+// Bcrypt ignores what follows 72 bytes: a longer password is rejected, and not taken for the one that it begins with.
+func TestLongPasswords(t *testing.T) {
+	password := strings.Repeat("x", 72)
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(file, []byte("ann:"+bcryptOf(t, password)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if bcrypt.CompareHashAndPassword([]byte(bcryptOf(t, password)), []byte(password+"y")) != nil {
+		t.Fatal("bcrypt no longer ignores what follows 72 bytes")
+	}
+	g := newGate(t, &config.Viewers{Basic: &config.Basic{HtpasswdFile: file}}, nil)
+	for text, good := range map[string]bool{password: true, password + "y": false, password + password: false, password[1:]: false} {
+		_, err := g.Identify(request("192.0.2.1:1", "Authorization", basic("ann", text)), now)
+		if (err == nil) != good || err != nil && !errors.Is(err, ErrUnknown) {
+			t.Errorf("%d bytes: %v, want accepted: %v", len(text), err, good)
+		}
+	}
+}
+
 // What was verified is remembered: bcrypt is too slow for every image of a page.
 func TestPasswordsAreRemembered(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
