@@ -155,7 +155,7 @@ func (c *LRU[K, V]) Add(key K, value V) {
 	if s.lru.Add(key, value) {
 		c.capacity.Add(1)
 	}
-	for c.size != nil && s.bytes > c.maxBytes {
+	for c.size != nil && s.bytes > c.maxBytes && s.lru.Len() > 0 {
 		s.lru.RemoveOldest()
 		c.capacity.Add(1)
 	}
