@@ -5,11 +5,11 @@ import (
 	"strings"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/console"
-	"s3redirect/locator"
+	"s3redirect/internal/config"
+	"s3redirect/internal/console"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/viewer"
 	"s3redirect/proxy"
-	"s3redirect/viewer"
 )
 
 // newConsole is the administrators' page of a proxy. Getenv looks up what the configuration names.

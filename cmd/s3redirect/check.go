@@ -12,10 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"s3redirect/check"
-	"s3redirect/config"
-	"s3redirect/locator"
-	"s3redirect/viewer"
+	"s3redirect/internal/check"
+	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/viewer"
 )
 
 // errRefused ends a check whose answer is no, and has been printed.

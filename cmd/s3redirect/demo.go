@@ -12,9 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/demo"
-	"s3redirect/locator"
+	"s3redirect/internal/config"
+	"s3redirect/internal/demo"
+	"s3redirect/internal/locator"
 	"s3redirect/proxy"
 )
 

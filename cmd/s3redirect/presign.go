@@ -9,9 +9,9 @@ import (
 	"net/http"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/locator"
-	"s3redirect/presign"
+	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/presign"
 )
 
 func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer) error {

@@ -19,11 +19,11 @@ import (
 	"time"
 
 	"s3redirect/cache"
-	"s3redirect/config"
-	"s3redirect/integration"
+	"s3redirect/internal/config"
+	"s3redirect/internal/integration"
+	"s3redirect/internal/viewer"
 	"s3redirect/metrics"
 	"s3redirect/proxy"
-	"s3redirect/viewer"
 )
 
 // redirector is a proxy without its listeners, whose configuration can change while it serves.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
-	"s3redirect/config"
+	"s3redirect/internal/config"
 	"s3redirect/proxy"
 )
 
