@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ import (
 
 // followed is a proxy before the demo's stand-ins, which follows a file.
 type followed struct {
-	*redirector
+	*App
 	t     *testing.T
 	cloud *demo.Cloud
 	text  string // of the configuration, as it was at first
@@ -50,16 +50,16 @@ func (l *logged) String() string {
 func follow(t *testing.T) *followed {
 	t.Helper()
 	f := &followed{t: t, path: filepath.Join(t.TempDir(), "config.yaml"), log: &logged{}}
-	f.cloud, f.text = demoStores(t)
+	f.cloud, f.text = startStores(t)
 	f.write(f.text)
 	c, err := config.Load(f.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.redirector, err = newRedirector(f.path, []byte(f.text), c, f.log); err != nil {
+	if f.App, err = New(Options{Path: f.path, Text: []byte(f.text), Config: c, Stderr: f.log}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(f.close)
+	t.Cleanup(f.Close)
 	return f
 }
 
@@ -141,7 +141,7 @@ func TestReloadOfABadFile(t *testing.T) {
 	_, media := f.ask(mediaObject)
 	for _, bad := range []string{"listn: x\n" + f.text, "", f.text[:len(f.text)/2], strings.Replace(f.text, "secret_access_key", "secret_acces_key", 1), "\x00"} {
 		f.write(bad)
-		if err := f.Reload(); err == nil || strings.Contains(err.Error(), demoSecret) {
+		if err := f.Reload(); err == nil || strings.Contains(err.Error(), testSecret) {
 			t.Errorf("%.30q: %v", bad, err)
 		}
 		if status, location := f.ask(mediaObject); status != http.StatusFound || location != media {
@@ -155,7 +155,7 @@ func TestReloadOfABadFile(t *testing.T) {
 	if err := f.Reload(); err == nil || !strings.Contains(err.Error(), "there is no such file") {
 		t.Errorf("no file: %v", err)
 	}
-	if log := f.log.String(); !strings.Contains(log, "the old configuration goes on") || !strings.Contains(log, "did you mean listen") || strings.Contains(log, demoSecret) {
+	if log := f.log.String(); !strings.Contains(log, "the old configuration goes on") || !strings.Contains(log, "did you mean listen") || strings.Contains(log, testSecret) {
 		t.Errorf("the log: %s", log)
 	}
 	f.write(f.text)
@@ -386,7 +386,7 @@ func TestReloadWhileARequestWaits(t *testing.T) {
 
 func TestAdministration(t *testing.T) {
 	f := follow(t)
-	s, err := proxy.Listen(proxy.ServerOptions{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Viewers: f, Metrics: f.metrics, Log: f.redirector.log, Operator: f})
+	s, err := proxy.Listen(proxy.ServerOptions{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Viewers: f, Metrics: f.metrics, Log: f.App.log, Operator: f})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -446,21 +446,21 @@ func TestAdministration(t *testing.T) {
 func TestWatchClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &logged{}
-		c, err := config.Parse("demo", []byte(strings.Replace(demoConfigFor("http://127.0.0.1:1", "http://127.0.0.1:1"), "format: text", "format: json", 1)), demoEnvironment)
+		c, err := config.Parse("demo", []byte(strings.Replace(configFor("http://127.0.0.1:1", "http://127.0.0.1:1"), "format: text", "format: json", 1)), os.LookupEnv)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := newRedirector("", nil, c, log)
+		p, err := New(Options{Config: c, Stderr: log})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer p.close()
+		defer p.Close()
 		var mu sync.Mutex
 		var set time.Duration
 		wall := func() time.Time { mu.Lock(); defer mu.Unlock(); return time.Now().Add(set) }
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { defer close(done); p.watchClock(ctx, wall, sinceStart()) }()
+		go func() { defer close(done); p.WatchClock(ctx, wall, SinceStart()) }()
 		for _, by := range []time.Duration{0, time.Hour, 0, -time.Minute, 0, time.Second} {
 			mu.Lock()
 			set += by
@@ -492,20 +492,19 @@ func TestNoteSkew(t *testing.T) {
 // The series of what is gone end, those too that a request made which was on its way.
 func TestSeriesOfWhatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		text := demoConfigFor("http://127.0.0.1:1", "http://127.0.0.1:1")
-		c, err := config.Parse("demo", []byte(text), demoEnvironment)
+		text := configFor("http://127.0.0.1:1", "http://127.0.0.1:1")
+		c, err := config.Parse("demo", []byte(text), os.LookupEnv)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := newRedirector("demo", []byte(text), c, &logged{})
+		p, err := New(Options{Path: "demo", Text: []byte(text), Config: c, Stderr: &logged{}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer p.close()
-		f := &followed{t: t, redirector: p}
+		defer p.Close()
+		f := &followed{t: t, App: p}
 		before := p.current.Load()
 		i, j := strings.Index(text, "  - name: teams"), strings.Index(text, "viewers:")
-		t.Setenv("DEMO_SECRET", demoSecret)
 		p.mu.Lock()
 		err = p.apply([]byte(text[:i]+text[j:]), nil)
 		p.mu.Unlock()

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -9,10 +9,10 @@ import (
 const worryingSkew = time.Minute
 
 // noteSkew is told how far our clock is ahead of STS's.
-func (p *redirector) noteSkew(ahead time.Duration) {
-	p.metrics.ClockSkew.Set(ahead.Seconds())
+func (a *App) noteSkew(ahead time.Duration) {
+	a.metrics.ClockSkew.Set(ahead.Seconds())
 	if ahead.Abs() >= worryingSkew {
-		p.log.Warn("our clock and STS's differ: URLs live shorter than they say, and from five minutes on AWS refuses our signatures; set the clock",
+		a.log.Warn("our clock and STS's differ: URLs live shorter than they say, and from five minutes on AWS refuses our signatures; set the clock",
 			"ahead", ahead.Round(time.Second).String())
 	}
 }
@@ -22,9 +22,9 @@ const (
 	clockJump     = 2 * time.Second
 )
 
-// watchClock says when the clock was set: by the difference between the time that has gone by on the wall and that which really has. Every
+// WatchClock says when the clock was set: by the difference between the time that has gone by on the wall and that which really has. Every
 // decision is made from true expiries anyway; this is for whoever wonders why sessions came early.
-func (p *redirector) watchClock(ctx context.Context, wall func() time.Time, elapsed func() time.Duration) {
+func (a *App) WatchClock(ctx context.Context, wall func() time.Time, elapsed func() time.Duration) {
 	ticks := time.NewTicker(clockInterval)
 	defer ticks.Stop()
 	before, since := wall().Round(0), elapsed()
@@ -36,15 +36,15 @@ func (p *redirector) watchClock(ctx context.Context, wall func() time.Time, elap
 		}
 		now, really := wall().Round(0), elapsed()
 		if by := now.Sub(before) - (really - since); by.Abs() > clockJump {
-			p.metrics.ClockJumps.Inc()
-			p.log.Warn("the clock was set, or the machine slept", "by", by.Round(time.Millisecond).String())
+			a.metrics.ClockJumps.Inc()
+			a.log.Warn("the clock was set, or the machine slept", "by", by.Round(time.Millisecond).String())
 		}
 		before, since = now, really
 	}
 }
 
-// sinceStart is how long the process has run, whatever the clock says.
-func sinceStart() func() time.Duration {
+// SinceStart is how long the process has run, whatever the clock says.
+func SinceStart() func() time.Duration {
 	start := time.Now()
 	return func() time.Duration { return time.Since(start) }
 }
