@@ -1,23 +1,16 @@
-// Package app is the running program without its listeners: a configuration, what was made of it, and how both change while it
-// serves.
+// Package app is the running program without its listeners: the configuration in use, everything that was built from it,
+// and how both change while requests are served.
 package app
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
-	"os/signal"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"s3redirect/cache"
@@ -28,32 +21,35 @@ import (
 	"s3redirect/proxy"
 )
 
-// App is a proxy without its listeners, whose configuration can change while it serves.
+// App answers clients with the current configuration and replaces that configuration on request. It implements
+// [http.Handler], [proxy.Operator] and [console.Proxy], and is safe for concurrent use.
 type App struct {
 	version   string
-	path      string // of the configuration; "" where it is no file's
+	path      string // of the configuration file; "" if there is no file
 	log       *slog.Logger
 	level     *slog.LevelVar
 	metrics   *metrics.Metrics
-	accessLog *proxy.AccessLog // nil means none
+	accessLog *proxy.AccessLog // nil if requests are not logged
 	sts       *integration.AWSSTS
-	vault     *cache.Vault // nil means that nothing is shared
-	started   *config.Config
+	vault     *cache.Vault   // nil if sessions are not shared
+	started   *config.Config // the configuration at start, to find changes that need a restart
 
-	current atomic.Pointer[generation]
-	listen  atomic.Pointer[string]  // the address that viewers are served at; nil before they are
-	refused atomic.Pointer[refusal] // the last reload that was refused; nil since one was not
-	mu      sync.Mutex              // held by whoever changes current
-	tried   []byte                  // the file's text when it was last read, good or bad
+	current     atomic.Pointer[generation]
+	listen      atomic.Pointer[string]        // the clients' address; nil until the listener is open
+	lastFailure atomic.Pointer[reloadFailure] // nil after a successful reload
+
+	// mu serializes reloads and purges, the writers of current. It guards tried. Requests never take it.
+	mu    sync.Mutex
+	tried []byte // the file's text at the last reload, successful or not
 }
 
-// refusal is a reload that changed nothing.
-type refusal struct {
+// reloadFailure is a reload that kept the previous configuration.
+type reloadFailure struct {
 	at  time.Time
 	err error
 }
 
-// generation is a configuration and all that was made of it.
+// generation is one configuration and everything that was built from it.
 type generation struct {
 	config       *config.Config
 	read         time.Time
@@ -62,22 +58,22 @@ type generation struct {
 	handler      *proxy.Handler
 }
 
-// Options are what an [App] needs.
+// Options configure an [App].
 type Options struct {
-	// Path is the configuration file that is followed, and Text is what it held when Config was read from it. A configuration that
-	// is not a file's has neither.
+	// Path is the configuration file to follow, and Text is its content when Config was parsed. Both are empty if the
+	// configuration does not come from a file.
 	Path string
 	Text []byte
-	// Config is the configuration to begin with. Required.
+	// Config is the initial configuration. Required.
 	Config *config.Config
 	// Stderr receives the logs. Required.
 	Stderr io.Writer
-	// Version is the program's version, for a metric and the console.
+	// Version is the program's version, shown in a metric and in the console.
 	Version string
 }
 
-// ConfigError reports a configuration that loads but cannot be used, such as one whose htpasswd file is unreadable. Its text begins
-// with the key.
+// ConfigError is a configuration that parses but cannot be used, for example because the htpasswd file is unreadable.
+// Its text starts with the configuration key.
 type ConfigError struct{ Err error }
 
 func (e *ConfigError) Error() string { return e.Err.Error() }
@@ -85,27 +81,32 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// New returns a running proxy. Its error is a [*ConfigError] if the configuration is to blame.
-func New(o Options) (*App, error) {
+// New returns an App that serves o.Config. The error is a [*ConfigError] if the configuration cannot be used.
+func New(o Options) (_ *App, err error) {
 	c := o.Config
-	a := &App{path: o.Path, tried: o.Text, started: c, version: o.Version, level: &slog.LevelVar{}, metrics: metrics.New(o.Version)}
+	a := &App{
+		version: o.Version, path: o.Path, tried: o.Text, started: c,
+		level: &slog.LevelVar{}, metrics: metrics.New(o.Version),
+	}
 	a.sts = &integration.AWSSTS{Skew: a.noteSkew}
 	a.level.Set(c.Log.Level)
 	a.log = newLogger(c.Log.Format, a.level, o.Stderr)
-	if c.Log.Access {
-		a.accessLog = proxy.NewAccessLog(o.Stderr, c.Log.Format, a.log, a.metrics.AccessLogLost)
-	}
+	defer func() {
+		if err != nil {
+			a.closeShared()
+		}
+	}()
 	if r := c.Cache.Redis; r != nil {
-		var err error
-		if a.vault, err = cache.NewVault(cache.VaultOptions{URL: string(r.URL), Keys: r.Keys(), Clock: time.Now}); err != nil {
+		a.vault, err = cache.NewVault(cache.VaultOptions{URL: string(r.URL), Keys: r.Keys(), Clock: time.Now})
+		if err != nil {
 			return nil, &ConfigError{fmt.Errorf("cache.redis: %w", err)}
 		}
 	}
-	g, err := a.generation(c, nil)
+	if c.Log.Access {
+		a.accessLog = proxy.NewAccessLog(o.Stderr, c.Log.Format, a.log, a.metrics.AccessLogLost)
+	}
+	g, err := a.newGeneration(c, nil)
 	if err != nil {
-		if a.accessLog != nil {
-			a.accessLog.Close()
-		}
 		return nil, err
 	}
 	a.current.Store(g)
@@ -113,31 +114,32 @@ func New(o Options) (*App, error) {
 	return a, nil
 }
 
-// generation makes what a configuration describes, with what the one before knew.
-func (a *App) generation(c *config.Config, before *generation) (*generation, error) {
+// newGeneration builds everything that c describes. What did not change since previous, which may be nil, is reused:
+// sessions, URLs, verified tokens and rate limits.
+func (a *App) newGeneration(c *config.Config, previous *generation) (*generation, error) {
 	g := &generation{config: c, read: time.Now()}
 	o := integration.Options{Clock: time.Now, Log: a.log, Metrics: a.metrics, STS: a.sts}
 	if a.vault != nil {
 		o.Shared = a.vault
 	}
 	var err error
-	if before != nil && reflect.DeepEqual(before.config.Viewers, c.Viewers) {
-		g.gate = before.gate // with its keys and its counts
+	if previous != nil && reflect.DeepEqual(previous.config.Viewers, c.Viewers) {
+		g.gate = previous.gate
 	} else if g.gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: time.Now, Log: a.log}); err != nil {
-		return nil, &ConfigError{fmt.Errorf("viewers.basic.htpasswd_file: %w; htpasswd -B writes such a file", err)}
+		return nil, &ConfigError{fmt.Errorf("viewers.basic.htpasswd_file: %w; create the file with htpasswd -B", err)}
 	}
-	var previous *proxy.Handler
-	if before != nil {
-		previous = before.handler
-		g.integrations, err = before.integrations.Next(c, o)
+	var handler *proxy.Handler
+	if previous != nil {
+		handler = previous.handler
+		g.integrations, err = previous.integrations.Next(c, o)
 	} else {
 		g.integrations, err = integration.NewSet(c, o)
 	}
 	if err == nil {
-		g.handler, err = a.handler(g, previous)
+		g.handler, err = a.newHandler(g, handler)
 	}
 	if err != nil {
-		if before == nil || before.gate != g.gate {
+		if previous == nil || previous.gate != g.gate {
 			g.gate.Close()
 		}
 		return nil, err
@@ -145,24 +147,30 @@ func (a *App) generation(c *config.Config, before *generation) (*generation, err
 	return g, nil
 }
 
-func (a *App) handler(g *generation, previous *proxy.Handler) (*proxy.Handler, error) {
+func (a *App) newHandler(g *generation, previous *proxy.Handler) (*proxy.Handler, error) {
 	c := g.config
 	return proxy.New(proxy.Options{
-		Integrations: g.integrations, Metrics: a.metrics, Clock: time.Now, Log: a.log, URLs: c.Cache.URLs, ReferrerPolicy: c.ReferrerPolicy,
-		AccessLog: a.accessLog, Gate: g.gate, Attribution: c.Viewers.Attribution, CORS: c.CORS, PublicURL: c.PublicURL, Previous: previous,
+		Integrations: g.integrations, Metrics: a.metrics, Clock: time.Now, Log: a.log, URLs: c.Cache.URLs,
+		ReferrerPolicy: c.ReferrerPolicy, AccessLog: a.accessLog, Gate: g.gate, Attribution: c.Viewers.Attribution,
+		CORS: c.CORS, PublicURL: c.PublicURL, Previous: previous,
 	})
 }
 
-// ServeHTTP implements [http.Handler]: a request is answered by one configuration, from its beginning to its end.
+// ServeHTTP implements [http.Handler]. One generation answers a request from start to finish.
 func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.current.Load().handler.ServeHTTP(w, r)
 }
 
-// Close ends calls that are on their way, and writes what is left of the access log.
+// Close cancels AssumeRole calls in flight and flushes the access log.
 func (a *App) Close() {
 	g := a.current.Load()
 	g.integrations.Close()
 	g.gate.Close()
+	a.closeShared()
+}
+
+// closeShared closes what all generations share.
+func (a *App) closeShared() {
 	if a.vault != nil {
 		a.vault.Close()
 	}
@@ -171,164 +179,14 @@ func (a *App) Close() {
 	}
 }
 
-// Reload implements [proxy.Operator]: it reads the file again. With a mistake in it, all goes on as before.
-func (a *App) Reload() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	text, err := config.ReadFile(a.path)
-	return a.apply(text, err)
-}
+// Log returns the program's logger.
+func (a *App) Log() *slog.Logger { return a.log }
 
-// apply puts a new text of the file to use. The lock is held.
-func (a *App) apply(text []byte, err error) error {
-	a.tried = text
-	var c *config.Config
-	if err == nil {
-		c, err = config.Parse(a.path, text, os.LookupEnv)
-	}
-	before := a.current.Load()
-	var g *generation
-	if err == nil {
-		g, err = a.generation(c, before)
-	}
-	if err != nil {
-		a.metrics.ConfigRead(false, time.Now())
-		a.refused.Store(&refusal{at: time.Now(), err: err})
-		for line := range strings.Lines(err.Error()) {
-			a.log.Error("reload refused: the old configuration goes on", "mistake", strings.TrimSuffix(line, "\n"))
-		}
-		return err
-	}
-	a.level.Set(c.Log.Level)
-	a.current.Store(g)
-	a.refused.Store(nil)
-	before.integrations.Retire(g.integrations)
-	a.sts.Keep(c.Integrations)
-	purged := g.handler.Purge()
-	// Requests that began before may still ask its gate, and be counted.
-	if before.gate != g.gate {
-		time.AfterFunc(requestsLast, before.gate.Close)
-	}
-	if gone := a.forget(names(before.config)); len(gone) > 0 {
-		time.AfterFunc(requestsLast, func() { a.mu.Lock(); defer a.mu.Unlock(); a.forget(gone) })
-	}
-	a.metrics.ConfigRead(true, time.Now())
-	for _, w := range c.Warnings {
-		a.log.Warn(w)
-	}
-	for _, key := range needRestart(a.started, c) {
-		a.log.Warn("this takes effect after a restart only", "key", key)
-	}
-	a.log.Info("reloaded", "config", a.path, "integrations", Summary(c.Integrations), "urls_purged", purged)
-	return nil
-}
+// Metrics returns the program's metrics.
+func (a *App) Metrics() *metrics.Metrics { return a.metrics }
 
-// requestsLast is longer than any request takes.
-const requestsLast = time.Minute
-
-// forget ends the series of those integrations that are not in the current configuration, and names them. The lock is held.
-func (a *App) forget(integrations []string) (gone []string) {
-	there := map[string]bool{}
-	for _, name := range names(a.current.Load().config) {
-		there[name] = true
-	}
-	for _, name := range integrations {
-		if !there[name] {
-			a.metrics.Forget(name)
-			gone = append(gone, name)
-		}
-	}
-	return gone
-}
-
-// names are those of a configuration's integrations.
-func names(c *config.Config) (names []string) {
-	for n := range c.Integrations {
-		names = append(names, c.Integrations[n].Name)
-	}
-	return names
-}
-
-// needRestart names the keys that are not what they were when the process started, and that only a restart can follow.
-func needRestart(a, b *config.Config) (keys []string) {
-	for key, changed := range map[string]bool{
-		"listen": a.Listen != b.Listen, "admin_listen": a.AdminListen != b.AdminListen, "tls": a.TLS != b.TLS, "drain_delay": a.DrainDelay != b.DrainDelay,
-		"cache.redis": !reflect.DeepEqual(a.Cache.Redis, b.Cache.Redis), "log.format": a.Log.Format != b.Log.Format, "log.access": a.Log.Access != b.Log.Access,
-	} {
-		if changed {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// Purge implements [proxy.Operator].
-func (a *App) Purge(name, text string) (proxy.Purged, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	g := a.current.Load()
-	switch {
-	case name != "" && text != "":
-		return proxy.Purged{}, errors.New("name an integration or a locator, not both")
-	case text != "":
-		target, err := viewer.ParseTarget(text)
-		if err != nil {
-			return proxy.Purged{}, fmt.Errorf("locator: %w", err)
-		}
-		i, ok := g.config.ServedBy(target.Bucket)
-		if !ok {
-			return proxy.Purged{}, proxy.ErrNothingToPurge
-		}
-		name = i.Name
-	}
-	done := proxy.Purged{Integrations: g.integrations.Purge(name)}
-	if len(done.Integrations) == 0 {
-		return done, proxy.ErrNothingToPurge
-	}
-	done.URLs = g.handler.Purge()
-	a.log.Info("purged", "integrations", done.Integrations, "urls", done.URLs)
-	return done, nil
-}
-
-// WatchInterval is how often the file is looked at.
-const WatchInterval = 2 * time.Second
-
-// Watch reloads at SIGHUP, and when the file's text has changed: it is read now and then, which sees what editors do (a new
-// file under the old name) and what Kubernetes does (a link that leads elsewhere). A text counts once it was the same twice, so that
-// one that is half written does not.
-func (a *App) Watch(ctx context.Context, interval time.Duration) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	ticks := time.NewTicker(interval)
-	defer ticks.Stop()
-	var last []byte
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangup:
-			_ = a.Reload() // the log has it
-		case <-ticks.C:
-			last = a.look(last)
-		}
-	}
-}
-
-// look reads the file, and reloads if its text is new and was the same at the last look. It returns the text.
-func (a *App) look(last []byte) []byte {
-	text, err := config.ReadFile(a.path)
-	if err != nil {
-		return nil // between two links, or two files; SIGHUP would say so
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !bytes.Equal(text, a.tried) && bytes.Equal(text, last) {
-		_ = a.apply(text, nil) // the log has it
-	}
-	return text
-}
+// Integrations returns the integrations of the current configuration.
+func (a *App) Integrations() *integration.Set { return a.current.Load().integrations }
 
 func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level}
@@ -338,29 +196,17 @@ func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, o))
 }
 
-// Log returns the program's logger.
-func (a *App) Log() *slog.Logger { return a.log }
-
-// Metrics returns the program's metrics.
-func (a *App) Metrics() *metrics.Metrics { return a.metrics }
-
-// Integrations returns those of the current configuration.
-func (a *App) Integrations() *integration.Set { return a.current.Load().integrations }
-
-// Summary says which integration serves what, the first of them at least.
+// Summary returns a line per integration with the buckets it serves, for the log. Long lists are cut.
 func Summary(integrations []config.Integration) []string {
-	const most = 20
+	const limit = 20
 	var lines []string
 	for n, i := range integrations {
-		if n == most {
-			return append(lines, fmt.Sprintf("and %d more", len(integrations)-most))
+		if n == limit {
+			return append(lines, fmt.Sprintf("and %d more", len(integrations)-limit))
 		}
-		buckets := i.PermittedBuckets
-		if i.Bucket != "" {
-			buckets = []string{i.Bucket}
-		}
-		if len(buckets) > most {
-			buckets = append(buckets[:most:most], "…")
+		buckets := i.Buckets()
+		if len(buckets) > limit {
+			buckets = append(buckets[:limit:limit], "…")
 		}
 		lines = append(lines, i.Name+": "+strings.Join(buckets, " "))
 	}

@@ -5,14 +5,15 @@ import (
 	"time"
 )
 
-// worryingSkew is by how much the clock may be off before the log says so: URLs live as much shorter.
-const worryingSkew = time.Minute
+// skewWarning is the clock skew that is logged: URLs expire early by as much.
+const skewWarning = time.Minute
 
-// noteSkew is told how far our clock is ahead of STS's.
+// noteSkew records how far the local clock is ahead of STS's.
 func (a *App) noteSkew(ahead time.Duration) {
 	a.metrics.ClockSkew.Set(ahead.Seconds())
-	if ahead.Abs() >= worryingSkew {
-		a.log.Warn("our clock and STS's differ: URLs live shorter than they say, and from five minutes on AWS refuses our signatures; set the clock",
+	if ahead.Abs() >= skewWarning {
+		a.log.Warn("the local clock differs from that of STS: URLs expire early by the difference, "+
+			"and AWS rejects signatures that are off by 5 minutes or more; set the clock",
 			"ahead", ahead.Round(time.Second).String())
 	}
 }
@@ -22,28 +23,29 @@ const (
 	clockJump     = 2 * time.Second
 )
 
-// WatchClock says when the clock was set: by the difference between the time that has gone by on the wall and that which really has. Every
-// decision is made from true expiries anyway; this is for whoever wonders why sessions came early.
+// WatchClock logs and counts steps of the wall clock, by comparing elapsed wall-clock and monotonic time, until ctx
+// ends. wall returns the wall-clock time; elapsed returns the monotonic time since an arbitrary instant. Nothing
+// depends on it, since every decision is made from true expiry times; it explains why sessions were renewed early.
 func (a *App) WatchClock(ctx context.Context, wall func() time.Time, elapsed func() time.Duration) {
 	ticks := time.NewTicker(clockInterval)
 	defer ticks.Stop()
-	before, since := wall().Round(0), elapsed()
+	lastWall, lastElapsed := wall().Round(0), elapsed()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticks.C:
 		}
-		now, really := wall().Round(0), elapsed()
-		if by := now.Sub(before) - (really - since); by.Abs() > clockJump {
+		w, e := wall().Round(0), elapsed()
+		if step := w.Sub(lastWall) - (e - lastElapsed); step.Abs() > clockJump {
 			a.metrics.ClockJumps.Inc()
-			a.log.Warn("the clock was set, or the machine slept", "by", by.Round(time.Millisecond).String())
+			a.log.Warn("the clock was stepped, or the machine was suspended", "by", step.Round(time.Millisecond).String())
 		}
-		before, since = now, really
+		lastWall, lastElapsed = w, e
 	}
 }
 
-// SinceStart is how long the process has run, whatever the clock says.
+// SinceStart returns a function that returns the monotonic time since SinceStart was called.
 func SinceStart() func() time.Duration {
 	start := time.Now()
 	return func() time.Duration { return time.Since(start) }

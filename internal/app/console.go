@@ -12,12 +12,14 @@ import (
 	"s3redirect/proxy"
 )
 
-// Console returns the administrators' page of a proxy. Getenv looks up what the configuration names.
+// Console returns the administrators' page. getenv looks up the environment variables that the configuration names.
 func (a *App) Console(getenv func(string) (string, bool)) *console.Console {
-	return console.New(console.Options{Proxy: a, Metrics: a.metrics, Log: a.log, Clock: time.Now, Version: a.version, Getenv: getenv})
+	return console.New(console.Options{
+		Proxy: a, Metrics: a.metrics, Log: a.log, Clock: time.Now, Version: a.version, Getenv: getenv,
+	})
 }
 
-// Listening notes where viewers are served.
+// Listening records the address that s serves clients at, for the console.
 func (a *App) Listening(s *proxy.Server) {
 	address := s.Addr.String()
 	a.listen.Store(&address)
@@ -30,8 +32,8 @@ func (a *App) State() console.State {
 	if listen := a.listen.Load(); listen != nil {
 		s.Listen = *listen
 	}
-	if r := a.refused.Load(); r != nil {
-		s.Refused, s.Problem = r.at, strings.TrimSpace(r.err.Error())
+	if f := a.lastFailure.Load(); f != nil {
+		s.Refused, s.Problem = f.at, strings.TrimSpace(f.err.Error())
 	}
 	return s
 }

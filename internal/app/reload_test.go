@@ -155,7 +155,7 @@ func TestReloadOfABadFile(t *testing.T) {
 	if err := f.Reload(); err == nil || !strings.Contains(err.Error(), "there is no such file") {
 		t.Errorf("no file: %v", err)
 	}
-	if log := f.log.String(); !strings.Contains(log, "the old configuration goes on") || !strings.Contains(log, "did you mean listen") || strings.Contains(log, testSecret) {
+	if log := f.log.String(); !strings.Contains(log, "keeping the previous configuration") || !strings.Contains(log, "did you mean listen") || strings.Contains(log, testSecret) {
 		t.Errorf("the log: %s", log)
 	}
 	f.write(f.text)
@@ -172,14 +172,14 @@ func TestReloadThatNeedsARestart(t *testing.T) {
 	if err := f.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	if log := f.log.String(); !strings.Contains(log, "takes effect after a restart only") || !strings.Contains(log, "key=listen") || !strings.Contains(log, "key=admin_listen") {
+	if log := f.log.String(); !strings.Contains(log, "takes effect only after a restart") || !strings.Contains(log, "key=listen") || !strings.Contains(log, "key=admin_listen") {
 		t.Errorf("the log: %s", log)
 	}
 	if status, _ := f.ask(mediaObject); status != http.StatusForbidden {
 		t.Errorf("the new rules: %d", status)
 	}
 	// It is said as long as it is so, and no longer.
-	said := func() int { return strings.Count(f.log.String(), "takes effect after a restart only") }
+	said := func() int { return strings.Count(f.log.String(), "takes effect only after a restart") }
 	before := said()
 	if err := f.Reload(); err != nil || said() != before+2 {
 		t.Errorf("the same again: said %d times more, %v", said()-before, err)
@@ -202,11 +202,11 @@ func TestLook(t *testing.T) {
 			t.Errorf("%d, want %d", status, want)
 		}
 	}
-	last := f.look(nil)
+	last := f.poll(nil)
 	f.write(without(f.text))
-	last = f.look(last)
+	last = f.poll(last)
 	served(http.StatusFound)
-	last = f.look(last)
+	last = f.poll(last)
 	served(http.StatusNotFound)
 
 	beside := filepath.Join(filepath.Dir(f.path), "new")
@@ -216,7 +216,7 @@ func TestLook(t *testing.T) {
 	if err := os.Rename(beside, f.path); err != nil {
 		t.Fatal(err)
 	}
-	last = f.look(f.look(last))
+	last = f.poll(f.poll(last))
 	served(http.StatusFound)
 
 	// ConfigMaps: config.yaml -> ..data/config.yaml, ..data -> ..1, then ..2.
@@ -241,25 +241,25 @@ func TestLook(t *testing.T) {
 	}
 	link("..1", "..data")
 	link(filepath.Join("..data", "config.yaml"), "config.yaml")
-	last = f.look(f.look(last))
+	last = f.poll(f.poll(last))
 	served(http.StatusFound)
 	link("..2", "..data")
-	last = f.look(f.look(last))
+	last = f.poll(f.poll(last))
 	served(http.StatusNotFound)
 
 	// A bad text is tried once, not at every look; and a file that is away for a moment is no change.
 	f.write("bad")
-	before := strings.Count(f.log.String(), "reload refused")
+	before := strings.Count(f.log.String(), "reload failed")
 	for range 5 {
-		last = f.look(last)
+		last = f.poll(last)
 	}
-	if got := strings.Count(f.log.String(), "reload refused") - before; got != 1 {
+	if got := strings.Count(f.log.String(), "reload failed") - before; got != 1 {
 		t.Errorf("a bad text was refused %d times", got)
 	}
 	if err := os.Remove(f.path); err != nil {
 		t.Fatal(err)
 	}
-	if f.look(last) != nil {
+	if f.poll(last) != nil {
 		t.Error("a file that is not there has a text")
 	}
 	served(http.StatusNotFound)
@@ -469,7 +469,7 @@ func TestWatchClock(t *testing.T) {
 		}
 		stop()
 		<-done
-		if got := strings.Count(log.String(), "the clock was set"); got != 2 || !strings.Contains(log.String(), `"by":"1h0m0s"`) || !strings.Contains(log.String(), `"by":"-1m0s"`) {
+		if got := strings.Count(log.String(), "the clock was stepped"); got != 2 || !strings.Contains(log.String(), `"by":"1h0m0s"`) || !strings.Contains(log.String(), `"by":"-1m0s"`) {
 			t.Errorf("%d jumps: %s", got, log)
 		}
 	})
@@ -506,14 +506,14 @@ func TestSeriesOfWhatIsGone(t *testing.T) {
 		before := p.current.Load()
 		i, j := strings.Index(text, "  - name: teams"), strings.Index(text, "viewers:")
 		p.mu.Lock()
-		err = p.apply([]byte(text[:i]+text[j:]), nil)
+		err = p.applyLocked([]byte(text[:i]+text[j:]), nil)
 		p.mu.Unlock()
 		if err != nil {
 			t.Fatal(err)
 		}
 		before.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, teamObject, nil))
 		before.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodHead, teamObject+"?versionId=%00", nil))
-		time.Sleep(requestsLast + time.Second)
+		time.Sleep(requestTimeout + time.Second)
 		if all := scrapeAll(f); strings.Contains(all, `integration="teams"`) || !strings.Contains(all, `integration="media"`) {
 			t.Error("there are series of what is gone")
 		}
