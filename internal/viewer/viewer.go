@@ -234,15 +234,18 @@ type Decision struct {
 	Rule int
 }
 
-// Allow decides whether a viewer may read an object.
+// Allow reports whether v may read l.
 func (g *Gate) Allow(v *Viewer, l locator.Locator) Decision {
-	switch {
-	case v.link, len(g.rules) == 0:
+	if v.link || len(g.rules) == 0 {
 		return Decision{Allowed: true}
 	}
+	normalized := normalizeKey(l.Key)
 	for n := range g.rules {
-		if g.rules[n].matches(v, l) {
-			return Decision{Allowed: !g.rules[n].deny, Rule: n + 1}
+		switch r := &g.rules[n]; {
+		case r.deny && r.denies(v, l.Bucket, normalized):
+			return Decision{Rule: n + 1}
+		case !r.deny && r.allows(v, l):
+			return Decision{Allowed: true, Rule: n + 1}
 		}
 	}
 	return Decision{}
