@@ -307,10 +307,8 @@ func ruleLocatorProblem(text string) string {
 	case strings.ContainsFunc(literal, unicode.IsControl):
 		return "it holds a control character"
 	}
-	for segment := range strings.SplitSeq(strings.TrimSuffix(key, "*"), "/") {
-		if segment == "." || segment == ".." {
-			return "dot segments are never served"
-		}
+	if locator.HasDotSegment(strings.TrimSuffix(key, "*")) {
+		return "dot segments are never served"
 	}
 	return ""
 }
