@@ -23,6 +23,7 @@ const (
 // tokens verifies JSON Web Tokens (RFC 7519) and remembers those that were good.
 type tokens struct {
 	config     *config.JWT
+	needGroups bool // a rule depends on them
 	algorithms []jose.SignatureAlgorithm
 	keys       *keySet
 	// The key is the token itself: to hash it with SHA-256 would take longer than all else that is done to admit a viewer.
@@ -38,8 +39,8 @@ type verified struct {
 // Deadline implements [cache.Perishable]: the token's own.
 func (v *verified) Deadline() time.Time { return v.viewer.Until }
 
-func newTokens(c *config.JWT, o Options) *tokens {
-	t := &tokens{config: c, keys: newKeySet(c, o)}
+func newTokens(c *config.JWT, needGroups bool, o Options) *tokens {
+	t := &tokens{config: c, needGroups: needGroups, keys: newKeySet(c, o)}
 	for _, a := range c.Algorithms {
 		t.algorithms = append(t.algorithms, jose.SignatureAlgorithm(a))
 	}
@@ -119,14 +120,9 @@ func (t *tokens) viewer(registered *jwt.Claims, all map[string]json.RawMessage, 
 	if t.config.UserClaim == "email" && isFalse(all["email_verified"]) {
 		return Viewer{}, ErrUnknown // anybody could have typed it
 	}
-	if groups, ok := all[t.config.GroupsClaim]; ok {
-		var one string
-		if json.Unmarshal(groups, &v.groups) != nil {
-			if json.Unmarshal(groups, &one) != nil {
-				return Viewer{}, ErrUnknown // a rule that denies may be about them
-			}
-			v.groups = []string{one}
-		}
+	var known bool
+	if v.groups, known = claimedGroups(all, t.config.GroupsClaim); !known && t.needGroups {
+		return Viewer{}, errGroups
 	}
 	return v, nil
 }

@@ -244,6 +244,23 @@ func TestDenyRulesAgainstRandomSpellings(t *testing.T) {
 	}
 }
 
+// No pattern that the configuration accepts gives one key to two viewers, however alike their names are.
+func TestOneViewerPerKey(t *testing.T) {
+	names := []string{"a", "an", "ann", "an-x", "ann-x", "an.png", "an-an", "x-an", "-", ".", "n", `a\n`, "{user}", "*"}
+	for _, text := range []string{"{user}/*", "users/{user}/*", "users/{user}/x*", "users/{user}-x/*", "users/x-{user}/*", "{user}.png", "x-{user}", "{user}", "by-{user}-of-{user}/x", "{user}{user}/*"} {
+		g := gateOf(t, allowed("s3://bucket/"+text))
+		for _, owner := range names {
+			key := strings.ReplaceAll(strings.Replace(text, "*", "photo.jpg", 1), config.UserPlaceholder, owner)
+			for _, name := range names {
+				v := As(name)
+				if got := g.Allow(&v, locator.Locator{Bucket: "bucket", Key: key}).Allowed; got != (name == owner) {
+					t.Errorf("%s: Allow(%q, %q) = %v, want %v", text, name, key, got, name == owner)
+				}
+			}
+		}
+	}
+}
+
 func TestNormalizeKey(t *testing.T) {
 	for key, want := range map[string]string{
 		"": "", "a": "a", "a/b": "a/b", "a/": "a/", "/": "", "//": "", `\`: "", "/a": "a", "//a": "a", "a//b": "a/b", "a///": "a/", `a\b`: "a/b", `\a\\b\`: "a/b/",

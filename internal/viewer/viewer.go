@@ -48,23 +48,24 @@ type Options struct {
 
 // Gate decides who asks and what they may see. It is safe for concurrent use.
 type Gate struct {
-	anonymous bool
-	forwarded *config.Forwarded
-	jwt       *tokens
-	cookie    string
-	basic     *passwords
-	links     *Links
-	rules     []rule
-	limits    *limits
-	challenge []string
-	vary      []string
+	anonymous  bool
+	forwarded  *config.Forwarded
+	jwt        *tokens
+	cookie     string
+	basic      *passwords
+	links      *Links
+	rules      []rule
+	needGroups bool // a rule depends on them
+	limits     *limits
+	challenge  []string
+	vary       []string
 }
 
 // New makes the gate of a configuration that passed config's checks. An error is about a file that cannot be used.
 func New(c *config.Viewers, o Options) (*Gate, error) {
-	g := &Gate{anonymous: c.Anonymous, forwarded: c.Forwarded}
+	g := &Gate{anonymous: c.Anonymous, forwarded: c.Forwarded, needGroups: nameGroups(c.Rules)}
 	if c.JWT != nil {
-		g.jwt, g.cookie = newTokens(c.JWT, o), c.JWT.Cookie
+		g.jwt, g.cookie = newTokens(c.JWT, g.needGroups, o), c.JWT.Cookie
 		g.challenge = append(g.challenge, "Bearer")
 	}
 	if c.Basic != nil {
@@ -123,8 +124,8 @@ func (g *Gate) Links() *Links { return g.links }
 // context's.
 func (g *Gate) Identify(r *http.Request, now time.Time) (Viewer, error) {
 	if g.forwarded != nil {
-		if v, ok := g.fromHeaders(r); ok {
-			return v, nil
+		if v, found, err := g.fromHeaders(r); found {
+			return v, err
 		}
 	}
 	if g.jwt != nil || g.basic != nil {
@@ -147,24 +148,27 @@ func (g *Gate) Identify(r *http.Request, now time.Time) (Viewer, error) {
 	return Viewer{}, ErrUnknown
 }
 
-// fromHeaders is whom the reverse proxy says it is: only its own word counts, and only one.
-func (g *Gate) fromHeaders(r *http.Request) (Viewer, bool) {
+// fromHeaders returns the viewer that the reverse proxy names. Headers from any other address, or given twice, name nobody.
+// Once there is a user, the groups header must be there exactly once: a client can have the proxy drop it by naming it in
+// Connection (RFC 9110, section 7.6.1).
+func (g *Gate) fromHeaders(r *http.Request) (v Viewer, found bool, err error) {
 	users := r.Header[g.forwarded.UserHeader]
-	if len(users) != 1 || !plausibleName(users[0]) || !g.trusted(peer(r)) {
-		return Viewer{}, false
+	if len(users) != 1 || users[0] == noValue || !plausibleName(users[0]) || !g.trusted(peer(r)) {
+		return Viewer{}, false, nil
 	}
-	v := Viewer{ID: users[0]}
+	v = Viewer{ID: users[0]}
 	if g.forwarded.GroupsHeader == "" {
-		return v, true
+		return v, true, nil
 	}
-	switch groups := r.Header[g.forwarded.GroupsHeader]; len(groups) {
-	case 0:
-	case 1:
-		v.groupList = groups[0]
-	default:
-		return Viewer{}, false // a rule that denies may be about the one that is not believed
+	groups := r.Header[g.forwarded.GroupsHeader]
+	if len(groups) != 1 {
+		return Viewer{}, true, errGroups
 	}
-	return v, true
+	var known bool
+	if v.groupList, known = parseGroupList(groups[0]); !known && g.needGroups {
+		return Viewer{}, true, errGroups
+	}
+	return v, true, nil
 }
 
 // peer is the address at the other end of the connection.

@@ -43,7 +43,7 @@ func TestForwarded(t *testing.T) {
 		{"too long", "10.1.2.3:4", []string{user, strings.Repeat("a", 257)}, ""},
 		{"of another header", "10.1.2.3:4", []string{"X-Auth-Request-User", "ann"}, ""},
 	} {
-		v, err := g.Identify(request(c.remote, c.header...), now)
+		v, err := g.Identify(request(c.remote, append(c.header, groups, "-")...), now)
 		if v.ID != c.want || (err == nil) != (c.want != "") || err != nil && !errors.Is(err, ErrUnknown) {
 			t.Errorf("%s: %q, %v, want %q", c.what, v.ID, err, c.want)
 		}
