@@ -89,7 +89,7 @@ func TestWarmCacheServesNobodyElse(t *testing.T) {
 		t.Errorf("%d URLs are kept: a refusal made one", n)
 	}
 	resp := w.as("ann", "GET", own)
-	if got := resp.Header.Get("Vary"); got != "Origin, Sec-Fetch-Mode, Sec-Fetch-Dest, X-Auth-Request-Email, X-Auth-Request-Groups" {
+	if got := resp.Header.Get("Vary"); got != "Origin, Sec-Fetch-Mode, Sec-Fetch-Dest, Authorization, Cookie, X-Auth-Request-Email, X-Auth-Request-Groups" {
 		t.Errorf("Vary: %s", got)
 	}
 	if got := resp.Header.Get("Cache-Control"); !strings.HasPrefix(got, "private, ") {

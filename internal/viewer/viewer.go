@@ -88,10 +88,12 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 		}
 		g.limits = limits
 	}
-	if g.jwt != nil || g.basic != nil {
+	// What browsers send to a reverse proxy that signs viewers in are credentials of its own: they never send the headers that it
+	// makes of them.
+	if g.forwarded != nil || g.jwt != nil || g.basic != nil {
 		g.vary = append(g.vary, "Authorization")
 	}
-	if g.cookie != "" {
+	if g.forwarded != nil || g.cookie != "" {
 		g.vary = append(g.vary, "Cookie")
 	}
 	if g.forwarded != nil {

@@ -250,14 +250,31 @@ func TestRateLimit(t *testing.T) {
 }
 
 func TestVaryAndChallenge(t *testing.T) {
-	c := forwarded()
-	c.JWT = &config.JWT{Issuer: "https://id.example.com", Audience: "a", Cookie: "session"}
-	g := newGate(t, c, nil)
-	if got := strings.Join(g.Vary(), "|"); got != "Authorization|Cookie|X-Auth-Request-Email|X-Auth-Request-Groups" {
-		t.Errorf("Vary: %s", got)
-	}
-	if got := strings.Join(g.Challenge(), "|"); got != "Bearer" {
-		t.Errorf("WWW-Authenticate: %s", got)
+	jwt := &config.JWT{Issuer: "https://id.example.com", Audience: "a"}
+	withCookie := *jwt
+	withCookie.Cookie = "session"
+	both := forwarded()
+	both.JWT = &withCookie
+	alone := forwarded()
+	alone.Forwarded.GroupsHeader = ""
+	for name, c := range map[string]struct {
+		viewers         *config.Viewers
+		vary, challenge string
+	}{
+		"anonymous":                  {&config.Viewers{Anonymous: true}, "", ""},
+		"forwarded":                  {forwarded(), "Authorization|Cookie|X-Auth-Request-Email|X-Auth-Request-Groups", ""},
+		"forwarded without groups":   {alone, "Authorization|Cookie|X-Auth-Request-Email", ""},
+		"forwarded, jwt in a cookie": {both, "Authorization|Cookie|X-Auth-Request-Email|X-Auth-Request-Groups", "Bearer"},
+		"jwt":                        {&config.Viewers{JWT: jwt}, "Authorization", "Bearer"},
+		"jwt in a cookie":            {&config.Viewers{JWT: &withCookie}, "Authorization|Cookie", "Bearer"},
+	} {
+		g := newGate(t, c.viewers, nil)
+		if got := strings.Join(g.Vary(), "|"); got != c.vary {
+			t.Errorf("%s: Vary() = %s, want %s", name, got, c.vary)
+		}
+		if got := strings.Join(g.Challenge(), "|"); got != c.challenge {
+			t.Errorf("%s: Challenge() = %s, want %s", name, got, c.challenge)
+		}
 	}
 }
 
