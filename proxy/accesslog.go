@@ -10,7 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"s3redirect/viewer"
+	"s3redirect/internal/viewer"
 )
 
 const (

@@ -15,9 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"s3redirect/config"
-	"s3redirect/locator"
-	"s3redirect/viewer"
+	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/viewer"
 )
 
 func newLost() prometheus.Counter {

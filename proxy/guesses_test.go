@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/viewer"
+	"s3redirect/internal/config"
+	"s3redirect/internal/viewer"
 )
 
 // from sends a GET from an address, with an Authorization header if authorization is not empty.

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"time"
 
-	"s3redirect/reread"
+	"s3redirect/internal/reread"
 )
 
 // tlsConfig is that of a server with a certificate, which is read again when its files change. TLS 1.2 is the least, with

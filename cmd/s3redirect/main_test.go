@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/demo"
-	"s3redirect/locator"
+	"s3redirect/internal/config"
+	"s3redirect/internal/demo"
+	"s3redirect/internal/locator"
 )
 
 // runDemoFor starts the demo on free ports and returns what it printed.

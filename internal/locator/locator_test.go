@@ -1,0 +1,199 @@
+package locator
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestParsePath(t *testing.T) {
+	long := strings.Repeat("k", MaxKeyBytes)
+	for _, c := range []struct {
+		path, bucket, key string
+		err               error
+	}{
+		{path: "/s3/bucket/key", bucket: "bucket", key: "key"},
+		{path: "/s3/my.dotted-bucket.1/a/b", bucket: "my.dotted-bucket.1", key: "a/b"},
+		{path: "/s3/bucket//lead", bucket: "bucket", key: "/lead"},
+		{path: "/s3/bucket/a//b/", bucket: "bucket", key: "a//b/"},
+		{path: "/s3/bucket//", bucket: "bucket", key: "/"},
+		{path: "/s3/bucket/a+b", bucket: "bucket", key: "a+b"},
+		{path: "/s3/bucket/a%20b%2Fc%2fd%25", bucket: "bucket", key: "a b/c/d%"},
+		{path: "/s3/bucket/%2541", bucket: "bucket", key: "%41"},
+		{path: "/s3/bucket/%C3%BC", bucket: "bucket", key: "ü"},
+		{path: "/s3/bucket/ü", bucket: "bucket", key: "ü"},
+		{path: "/s3/bucket/...", bucket: "bucket", key: "..."},
+		{path: "/s3/bucket/.a/b.", bucket: "bucket", key: ".a/b."},
+		{path: "/s3/bucket/" + long, bucket: "bucket", key: long},
+		{path: `/s3/bucket/a\..b\.c\d..`, bucket: "bucket", key: `a\..b\.c\d..`},
+
+		{path: "", err: ErrNotPath},
+		{path: "/", err: ErrNotPath},
+		{path: "/s3", err: ErrNotPath},
+		{path: "//s3/bucket/key", err: ErrNotPath},
+		{path: "/S3/bucket/key", err: ErrNotPath},
+		{path: "/s3/", err: ErrBucket},
+		{path: "/s3//key", err: ErrBucket},
+		{path: "/s3//bucket/key", err: ErrBucket},
+		{path: "/s3/bucket", err: ErrEmptyKey},
+		{path: "/s3/bucket/", err: ErrEmptyKey},
+		{path: "/s3/bu%63ket/key", err: ErrBucket},
+		{path: "/s3/bucket%2Fkey", err: ErrBucket},
+		{path: "/s3/bucket%2Fother/key", err: ErrBucket},
+		{path: "/s3/../key", err: ErrBucket},
+		{path: "/s3/%2e%2e/key", err: ErrBucket},
+		{path: "/s3/evil.example%2f@bucket/key", err: ErrBucket},
+		{path: "/s3/bucket@evil.example/key", err: ErrBucket},
+		{path: "/s3/bucket:80/key", err: ErrBucket},
+		{path: `/s3/bucket\key`, err: ErrBucket},
+		{path: "/s3/arn:aws:s3:::bucket/key", err: ErrBucket},
+		{path: "/s3/bucket/.", err: ErrDotSegment},
+		{path: "/s3/bucket/..", err: ErrDotSegment},
+		{path: "/s3/bucket/../other/key", err: ErrDotSegment},
+		{path: "/s3/bucket/a/../b", err: ErrDotSegment},
+		{path: "/s3/bucket/a/./b", err: ErrDotSegment},
+		{path: "/s3/bucket/%2e%2e/key", err: ErrDotSegment},
+		{path: "/s3/bucket/.%2E/key", err: ErrDotSegment},
+		{path: "/s3/bucket/a%2F..%2Fb", err: ErrDotSegment},
+		{path: "/s3/bucket/a/..", err: ErrDotSegment},
+		{path: `/s3/bucket/a\..\b`, err: ErrDotSegment},
+		{path: "/s3/bucket/a%5C.%5Cb", err: ErrDotSegment},
+		{path: `/s3/bucket/a/..\b`, err: ErrDotSegment},
+		{path: `/s3/bucket/..\b`, err: ErrDotSegment},
+		{path: `/s3/bucket/a\..`, err: ErrDotSegment},
+		{path: "/s3/bucket/%", err: ErrBadEscape},
+		{path: "/s3/bucket/%4", err: ErrBadEscape},
+		{path: "/s3/bucket/%zz", err: ErrBadEscape},
+		{path: "/s3/bucket/a%00b", err: ErrControl},
+		{path: "/s3/bucket/a%0d%0ab", err: ErrControl},
+		{path: "/s3/bucket/a\x7fb", err: ErrControl},
+		{path: "/s3/bucket/a%C2%85b", err: ErrControl},
+		{path: "/s3/bucket/%ff%fe", err: ErrInvalidUTF8},
+		{path: "/s3/bucket/%ed%a0%80", err: ErrInvalidUTF8},
+		{path: "/s3/bucket/%c0%ae%c0%ae/key", err: ErrInvalidUTF8},
+		{path: "/s3/bucket/key#/../other", err: ErrFragment},
+		{path: "/s3/bucket/" + long + "k", err: ErrLongKey},
+	} {
+		l, err := ParsePath(c.path)
+		if !errors.Is(err, c.err) || l != (Locator{c.bucket, c.key}) {
+			t.Errorf("%.80q: %+v, %v; want bucket %q, key %q, %v", c.path, l, err, c.bucket, c.key, c.err)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	for _, c := range []struct {
+		text, bucket, key string
+		err               error
+	}{
+		{text: "s3://bucket/key", bucket: "bucket", key: "key"},
+		{text: "s3://bucket/a%20b+c#d?e", bucket: "bucket", key: "a%20b+c#d?e"},
+		{text: "s3://bucket//a//", bucket: "bucket", key: "/a//"},
+		{text: "S3://bucket/key", err: ErrNotLocator},
+		{text: "https://bucket/key", err: ErrNotLocator},
+		{text: "s3:///key", err: ErrBucket},
+		{text: "s3://bucket", err: ErrEmptyKey},
+		{text: "s3://bucket/../key", err: ErrDotSegment},
+		{text: "s3://bucket/\n", err: ErrControl},
+	} {
+		l, err := Parse(c.text)
+		if !errors.Is(err, c.err) || l != (Locator{c.bucket, c.key}) {
+			t.Errorf("%q: %+v, %v; want bucket %q, key %q, %v", c.text, l, err, c.bucket, c.key, c.err)
+		}
+	}
+}
+
+func TestCheckBucket(t *testing.T) {
+	for _, name := range []string{"abc", "1-2", "a.b.c", "my-bucket", "1.2.3", "1.2.3.4.5", "256.1.1.1", strings.Repeat("a", 63), "a--b", "a.-b"} {
+		if err := CheckBucket(name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, name := range []string{
+		"", "a", "ab", strings.Repeat("a", 64), "Abc", "a_b", "a b", "a/b", "-abc", "abc-", ".abc", "abc.", "a..b", "192.168.5.4",
+		"xn--abc", "sthree-abc", "abc-s3alias", "abc--ol-s3", "abc.mrap", "abc--use1-az4--x-s3", "abc--table-s3", "bücket", "a\x00b", "a*b",
+	} {
+		if err := CheckBucket(name); !errors.Is(err, ErrBucket) {
+			t.Errorf("%q: %v, want ErrBucket", name, err)
+		}
+	}
+}
+
+func TestPatterns(t *testing.T) {
+	for _, c := range []struct {
+		pattern, name string
+		match         bool
+	}{
+		{"team-*", "team-a", true}, {"team-*", "team-", true}, {"team-*", "teams", false}, {"*", "anything", true},
+		{"*-logs", "app-logs", true}, {"*-logs", "app-logs-2", false}, {"a*b*c", "a1b2c", true}, {"a*b*c", "a1c2b", false},
+		{"a**c", "abc", true}, {"plain", "plain", true}, {"plain", "plain2", false}, {"*a*a*a*b", strings.Repeat("a", 63), false},
+	} {
+		if got := MatchBucket(c.pattern, c.name); got != c.match {
+			t.Errorf("MatchBucket(%q, %q) = %v", c.pattern, c.name, got)
+		}
+	}
+	for _, c := range []struct {
+		a, b    string
+		overlap bool
+	}{
+		{"team-*", "team-a", true}, {"team-*", "*-logs", true}, {"team-*", "staff-*", false}, {"*", "x", true}, {"a*", "*b", true},
+		{"abc", "abc", true}, {"abc", "abd", false}, {"a*c", "a*d", false}, {"a*b*", "*c*d", true}, {"**", "*", true}, {"ab*", "a", false},
+	} {
+		for _, swapped := range []bool{false, true} {
+			a, b := c.a, c.b
+			if swapped {
+				a, b = b, a
+			}
+			if got := Overlap(a, b); got != c.overlap {
+				t.Errorf("Overlap(%q, %q) = %v", a, b, got)
+			}
+		}
+	}
+	for _, p := range []string{"Team-*", "a_*", "a/*", strings.Repeat("a", 64), "ü*"} {
+		if err := CheckPattern(p); !errors.Is(err, ErrBucket) {
+			t.Errorf("CheckPattern(%q) = %v", p, err)
+		}
+	}
+}
+
+func FuzzParsePath(f *testing.F) {
+	for _, s := range []string{"/s3/bucket/key", "/s3/bucket/%2e%2e/x", "/s3/bucket//a%2Fb+c", "/s3/b%2Fc/d", "/s3/bucket/%ff", "/s3//x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		l, err := ParsePath(path)
+		if err != nil {
+			if l != (Locator{}) {
+				t.Errorf("%q: %v, and yet %+v", path, err, l)
+			}
+			return
+		}
+		if CheckBucket(l.Bucket) != nil || !strings.HasPrefix(path, PathPrefix+l.Bucket+"/") {
+			t.Errorf("%q: bucket %q", path, l.Bucket)
+		}
+		if !utf8.ValidString(l.Key) || l.Key == "" || len(l.Key) > MaxKeyBytes {
+			t.Errorf("%q: key %q", path, l.Key)
+		}
+		// What a browser makes of the path is the path: nothing in it is resolved away.
+		if u, err := url.Parse(l.Path()); err != nil || u.Path != PathPrefix+l.Bucket+"/"+l.Key {
+			t.Errorf("%q: its path %q means %+v, %v", path, l.Path(), u, err)
+		}
+		if again, err := ParsePath(l.Path()); err != nil || again != l {
+			t.Errorf("%q: %+v came back as %+v, %v", path, l, again, err)
+		}
+		if again, err := Parse(l.String()); err != nil || again != l {
+			t.Errorf("%q: %+v came back as %+v, %v", path, l, again, err)
+		}
+	})
+}
+
+func BenchmarkParsePath(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParsePath("/s3/my-bucket/some/folder/with/a/key/of/usual/length/photo-0001.jpg"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
