@@ -273,7 +273,7 @@ func startComposed(t *testing.T) (f *front, replicas []*proxy, s *store) {
 		t.Fatal(err)
 	}
 	built(t) // before ports are looked for
-	ports, err := freePorts(7)
+	ports, err := freePorts(6)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,11 +317,8 @@ func startComposed(t *testing.T) (f *front, replicas []*proxy, s *store) {
 		}
 		replicas = append(replicas, startProxyAt(t, dir, host, admin, env["s3redirect"]...))
 	}
-	host := at(6)
-	conf := strings.NewReplacer("server s3redirect:8080", "server "+replicas[0].host+"; server "+replicas[1].host, "listen 80", "listen "+host, "events {}\nhttp {", "", "/etc/nginx/s3redirect", shipped(t, "nginx")).
-		Replace(readFile(t, "../../deploy/compose/nginx.conf"))
 	minio := project.Services["minio"].Environment
-	return nginxWith(t, host, strings.TrimSuffix(strings.TrimSpace(conf), "}")), replicas,
+	return behindComposedNginx(t, replicas...), replicas,
 		&store{endpoint: "http://" + at(0), owner: aws.Credentials{AccessKeyID: *minio["MINIO_ROOT_USER"], SecretAccessKey: *minio["MINIO_ROOT_PASSWORD"]}}
 }
 
