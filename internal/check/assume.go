@@ -9,6 +9,7 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/integration"
+	"s3redirect/internal/partition"
 	"s3redirect/internal/policy"
 	"s3redirect/internal/presign"
 )
@@ -54,7 +55,7 @@ func (p *probe) stsAddress() string {
 		return p.i.STSEndpoint
 	}
 	region := p.i.HomeRegion()
-	return "https://sts." + region + "." + presign.PartitionOf(region).DNSSuffix
+	return "https://sts." + region + "." + partition.Of(region).DNSSuffix
 }
 
 // whose are the credentials that STS is asked with.

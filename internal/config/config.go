@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"s3redirect/internal/locator"
+	"s3redirect/internal/partition"
 	"s3redirect/internal/presign"
 )
 
@@ -113,19 +114,19 @@ func (i *Integration) HomeRegion() string {
 		return i.Region
 	}
 	if arn := strings.Split(i.RoleARN, ":"); len(arn) > 1 {
-		if p, ok := presign.PartitionNamed(arn[1]); ok {
+		if p, ok := partition.Named(arn[1]); ok {
 			return p.Home
 		}
 	}
-	return presign.PartitionOf("").Home
+	return partition.Of("").Home
 }
 
 // Partition is the AWS partition of the integration's ARNs. Other stores call theirs aws.
 func (i *Integration) Partition() string {
 	if i.Foreign() {
-		return presign.PartitionOf("").Name
+		return partition.Of("").Name
 	}
-	return presign.PartitionOf(i.HomeRegion()).Name
+	return partition.Of(i.HomeRegion()).Name
 }
 
 // Foreign tells whether the integration's buckets are in another store than AWS.
