@@ -12,12 +12,13 @@ import (
 	"s3redirect/internal/integration"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/policy"
+	"s3redirect/internal/policy/document"
 )
 
 // showDocuments prints what has to be made, and says where.
 func (n *newIntegration) showDocuments() error {
-	r := policy.Request{Format: policy.JSON, Integration: &n.Integration, Config: n.configured()}
-	show := func(title string, kind policy.Kind, hint string) error {
+	r := document.Request{Format: document.JSON, Integration: &n.Integration, Config: n.configured()}
+	show := func(title string, kind document.Kind, hint string) error {
 		r.Kind = kind
 		text, notes, err := r.Write()
 		if err != nil {

@@ -183,7 +183,9 @@ func (n *newIntegration) rights() (err error) {
 func (n *newIntegration) keysOnly() bool { return n.Endpoint != "" && n.STSEndpoint == "" }
 
 // someRole is a role's ARN that is in order, as long as there is none.
-func (n *newIntegration) someRole() string { return policy.SomeRole(&n.Integration, n.principal) }
+func (n *newIntegration) someRole() string {
+	return policy.PlaceholderRoleARN(&n.Integration, n.principal)
+}
 
 func (n *newIntegration) roleOrSome() string {
 	if n.RoleARN != "" {

@@ -15,6 +15,7 @@ import (
 	"s3redirect/internal/integration"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/policy"
+	"s3redirect/internal/policy/document"
 )
 
 // list is a flag that may be given several times.
@@ -78,9 +79,9 @@ func defaultName(buckets []string) string {
 
 // request is what a policy command is to write.
 type request struct {
-	policy.Request
+	document.Request
 	kmsKeys, origins list
-	webIdentity      policy.Identity
+	webIdentity      document.Identity
 }
 
 const policyHelp = `Usage: s3redirect policy access|trust|cors|role|assume [flags]
@@ -99,8 +100,8 @@ The document goes to standard output, what to know about it to standard error. T
 // writePolicy prints one of an integration's documents.
 func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var r request
-	if len(args) > 0 && slices.Contains(policy.Kinds(), policy.Kind(args[0])) {
-		r.Kind, args = policy.Kind(args[0]), args[1:]
+	if len(args) > 0 && slices.Contains(document.Kinds(), document.Kind(args[0])) {
+		r.Kind, args = document.Kind(args[0]), args[1:]
 	}
 	var d draft
 	flags := flag.NewFlagSet("policy", flag.ContinueOnError)
@@ -121,13 +122,13 @@ func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		if slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "--help" || a == "-help" }) {
 			return flag.ErrHelp
 		}
-		return usageError{fmt.Errorf("s3redirect policy: say which: %s", strings.Trim(fmt.Sprint(policy.Kinds()), "[]"))}
+		return usageError{fmt.Errorf("s3redirect policy: say which: %s", strings.Trim(fmt.Sprint(document.Kinds()), "[]"))}
 	}
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
-	r.Format = policy.Format(*format)
-	if !slices.Contains(policy.Formats(), r.Format) {
+	r.Format = document.Format(*format)
+	if !slices.Contains(document.Formats(), r.Format) {
 		return usageError{fmt.Errorf("s3redirect policy: --format %s: there are json, terraform, cloudformation and cli", *format)}
 	}
 	if err := r.choose(*path, *name, &d); err != nil {
@@ -173,11 +174,11 @@ func (r *request) choose(path, name string, d *draft) error {
 // describe takes the integration from the flags. What a document does not need may be missing.
 func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
 	r.Config = &config.Config{}
-	ownRole, byARN := r.Kind == policy.KindTrust && r.webIdentity.ProviderARN != "", r.Kind == policy.KindAssume && d.RoleARN != ""
+	ownRole, byARN := r.Kind == document.KindTrust && r.webIdentity.ProviderARN != "", r.Kind == document.KindAssume && d.RoleARN != ""
 	if len(d.buckets) == 0 && !ownRole && !byARN {
 		return mistake("name an integration of the configuration with --integration, or describe one with --bucket and --region")
 	}
-	if r.Kind == policy.KindAssume && !byARN {
+	if r.Kind == document.KindAssume && !byARN {
 		return mistake("name the role that is to be assumed with --role-arn, or an integration of the configuration with --integration")
 	}
 	session := d.SessionDuration
@@ -194,7 +195,7 @@ func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
 	}
 	if d.RoleARN == "" && judged.AccessKeyID == "" {
 		judged.STSEndpoint = d.STSEndpoint
-		judged.RoleARN = policy.SomeRole(&judged, r.Principal)
+		judged.RoleARN = policy.PlaceholderRoleARN(&judged, r.Principal)
 		d.SessionDuration, judged.SessionDuration = session, session // of the role that will be made
 		if judged.Endpoint != "" && judged.STSEndpoint == "" {
 			judged.STSEndpoint = judged.Endpoint

@@ -1,6 +1,7 @@
-package policy
+package document
 
 import (
+	"encoding/json"
 	"os/exec"
 	"slices"
 	"strings"
@@ -15,13 +16,29 @@ import (
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"s3redirect/internal/policy"
 )
+
+func checkJSON(t *testing.T, name, got, want string) {
+	t.Helper()
+	var a, b any
+	if err := json.Unmarshal([]byte(got), &a); err != nil {
+		t.Fatalf("%s: %v: %s", name, err, got)
+	}
+	if err := json.Unmarshal([]byte(want), &b); err != nil {
+		t.Fatal(err)
+	}
+	if compact(a) != compact(b) {
+		t.Errorf("%s:\n got %s\nwant %s", name, compact(a), compact(b))
+	}
+}
 
 // odd is a role whose names hold what has a meaning in Terraform, YAML or a shell.
 func odd() (Role, string, string) {
-	trust := Trust(Principal{ARN: "arn:aws:iam::123456789012:role/${x}/%{y}/it's/s3redirect"}, "2012-10-17")
-	access := document(Statement{Effect: "Allow", Action: []string{"s3:GetObject"}, Resource: []string{"arn:aws:s3:::team-*/*", "arn:aws:s3:::on/*"},
-		Condition: map[string]map[string]string{"StringLike": {"kms:ViaService": "s3.*"}}})
+	trust := policy.Trust(policy.Principal{ARN: "arn:aws:iam::123456789012:role/${x}/%{y}/it's/s3redirect"}, "2012-10-17")
+	access := policy.Document{Version: "2012-10-17", Statement: []policy.Statement{{Effect: "Allow", Action: []string{"s3:GetObject"}, Resource: []string{"arn:aws:s3:::team-*/*", "arn:aws:s3:::on/*"},
+		Condition: map[string]map[string]string{"StringLike": {"kms:ViaService": "s3.*"}}}}}
 	return Role{Name: "s3redirect-team.a", Path: "/app/", MaxSession: 2 * time.Hour, Trust: &trust, Access: &access}, compact(trust), compact(access)
 }
 
@@ -93,12 +110,12 @@ func TestTerraform(t *testing.T) {
 	if got := attributes(t, text, "aws_iam_role_policy"); got["role"] != "s3redirect-team.a" || strings.Contains(text, "aws_iam_role\"") {
 		t.Errorf("access alone: %s", text)
 	}
-	if text, err = Terraform.WritePolicy("s3redirect-lab", Assume("arn:aws:iam::123456789012:role/r")); err != nil {
+	if text, err = Terraform.WritePolicy("s3redirect-lab", policy.Assume("arn:aws:iam::123456789012:role/r")); err != nil {
 		t.Fatal(err)
 	}
-	checkJSON(t, "assume", attributes(t, text, "aws_iam_policy")["policy"], compact(Assume("arn:aws:iam::123456789012:role/r")))
+	checkJSON(t, "assume", attributes(t, text, "aws_iam_policy")["policy"], compact(policy.Assume("arn:aws:iam::123456789012:role/r")))
 
-	if text, err = Terraform.WriteCORS([]string{"a.b", "photos"}, CORS([]string{"https://a.example", "https://b.example"}), ""); err != nil {
+	if text, err = Terraform.WriteCORS([]string{"a.b", "photos"}, policy.CORS([]string{"https://a.example", "https://b.example"}), ""); err != nil {
 		t.Fatal(err)
 	}
 	got = attributes(t, text, "s3redirect_a_b")
@@ -148,7 +165,7 @@ func TestCloudFormation(t *testing.T) {
 		checkJSON(t, "access alone", compact(alone.PolicyDocument), access)
 	}
 
-	if text, err = CloudFormation.WritePolicy("s3redirect-lab", Assume("arn:aws:iam::123456789012:role/r")); err != nil {
+	if text, err = CloudFormation.WritePolicy("s3redirect-lab", policy.Assume("arn:aws:iam::123456789012:role/r")); err != nil {
 		t.Fatal(err)
 	}
 	if template, err = goformation.ParseYAML([]byte(text)); err != nil {
@@ -158,7 +175,7 @@ func TestCloudFormation(t *testing.T) {
 		t.Errorf("no policy: %s", text)
 	}
 
-	if text, err = CloudFormation.WriteCORS([]string{"a.b", "a-b"}, CORS([]string{"*"}), ""); err != nil {
+	if text, err = CloudFormation.WriteCORS([]string{"a.b", "a-b"}, policy.CORS([]string{"*"}), ""); err != nil {
 		t.Fatal(err)
 	}
 	if template, err = goformation.ParseYAML([]byte(text)); err != nil {
@@ -171,7 +188,7 @@ func TestCloudFormation(t *testing.T) {
 	for _, b := range buckets {
 		rule := b.CorsConfiguration.CorsRules[0]
 		if b.AWSCloudFormationDeletionPolicy != "Retain" || !slices.Equal(rule.AllowedMethods, []string{"GET", "HEAD"}) || !slices.Equal(rule.AllowedOrigins, []string{"*"}) ||
-			!slices.Equal(rule.ExposedHeaders, ExposedHeaders()) || *rule.MaxAge != 3600 {
+			!slices.Equal(rule.ExposedHeaders, policy.ExposedHeaders()) || *rule.MaxAge != 3600 {
 			t.Errorf("CORS: %s", text)
 		}
 	}
@@ -204,10 +221,10 @@ func TestCommands(t *testing.T) {
 	if got := arguments(t, text); !slices.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if text, err = CLI.WriteCORS([]string{"one", "two"}, CORS([]string{"*"}), "https://s3.example:9000"); err != nil {
+	if text, err = CLI.WriteCORS([]string{"one", "two"}, policy.CORS([]string{"*"}), "https://s3.example:9000"); err != nil {
 		t.Fatal(err)
 	}
-	rules := compact(map[string]any{"CORSRules": CORS([]string{"*"})})
+	rules := compact(map[string]any{"CORSRules": policy.CORS([]string{"*"})})
 	want = [][]string{
 		{"s3api", "put-bucket-cors", "--endpoint-url", "https://s3.example:9000", "--bucket", "one", "--cors-configuration", rules},
 		{"s3api", "put-bucket-cors", "--endpoint-url", "https://s3.example:9000", "--bucket", "two", "--cors-configuration", rules},
@@ -215,10 +232,10 @@ func TestCommands(t *testing.T) {
 	if got := arguments(t, text); !slices.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if text, err = CLI.WritePolicy("s3redirect-lab", Assume("arn:aws:iam::123456789012:role/r")); err != nil {
+	if text, err = CLI.WritePolicy("s3redirect-lab", policy.Assume("arn:aws:iam::123456789012:role/r")); err != nil {
 		t.Fatal(err)
 	}
-	if got := arguments(t, text); len(got) != 1 || got[0][1] != "create-policy" || got[0][3] != "s3redirect-lab" || got[0][5] != compact(Assume("arn:aws:iam::123456789012:role/r")) {
+	if got := arguments(t, text); len(got) != 1 || got[0][1] != "create-policy" || got[0][3] != "s3redirect-lab" || got[0][5] != compact(policy.Assume("arn:aws:iam::123456789012:role/r")) {
 		t.Errorf("%q", got)
 	}
 }
@@ -240,20 +257,8 @@ func TestJSONIsWhatTheConsolesTake(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkJSON(t, "access", text, access)
-	if text, err = JSON.WriteCORS(nil, CORS([]string{"*"}), ""); err != nil {
+	if text, err = JSON.WriteCORS(nil, policy.CORS([]string{"*"}), ""); err != nil {
 		t.Fatal(err)
 	}
 	checkJSON(t, "CORS", text, `[{"AllowedHeaders":["*"],"AllowedMethods":["GET","HEAD"],"AllowedOrigins":["*"],"ExposeHeaders":["Accept-Ranges","Content-Length","Content-Range","ETag"],"MaxAgeSeconds":3600}]`)
-}
-
-func TestRoleOf(t *testing.T) {
-	for arn, want := range map[string][2]string{
-		"arn:aws:iam::123456789012:role/r":       {"/", "r"},
-		"arn:aws:iam::123456789012:role/a/b/r.1": {"/a/b/", "r.1"},
-		"arn:aws:iam:::role/reader":              {"/", "reader"},
-	} {
-		if path, name := RoleOf(arn); path != want[0] || name != want[1] {
-			t.Errorf("%s: %q %q", arn, path, name)
-		}
-	}
 }

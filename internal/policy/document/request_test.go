@@ -1,11 +1,18 @@
-package policy
+package document
 
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"s3redirect/internal/config"
 )
+
+func role(mend func(*config.Integration)) *config.Integration {
+	i := &config.Integration{Name: "lab", Bucket: "bucket", RoleARN: "arn:aws:iam::123456789012:role/lab", Region: "eu-central-1", SessionPolicy: true, SessionDuration: time.Hour}
+	mend(i)
+	return i
+}
 
 // Every document in every format, with what is to know about it.
 func TestRequest(t *testing.T) {
@@ -52,8 +59,8 @@ func TestRequest(t *testing.T) {
 		{Request{Kind: KindRole, Integration: lab, Principal: proxy, KMSKeys: []string{"k"}, Format: CLI}, true, "", "", `"k"`},
 		{Request{Kind: KindAssume, Integration: lab}, false, `"arn:aws:iam::123456789012:role/lab"`, "the principal that we run as", ""},
 		{Request{Kind: KindAssume, Integration: keys}, false, "", "", "keys and no role"},
-		{Request{Kind: KindCORS, Integration: lab}, false, `"https://media.example.com"`, sameOrigin, ""},
-		{Request{Kind: KindCORS, Integration: lab, Origins: []string{"*"}}, false, `"*"`, nullOrigin, ""},
+		{Request{Kind: KindCORS, Integration: lab}, false, `"https://media.example.com"`, "These origins are enough", ""},
+		{Request{Kind: KindCORS, Integration: lab, Origins: []string{"*"}}, false, `"*"`, "Origin: null", ""},
 		{Request{Kind: KindCORS, Integration: lab, Origins: []string{"app"}}, false, "", "", "app"},
 		{Request{Kind: KindCORS, Integration: lab, Format: CloudFormation}, false, "BucketName: bucket", "CorsConfiguration", ""},
 		{Request{Kind: KindCORS, Integration: keys}, false, `"Content-Range"`, "", ""},

@@ -1,4 +1,4 @@
-package policy
+package document
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"s3redirect/internal/policy"
 )
 
 // Format is what a document is written for.
@@ -32,15 +34,8 @@ type Role struct {
 	Path string // with a / at both ends
 	// MaxSession is the longest session that may be asked for.
 	MaxSession time.Duration
-	Trust      *Document // nil: the role is there already
-	Access     *Document // nil: it is given elsewhere
-}
-
-// RoleOf splits a role's ARN into its path and its name.
-func RoleOf(roleARN string) (path, name string) {
-	_, rest, _ := strings.Cut(roleARN, ":role")
-	i := strings.LastIndexByte(rest, '/')
-	return rest[:i+1], rest[i+1:]
+	Trust      *policy.Document // nil: the role is there already
+	Access     *policy.Document // nil: it is given elsewhere
 }
 
 const accessName = "read" // of the policy within the role
@@ -65,7 +60,7 @@ func (f Format) WriteRole(role Role) (string, error) {
 }
 
 // WritePolicy writes a policy that is there for itself.
-func (f Format) WritePolicy(name string, d Document) (string, error) {
+func (f Format) WritePolicy(name string, d policy.Document) (string, error) {
 	switch f {
 	case Terraform:
 		return fmt.Sprintf("resource \"aws_iam_policy\" %q {\n  name = %s\n  policy = %s\n}\n", label(name), literal(name), encoded(d)), nil
@@ -79,7 +74,7 @@ func (f Format) WritePolicy(name string, d Document) (string, error) {
 
 // WriteCORS writes the rules for each of the buckets. As JSON they are of no bucket in particular. The endpoint is for the
 // CLI's commands: "" is AWS.
-func (f Format) WriteCORS(buckets []string, rules []CORSRule, endpoint string) (string, error) {
+func (f Format) WriteCORS(buckets []string, rules []policy.CORSRule, endpoint string) (string, error) {
 	var b strings.Builder
 	switch f {
 	case JSON:
@@ -161,21 +156,21 @@ type (
 		RoleName                 string
 		Path                     string
 		MaxSessionDuration       int
-		AssumeRolePolicyDocument *Document
+		AssumeRolePolicyDocument *policy.Document
 		Policies                 []namedPolicy `json:",omitempty"`
 	}
 	namedPolicy struct {
 		PolicyName     string
-		PolicyDocument *Document
+		PolicyDocument *policy.Document
 	}
 	rolePolicy struct {
 		PolicyName     string
 		RoleName       string
-		PolicyDocument *Document
+		PolicyDocument *policy.Document
 	}
 	managedPolicy struct {
 		ManagedPolicyName string
-		PolicyDocument    Document
+		PolicyDocument    policy.Document
 	}
 	bucketCORS struct {
 		BucketName        string
@@ -201,7 +196,7 @@ func (r *Role) cloudFormation() (string, error) {
 	return templateOf(map[string]resource{id: {Type: "AWS::IAM::Role", Properties: role}}, map[string]output{id + "Arn": arn})
 }
 
-func corsTemplate(buckets []string, rules []CORSRule) (string, error) {
+func corsTemplate(buckets []string, rules []policy.CORSRule) (string, error) {
 	resources := map[string]resource{}
 	for n, name := range buckets {
 		b := bucketCORS{BucketName: name}

@@ -1,4 +1,4 @@
-package policy
+package document
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
+	"s3redirect/internal/policy"
 )
 
 // Kind is what a document is about.
@@ -68,57 +69,41 @@ func (r *Request) check() error {
 	return nil
 }
 
-// RoleName is what an integration's role is called that has no name yet.
-func RoleName(i *config.Integration) string {
-	name := "s3redirect-" + i.Name
-	return name[:min(len(name), 64)]
-}
-
-// SomeRole is a role's ARN that is in order, as long as there is none. Where the region is to be found, the partition is that of our
-// principal, if it is known: nothing reaches from one partition into another.
-func SomeRole(i *config.Integration, principal string) string {
-	partition := i.Partition()
-	if parts := strings.Split(principal, ":"); i.Region == config.RegionAuto && len(parts) == 6 && !i.Foreign() {
-		partition = parts[1]
-	}
-	return "arn:" + partition + ":iam::000000000000:role/" + RoleName(i)
-}
-
 // Write makes the document, and says what to know about it. Its error is about what was asked for, and says what to do.
 func (r *Request) Write() (text string, notes []string, err error) {
 	if err := r.check(); err != nil {
 		return "", nil, err
 	}
 	i := r.Integration
-	path, name := RoleOf(i.RoleARN)
+	path, name := policy.RoleOf(i.RoleARN)
 	role := Role{Name: name, Path: path, MaxSession: max(time.Hour, i.SessionDuration)}
 	switch {
 	case r.Kind == KindCORS:
 		return r.cors()
 	case r.Kind == KindAssume:
 		notes = []string{"this is for the principal that we run as: allow it there, if the role is in another account, or if its trust policy names our whole account"}
-		text, err = r.Format.WritePolicy(RoleName(i), Assume(i.RoleARN))
+		text, err = r.Format.WritePolicy(policy.RoleName(i), policy.Assume(i.RoleARN))
 		return text, r.deployed(notes), err
 	case r.Kind == KindTrust && r.WebIdentity != nil:
 		return r.ownRole(role)
 	}
 	if r.Kind != KindTrust {
 		for _, key := range r.KMSKeys {
-			if err := CheckKMSKey(key); err != nil {
+			if err := policy.CheckKMSKey(key); err != nil {
 				return "", nil, fmt.Errorf("--kms-key %q: %w", key, err)
 			}
 			if err := samePartition(key, i); err != nil {
 				return "", nil, fmt.Errorf("--kms-key %q: %w", key, err)
 			}
 		}
-		access := Access(i, r.KMSKeys)
+		access := policy.Access(i, r.KMSKeys)
 		role.Access = &access
 		if !i.ListBucket {
 			notes = append(notes, "without s3:ListBucket, S3 answers 403 to a key that is not there; with list_bucket: true (--list-bucket) it is a 404")
 		}
 		if i.RoleARN == "" {
 			notes = append(notes, "the integration has keys and no role: this is for the user whose keys they are")
-			text, err = r.Format.WritePolicy(RoleName(i), access)
+			text, err = r.Format.WritePolicy(policy.RoleName(i), access)
 			return text, r.deployed(notes), err
 		}
 	}
@@ -139,7 +124,7 @@ func (r *Request) deployed(notes []string) []string {
 	if r.Format != CloudFormation {
 		return notes
 	}
-	return append(notes, "apply it with: aws cloudformation deploy --capabilities CAPABILITY_NAMED_IAM --stack-name "+stackName.ReplaceAllString(RoleName(r.Integration), "-")+" --template-file FILE")
+	return append(notes, "apply it with: aws cloudformation deploy --capabilities CAPABILITY_NAMED_IAM --stack-name "+stackName.ReplaceAllString(policy.RoleName(r.Integration), "-")+" --template-file FILE")
 }
 
 var stackName = regexp.MustCompile(`[^A-Za-z0-9]+`)
@@ -154,16 +139,16 @@ func samePartition(arn string, i *config.Integration) error {
 }
 
 // trust is the role's trust policy.
-func (r *Request) trust() (*Document, []string, error) {
+func (r *Request) trust() (*policy.Document, []string, error) {
 	i := r.Integration
-	p, err := ParsePrincipal(r.Principal, i.Partition())
+	p, err := policy.ParsePrincipal(r.Principal, i.Partition())
 	if err != nil {
 		return nil, nil, fmt.Errorf("the principal %q: %w", r.Principal, err)
 	}
 	if err := samePartition(p.ARN, i); err != nil {
 		return nil, nil, fmt.Errorf("the principal %q: %w", r.Principal, err)
 	}
-	d := Trust(p, i.ExternalID)
+	d := policy.Trust(p, i.ExternalID)
 	notes := slices.Clone(p.Warnings)
 	if p.Role && !i.Foreign() {
 		notes = append(notes, "what a role assumes lasts an hour at most (role chaining), whatever the role's maximum: keep session_duration at 1h")
@@ -176,7 +161,7 @@ func (r *Request) trust() (*Document, []string, error) {
 
 // ownRole is the trust policy of the role that we run as ourselves.
 func (r *Request) ownRole(role Role) (string, []string, error) {
-	trust, err := WebIdentity(r.WebIdentity.ProviderARN, r.WebIdentity.Subject, r.WebIdentity.Audience)
+	trust, err := policy.WebIdentity(r.WebIdentity.ProviderARN, r.WebIdentity.Subject, r.WebIdentity.Audience)
 	if err != nil {
 		return "", nil, fmt.Errorf("web identity: %w", err)
 	}
@@ -191,9 +176,9 @@ func (r *Request) ownRole(role Role) (string, []string, error) {
 // cors is the buckets' CORS configuration.
 func (r *Request) cors() (string, []string, error) {
 	i := r.Integration
-	origins, why := r.Origins, CORSFor(r.Origins)
+	origins, why := r.Origins, policy.CORSFor(r.Origins)
 	if len(origins) == 0 {
-		origins, why = CORSOrigins(r.Config)
+		origins, why = policy.CORSOrigins(r.Config)
 	}
 	if err := config.CheckOrigins(origins); err != nil {
 		return "", nil, fmt.Errorf("--origin: %w", err)
@@ -209,6 +194,6 @@ func (r *Request) cors() (string, []string, error) {
 	if r.Format == CloudFormation {
 		notes = append(notes, "CloudFormation knows CORS as a property of a bucket that it made or imported: put CorsConfiguration into your bucket's own resource")
 	}
-	text, err := r.Format.WriteCORS(i.Buckets(), CORS(origins), i.Endpoint)
+	text, err := r.Format.WriteCORS(i.Buckets(), policy.CORS(origins), i.Endpoint)
 	return text, notes, err
 }
