@@ -100,7 +100,7 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	p.listening(s)
 	go page.Sample(ctx)
-	introduce(stdout, s, s3.URL, sts.URL, samples)
+	printBanner(stdout, s, s3.URL, sts.URL, samples)
 	return s.Run(ctx)
 }
 
@@ -156,7 +156,7 @@ func withGallery(p *redirector, cloud *demo.Cloud, samples []demo.Sample) http.H
 	})
 }
 
-func introduce(w io.Writer, s *proxy.Server, s3URL, stsURL string, samples []demo.Sample) {
+func printBanner(w io.Writer, s *proxy.Server, s3URL, stsURL string, samples []demo.Sample) {
 	fmt.Fprintf(w, `s3redirect demo: the proxy, an S3 and an STS in one process. Ctrl-C stops it.
 
   gallery   http://%[1]s/

@@ -174,7 +174,7 @@ func (p *probe) whyForbidden(r refusal) explanation {
 		reason: fmt.Sprintf("STS says no, and to others than the role's account it does not say why: the role %s does not exist, or its trust policy does not name us, or it %s", p.i.RoleARN, external),
 		remedy: trust,
 	}
-	if account(p.who) != account(p.i.RoleARN) && account(p.who) != "" && !p.i.Foreign() {
+	if account(p.who) != account(p.i.RoleARN) && account(p.who) != "" && p.i.IsAWS() {
 		e.reason += ", or our own policy does not let us assume it (the role is in another account than we, so it must)"
 		e.remedy += "; and our own policy with: " + p.policy("assume")
 	}

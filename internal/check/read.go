@@ -71,7 +71,7 @@ func (p *probe) bucketRegion(ctx context.Context, bucket string) {
 	case err != nil:
 		p.skip("region", "the store does not say where %s is; %s is taken as written", bucket, configured)
 		use = configured
-	case configured != config.RegionAuto && found != configured && !p.i.Foreign():
+	case configured != config.RegionAuto && found != configured && p.i.IsAWS():
 		p.say("region", Failed, fmt.Sprintf("%s is in %s, and the integration says %s: S3 will refuse its URLs", bucket, found, configured), "Write region: "+found+", or auto; or put the bucket into an integration of its own.")
 	case configured != config.RegionAuto && found != configured:
 		p.say("region", Warning, fmt.Sprintf("the store says that %s is in %s, and the integration says %s", bucket, found, configured), "If reading fails, write region: "+found)
@@ -80,7 +80,7 @@ func (p *probe) bucketRegion(ctx context.Context, bucket string) {
 	}
 	if p.sample != nil && bucket == p.sample.Bucket {
 		p.region = use
-		if p.i.Foreign() && configured != config.RegionAuto {
+		if !p.i.IsAWS() && configured != config.RegionAuto {
 			p.region = configured // what the proxy signs for
 		}
 	}

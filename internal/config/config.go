@@ -123,14 +123,14 @@ func (i *Integration) HomeRegion() string {
 
 // Partition is the AWS partition of the integration's ARNs. Other stores call theirs aws.
 func (i *Integration) Partition() string {
-	if i.Foreign() {
+	if !i.IsAWS() {
 		return partition.Of("").Name
 	}
 	return partition.Of(i.HomeRegion()).Name
 }
 
-// Foreign tells whether the integration's buckets are in another store than AWS.
-func (i *Integration) Foreign() bool { return i.Endpoint != "" || i.STSEndpoint != "" }
+// IsAWS reports whether the integration's buckets and STS are AWS's, not an S3-compatible store's.
+func (i *Integration) IsAWS() bool { return i.Endpoint == "" && i.STSEndpoint == "" }
 
 // Params are what every URL of the integration carries.
 func (i *Integration) Params() presign.Params {

@@ -16,7 +16,7 @@ func RoleName(i *config.Integration) string {
 // principal, if it is known: nothing reaches from one partition into another.
 func PlaceholderRoleARN(i *config.Integration, principal string) string {
 	partition := i.Partition()
-	if parts := strings.Split(principal, ":"); i.Region == config.RegionAuto && len(parts) == 6 && !i.Foreign() {
+	if parts := strings.Split(principal, ":"); i.Region == config.RegionAuto && len(parts) == 6 && i.IsAWS() {
 		partition = parts[1]
 	}
 	return "arn:" + partition + ":iam::000000000000:role/" + RoleName(i)

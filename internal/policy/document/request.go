@@ -132,7 +132,7 @@ var stackName = regexp.MustCompile(`[^A-Za-z0-9]+`)
 // samePartition says why an ARN cannot stand in an integration's policies: IAM refuses those of other partitions. Other stores have one.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
 func samePartition(arn string, i *config.Integration) error {
-	if partition := strings.Split(arn, ":")[1]; partition != i.Partition() && !i.Foreign() {
+	if partition := strings.Split(arn, ":")[1]; partition != i.Partition() && i.IsAWS() {
 		return fmt.Errorf("it is of the partition %s, and the integration is of %s: nothing reaches from one into the other; look at its region and its role", partition, i.Partition())
 	}
 	return nil
@@ -150,7 +150,7 @@ func (r *Request) trust() (*policy.Document, []string, error) {
 	}
 	d := policy.Trust(p, i.ExternalID)
 	notes := slices.Clone(p.Warnings)
-	if p.Role && !i.Foreign() {
+	if p.Role && i.IsAWS() {
 		notes = append(notes, "what a role assumes lasts an hour at most (role chaining), whatever the role's maximum: keep session_duration at 1h")
 	}
 	if i.ExternalID == "" {
