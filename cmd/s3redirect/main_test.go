@@ -133,7 +133,7 @@ integrations: [{name: keys, bucket: scans, region: eu-central-1, access_key_id: 
 		{[]string{"version"}, 0, []string{"s3redirect "}},
 		{[]string{"presign", "--config", good}, 2, []string{"0 arguments given, 1 wanted"}},
 		{[]string{"presign", "--config", good, "https://x"}, 2, []string{"not a locator"}},
-		{[]string{"presign", "--config", good, "s3://nobodys/key"}, 1, []string{"no integration serves the bucket nobodys"}},
+		{[]string{"presign", "--config", good, "s3://nobodys/key"}, 1, []string{"no integration serves bucket nobodys"}},
 		{[]string{"presign", "--config", good, "s3://scans/a b"}, 0, []string{"https://scans.s3.eu-central-1.amazonaws.com/a%20b?X-Amz-Algorithm=", "&X-Amz-Signature="}},
 	} {
 		var said bytes.Buffer

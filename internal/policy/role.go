@@ -6,23 +6,25 @@ import (
 	"s3redirect/internal/config"
 )
 
-// RoleName is what an integration's role is called that has no name yet.
+// RoleName returns the default name of an integration's role.
 func RoleName(i *config.Integration) string {
 	name := "s3redirect-" + i.Name
 	return name[:min(len(name), 64)]
 }
 
-// PlaceholderRoleARN is a role's ARN that is in order, as long as there is none. Where the region is to be found, the partition is that of our
-// principal, if it is known: nothing reaches from one partition into another.
+// PlaceholderRoleARN returns a valid ARN for a role that does not exist yet. If the integration's
+// region is auto, the ARN is in the partition of principal, if that is known, because a principal
+// cannot assume a role of another partition.
 func PlaceholderRoleARN(i *config.Integration, principal string) string {
 	partition := i.Partition()
-	if parts := strings.Split(principal, ":"); i.Region == config.RegionAuto && len(parts) == 6 && i.IsAWS() {
+	parts := strings.Split(principal, ":")
+	if i.Region == config.RegionAuto && len(parts) == 6 && i.IsAWS() {
 		partition = parts[1]
 	}
 	return "arn:" + partition + ":iam::000000000000:role/" + RoleName(i)
 }
 
-// RoleOf splits a role's ARN into its path and its name.
+// RoleOf returns the path and the name of the role with the given ARN.
 func RoleOf(roleARN string) (path, name string) {
 	_, rest, _ := strings.Cut(roleARN, ":role")
 	i := strings.LastIndexByte(rest, '/')
