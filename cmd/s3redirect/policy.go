@@ -32,7 +32,8 @@ type draft struct {
 }
 
 func (d *draft) register(flags *flag.FlagSet) {
-	flags.StringVar(&d.Name, "name", "", "the `name` of the integration; default: the bucket's name")
+	flags.StringVar(&d.Name, "name", "",
+		"the `name` of the integration; default: the bucket's name")
 	flags.Var(&d.buckets, "bucket", "a `bucket`, or a pattern such as team-*; may be repeated; "+
 		"one bucket makes a scoped integration, several buckets or a pattern a default integration")
 	flags.StringVar(&d.Region, "region", "", "the `region` of the buckets, or auto")
@@ -81,8 +82,8 @@ func (d *draft) finish() error {
 	return nil
 }
 
-// defaultName returns the first bucket's name without the characters that an integration's name must
-// not contain.
+// defaultName returns the first bucket's name without the characters that an integration's name
+// must not contain.
 func defaultName(buckets []string) string {
 	if len(buckets) == 0 {
 		return ""
@@ -139,7 +140,8 @@ func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	}
 	r.Format = document.Format(*format)
 	if !slices.Contains(document.Formats(), r.Format) {
-		return policyError("unknown --format %s; use json, terraform, cloudformation or cli", *format)
+		return policyError("unknown --format %s; use json, terraform, cloudformation or cli",
+			*format)
 	}
 	if err := r.choose(*path, *name, &d); err != nil {
 		return err
@@ -184,8 +186,8 @@ func (r *request) choose(path, name string, d *draft) error {
 		return r.useDraft(d)
 	}
 	if len(d.buckets) > 0 {
-		return policyError("--integration and --bucket cannot be combined; " +
-			"use --integration to select one of the configuration, or --bucket to describe a new one")
+		return policyError("--integration and --bucket cannot be combined; use --integration " +
+			"to select one of the configuration, or --bucket to describe a new one")
 	}
 	c, err := config.Load(path)
 	if err != nil {
@@ -247,11 +249,11 @@ func (r *request) useDraft(d *draft) error {
 	return nil
 }
 
-var errUnknownPrincipal = errors.New("the proxy's principal is unknown because STS did not answer; " +
-	"set --principal ARN, or provide AWS credentials (`s3redirect check` explains what is wrong " +
-	"with them)")
+var errUnknownPrincipal = errors.New("the proxy's principal is unknown because STS did " +
+	"not answer; set --principal ARN, or provide AWS credentials (`s3redirect check` explains " +
+	"what is wrong with them)")
 
-// write returns the document and its notes. If the document needs a principal and none is set, write
+// write returns the document and its notes. If the document needs a principal and none is set, it
 // asks STS for the caller's identity.
 func (r *request) write(ctx context.Context) (text string, notes []string, err error) {
 	r.KMSKeys, r.Origins = r.kmsKeys, r.origins

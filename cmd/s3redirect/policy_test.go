@@ -79,7 +79,8 @@ integrations:
 		{lab("cors", "--format", "cloudformation"), 0, "BucketName: photos", "CorsConfiguration"},
 		{
 			lab("assume"),
-			0, `"arn:aws-cn:iam::123456789012:role/app/lab"`, "the principal that the proxy runs as",
+			0, `"arn:aws-cn:iam::123456789012:role/app/lab"`,
+			"the principal that the proxy runs as",
 		},
 		{
 			lab("access", "--format", "xml"),
@@ -100,7 +101,9 @@ integrations:
 
 		// Integrations that flags describe.
 		{
-			[]string{"access", "--bucket", "a-bucket", "--bucket", "b-*", "--region", "us-gov-west-1"},
+			[]string{
+				"access", "--bucket", "a-bucket", "--bucket", "b-*", "--region", "us-gov-west-1",
+			},
 			0, `"arn:aws-us-gov:s3:::b-*/*"`, "",
 		},
 		{
@@ -176,16 +179,20 @@ integrations:
 	}
 }
 
-// The configuration that the demo runs with is in order, once it runs.
+// TestCheck checks the demo's integrations, and then an integration with a wrong external ID.
 func TestCheck(t *testing.T) {
 	cloud := demoWorld(t)
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(path, []byte(cloud), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, stdout, stderr := running("check", "--config", path, "--sample", "s3://demo-media/images/sunset.jpg", "--origin", "https://app.example.com")
-	if code != 0 || stderr != "" || !strings.Contains(stdout, "ok       get           s3://demo-media/images/sunset.jpg") || strings.Contains(stdout, "\x1b") {
-		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	const sample = "s3://demo-media/images/sunset.jpg"
+	code, stdout, stderr := running("check", "--config", path,
+		"--sample", sample, "--origin", "https://app.example.com")
+	if code != 0 || stderr != "" || strings.Contains(stdout, "\x1b") ||
+		!strings.Contains(stdout, "ok       get           "+sample) {
+		t.Errorf("check: exit code %d, want 0 and a plain table with get ok:\n%s%s",
+			code, stdout, stderr)
 	}
 	broken := strings.Replace(cloud, demoTeamID, "another", 1)
 	if err := os.WriteFile(path, []byte(broken), 0o600); err != nil {
@@ -196,19 +203,22 @@ func TestCheck(t *testing.T) {
 		OK    bool
 		Steps []struct{ Integration, Step, Verdict, Reason, Remedy string }
 	}
-	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 1 || got.OK || stderr != "" {
-		t.Fatalf("exit %d, %v\n%s%s", code, err, stdout, stderr)
+	err := json.Unmarshal([]byte(stdout), &got)
+	if err != nil || code != 1 || got.OK || stderr != "" {
+		t.Fatalf("check --json: exit code %d, %v, want 1 and ok false:\n%s%s",
+			code, err, stdout, stderr)
 	}
 	found := false
 	for _, s := range got.Steps {
-		found = found || s.Integration == "teams" && s.Step == "assume_role" && s.Verdict == "failed" && s.Remedy != ""
+		found = found || s.Integration == "teams" && s.Step == "assume_role" &&
+			s.Verdict == "failed" && s.Remedy != ""
 	}
 	if !found {
-		t.Errorf("%+v", got.Steps)
+		t.Errorf("steps = %+v, want a failed assume_role of teams with a remedy", got.Steps)
 	}
 	for _, c := range []struct {
-		args []string
-		says string
+		args   []string
+		stderr string
 	}{
 		{[]string{"--integration", "none"}, "there is no integration none"},
 		{[]string{"--sample", "demo-media/x"}, "must begin with s3://"},
@@ -216,8 +226,10 @@ func TestCheck(t *testing.T) {
 		{[]string{"--origin", "app.example.com"}, "--origin"},
 		{[]string{"s3://demo-media/x"}, "1 arguments given, 0 wanted"},
 	} {
-		if code, stdout, stderr := running(append([]string{"check", "--config", path}, c.args...)...); code != 2 || !strings.Contains(stderr, c.says) {
-			t.Errorf("%q: exit %d\n%s%s", c.args, code, stdout, stderr)
+		code, stdout, stderr := running(append([]string{"check", "--config", path}, c.args...)...)
+		if code != 2 || !strings.Contains(stderr, c.stderr) {
+			t.Errorf("check %q: exit code %d, stderr %q, want 2, %q\n%s",
+				c.args, code, stderr, c.stderr, stdout)
 		}
 	}
 }

@@ -114,8 +114,8 @@ func Trust(p Principal, externalID string) Document {
 	return document(s)
 }
 
-// Assume returns the policy that lets the proxy's own principal assume a role. In the role's account
-// a trust policy that names the principal is enough; across accounts both are required.
+// Assume returns the policy that lets the proxy's own principal assume a role. In the role's
+// account a trust policy that names the principal is enough; across accounts both are required.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic-cross-account.html
 func Assume(roleARN string) Document {
 	return document(Statement{
@@ -187,8 +187,8 @@ type Principal struct {
 }
 
 // ParsePrincipal parses the ARN of a user or role, or an account's 12 digits, which stand for the
-// whole account in the given partition. It replaces the ARN of an assumed role, as GetCallerIdentity
-// returns it, by the role's ARN, because a session's name changes.
+// whole account in the given partition. It replaces the ARN of an assumed role, as
+// GetCallerIdentity returns it, with the role's ARN, because session names change.
 func ParsePrincipal(text, partition string) (Principal, error) {
 	const account = "this trusts every principal that the account %s allows to assume the role; " +
 		"name a user or a role to trust only that one"
@@ -205,11 +205,11 @@ func ParsePrincipal(text, partition string) (Principal, error) {
 	m := principalGrammar.FindStringSubmatch(text)
 	switch {
 	case strings.Contains(text, "*"):
-		return Principal{}, errors.New("a principal with * would let others assume the role, too; " +
+		return Principal{}, errors.New("a principal with * would let others assume the role; " +
 			"name a user, a role or an account")
 	case m == nil:
-		return Principal{}, errors.New("invalid principal; give the ARN of a user or role, such as " +
-			"arn:aws:iam::123456789012:role/s3redirect, or an account's 12 digits")
+		return Principal{}, errors.New("invalid principal; give the ARN of a user or role, " +
+			"such as arn:aws:iam::123456789012:role/s3redirect, or an account's 12 digits")
 	case m[2] == "root":
 		return Principal{
 			ARN:      text,
@@ -220,16 +220,16 @@ func ParsePrincipal(text, partition string) (Principal, error) {
 	return Principal{ARN: text, Role: m[3] == "role"}, nil
 }
 
-// roleOfSession returns the role of an assumed role's ARN. That ARN does not contain the role's path.
+// roleOfSession returns the role of an assumed role's ARN, which does not contain the role's path.
 func roleOfSession(partition, account, role string) Principal {
 	prefix := "arn:" + partition + ":iam::" + account + ":role/"
 	if strings.HasPrefix(role, "AWSReservedSSO_") {
 		return Principal{
 			ARN:  prefix + "aws-reserved/sso.amazonaws.com/" + role,
 			Role: true,
-			Warnings: []string{"this is a person's sign-in (IAM Identity Center), not the proxy's role; " +
-				"set --principal to the role that the proxy will run as. If Identity Center is not in " +
-				"us-east-1, the role's path also contains its region"},
+			Warnings: []string{"this is a person's sign-in (IAM Identity Center), not the " +
+				"proxy's role; set --principal to the role that the proxy will run as. If " +
+				"Identity Center is not in us-east-1, the role's path also contains its region"},
 		}
 	}
 	return Principal{

@@ -28,7 +28,10 @@ func role(edit func(*config.Integration)) *config.Integration {
 
 func TestSession(t *testing.T) {
 	const (
-		read    = `{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::bucket/*"]}`
+		read = `{"Effect":"Allow","Action":["s3:GetObject"],` +
+			`"Resource":["arn:aws:s3:::bucket/*"]}`
+		list = `{"Effect":"Allow","Action":["s3:ListBucket"],` +
+			`"Resource":["arn:aws:s3:::bucket"]}`
 		decrypt = `{"Effect":"Allow","Action":["kms:Decrypt"],"Resource":["*"],` +
 			`"Condition":{"StringLike":{"kms:ViaService":"s3.*"}}}`
 	)
@@ -55,13 +58,13 @@ func TestSession(t *testing.T) {
 				c.FileVersioning, c.Region = true, "cn-north-1"
 			},
 			`{"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion"],` +
-				`"Resource":["arn:aws-cn:s3:::photos/*","arn:aws-cn:s3:::team-*/*"]},` + decrypt, true,
+				`"Resource":["arn:aws-cn:s3:::photos/*","arn:aws-cn:s3:::team-*/*"]},` + decrypt,
+			true,
 		},
 		{
 			"list_bucket",
 			func(c *config.Integration) { c.ListBucket = true },
-			read + `,{"Effect":"Allow","Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::bucket"]},` +
-				decrypt, true,
+			read + "," + list + "," + decrypt, true,
 		},
 		{"session_policy off", func(c *config.Integration) { c.SessionPolicy = false }, "", true},
 		{"static keys", func(c *config.Integration) { c.RoleARN = "" }, "", true},
@@ -176,7 +179,8 @@ func TestWebIdentity(t *testing.T) {
 	checkDocument(t, "service account", d, `{"Effect":"Allow",
 		"Principal":{"Federated":"`+provider+`"},
 		"Action":["sts:AssumeRoleWithWebIdentity"],
-		"Condition":{"StringEquals":{"`+host+`:aud":"sts.amazonaws.com","`+host+`:sub":"`+subject+`"}}}`)
+		"Condition":{"StringEquals":{
+			"`+host+`:aud":"sts.amazonaws.com","`+host+`:sub":"`+subject+`"}}}`)
 	for _, c := range []struct{ provider, subject string }{
 		{provider, ""},
 		{provider, "system:serviceaccount:*:*"},

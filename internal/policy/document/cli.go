@@ -11,8 +11,8 @@ import (
 func (r *Role) cli() string {
 	var b strings.Builder
 	if r.Trust != nil {
-		fmt.Fprintf(&b, "aws iam create-role --role-name %s --path %s --max-session-duration %d \\\n"+
-			"  --assume-role-policy-document %s\n",
+		fmt.Fprintf(&b, "aws iam create-role --role-name %s --path %s "+
+			"--max-session-duration %d \\\n  --assume-role-policy-document %s\n",
 			quote(r.Name), quote(r.Path), int(r.MaxSession.Seconds()), quote(compact(r.Trust)))
 	}
 	if r.Access != nil {

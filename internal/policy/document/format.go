@@ -1,5 +1,5 @@
-// Package document writes an integration's documents as JSON, Terraform, CloudFormation templates or
-// AWS CLI commands.
+// Package document writes an integration's documents as JSON, Terraform, CloudFormation templates
+// or AWS CLI commands.
 package document
 
 import (
@@ -98,7 +98,8 @@ func marshal(v any, prefix, indent string) string {
 	e.SetEscapeHTML(false)
 	e.SetIndent(prefix, indent)
 	if err := e.Encode(v); err != nil {
-		panic("policy: document cannot be encoded: " + err.Error()) // strings and numbers always can
+		// Documents consist of strings and numbers, which can always be encoded.
+		panic("policy: document cannot be encoded: " + err.Error())
 	}
 	return b.String()
 }

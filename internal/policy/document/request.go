@@ -133,10 +133,11 @@ const (
 		"attach this policy to the user that owns the keys"
 	noteRoleChaining = "a session that a role obtains by role chaining lasts one hour at most, " +
 		"whatever the role's maximum is; keep session_duration at 1h"
-	noteNoExternalID = "there is no external ID: anyone who can add integrations to the proxy can " +
-		"read this role's buckets (the confused deputy problem); `s3redirect integrate` generates one"
-	noteOwnRole = "this is the role that s3redirect runs as; each integration's role must trust it " +
-		"(s3redirect policy trust --principal)"
+	noteNoExternalID = "there is no external ID: anyone who can add integrations to the proxy " +
+		"can read this role's buckets (the confused deputy problem); `s3redirect integrate` " +
+		"generates an external ID"
+	noteOwnRole = "this is the role that s3redirect runs as; each integration's role must trust " +
+		"it (s3redirect policy trust --principal)"
 	noteBucketResource = "CloudFormation sets CORS only on buckets that it created or imported; " +
 		"copy CorsConfiguration into your bucket's resource"
 )

@@ -178,8 +178,10 @@ func TestRequest(t *testing.T) {
 			err:     "two JSON documents",
 		},
 		{
-			name:           "role as commands",
-			request:        Request{Kind: KindRole, Integration: lab, Principal: proxy, Format: CLI},
+			name: "role as commands",
+			request: Request{
+				Kind: KindRole, Integration: lab, Principal: proxy, Format: CLI,
+			},
 			needsPrincipal: true,
 			text:           "put-role-policy",
 			note:           "without s3:ListBucket",
@@ -276,7 +278,8 @@ func TestRequest(t *testing.T) {
 			}
 			text, notes, err := r.Write()
 			if q.err != "" {
-				if err == nil || !strings.Contains(err.Error(), q.err) || text != "" || notes != nil {
+				if err == nil || !strings.Contains(err.Error(), q.err) ||
+					text != "" || notes != nil {
 					t.Errorf("Write() = %q, %q, %v, want an error with %q", text, notes, err, q.err)
 				}
 				return
