@@ -14,6 +14,7 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/locator"
 	"s3redirect/proxy"
 )
@@ -107,12 +108,12 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 func demoEnvironment(name string) (string, bool) { return demoSecret, name == "DEMO_SECRET" }
 
 // demoCloud is the make-believe account: two roles that trust the proxy, and the samples in their buckets.
-func demoCloud(samples []demo.Sample) *demo.Cloud {
-	cloud := demo.NewCloud(time.Now)
-	cloud.AddUser(demo.User{AccessKeyID: demoAccessKey, SecretAccessKey: demoSecret})
-	cloud.AddRole(demo.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}})
-	cloud.AddRole(demo.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true})
-	cloud.AddSamples(samples, demoRegion)
+func demoCloud(samples []demo.Sample) *fakeaws.Cloud {
+	cloud := fakeaws.NewCloud(time.Now)
+	cloud.AddUser(fakeaws.User{AccessKeyID: demoAccessKey, SecretAccessKey: demoSecret})
+	cloud.AddRole(fakeaws.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}})
+	cloud.AddRole(fakeaws.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true})
+	demo.AddSamples(cloud, samples, demoRegion, time.Now())
 	return cloud
 }
 
@@ -137,7 +138,7 @@ func serveStandIn(h http.Handler) (*standIn, error) {
 }
 
 // withGallery puts the gallery on the proxy's own origin, as a web page in front of it would be.
-func withGallery(p *redirector, cloud *demo.Cloud, samples []demo.Sample) http.Handler {
+func withGallery(p *redirector, cloud *fakeaws.Cloud, samples []demo.Sample) http.Handler {
 	gallery := demo.Gallery(samples, func() demo.Stats {
 		counted, called, now := p.metrics.Total(), cloud.Calls(), time.Now()
 		s := demo.Stats{Requests: counted.Requests, URLHits: counted.URLHits, URLMisses: counted.URLMisses,

@@ -19,6 +19,7 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/locator"
 )
 
@@ -281,12 +282,12 @@ func demoWorld(t *testing.T) string {
 
 // demoStores starts the demo's S3 and STS. The text is that of its configuration, with windows of days, so that none turns while
 // a test runs.
-func demoStores(t *testing.T) (cloud *demo.Cloud, text string) {
+func demoStores(t *testing.T) (cloud *fakeaws.Cloud, text string) {
 	t.Helper()
 	cloud = demoCloud(demo.Samples())
 	const long = 400 * time.Hour
-	cloud.AddRole(demo.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}, MaxDuration: long})
-	cloud.AddRole(demo.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true, MaxDuration: long})
+	cloud.AddRole(fakeaws.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}, MaxDuration: long})
+	cloud.AddRole(fakeaws.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true, MaxDuration: long})
 	var urls []string
 	for _, h := range []http.Handler{cloud.S3(), cloud.STS()} {
 		s, err := serveStandIn(h)

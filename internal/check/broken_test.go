@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/locator"
 )
 
@@ -23,7 +23,9 @@ type row struct {
 
 func fault(status int, code, message string) func(*testing.T, *world) {
 	return func(_ *testing.T, w *world) {
-		w.cloud.Intercept(func(*demo.AssumeRoleCall) error { return &demo.Fault{Status: status, Code: code, Message: message} })
+		w.cloud.Intercept(func(*fakeaws.AssumeRoleCall) error {
+			return &fakeaws.Fault{Status: status, Code: code, Message: message}
+		})
 	}
 }
 
@@ -50,9 +52,9 @@ func storeSays(status int, code, message string) func(*testing.T, *world) {
 	}
 }
 
-func cors(mend func(*demo.CORS)) func(*testing.T, *world) {
+func cors(mend func(*fakeaws.CORS)) func(*testing.T, *world) {
 	return func(_ *testing.T, w *world) {
-		rule := &demo.CORS{Origins: []string{"*"}, Methods: []string{"GET", "HEAD"}, Headers: []string{"*"}, Expose: []string{"Content-Range", "Content-Length", "Accept-Ranges", "ETag"}}
+		rule := &fakeaws.CORS{Origins: []string{"*"}, Methods: []string{"GET", "HEAD"}, Headers: []string{"*"}, Expose: []string{"Content-Range", "Content-Length", "Accept-Ranges", "ETag"}}
 		mend(rule)
 		w.cloud.SetCORS("photos", rule)
 	}
@@ -61,7 +63,7 @@ func cors(mend func(*demo.CORS)) func(*testing.T, *world) {
 var rows = []row{
 	{"an ARN of another account", func(_ *testing.T, w *world) { w.change(roleARN, "arn:aws:iam::210987654321:role/media") },
 		"assume_role", Failed, "does not exist, or its trust policy does not name us, or it asks for another external ID than ours, or our own policy", "policy trust --integration lab; and our own policy with: s3redirect policy assume"},
-	{"no such role", func(_ *testing.T, w *world) { w.role = demo.Role{} }, "assume_role", Failed, "does not exist, or its trust", "policy trust --integration lab"},
+	{"no such role", func(_ *testing.T, w *world) { w.role = fakeaws.Role{} }, "assume_role", Failed, "does not exist, or its trust", "policy trust --integration lab"},
 	{"a trust policy without us", func(_ *testing.T, w *world) { w.role.Trusts = []string{"AKIASOMEBODYELSE"} }, "assume_role", Failed, "its trust policy does not name us", "policy trust --integration lab"},
 	{"a wrong external ID", func(_ *testing.T, w *world) { w.change(externalID, "another") }, "assume_role", Failed, "asks for another external ID than ours", "policy trust"},
 	{"no external ID, and one is asked for", func(_ *testing.T, w *world) { w.change("    external_id: "+externalID+"\n", "") }, "assume_role", Failed, "the integration has none", "policy trust"},
@@ -85,13 +87,13 @@ var rows = []row{
 	{"STS out of order", fault(500, "InternalFailure", "x"), "assume_role", Failed, "out of order", "try again"},
 	{"a role that Ceph does not find", fault(404, "NoSuchEntity", ""), "assume_role", Failed, "there is no role " + roleARN, "policy role --format cli --integration lab"},
 	{"a session shorter than its URLs", func(_ *testing.T, w *world) {
-		w.cloud.Intercept(func(c *demo.AssumeRoleCall) error {
+		w.cloud.Intercept(func(c *fakeaws.AssumeRoleCall) error {
 			c.Expires = time.Now().Add(20*time.Minute + 30*time.Second)
 			return nil
 		})
 	}, "session", Failed, "ends in 20m", "maximum session duration"},
 	{"a session somewhat short", func(_ *testing.T, w *world) {
-		w.cloud.Intercept(func(c *demo.AssumeRoleCall) error {
+		w.cloud.Intercept(func(c *fakeaws.AssumeRoleCall) error {
 			c.Expires = time.Now().Add(50*time.Minute + 30*time.Second)
 			return nil
 		})
@@ -126,26 +128,26 @@ var rows = []row{
 		w.change("    region", "    list_bucket: true\n    region")
 	}, "get", Failed, "there is no such object in it: missing", "--sample"},
 	{"a KMS key that the role may not use", func(_ *testing.T, w *world) {
-		w.put("sealed", demo.Object{Data: []byte("x"), KMSKey: "arn:aws:kms:eu-central-1:123456789012:key/other"})
+		w.put("sealed", fakeaws.Object{Data: []byte("x"), KMSKey: "arn:aws:kms:eu-central-1:123456789012:key/other"})
 		w.Sample.Key = "sealed"
 	}, "get", Failed, "KMS key that the role may not use", "--kms-key"},
 	{"a KMS key that it may use", func(_ *testing.T, w *world) {
-		w.put("sealed", demo.Object{Data: []byte("x"), KMSKey: kmsKey})
+		w.put("sealed", fakeaws.Object{Data: []byte("x"), KMSKey: kmsKey})
 		w.Sample.Key = "sealed"
 	}, "get", OK, "s3://photos/sealed", ""},
 	{"no GetObjectVersion", func(_ *testing.T, w *world) { w.role.Versions = false }, "versions", Failed, "its version by ID is not", "s3:GetObjectVersion"},
 	{"a bucket without versions", func(_ *testing.T, w *world) { w.cloud.SuspendVersions("photos") }, "versions", Warning, "keeps no versions", "file_versioning"},
-	{"an empty object", func(_ *testing.T, w *world) { w.put("empty", demo.Object{}); w.Sample.Key = "empty" }, "range", Skipped, "empty", ""},
+	{"an empty object", func(_ *testing.T, w *world) { w.put("empty", fakeaws.Object{}); w.Sample.Key = "empty" }, "range", Skipped, "empty", ""},
 	{"a long URL", func(_ *testing.T, w *world) {
 		w.Sample.Key = strings.Repeat("ü", 500)
-		w.put(w.Sample.Key, demo.Object{Data: []byte("x")})
+		w.put(w.Sample.Key, fakeaws.Object{Data: []byte("x")})
 	}, "url_size", Warning, "more than nginx's default buffer", "proxy_buffer_size 16k"},
 	{"no CORS", func(_ *testing.T, w *world) { w.cloud.SetCORS("photos", nil) }, "cors", Failed, "pages of https://app.example.com may not read photos", "policy cors --format cli --integration lab"},
-	{"CORS for others", cors(func(c *demo.CORS) { c.Origins = []string{"https://evil-app.example.com"} }), "cors", Failed, "pages of https://app.example.com may not read photos", "policy cors"},
-	{"CORS that names the page, not *", cors(func(c *demo.CORS) { c.Origins = []string{"https://app.example.com"} }), "cors", Failed, `"Origin: null", which only * allows`, "policy cors"},
-	{"CORS without HEAD", cors(func(c *demo.CORS) { c.Methods = []string{"GET"} }), "cors", Warning, "and not HEAD", "policy cors"},
-	{"CORS without Range", cors(func(c *demo.CORS) { c.Headers = []string{"x-other"} }), "cors", Failed, "may not read photos", "policy cors"},
-	{"CORS that exposes nothing", cors(func(c *demo.CORS) { c.Expose = nil }), "cors", Warning, "may not see Accept-Ranges, Content-Length, Content-Range, ETag", "Expose them"},
+	{"CORS for others", cors(func(c *fakeaws.CORS) { c.Origins = []string{"https://evil-app.example.com"} }), "cors", Failed, "pages of https://app.example.com may not read photos", "policy cors"},
+	{"CORS that names the page, not *", cors(func(c *fakeaws.CORS) { c.Origins = []string{"https://app.example.com"} }), "cors", Failed, `"Origin: null", which only * allows`, "policy cors"},
+	{"CORS without HEAD", cors(func(c *fakeaws.CORS) { c.Methods = []string{"GET"} }), "cors", Warning, "and not HEAD", "policy cors"},
+	{"CORS without Range", cors(func(c *fakeaws.CORS) { c.Headers = []string{"x-other"} }), "cors", Failed, "may not read photos", "policy cors"},
+	{"CORS that exposes nothing", cors(func(c *fakeaws.CORS) { c.Expose = nil }), "cors", Warning, "may not see Accept-Ranges, Content-Length, Content-Range, ETag", "Expose them"},
 	{"nobody listens", func(t *testing.T, w *world) { w.foreign("http://" + closedPort(t)) }, "credentials", Failed, "STS: nothing listens at 127.0.0.1:", "host and port"},
 	{"the store alone is down", func(t *testing.T, w *world) { w.storeAt(t, "http://"+closedPort(t)) }, "region", Failed, "the store: nothing listens at 127.0.0.1:", "host and port"},
 	{"a name that is none", func(_ *testing.T, w *world) { w.foreign("https://minio.invalid:9000") }, "credentials", Failed, "STS: minio.invalid is not found", "spelling"},
@@ -242,9 +244,9 @@ var rows = []row{
 	{"an STS that answers once", func(_ *testing.T, w *world) {
 		w.role.ExternalID = ""
 		calls := 0
-		w.cloud.Intercept(func(*demo.AssumeRoleCall) error {
+		w.cloud.Intercept(func(*fakeaws.AssumeRoleCall) error {
 			if calls++; calls > 1 {
-				return &demo.Fault{Status: 500, Code: "InternalFailure", Message: "x"}
+				return &fakeaws.Fault{Status: 500, Code: "InternalFailure", Message: "x"}
 			}
 			return nil
 		})

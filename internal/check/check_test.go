@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/locator"
 )
 
@@ -41,7 +41,7 @@ func TestSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		w.Clock = time.Now
-		w.Transport = demo.InMemory{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })}
+		w.Transport = fakeaws.InMemory{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })}
 		steps, sound := w.check(t)
 		if s := steps[1]; sound || s.Name != "credentials" || !strings.Contains(s.Reason, "did not answer within 15s") || !strings.Contains(s.Remedy, "firewall") {
 			t.Errorf("%+v", s)

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/locator"
 )
 
@@ -33,20 +33,20 @@ const (
 
 // world is an account in which everything is right, and what is to be checked there.
 type world struct {
-	cloud *demo.Cloud
-	role  demo.Role
-	user  demo.User
+	cloud *fakeaws.Cloud
+	role  fakeaws.Role
+	user  fakeaws.User
 	text  string // of the integration
 	more  string // of the configuration
 	Options
 }
 
 func newWorld() *world {
-	w := &world{cloud: demo.NewCloud(time.Now)}
-	w.user = demo.User{AccessKeyID: key, SecretAccessKey: secret, ARN: "arn:aws:iam::123456789012:user/proxy"}
-	w.role = demo.Role{ARN: roleARN, ExternalID: externalID, Trusts: []string{key}, Buckets: []string{"photos"}, Versions: true, List: true, KMSKeys: []string{kmsKey}}
+	w := &world{cloud: fakeaws.NewCloud(time.Now)}
+	w.user = fakeaws.User{AccessKeyID: key, SecretAccessKey: secret, ARN: "arn:aws:iam::123456789012:user/proxy"}
+	w.role = fakeaws.Role{ARN: roleARN, ExternalID: externalID, Trusts: []string{key}, Buckets: []string{"photos"}, Versions: true, List: true, KMSKeys: []string{kmsKey}}
 	w.cloud.CreateBucket("photos", "eu-central-1")
-	w.put("a/photo.jpg", demo.Object{ContentType: "image/jpeg", Data: []byte("0123456789")})
+	w.put("a/photo.jpg", fakeaws.Object{ContentType: "image/jpeg", Data: []byte("0123456789")})
 	w.text = `
   - name: lab
     bucket: photos
@@ -57,14 +57,14 @@ func newWorld() *world {
     access_key_id: ` + key + `
     secret_access_key: ` + secret + `
 `
-	w.Transport = demo.InMemory{Handler: http.HandlerFunc(w.serve)}
+	w.Transport = fakeaws.InMemory{Handler: http.HandlerFunc(w.serve)}
 	w.Sample = &locator.Locator{Bucket: "photos", Key: "a/photo.jpg"}
 	w.Origin = "https://app.example.com"
 	w.Clock = time.Now
 	return w
 }
 
-func (w *world) put(key string, o demo.Object) {
+func (w *world) put(key string, o fakeaws.Object) {
 	w.cloud.Put(locator.Locator{Bucket: "photos", Key: key}, o)
 }
 
