@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/proxy"
 )
 
@@ -23,7 +23,7 @@ import (
 type followed struct {
 	*App
 	t     *testing.T
-	cloud *demo.Cloud
+	cloud *fakeaws.Cloud
 	text  string // of the configuration, as it was at first
 	path  string
 	log   *logged
@@ -382,7 +382,7 @@ func TestReloadUnderLoad(t *testing.T) {
 func TestReloadWhileARequestWaits(t *testing.T) {
 	f := follow(t)
 	arrived, release := make(chan struct{}, 2), make(chan struct{})
-	f.cloud.Intercept(func(*demo.AssumeRoleCall) error {
+	f.cloud.Intercept(func(*fakeaws.AssumeRoleCall) error {
 		arrived <- struct{}{}
 		<-release
 		return nil

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"s3redirect/internal/locator"
+	"s3redirect/internal/partition"
 	"s3redirect/internal/presign"
 )
 
@@ -119,23 +120,23 @@ func (i *Integration) HomeRegion() string {
 		return i.Region
 	}
 	if arn := strings.Split(i.RoleARN, ":"); len(arn) > 1 {
-		if p, ok := presign.PartitionNamed(arn[1]); ok {
+		if p, ok := partition.Named(arn[1]); ok {
 			return p.Home
 		}
 	}
-	return presign.PartitionOf("").Home
+	return partition.Of("").Home
 }
 
 // Partition is the AWS partition of the integration's ARNs. Other stores call theirs aws.
 func (i *Integration) Partition() string {
-	if i.Foreign() {
-		return presign.PartitionOf("").Name
+	if !i.IsAWS() {
+		return partition.Of("").Name
 	}
-	return presign.PartitionOf(i.HomeRegion()).Name
+	return partition.Of(i.HomeRegion()).Name
 }
 
-// Foreign tells whether the integration's buckets are in another store than AWS.
-func (i *Integration) Foreign() bool { return i.Endpoint != "" || i.STSEndpoint != "" }
+// IsAWS reports whether the integration's buckets and STS are AWS's, not an S3-compatible store's.
+func (i *Integration) IsAWS() bool { return i.Endpoint == "" && i.STSEndpoint == "" }
 
 // Params are what every URL of the integration carries.
 func (i *Integration) Params() presign.Params {
