@@ -125,7 +125,7 @@ integrations: [{name: keys, bucket: scans, region: eu-central-1, access_key_id: 
 		{[]string{"serve", "--help"}, 0, []string{"-config file"}},
 		{[]string{"serve", "--nope"}, 2, []string{"-nope", "the command line is wrong"}},
 		{[]string{"serve", "x"}, 2, []string{"1 arguments given, 0 wanted"}},
-		{[]string{"serve", "--config", broken}, 2, []string{broken + ":1: listn: ", "did you mean listen?", broken + ":2: url_lifetime: ", ": viewers: "}},
+		{[]string{"serve", "--config", broken}, 2, []string{broken + ":1:1: unknown key; did you mean listen?", broken + ":2: url_lifetime: ", ": viewers: "}},
 		{[]string{"serve", "--config", dir}, 2, []string{"it is a directory"}},
 		{[]string{"serve", "--config", good}, 1, []string{"listen: ", taken.Addr().String(), "address already in use"}},
 		{[]string{"demo", "--listen", taken.Addr().String(), "--admin-listen", "127.0.0.1:0"}, 1, []string{taken.Addr().String(), "Try --listen 127.0.0.1:0"}},

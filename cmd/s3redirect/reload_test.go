@@ -165,6 +165,37 @@ func TestReloadOfABadFile(t *testing.T) {
 	f.wantMetric("s3redirect_config_reload_success 1")
 }
 
+// A secret that is mistyped so that it becomes a key, an alias, a tag or a variable is in no log, in no answer and not on the page.
+func TestReloadShowsNoMistypedSecret(t *testing.T) {
+	const secret = "hunter2-canary"
+	f := follow(t)
+	page := f.newConsole(os.LookupEnv)
+	for _, admin := range []string{
+		"{token:" + secret + "}", "{token: *" + secret + "}", "{token: !" + secret + " x}", "{token: !" + secret + "}", "{token: &" + secret + " x}",
+		"\n  ? " + secret, "{token: \"${" + secret + "}\"}", secret, "{token: " + secret + "}", "{hosts: [token " + secret + "]}", "{<<: " + secret + "}",
+	} {
+		f.write("admin: " + admin + "\n" + f.text)
+		err := f.Reload()
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: Reload() = %v, want an error without the secret", admin, err)
+		}
+		rec := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/api/overview", nil)
+		r.Host = "localhost"
+		page.ServeHTTP(rec, r)
+		if body := rec.Body.String(); !strings.Contains(body, `"problem":"`+f.path) || strings.Contains(body, "hunter2") {
+			t.Errorf("%s: GET /api/overview = %s, want a problem without the secret", admin, body)
+		}
+	}
+	if log := f.log.String(); !strings.Contains(log, "reload refused") || strings.Contains(log, "hunter2") {
+		t.Errorf("the log is %s\nwant reloads that are refused, without the secret", log)
+	}
+	code, _, stderr := running("check", "--config", f.path)
+	if code != 2 || strings.Contains(stderr, "hunter2") {
+		t.Errorf("check: exit code %d, want 2, and no secret in %s", code, stderr)
+	}
+}
+
 // What only a restart can follow is named, and the rest takes effect.
 func TestReloadThatNeedsARestart(t *testing.T) {
 	f := follow(t)
