@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -266,6 +267,25 @@ func TestMistypedSecrets(t *testing.T) {
 		_, err := Parse("config.yaml", []byte(text+"\n"+rest), noEnv)
 		if got := fmt.Sprint(err); got != want {
 			t.Errorf("%s:\n got %s\nwant %s", text, got, want)
+		}
+	}
+}
+
+// A message of the YAML parser that is not known to be harmless is not repeated, whatever a later version of it says.
+func TestSyntaxErrorsAreNotRepeated(t *testing.T) {
+	const data = "a: 1\nb: *x\nc: " + canary
+	for text, want := range map[string]string{
+		"yaml: line 3: did not find expected key":                     "3 did not find expected key",
+		"yaml: control characters are not allowed":                    "0 control characters are not allowed",
+		"yaml: unknown anchor 'x' referenced":                         "2 an alias (*) without its anchor; put a value that begins with * in quotes",
+		"yaml: line 3: did not find expected key near " + canary:      "3 it cannot be parsed",
+		"yaml: anchor '" + canary + "' value contains itself":         "0 it cannot be parsed",
+		"yaml: line 2: found '" + canary + "' in an unexpected place": "2 it cannot be parsed",
+		canary: "0 it cannot be parsed",
+	} {
+		line, problem := syntaxError([]byte(data), errors.New(text))
+		if got := fmt.Sprint(line, " ", problem); got != want {
+			t.Errorf("syntaxError(%q) = %s, want %s", text, got, want)
 		}
 	}
 }

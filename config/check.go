@@ -70,7 +70,7 @@ func (k *checker) check() {
 	k.checkListeners()
 	k.checkReach()
 	k.checkAdmin()
-	k.checkTLS()
+	k.checkTLS("tls", k.TLS)
 	if !slices.Contains(referrerPolicies, k.ReferrerPolicy) {
 		k.wrong("referrer_policy", "%s is no referrer policy; write one of %s", k.written("referrer_policy"), strings.Join(referrerPolicies, ", "))
 	}
@@ -152,22 +152,30 @@ func (k *checker) checkListeners() {
 	}
 }
 
-// checkTLS reads the certificate once, so that one that does not fit its key is a mistake like any other.
-func (k *checker) checkTLS() {
-	if k.TLS == (TLS{}) {
+// checkTLS reads a certificate once, so that one that does not fit its key is a mistake like any other.
+func (k *checker) checkTLS(at string, files TLS) {
+	if files == (TLS{}) {
 		return
 	}
-	for key, name := range map[string]string{"tls.cert_file": k.TLS.CertFile, "tls.key_file": k.TLS.KeyFile} {
+	certKey, keyKey := at+".cert_file", at+".key_file"
+	for key, name := range map[string]string{certKey: files.CertFile, keyKey: files.KeyFile} {
 		if name == "" && !k.failed(key) {
-			k.wrong("tls", "cert_file and key_file go together; give both, or remove tls")
+			k.wrong(at, "cert_file and key_file go together; give both, or remove tls")
 			return
 		}
 	}
-	if _, err := tls.LoadX509KeyPair(k.TLS.CertFile, k.TLS.KeyFile); err != nil && !k.failed("tls.cert_file") && !k.failed("tls.key_file") {
-		key := "tls.cert_file"
-		if missing, ok := errors.AsType[*fs.PathError](err); ok && missing.Path == k.TLS.KeyFile {
-			key = "tls.key_file"
+	if k.failed(certKey) || k.failed(keyKey) {
+		return
+	}
+	_, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+	key := certKey
+	if missing, ok := errors.AsType[*fs.PathError](err); ok {
+		if missing.Path == files.KeyFile {
+			key = keyKey
 		}
+		err = fmt.Errorf("%s: %w", k.written(key), missing.Err) // the path itself may hold what a variable stands for
+	}
+	if err != nil {
 		k.wrong(key, "%v; give PEM files of a certificate and of its key", err)
 	}
 }

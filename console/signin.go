@@ -54,6 +54,15 @@ func (c *Console) fromOwnPage(r *http.Request) (userSession, error) {
 	return user, nil
 }
 
+// mayCheck returns an error if the request must not have STS or a store asked. Without a token every client may.
+func (c *Console) mayCheck(r *http.Request) error {
+	if c.token() == "" {
+		return nil
+	}
+	_, err := c.fromOwnPage(r)
+	return err
+}
+
 // mayChange returns the name of the user who sent a request that changes something, or why it must not.
 func (c *Console) mayChange(r *http.Request) (name string, err error) {
 	switch state := c.Proxy.State(); {

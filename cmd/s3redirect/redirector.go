@@ -145,6 +145,9 @@ func (p *redirector) close() {
 	}
 }
 
+// AdminToken implements [proxy.Operator].
+func (p *redirector) AdminToken() config.Secret { return p.current.Load().config.Admin.Token }
+
 // Reload implements [proxy.Operator]: it reads the file again. With a mistake in it, all goes on as before.
 func (p *redirector) Reload() error {
 	p.mu.Lock()
@@ -226,7 +229,7 @@ func names(c *config.Config) (names []string) {
 // needRestart names the keys that are not what they were when the process started, and that only a restart can follow.
 func needRestart(a, b *config.Config) (keys []string) {
 	for key, changed := range map[string]bool{
-		"listen": a.Listen != b.Listen, "admin_listen": a.AdminListen != b.AdminListen, "tls": a.TLS != b.TLS, "drain_delay": a.DrainDelay != b.DrainDelay,
+		"listen": a.Listen != b.Listen, "admin_listen": a.AdminListen != b.AdminListen, "tls": a.TLS != b.TLS, "admin.tls": a.Admin.TLS != b.Admin.TLS, "drain_delay": a.DrainDelay != b.DrainDelay,
 		"cache.redis": !reflect.DeepEqual(a.Cache.Redis, b.Cache.Redis), "log.format": a.Log.Format != b.Log.Format, "log.access": a.Log.Access != b.Log.Access,
 	} {
 		if changed {

@@ -462,6 +462,37 @@ func TestAdministration(t *testing.T) {
 			t.Errorf("%s %s %s: %d %s", c.method, c.target, c.header, resp.StatusCode, &body)
 		}
 	}
+	// The token of the configuration in use counts, from the reload that brings it.
+	post := func(header string, want int) {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodPost, "http://"+s.AdminAddr.String()+"/-/reload", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", header)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("POST /-/reload with %q: status %d, want %d", header, resp.StatusCode, want)
+		}
+	}
+	const first, second = "first-canary-0123456789abcdef0123456789", "second-canary-0123456789abcdef0123456789"
+	f.write("admin: {token: " + first + "}\n" + f.text)
+	post("", http.StatusOK)
+	post("", http.StatusUnauthorized)
+	f.write("admin: {token: " + second + "}\n" + f.text)
+	post("Bearer "+second, http.StatusUnauthorized)
+	post("Bearer "+first, http.StatusOK)
+	post("Bearer "+first, http.StatusUnauthorized)
+	f.write(f.text)
+	post("Bearer "+second, http.StatusOK)
+	post("", http.StatusOK)
+	if log := f.log.String(); strings.Contains(log, "canary") || !strings.Contains(log, "administrators' request refused") {
+		t.Errorf("the log is %s, want refusals without the tokens", log)
+	}
 	f.write("bad: true\n")
 	resp, err := http.Post("http://"+s.AdminAddr.String()+"/-/reload", "", nil)
 	if err != nil {

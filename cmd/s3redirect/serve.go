@@ -44,7 +44,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	page := p.newConsole(os.LookupEnv)
 	s, err := proxy.Listen(proxy.ServerOptions{
 		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: p, Metrics: p.metrics, Log: log, DrainDelay: c.DrainDelay,
-		CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Clock: time.Now, Operator: p, Console: page,
+		TLS: c.TLS, AdminTLS: c.Admin.TLS, Clock: time.Now, Operator: p, Console: page,
 	})
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 		log.Warn(w)
 	}
 	log.Info("serving", "version", programVersion(), "config", *path, "listen", s.Addr.String(), "admin_listen", s.AdminAddr.String(), "tls", c.TLS.CertFile != "",
-		"integrations", summary(c.Integrations))
+		"admin_tls", c.Admin.TLS.CertFile != "", "integrations", summary(c.Integrations))
 	go p.watch(ctx, watchInterval)
 	go page.Sample(ctx)
 	go p.watchClock(ctx, time.Now, sinceStart())
