@@ -62,10 +62,10 @@ test: tools-test ## run all tests, those against real servers included
 	exit $$failed
 
 e2e: tools-test ## run only the tests against real servers
-	go test -count=1 ./e2e
+	go test -count=1 ./test/e2e
 
 bench: tools-bench ## compare with bare net/http, nginx, the SDK and a registry; run the benchmarks
-	go run ./bench
+	go run ./test/bench
 	go test -run '^$$' -bench . -benchmem ./...
 
 fuzz: ## run each fuzz target for FUZZTIME (60s)
@@ -76,10 +76,10 @@ fuzz: ## run each fuzz target for FUZZTIME (60s)
 	done
 
 soak: tools-test ## SOAKTIME (10m) of load, faults and reloads, looking for races
-	SOAK=$(SOAKTIME) go test -count=1 -timeout 2h -run '^TestSoak$$' -v ./e2e
+	SOAK=$(SOAKTIME) go test -count=1 -timeout 2h -run '^TestSoak$$' -v ./test/e2e
 
 mutants: ## break each line on which safety rests, and want a test to fail
-	go run ./mutants
+	go run ./test/mutants
 
 nightly: fuzz soak mutants ## what takes too long for every commit
 

@@ -13,8 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"s3redirect/config"
-	"s3redirect/locator"
+	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
 )
 
 func newLost() prometheus.Counter {

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"strings"
 
-	"s3redirect/config"
+	"s3redirect/internal/config"
 )
 
 // Operator does what administrators ask for.

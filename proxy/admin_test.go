@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"s3redirect/config"
+	"s3redirect/internal/config"
 	"s3redirect/metrics"
 )
 

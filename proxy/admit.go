@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"time"
 
-	"s3redirect/locator"
-	"s3redirect/viewer"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/viewer"
 )
 
 // identify finds out who sent a request, and whether they may send one now. Their requests count n.

@@ -11,8 +11,8 @@ import (
 	"strconv"
 	"time"
 
-	"s3redirect/locator"
-	"s3redirect/viewer"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/viewer"
 )
 
 const (

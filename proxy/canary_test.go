@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"s3redirect/config"
-	"s3redirect/demo"
+	"s3redirect/internal/config"
+	"s3redirect/internal/demo"
 )
 
 // canaries is what must never be seen in a presigned URL's company: what it is made of.

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"strings"
 
-	"s3redirect/config"
+	"s3redirect/internal/config"
 )
 
 // cors answers the questions that browsers ask on behalf of pages of other origins (the Fetch standard,

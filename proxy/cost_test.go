@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"s3redirect/config"
+	"s3redirect/internal/config"
 )
 
 // What a redirect costs is guarded by counts: they are the same on every machine, and times are not.

@@ -23,11 +23,11 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
-	"s3redirect/config"
-	"s3redirect/demo"
-	"s3redirect/integration"
+	"s3redirect/internal/config"
+	"s3redirect/internal/demo"
+	"s3redirect/internal/integration"
+	"s3redirect/internal/viewer"
 	"s3redirect/metrics"
-	"s3redirect/viewer"
 )
 
 // outage is something that is wrong with STS, as its client meets it.

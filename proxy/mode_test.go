@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"s3redirect/config"
+	"s3redirect/internal/config"
 )
 
 // Scripts that read across origins have URLs of their own, which no image's copy in the browser's cache can spoil; and the

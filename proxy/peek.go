@@ -4,8 +4,8 @@ import (
 	"net/http"
 	"time"
 
-	"s3redirect/locator"
-	"s3redirect/presign"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/presign"
 )
 
 // Peeked is what a viewer who asks for an object would meet.

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/locator"
+	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
 )
 
 // A look tells what a request would meet, costs no call, and makes no URL.

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"time"
 
-	"s3redirect/integration"
-	"s3redirect/locator"
-	"s3redirect/viewer"
+	"s3redirect/internal/integration"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/viewer"
 )
 
 // problem is an answer that is no redirect (RFC 9457). Its code is stable, for programs; its detail is for people. Neither

@@ -21,12 +21,12 @@ import (
 	"unsafe"
 
 	"s3redirect/cache"
-	"s3redirect/config"
-	"s3redirect/integration"
-	"s3redirect/locator"
+	"s3redirect/internal/config"
+	"s3redirect/internal/integration"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/presign"
+	"s3redirect/internal/viewer"
 	"s3redirect/metrics"
-	"s3redirect/presign"
-	"s3redirect/viewer"
 )
 
 // Options are what a [Handler] needs. Integrations, Metrics, Clock, Log, URLs, ReferrerPolicy and Gate are required.

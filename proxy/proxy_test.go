@@ -13,9 +13,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"s3redirect/config"
-	"s3redirect/demo"
-	"s3redirect/locator"
+	"s3redirect/internal/config"
+	"s3redirect/internal/demo"
+	"s3redirect/internal/locator"
 )
 
 func TestRedirectLeadsToTheObject(t *testing.T) {

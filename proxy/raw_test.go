@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"s3redirect/locator"
+	"s3redirect/internal/locator"
 )
 
 // rawServer serves the handler as Listen does.

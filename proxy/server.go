@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"s3redirect/config"
+	"s3redirect/internal/config"
 	"s3redirect/metrics"
 )
 

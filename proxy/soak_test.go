@@ -14,9 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/demo"
-	"s3redirect/integration"
+	"s3redirect/internal/config"
+	"s3redirect/internal/demo"
+	"s3redirect/internal/integration"
 )
 
 // Ten minutes of windows that turn, of reloads each second, and of an STS that fails more often than not: no request fails, every

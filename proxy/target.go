@@ -9,8 +9,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"s3redirect/integration"
-	"s3redirect/presign"
+	"s3redirect/internal/integration"
+	"s3redirect/internal/presign"
 )
 
 // target is the path and the query of a request line, as they were sent: what net/http makes of them has lost what was

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/reread"
+	"s3redirect/internal/config"
+	"s3redirect/internal/reread"
 )
 
 // tlsConfig returns the configuration of a server with a certificate, which is read again when its files change; nil without files.

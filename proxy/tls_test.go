@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"s3redirect/config"
+	"s3redirect/internal/config"
 	"s3redirect/metrics"
 )
 

@@ -16,8 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/demo"
+	"s3redirect/internal/config"
+	"s3redirect/internal/demo"
 )
 
 const (

@@ -13,11 +13,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/integration"
+	"s3redirect/internal/config"
+	"s3redirect/internal/integration"
+	"s3redirect/internal/presign"
+	"s3redirect/internal/viewer"
 	"s3redirect/metrics"
-	"s3redirect/presign"
-	"s3redirect/viewer"
 )
 
 // weather is an STS with moods: slow, failing, and mean with its sessions' length.

@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/demo"
-	"s3redirect/integration"
-	"s3redirect/locator"
+	"s3redirect/internal/config"
+	"s3redirect/internal/demo"
+	"s3redirect/internal/integration"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/viewer"
 	"s3redirect/metrics"
-	"s3redirect/viewer"
 )
 
 const (

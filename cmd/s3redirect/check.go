@@ -7,15 +7,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
-	"s3redirect/check"
-	"s3redirect/config"
-	"s3redirect/locator"
-	"s3redirect/viewer"
+	"s3redirect/internal/app"
+	"s3redirect/internal/check"
+	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/viewer"
 )
 
 // errRefused ends a check whose answer is no, and has been printed.
@@ -115,43 +115,10 @@ func checkViewer(path, as, groups string, anonymous bool, text string, stdout io
 	if err != nil {
 		return usageError{err}
 	}
-	allowed, why := verdict(c, viewer.As(as, strings.FieldsFunc(groups, func(r rune) bool { return r == ',' })...), l)
+	allowed, why := app.Verdict(c, viewer.As(as, strings.FieldsFunc(groups, func(r rune) bool { return r == ',' })...), l)
 	fmt.Fprintln(stdout, why)
 	if !allowed {
 		return errRefused
 	}
 	return nil
-}
-
-// verdict is whether a viewer would be given an object's URL, and why.
-func verdict(c *config.Config, v viewer.Viewer, l locator.Locator) (allowed bool, why string) {
-	who := v.ID
-	if who == "" {
-		who = "nobody in particular"
-		if !c.Viewers.Anonymous {
-			return false, "refused: nobody asks anonymously, as viewers.anonymous is off"
-		}
-	}
-	// Whether a password file is there is no matter of the rules.
-	rules := config.Viewers{Anonymous: true, Rules: c.Viewers.Rules}
-	gate, err := viewer.New(&rules, viewer.Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return false, err.Error()
-	}
-	defer gate.Close()
-	d := gate.Allow(&v, l)
-	switch {
-	case d.Rule == 0 && !d.Allowed:
-		return false, fmt.Sprintf("refused: no rule lets %s read %s", who, l)
-	case !d.Allowed:
-		return false, fmt.Sprintf("refused by viewers.rules[%d]: %s may not read %s", d.Rule-1, who, l)
-	}
-	server, ok := c.ServedBy(l.Bucket)
-	switch {
-	case !ok:
-		return false, fmt.Sprintf("refused: no integration serves the bucket %s", l.Bucket)
-	case d.Rule == 0:
-		return true, fmt.Sprintf("allowed, as there are no rules: %s may read %s, through the integration %s", who, l, server.Name)
-	}
-	return true, fmt.Sprintf("allowed by viewers.rules[%d]: %s may read %s, through the integration %s", d.Rule-1, who, l, server.Name)
 }

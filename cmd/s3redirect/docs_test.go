@@ -22,7 +22,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"s3redirect/config"
+	"s3redirect/internal/config"
 )
 
 // documents are the texts that users read, by their paths: the README, the pages of docs/, and what deploy/ holds.

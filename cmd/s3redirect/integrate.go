@@ -12,9 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"s3redirect/check"
-	"s3redirect/config"
-	"s3redirect/locator"
+	"s3redirect/internal/check"
+	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
 )
 
 // newIntegration is an integration on its way into a file.

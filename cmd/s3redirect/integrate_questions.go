@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/locator"
-	"s3redirect/policy"
+	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/policy"
 )
 
 // judge accepts an answer if the configuration's own checks have nothing to say about a key of the integration.

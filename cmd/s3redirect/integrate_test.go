@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"s3redirect/config"
+	"s3redirect/internal/config"
 )
 
 // withInput has conversations read a text.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/viewer"
+	"s3redirect/internal/config"
+	"s3redirect/internal/viewer"
 )
 
 // makeLink prints a signed link.

@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/demo"
-	"s3redirect/locator"
+	"s3redirect/internal/config"
+	"s3redirect/internal/demo"
+	"s3redirect/internal/locator"
 )
 
 // runDemoFor starts the demo on free ports and returns what it printed.
@@ -302,4 +302,23 @@ func demoStores(t *testing.T) (cloud *demo.Cloud, text string) {
 
 func demoConfigFor(s3, sts string) string {
 	return fmt.Sprintf(demoConfig, "127.0.0.1:0", "127.0.0.1:0", s3, sts)
+}
+
+// A secret that is mistyped in the configuration is in no command's output.
+func TestCommandsShowNoMistypedSecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	for _, admin := range []string{"{token:hunter2}", "{token: *hunter2}", "{token: !hunter2 x}", "{token: \"${hunter2}\"}", "\n  ? hunter2"} {
+		if err := os.WriteFile(path, []byte("listen: 127.0.0.1:0\nadmin: "+admin+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{
+			{"serve", "--config", path}, {"check", "--config", path}, {"presign", "--config", path, "s3://bucket/key"}, {"link", "--config", path, "s3://bucket/key"},
+			{"policy", "access", "--config", path, "--integration", "a"}, {"integrate", "--config", path, "--yes", "--bucket", "photos"},
+		} {
+			code, stdout, stderr := running(args...)
+			if code == 0 || !strings.Contains(stdout+stderr, path+":") || strings.Contains(stdout+stderr, "hunter2") {
+				t.Errorf("%s with %s: exit code %d, want an error about the file without the secret: %s%s", args[0], admin, code, stdout, stderr)
+			}
+		}
+	}
 }

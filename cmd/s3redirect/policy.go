@@ -11,10 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"s3redirect/config"
-	"s3redirect/integration"
-	"s3redirect/locator"
-	"s3redirect/policy"
+	"s3redirect/internal/config"
+	"s3redirect/internal/integration"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/policy"
 )
 
 // list is a flag that may be given several times.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"s3redirect/demo"
+	"s3redirect/internal/demo"
 )
 
 // process is a program that a line of the README starts.

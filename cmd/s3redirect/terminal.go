@@ -4,7 +4,7 @@ import (
 	"io"
 	"os"
 
-	"s3redirect/check"
+	"s3redirect/internal/check"
 )
 
 // isTerminal tells whether somebody is looking.

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"s3redirect/locator"
-	"s3redirect/viewer"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/viewer"
 
-	"s3redirect/config"
+	"s3redirect/internal/config"
 )
 
 const viewersConfig = `

@@ -1,0 +1,321 @@
+package config
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"s3redirect/internal/locator"
+	"s3redirect/internal/presign"
+)
+
+// checker judges a configuration that was read, and knows where its keys stand.
+type checker struct {
+	*Config
+	*decoder
+}
+
+// has tells whether the file has a key.
+func (k *checker) has(key string) bool {
+	_, ok := k.places[key]
+	return ok
+}
+
+// named reports whether the file has a key, with or without a value.
+func (k *checker) named(key string) bool { return k.has(key) || k.failed(key) }
+
+// line is where a key stands, or where it would belong.
+func (k *checker) line(key string) int {
+	for {
+		if p, ok := k.places[key]; ok {
+			return p.line
+		}
+		i := strings.LastIndexAny(key, ".[")
+		if i < 0 {
+			return 0
+		}
+		key = key[:i]
+	}
+}
+
+// failed reports whether there is a mistake in a key's value.
+func (k *checker) failed(key string) bool { return k.broken[key] }
+
+// wrong adds an error, unless the key's value has one already.
+func (k *checker) wrong(key, format string, args ...any) {
+	if !k.failed(key) {
+		k.fail(k.line(key), key, format, args...)
+	}
+}
+
+// written returns a key's value as messages may show it: as the file has it, without what ${NAME} stands for.
+func (k *checker) written(key string) string {
+	if p, ok := k.places[key]; ok && p.written != "" {
+		return p.written
+	}
+	return "the value"
+}
+
+func (k *checker) check() {
+	k.checkListeners()
+	k.checkReach()
+	k.checkAdmin()
+	k.checkTLS("tls", k.TLS)
+	if !slices.Contains(referrerPolicies, k.ReferrerPolicy) {
+		k.wrong("referrer_policy", "%s is no referrer policy; write one of %s", k.written("referrer_policy"), strings.Join(referrerPolicies, ", "))
+	}
+	if k.DrainDelay < 0 || k.DrainDelay > 10*time.Minute {
+		k.wrong("drain_delay", "%s is out of bounds; use 0s to 10m", Short(k.DrainDelay))
+	}
+	if k.Log.Format != "json" && k.Log.Format != "text" {
+		k.wrong("log.format", "%s is no format; write json or text", k.written("log.format"))
+	}
+	if k.Cache.URLs < 1 || k.Cache.URLs > 100_000_000 {
+		k.wrong("cache.urls", "%d entries are out of bounds; use 1 to 100000000 (the default is 65536)", k.Cache.URLs)
+	}
+	if k.Cache.Credentials < 1 || k.Cache.Credentials > 10_000_000 {
+		k.wrong("cache.credentials", "%d entries are out of bounds; use 1 to 10000000 (the default is 1000)", k.Cache.Credentials)
+	}
+	k.checkRedis()
+	k.checkViewers()
+	k.checkCORS()
+	k.checkLifetimes("", k.URLLifetime, k.MinRemaining)
+	switch {
+	case len(k.Integrations) > 0:
+	case k.Admin.Token != "":
+		k.warn("integrations", "there is none yet, so nothing is served: add one in the console, at admin_listen")
+	default:
+		k.wrong("integrations", "at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region")
+	}
+	names, roles := map[string]int{}, 0
+	for n := range k.Integrations {
+		i := &k.Integrations[n]
+		at := fmt.Sprintf("integrations[%d]", n)
+		k.checkName(at, i.Name, names)
+		k.checkIntegration(at, i)
+		if i.RoleARN != "" {
+			roles++
+		}
+	}
+	k.checkOverlaps()
+	if roles > k.Cache.Credentials {
+		k.warn("cache.credentials", "there are %d integrations with roles and room for the sessions of %d: sessions will be assumed again and again, and their URLs change; make room for all", roles, k.Cache.Credentials)
+	}
+}
+
+func (k *checker) warn(key, format string, args ...any) {
+	w := Error{File: k.file, Line: k.line(key), Key: key, Problem: fmt.Sprintf(format, args...)}
+	k.Warnings = append(k.Warnings, w.Error())
+}
+
+// Short is a duration as people write it: 45m, not 45m0s.
+func Short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+// The values of https://www.w3.org/TR/referrer-policy/
+var referrerPolicies = []string{"no-referrer", "no-referrer-when-downgrade", "origin", "origin-when-cross-origin", "same-origin",
+	"strict-origin", "strict-origin-when-cross-origin", "unsafe-url"}
+
+func (k *checker) checkListeners() {
+	for key, address := range map[string]string{"listen": k.Listen, "admin_listen": k.AdminListen} {
+		switch _, port, err := net.SplitHostPort(address); {
+		case address == "":
+			k.wrong(key, "an address is needed: host:port, such as 127.0.0.1:8080, or :8080 for every interface")
+		case err != nil:
+			k.wrong(key, "%s is no address; write host:port, such as 127.0.0.1:8080", k.written(key))
+		default:
+			if _, err := net.LookupPort("tcp", port); err != nil {
+				k.wrong(key, "%s has no port from 0 to 65535", k.written(key))
+			}
+		}
+	}
+	if k.Listen == k.AdminListen && !strings.HasSuffix(k.Listen, ":0") {
+		k.wrong("admin_listen", "it is the same as listen; administrators need an address of their own, which viewers cannot reach")
+	}
+}
+
+// checkTLS reads a certificate once, so that one that does not fit its key is a mistake like any other.
+func (k *checker) checkTLS(at string, files TLS) {
+	if files == (TLS{}) {
+		return
+	}
+	certKey, keyKey := at+".cert_file", at+".key_file"
+	for key, name := range map[string]string{certKey: files.CertFile, keyKey: files.KeyFile} {
+		if name == "" && !k.failed(key) {
+			k.wrong(at, "cert_file and key_file go together; give both, or remove tls")
+			return
+		}
+	}
+	if k.failed(certKey) || k.failed(keyKey) {
+		return
+	}
+	_, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+	key := certKey
+	if missing, ok := errors.AsType[*fs.PathError](err); ok {
+		if missing.Path == files.KeyFile {
+			key = keyKey
+		}
+		err = fmt.Errorf("%s: %w", k.written(key), missing.Err) // the path itself may hold what a variable stands for
+	}
+	if err != nil {
+		k.wrong(key, "%v; give PEM files of a certificate and of its key", err)
+	}
+}
+
+func (k *checker) checkReach() {
+	if k.PublicURL != "" {
+		k.checkOrigin("public_url", k.PublicURL, "https://media.example.com")
+	}
+}
+
+// hostGrammar is RFC 1123's, and '_', which is in use. Browsers make other hosts out of other spellings.
+var hostGrammar = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+
+// checkOrigin wants a scheme, a host and perhaps a port (RFC 6454), and returns them, or nil where there is a mistake.
+func (k *checker) checkOrigin(key, text, like string) *url.URL {
+	if strings.Contains(text, "@") { // a password, which is not to be shown
+		k.wrong(key, "it holds no user and no password; write it as %s", like)
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Opaque != "" || u.Host == "" {
+		k.wrong(key, "%s is no http or https URL; write it as %s", k.written(key), like)
+		return nil
+	}
+	addr, _ := netip.ParseAddr(u.Hostname())
+	port, err := strconv.ParseUint(cmp.Or(u.Port(), "1"), 10, 16)
+	switch {
+	case strings.Trim(u.Path, "/") != "" || strings.ContainsAny(text, "?#"):
+		k.wrong(key, "%s has more than a host; write it as %s", k.written(key), like)
+	case !hostGrammar.MatchString(u.Hostname()) && (!addr.IsValid() || addr.Zone() != ""):
+		k.wrong(key, "%s has no host that a browser would keep; use a name of letters, digits, '.' and '-' (others in their xn-- form), or an address", k.written(key))
+	case err != nil || port == 0 || strings.HasSuffix(u.Host, ":"):
+		k.wrong(key, "%s has no port from 1 to 65535", k.written(key))
+	default:
+		return u
+	}
+	return nil
+}
+
+// checkLifetimes judges url_lifetime and min_remaining, of the file or, with a prefix, of an integration.
+func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duration) bool {
+	sound := true
+	wrong := func(key, format string, args ...any) {
+		k.wrong(prefix+key, format, args...)
+		sound = false
+	}
+	switch {
+	case lifetime%time.Second != 0 || remaining%time.Second != 0:
+		key := "url_lifetime"
+		if remaining%time.Second != 0 {
+			key = "min_remaining"
+		}
+		wrong(key, "it must be in whole seconds: S3 counts in them")
+	case lifetime > presign.MaxLifetime:
+		wrong("url_lifetime", "%s is longer than S3 allows; use 168h (7 days) at most", Short(lifetime))
+	case remaining < time.Second:
+		wrong("min_remaining", "%s is too short; use 1s at least", Short(remaining))
+	case remaining >= lifetime:
+		key := "min_remaining"
+		if prefix != "" && !k.has(prefix+key) || prefix == "" && !k.has(key) {
+			key = "url_lifetime"
+		}
+		wrong(key, "min_remaining (%s) must be less than url_lifetime (%s): the difference is for how long a URL stays the same", Short(remaining), Short(lifetime))
+	}
+	return sound
+}
+
+var nameGrammar = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+func (k *checker) checkName(at, name string, lines map[string]int) {
+	key := at + ".name"
+	switch line, twice := lines[name]; {
+	case name == "":
+		k.wrong(key, "a name is needed; metrics and logs call the integration by it")
+	case !nameGrammar.MatchString(name):
+		k.wrong(key, "%s is no name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most", k.written(key))
+	case twice:
+		k.wrong(key, "%s is the name of the integration on line %d too; give each its own", k.written(key), line)
+	default:
+		lines[name] = k.line(at)
+	}
+}
+
+// claim is a bucket, or a pattern, that an integration wants to serve.
+type claim struct {
+	key, bucket string
+	integration *Integration
+	scoped      bool
+}
+
+// checkOverlaps wants each bucket to be served by one integration. That a pattern matches another integration's own bucket
+// is no conflict: the integration whose own it is, serves it.
+func (k *checker) checkOverlaps() {
+	var patterns, plain []claim
+	byName := map[string]claim{}
+	for n := range k.Integrations {
+		i := &k.Integrations[n]
+		claims := []claim{{key: fmt.Sprintf("integrations[%d].bucket", n), bucket: i.Bucket, integration: i, scoped: true}}
+		for m, b := range i.PermittedBuckets {
+			claims = append(claims, claim{key: fmt.Sprintf("integrations[%d].permitted_buckets[%d]", n, m), bucket: b, integration: i})
+		}
+		for _, c := range claims {
+			if c.bucket == "" {
+				continue
+			}
+			if !c.scoped && locator.IsPattern(c.bucket) {
+				patterns = append(patterns, c)
+				continue
+			}
+			if other, taken := byName[c.bucket]; taken {
+				k.overlap(c, other)
+				continue
+			}
+			byName[c.bucket] = c
+			if !c.scoped {
+				plain = append(plain, c)
+			}
+		}
+	}
+	for n, p := range patterns {
+		for _, other := range slices.Concat(patterns[:n], plain) {
+			if other.integration != p.integration && locator.Overlap(p.bucket, other.bucket) {
+				k.overlap(p, other)
+			}
+		}
+	}
+}
+
+func (k *checker) overlap(c, other claim) {
+	if c.integration == other.integration {
+		k.wrong(c.key, "%s is listed twice; once is enough", k.written(c.key))
+		return
+	}
+	at, _, _ := strings.Cut(other.key, "]")
+	name := k.written(at + "].name")
+	if c.bucket == other.bucket {
+		k.wrong(c.key, "%s is a bucket of integration %s on line %d already; let one integration serve each bucket",
+			k.written(c.key), name, k.line(other.key))
+		return
+	}
+	k.wrong(c.key, "%s could be the same bucket as %s of integration %s on line %d; let one integration serve each bucket",
+		k.written(c.key), k.written(other.key), name, k.line(other.key))
+}

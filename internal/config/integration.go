@@ -1,0 +1,221 @@
+package config
+
+import (
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"s3redirect/internal/locator"
+	"s3redirect/internal/presign"
+)
+
+const (
+	// AWS's bounds of DurationSeconds, and its limit where the caller's own credentials are a role's.
+	// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+	minSession        = 15 * time.Minute
+	maxSession        = 12 * time.Hour
+	maxChainedSession = time.Hour
+	// Other stores have other bounds; a year is MinIO's.
+	maxForeignSession = 365 * 24 * time.Hour
+
+	maxSessionName = 64
+	maxExternalID  = 1224
+)
+
+// IAM's grammar of what AssumeRole takes (same page). Other stores leave the account out.
+var (
+	roleARN        = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):iam::[0-9]{12}:role/([!-~]+/)?[\w+=,.@-]{1,64}$`)
+	foreignRoleARN = regexp.MustCompile(`^arn:[a-z0-9-]+:iam::[\w-]*:role/([!-~]+/)?[\w+=,.@-]{1,64}$`)
+	sessionName    = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+	externalID     = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`)
+	region         = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
+	foreignRegion  = regexp.MustCompile(`^[A-Za-z0-9]+([_-][A-Za-z0-9]+)*$`)
+)
+
+func (k *checker) checkIntegration(at string, i *Integration) {
+	k.checkScope(at, i)
+	switch {
+	case i.RoleARN != "":
+		k.checkRole(at, i)
+	case i.AccessKeyID == "" && !k.failed(at+".role_arn") && !k.failed(at+".access_key_id"):
+		k.wrong(at, "a role_arn is needed, or, for a store without roles, access_key_id and secret_access_key")
+	case !k.failed(at + ".role_arn"):
+		k.checkKeys(at, i)
+	}
+	if (i.AccessKeyID == "") != (i.SecretAccessKey == "") && !k.failed(at+".access_key_id") && !k.failed(at+".secret_access_key") {
+		k.wrong(at, "access_key_id and secret_access_key go together; give both or neither")
+	}
+	k.checkEndpoint(at+".endpoint", i.Endpoint, i.Insecure, i.PathStyle)
+	k.checkEndpoint(at+".sts_endpoint", i.STSEndpoint, i.Insecure, true)
+	k.checkRegion(at, i)
+	k.checkDurations(at, i)
+	k.checkCacheControl(at+".response_cache_control", i)
+}
+
+// cacheDirective is one of RFC 9111, section 5.2.2, without arguments that are lists.
+var cacheDirective = regexp.MustCompile(`^[a-z-]+(=[0-9]+)?$`)
+
+// checkCacheControl judges the Cache-Control of objects. A browser could keep one for longer than its URL stays the same, and
+// would never be asked for it again.
+func (k *checker) checkCacheControl(key string, i *Integration) {
+	if i.ResponseCacheControl == "" {
+		return
+	}
+	window := i.URLLifetime - i.MinRemaining
+	for part := range strings.SplitSeq(i.ResponseCacheControl, ",") {
+		directive := strings.TrimSpace(part)
+		name, value, _ := strings.Cut(directive, "=")
+		age, err := strconv.ParseInt(value, 10, 32)
+		ages := name == "max-age" || name == "s-maxage"
+		switch {
+		case !cacheDirective.MatchString(directive), ages && err != nil:
+			k.wrong(key, "%s is no Cache-Control; write it as private, max-age=%d", k.written(key), int(window.Seconds()))
+		case ages && time.Duration(age)*time.Second > window:
+			k.wrong(key, "%s reaches beyond the window, in which a URL stays the same; use %d seconds (url_lifetime less min_remaining) at most", directive, int(window.Seconds()))
+		default:
+			continue
+		}
+		return
+	}
+}
+
+func (k *checker) checkScope(at string, i *Integration) {
+	switch {
+	case i.Bucket != "" && len(i.PermittedBuckets) > 0:
+		k.wrong(at+".bucket", "bucket and permitted_buckets exclude each other: the first is for a role of one bucket, the second for a role of several")
+	case i.Bucket == "" && len(i.PermittedBuckets) == 0:
+		k.wrong(at, "a bucket is needed, or a list of permitted_buckets")
+	case i.Bucket != "" && locator.IsPattern(i.Bucket):
+		k.wrong(at+".bucket", "a pattern belongs into permitted_buckets; bucket is one bucket's name")
+	case i.Bucket != "":
+		if err := locator.CheckBucket(i.Bucket); err != nil {
+			k.wrong(at+".bucket", "%s is %v", k.written(at+".bucket"), err)
+		}
+	}
+	for n, b := range i.PermittedBuckets {
+		key := at + ".permitted_buckets[" + strconv.Itoa(n) + "]"
+		check := locator.CheckBucket
+		if locator.IsPattern(b) {
+			check = locator.CheckPattern
+		}
+		if err := check(b); err != nil {
+			k.wrong(key, "%s is %v", k.written(key), err)
+		}
+	}
+}
+
+func (k *checker) checkRole(at string, i *Integration) {
+	key := at + ".role_arn"
+	m, known := roleARN.FindStringSubmatch(i.RoleARN), false
+	if m != nil {
+		_, known = presign.PartitionNamed(m[1])
+	}
+	switch {
+	case i.STSEndpoint != "" && !foreignRoleARN.MatchString(i.RoleARN):
+		k.wrong(key, "%s is no role's ARN; write it as arn:aws:iam:::role/name", k.written(key))
+	case i.STSEndpoint == "" && m == nil:
+		k.wrong(key, "%s is no role's ARN; write it as arn:aws:iam::123456789012:role/name", k.written(key))
+	case i.STSEndpoint == "" && !known:
+		k.wrong(key, "there is no partition %s; write aws, aws-cn or aws-us-gov", m[1])
+	case i.STSEndpoint == "" && region.MatchString(i.Region) && m[1] != presign.PartitionOf(i.Region).Name:
+		k.wrong(key, "the role is of the partition %s, and the region %s of %s; a role serves its own partition only", m[1], i.Region, presign.PartitionOf(i.Region).Name)
+	}
+	if i.Endpoint != "" && i.STSEndpoint == "" {
+		k.wrong(key, "sessions of AWS's STS are no good at another store: name its sts_endpoint, or give access_key_id and secret_access_key instead of the role")
+	}
+	if i.ExternalID != "" && (!externalID.MatchString(i.ExternalID) || len(i.ExternalID) > maxExternalID) {
+		k.wrong(at+".external_id", "use 2 to 1,224 letters, digits and _+=,.@:/-")
+	}
+	if !sessionName.MatchString(i.SessionName) && k.has(at+".session_name") {
+		k.wrong(at+".session_name", "use 2 to 64 letters, digits and _+=,.@-")
+	}
+}
+
+// checkKeys judges an integration with keys and without a role.
+func (k *checker) checkKeys(at string, i *Integration) {
+	for _, name := range []string{"external_id", "session_name", "session_duration", "session_policy", "sts_endpoint"} {
+		if k.has(at + "." + name) {
+			k.wrong(at+"."+name, "it is about assuming a role, and there is no role_arn; remove it, or add the role")
+		}
+	}
+}
+
+func (k *checker) checkRegion(at string, i *Integration) {
+	key := at + ".region"
+	grammar, like := region, "us-east-1"
+	if i.Endpoint != "" {
+		grammar, like = foreignRegion, "us-east-1, or what the store calls it"
+	}
+	switch {
+	case i.Region == "":
+		k.wrong(key, "a region is needed: the buckets' own, such as us-east-1, or auto to have it found per bucket")
+	case i.Region != "auto" && !grammar.MatchString(i.Region):
+		k.wrong(key, "%s is no region; write it as %s", k.written(key), like)
+	}
+}
+
+func (k *checker) checkEndpoint(key, endpoint string, insecure, pathStyle bool) {
+	if endpoint == "" {
+		return
+	}
+	u := k.checkOrigin(key, endpoint, "https://minio.internal:9000")
+	if u == nil {
+		return
+	}
+	_, err := netip.ParseAddr(u.Hostname())
+	switch {
+	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
+		k.wrong(key, "over http:// everybody on the way can read the URLs; use https://, or say insecure: true")
+	case err == nil && !pathStyle:
+		k.wrong(key, "a bucket cannot be put before an address: say path_style: true, or give a name")
+	}
+}
+
+func isLoopback(host string) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.IsLoopback()
+	}
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// checkDurations judges how long URLs and sessions live, and whether there is time to fetch a session ahead.
+func (k *checker) checkDurations(at string, i *Integration) {
+	prefix := at + "."
+	own := k.has(prefix+"url_lifetime") || k.has(prefix+"min_remaining")
+	if own && !k.checkLifetimes(prefix, i.URLLifetime, i.MinRemaining) || i.RoleARN == "" {
+		return
+	}
+	key := prefix + "session_duration"
+	shortest, longest := minSession, maxSession
+	if i.STSEndpoint != "" {
+		shortest, longest = time.Second, maxForeignSession
+	}
+	switch {
+	case i.SessionDuration%time.Second != 0:
+		k.wrong(key, "it must be in whole seconds: STS counts in them")
+		return
+	case i.SessionDuration < shortest || i.SessionDuration > longest:
+		k.wrong(key, "%s is out of AssumeRole's bounds; use %s to %s", Short(i.SessionDuration), Short(shortest), Short(longest))
+		return
+	case i.STSEndpoint == "" && i.SessionDuration > maxChainedSession && i.AccessKeyID == "":
+		k.warn(key, "sessions longer than 1h are refused where our own credentials are a role's (role chaining)")
+	}
+	period := i.URLLifetime - i.MinRemaining
+	lead := min(5*time.Minute, period/4)
+	if i.URLLifetime+lead > i.SessionDuration && period > 0 {
+		k.wrong(k.durationKey(prefix), "a URL lives no longer than the session that signed it, which is fetched up to %s ahead: url_lifetime (%s) + %s must not be more than session_duration (%s)",
+			Short(lead), Short(i.URLLifetime), Short(lead), Short(i.SessionDuration))
+	}
+}
+
+// durationKey is the key to blame where durations do not go together: the most particular one that the file has.
+func (k *checker) durationKey(prefix string) string {
+	for _, key := range []string{prefix + "session_duration", prefix + "url_lifetime", "url_lifetime"} {
+		if k.has(key) {
+			return key
+		}
+	}
+	return prefix + "session_duration"
+}

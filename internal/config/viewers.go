@@ -1,0 +1,352 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/textproto"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"s3redirect/internal/locator"
+)
+
+// Viewers says who may ask, and for what. At least one way to ask must be on.
+type Viewers struct {
+	// Anonymous serves everyone who can reach Listen and proves nothing.
+	Anonymous bool `yaml:"anonymous"`
+	// Forwarded believes the reverse proxy.
+	Forwarded *Forwarded `yaml:"forwarded"`
+	// JWT believes an identity provider's signed tokens.
+	JWT *JWT `yaml:"jwt"`
+	// Basic asks for a user and a password.
+	Basic *Basic `yaml:"basic"`
+	// Links serves whoever has a signed link.
+	Links *Links `yaml:"links"`
+	// Rules say who may read what: the first that matches decides, and no match is a no. Without rules everyone who may ask may
+	// read everything that an integration serves.
+	Rules []Rule `yaml:"rules"`
+	// RateLimit bounds each viewer's requests. Optional.
+	RateLimit *RateLimit `yaml:"rate_limit"`
+	// Attribution signs the viewer into each URL, as x-viewer, for the bucket's access log to show. Each viewer then has URLs of
+	// their own. Default false.
+	Attribution bool `yaml:"attribution"`
+}
+
+// Forwarded is about headers that the reverse proxy sets.
+type Forwarded struct {
+	// UserHeader and GroupsHeader name the headers. The first is required, the second is not. Neither has a default: a header that
+	// the proxy does not set on every request is the viewer's own.
+	UserHeader   string `yaml:"user_header"`
+	GroupsHeader string `yaml:"groups_header"`
+	// TrustedProxies are the addresses, or CIDR blocks, from which the headers are believed. Required.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+
+	// Proxies is TrustedProxies, read.
+	Proxies []netip.Prefix `yaml:"-"`
+}
+
+// JWT is about OpenID Connect's tokens (RFC 7519, OpenID Connect Core 1.0).
+type JWT struct {
+	// Issuer is the token's iss, to the letter, and Audience must be in its aud. Required.
+	Issuer   string `yaml:"issuer"`
+	Audience string `yaml:"audience"`
+	// JWKSURL is where the issuer's keys are. Default: what the issuer's /.well-known/openid-configuration says.
+	JWKSURL string `yaml:"jwks_url"`
+	// Algorithms are the signatures that are taken. Default RS256 and ES256.
+	Algorithms []string `yaml:"algorithms"`
+	// Cookie names a cookie that may hold the token, for browsers' images. Default: the Authorization header alone.
+	Cookie string `yaml:"cookie"`
+	// UserClaim names the claim that is the viewer, and GroupsClaim that of the groups. Default email and groups.
+	UserClaim   string `yaml:"user_claim"`
+	GroupsClaim string `yaml:"groups_claim"`
+	// Leeway is how far clocks may be apart, at most 5m. Default 30s.
+	Leeway time.Duration `yaml:"leeway"`
+}
+
+// Basic is about user and password (RFC 7617).
+type Basic struct {
+	// HtpasswdFile has a line user:bcrypt-hash each, as htpasswd -B writes them. It is read again when it changes.
+	HtpasswdFile string `yaml:"htpasswd_file"`
+}
+
+// Links is about signed links.
+type Links struct {
+	// Keys sign the links: the first signs new ones, all of them are believed.
+	Keys []LinkKey `yaml:"keys"`
+	// MaxLifetime is how long a link may live. Default 24h.
+	MaxLifetime time.Duration `yaml:"max_lifetime"`
+}
+
+// LinkKey is a key for links.
+type LinkKey struct {
+	// ID is in the link, so that a key can be followed by another.
+	ID string `yaml:"id"`
+	// Secret has 32 bytes at least.
+	Secret Secret `yaml:"secret"`
+}
+
+// Rule says who may, or may not, read what. It is about a viewer who is one of Users, in one of Groups, or whom Known or
+// Anonymous means.
+type Rule struct {
+	Users     []string `yaml:"users"`
+	Groups    []string `yaml:"groups"`
+	Known     bool     `yaml:"known"`
+	Anonymous bool     `yaml:"anonymous"`
+	// Locators are what it is about: s3://bucket/key, or s3://bucket/prefix* . The bucket may be a pattern; {user} in the key is
+	// the viewer.
+	Locators []string `yaml:"locators"`
+	// Deny makes it a no.
+	Deny bool `yaml:"deny"`
+}
+
+// RateLimit bounds requests: per second in the long run, and how many at once.
+type RateLimit struct {
+	PerSecond int `yaml:"per_second"`
+	Burst     int `yaml:"burst"`
+}
+
+// CORS says which pages of other origins may read answers with fetch().
+type CORS struct {
+	// AllowedOrigins are origins, or "*" alone for every one. With origins, pages may send cookies.
+	AllowedOrigins []string `yaml:"allowed_origins"`
+}
+
+// jwtAlgorithms are those whose keys can be public: none of HMAC's, whose key would be one that everybody knows.
+var jwtAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+const (
+	maxLeeway = 5 * time.Minute
+	maxLink   = 366 * 24 * time.Hour
+	minSecret = 32 // bytes: the shortest secret that cannot be guessed, however it was made
+)
+
+var (
+	headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.1; a cookie's name as well
+	keyID      = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+)
+
+func (k *checker) checkViewers() {
+	v := &k.Viewers
+	if !v.Anonymous && v.Forwarded == nil && v.JWT == nil && v.Basic == nil && v.Links == nil {
+		k.wrong("viewers", "nobody may ask; viewers: {anonymous: true} serves everyone who can reach listen, and forwarded, jwt, basic and links those who can prove something")
+	}
+	if v.Forwarded != nil {
+		k.checkForwarded(v.Forwarded)
+	}
+	if v.JWT != nil {
+		k.checkJWT(v.JWT)
+	}
+	if v.Basic != nil && v.Basic.HtpasswdFile == "" {
+		k.wrong("viewers.basic.htpasswd_file", "a file is needed; htpasswd -B makes one")
+	}
+	if v.Links != nil {
+		k.checkLinks(v.Links)
+	}
+	if k.named("viewers.rules") && len(v.Rules) == 0 {
+		k.wrong("viewers.rules", "without a rule in it nobody may read anything; add one, or remove the key, and all viewers may read everything")
+	}
+	for n := range v.Rules {
+		k.checkRule(fmt.Sprintf("viewers.rules[%d]", n), &v.Rules[n])
+	}
+	if l := v.RateLimit; l != nil && (l.PerSecond < 1 || l.Burst < 1) {
+		k.wrong("viewers.rate_limit", "per_second and burst are needed, and both are 1 at least")
+	}
+}
+
+func (k *checker) checkForwarded(f *Forwarded) {
+	const at = "viewers.forwarded."
+	for key, name := range map[string]string{"user_header": f.UserHeader, "groups_header": f.GroupsHeader} {
+		if name != "" && !headerName.MatchString(name) {
+			k.wrong(at+key, "%s is no header's name", k.written(at+key))
+		}
+	}
+	if f.UserHeader == "" {
+		k.wrong(at+"user_header", "it is needed: a header that the reverse proxy sets on every request, such as X-Auth-Request-Email")
+	}
+	f.UserHeader, f.GroupsHeader = textproto.CanonicalMIMEHeaderKey(f.UserHeader), textproto.CanonicalMIMEHeaderKey(f.GroupsHeader)
+	if len(f.TrustedProxies) == 0 {
+		k.wrong(at+"trusted_proxies", "the addresses of the reverse proxy are needed: the headers are believed from there, and from nowhere else")
+	}
+	for n, text := range f.TrustedProxies {
+		key := fmt.Sprintf("%strusted_proxies[%d]", at, n)
+		prefix, err := netip.ParsePrefix(text)
+		if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
+			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		switch {
+		case err != nil:
+			k.wrong(key, "%s is neither an address nor a block; write it as 10.0.0.0/8", k.written(key))
+		case prefix.Bits() < 7:
+			k.wrong(key, "%s is half the world, and anybody in it could send the headers; name the reverse proxy's own addresses", k.written(key))
+		case prefix.Masked() != prefix:
+			k.wrong(key, "%s has more than the block; did you mean %s?", k.written(key), prefix.Masked())
+		default:
+			f.Proxies = append(f.Proxies, prefix)
+		}
+	}
+}
+
+func (k *checker) checkJWT(j *JWT) {
+	const at = "viewers.jwt."
+	if j.Issuer == "" {
+		k.wrong(at+"issuer", "it is needed, and must be the token's iss to the letter")
+	} else {
+		k.checkIssuerURL(at+"issuer", j.Issuer)
+	}
+	if j.JWKSURL != "" {
+		k.checkIssuerURL(at+"jwks_url", j.JWKSURL)
+	}
+	if j.Audience == "" {
+		k.wrong(at+"audience", "it is needed: without it every token of the issuer would do, those for other programs too")
+	}
+	for n, a := range j.Algorithms {
+		if key := fmt.Sprintf("%salgorithms[%d]", at, n); !slices.Contains(jwtAlgorithms, a) {
+			k.wrong(key, "%s is not taken; use some of %s", k.written(key), strings.Join(jwtAlgorithms, ", "))
+		}
+	}
+	if j.Cookie != "" && !headerName.MatchString(j.Cookie) {
+		k.wrong(at+"cookie", "%s is no cookie's name", k.written(at+"cookie"))
+	}
+	if j.Leeway < 0 || j.Leeway > maxLeeway {
+		k.wrong(at+"leeway", "%s is out of bounds; use 0s to 5m", Short(j.Leeway))
+	}
+}
+
+// checkIssuerURL wants a URL whose answers nobody on the way can forge.
+func (k *checker) checkIssuerURL(key, text string) {
+	origin := text
+	if i := strings.Index(text, "://"); i >= 0 {
+		if end := strings.IndexAny(text[i+3:], "/?#"); end >= 0 {
+			origin = text[:i+3+end]
+		}
+	}
+	u := k.checkOrigin(key, origin, "https://id.example.com")
+	if u != nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		k.wrong(key, "over http:// anybody on the way could send keys of their own; use https://")
+	}
+}
+
+func (k *checker) checkLinks(l *Links) {
+	const at = "viewers.links."
+	if len(l.Keys) == 0 {
+		k.wrong(at+"keys", "a key is needed: an id, and a secret such as openssl rand -base64 32 prints")
+	}
+	seen := map[string]bool{}
+	for n, key := range l.Keys {
+		place := fmt.Sprintf("%skeys[%d]", at, n)
+		switch {
+		case !keyID.MatchString(key.ID):
+			k.wrong(place+".id", "use 1 to 64 letters, digits, '.', '_' and '-'")
+		case seen[key.ID]:
+			k.wrong(place+".id", "the id is another key's too; give each its own")
+		}
+		seen[key.ID] = true
+		if len(key.Secret) < minSecret && !k.failed(place+".secret") {
+			k.wrong(place+".secret", "it is too short: use 32 bytes at least, such as openssl rand -base64 32 prints")
+		}
+	}
+	if l.MaxLifetime < time.Second || l.MaxLifetime > maxLink || l.MaxLifetime%time.Second != 0 {
+		k.wrong(at+"max_lifetime", "%s is out of bounds; use 1s to 8784h (366 days), in whole seconds", Short(l.MaxLifetime))
+	}
+}
+
+func (k *checker) checkRule(at string, r *Rule) {
+	if len(r.Users) == 0 && len(r.Groups) == 0 && !r.Known && !r.Anonymous {
+		k.wrong(at, "it is about nobody; give users, groups, known: true (everyone who proves who they are) or anonymous: true")
+	}
+	if r.Anonymous && !k.Viewers.Anonymous {
+		k.wrong(at+".anonymous", "nobody asks anonymously while viewers.anonymous is off")
+	}
+	for key, names := range map[string][]string{"users": r.Users, "groups": r.Groups} {
+		for n, name := range names {
+			if name == "" || strings.ContainsFunc(name, unicode.IsControl) {
+				k.wrong(fmt.Sprintf("%s.%s[%d]", at, key, n), "a name is needed")
+			}
+		}
+	}
+	if len(r.Locators) == 0 {
+		k.wrong(at+".locators", `what it is about is missing; "s3://bucket/*" is a whole bucket`)
+	}
+	for n, text := range r.Locators {
+		key := fmt.Sprintf("%s.locators[%d]", at, n)
+		if problem := ruleLocatorProblem(text); problem != "" {
+			k.wrong(key, "%s: %s", k.written(key), problem)
+		} else if r.Anonymous && strings.Contains(text, UserPlaceholder) {
+			k.wrong(key, "%s: who asks anonymously has no name to put for {user}", k.written(key))
+		}
+	}
+}
+
+// UserPlaceholder stands for the viewer in a rule's key.
+const UserPlaceholder = "{user}"
+
+// ruleLocatorProblem says what is wrong with a rule's locator, or "".
+func ruleLocatorProblem(text string) string {
+	rest, ok := strings.CutPrefix(text, "s3://")
+	bucket, key, slash := strings.Cut(rest, "/")
+	if !ok || !slash || key == "" {
+		return `write it as "s3://bucket/key", or "s3://bucket/prefix/*"`
+	}
+	check := locator.CheckBucket
+	if locator.IsPattern(bucket) {
+		check = locator.CheckPattern
+	}
+	if err := check(bucket); err != nil {
+		return err.Error()
+	}
+	literal := strings.ReplaceAll(strings.TrimSuffix(key, "*"), UserPlaceholder, "u")
+	switch {
+	case strings.Contains(literal, "*"):
+		return "a * may stand at the end only, for all that begins like that"
+	case strings.ContainsAny(literal, "{}"):
+		return "{user} is the only thing that braces may hold"
+	case strings.ContainsFunc(literal, unicode.IsControl):
+		return "it holds a control character"
+	}
+	for segment := range strings.SplitSeq(strings.TrimSuffix(key, "*"), "/") {
+		if segment == "." || segment == ".." {
+			return "dot segments are never served"
+		}
+	}
+	return ""
+}
+
+func (k *checker) checkCORS() {
+	if k.CORS == nil {
+		return
+	}
+	if len(k.CORS.AllowedOrigins) == 0 {
+		k.wrong("cors.allowed_origins", `origins are needed, such as https://app.example.com, or "*"`)
+	}
+	for n, text := range k.CORS.AllowedOrigins {
+		key := fmt.Sprintf("cors.allowed_origins[%d]", n)
+		switch {
+		case text == "*" && len(k.CORS.AllowedOrigins) > 1:
+			k.wrong(key, "* is every origin; let it stand alone")
+		case text == "*":
+		case text == "null":
+			k.wrong(key, "null is the origin of any sandboxed page and any file; it cannot be told from an attacker's")
+		default:
+			if o := k.checkOrigin(key, text, "https://app.example.com"); o != nil && o.Scheme+"://"+strings.ToLower(o.Host) != text {
+				k.wrong(key, "a browser would send %s://%s: write it like that", o.Scheme, strings.ToLower(o.Host))
+			}
+		}
+	}
+}
+
+// CheckOrigins judges origins as those of cors.allowed_origins are judged.
+func CheckOrigins(origins []string) error {
+	k := &checker{Config: &Config{CORS: &CORS{AllowedOrigins: origins}}, decoder: newDecoder("", nil)}
+	for n, text := range origins {
+		k.places[fmt.Sprintf("cors.allowed_origins[%d]", n)] = place{written: text}
+	}
+	k.checkCORS()
+	if len(k.errs) > 0 {
+		return errors.New(k.errs[0].Problem)
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package console
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"s3redirect/internal/config"
+	"s3redirect/internal/policy"
+)
+
+// documentsRequest asks for an integration's documents: of one that there is, or, with a change, as it would be after it.
+type documentsRequest struct {
+	Name      string         `json:"name"`
+	Change    *changeRequest `json:"change"`
+	RoleLater bool           `json:"role_later"` // the role is not made yet: any ARN will do
+	Format    policy.Format  `json:"format"`
+	Kinds     []policy.Kind  `json:"kinds"`     // null means all that make sense; an empty list asks only whether all is right
+	Principal string         `json:"principal"` // who assumes the role; "" has STS asked
+}
+
+type documentAnswer struct {
+	Kind  policy.Kind `json:"kind"`
+	Title string      `json:"title"`
+	Hint  string      `json:"hint"`
+	Text  string      `json:"text"`
+	Notes []string    `json:"notes"`
+	Error string      `json:"error,omitempty"`
+}
+
+// documents are what an integration needs, ready to apply.
+func (c *Console) documents(r *http.Request) (any, error) {
+	var in documentsRequest
+	if err := readJSON(r, &in); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(policy.Formats(), in.Format) {
+		return nil, &refusal{status: http.StatusBadRequest, text: "there is no such form"}
+	}
+	state := c.Proxy.State().Config
+	i, err := c.describedBy(r, &in)
+	if err != nil {
+		return nil, err
+	}
+	who := sync.OnceValue(func() string { return c.principal(r, i, in.Principal) })
+	answers := []documentAnswer{}
+	for _, kind := range kindsFor(i, in.Format) {
+		if in.Kinds != nil && !slices.Contains(in.Kinds, kind) {
+			continue
+		}
+		a := documentAnswer{Kind: kind, Title: titles[kind].title, Hint: titles[kind].hint}
+		req := policy.Request{Kind: kind, Format: in.Format, Integration: i, Config: state}
+		if req.NeedsPrincipal() {
+			req.Principal = who()
+		}
+		if req.NeedsPrincipal() && req.Principal == "" {
+			a.Error = "STS does not say who we are (there are no credentials, or the store has no GetCallerIdentity): write above"
+			if c.mayCheck(r) != nil {
+				a.Error = "sign in to have STS asked who we are, or write above"
+			}
+			a.Error += " who assumes the role, the ARN of the user or role that the proxy runs as"
+		} else if a.Text, a.Notes, err = req.Write(); err != nil {
+			a.Error = err.Error()
+		}
+		answers = append(answers, a)
+	}
+	return map[string]any{"documents": answers}, nil
+}
+
+// describedBy is the integration that a request is about.
+func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.Integration, error) {
+	if in.Change == nil {
+		return named(c.Proxy.State().Config, in.Name)
+	}
+	// STS may be asked who we are, and where it is asked is the change's to say.
+	if _, err := c.mayChange(r); err != nil {
+		return nil, err
+	}
+	if d := maps.Clone(in.Change.Draft); d != nil && in.RoleLater && d["role_arn"] == "" && (d["endpoint"] == "" || d["sts_endpoint"] != "") {
+		i := config.Integration{Region: d["region"], Name: d["name"], Endpoint: d["endpoint"], STSEndpoint: d["sts_endpoint"]}
+		d["role_arn"] = policy.SomeRole(&i, strings.TrimSpace(in.Principal))
+		in.Change.Draft = d
+	}
+	done, err := c.changed(in.Change)
+	if err != nil {
+		return nil, err
+	}
+	if done.integration == nil {
+		return nil, &refusal{status: http.StatusBadRequest, text: "what is removed needs no documents"}
+	}
+	return done.integration, nil
+}
+
+// principal returns the ARN of the principal that assumes a role: the named one, or else the one that STS reports. It returns "" if STS
+// must not be asked or does not answer.
+func (c *Console) principal(r *http.Request, i *config.Integration, named string) string {
+	if named = strings.TrimSpace(named); named != "" {
+		return named
+	}
+	if c.mayCheck(r) != nil || !c.enter() {
+		return ""
+	}
+	defer c.leave()
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	arn, err := c.Proxy.CallerIdentity(ctx, i)
+	if err != nil {
+		return ""
+	}
+	return arn
+}
+
+// kindsFor are the documents that make sense for an integration. Roles are two documents in JSON, and one that makes the role otherwise; the
+// parts are shown beside it.
+func kindsFor(i *config.Integration, f policy.Format) []policy.Kind {
+	switch {
+	case i.RoleARN == "":
+		return []policy.Kind{policy.KindAccess, policy.KindCORS}
+	case f == policy.JSON:
+		return []policy.Kind{policy.KindAccess, policy.KindTrust, policy.KindCORS, policy.KindAssume}
+	}
+	return []policy.Kind{policy.KindRole, policy.KindAccess, policy.KindTrust, policy.KindCORS, policy.KindAssume}
+}
+
+// titles are what people need to know of a document.
+var titles = map[policy.Kind]struct{ title, hint string }{
+	policy.KindRole:   {"Role", "Makes the role, with both policies."},
+	policy.KindAccess: {"Access policy", "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."},
+	policy.KindTrust:  {"Trust policy", "In IAM: Roles, Create role, Custom trust policy; then add the access policy. It lets us assume the role, and only with the external ID."},
+	policy.KindCORS:   {"CORS", "Only if pages read the objects with fetch(); images and videos need none. In S3: the bucket, Permissions, Cross-origin resource sharing."},
+	policy.KindAssume: {"Our own policy", "For the principal that the proxy runs as, if the role is in another account."},
+}

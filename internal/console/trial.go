@@ -1,0 +1,185 @@
+package console
+
+import (
+	"fmt"
+	"html"
+	"net"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"s3redirect/internal/locator"
+)
+
+// Asker is a viewer who would ask. The zero value asks anonymously.
+type Asker struct {
+	User   string
+	Groups []string
+}
+
+// Trial is what a viewer who asks for an object would meet.
+type Trial struct {
+	// Allowed tells whether the rules let the viewer have it, and Why says which rule decides.
+	Allowed bool
+	Why     string
+	// Integration serves the bucket, "" where none does; Region is the bucket's, "" where it is not known yet, and Origin where a browser is sent.
+	Integration, Region, Origin string
+	// Session tells that there is one to sign with. What follows is of its window.
+	Session bool
+	// Hit tells that the URL is in the cache.
+	Hit bool
+	// WindowEnds is when the URL changes, Expires when it dies, and MaxAge for how long the redirect may be kept.
+	WindowEnds, Expires time.Time
+	MaxAge              time.Duration
+	// Bytes is the length of the URL.
+	Bytes int
+}
+
+// trialAnswer is a trial, with times in Unix milliseconds.
+type trialAnswer struct {
+	Now         int64  `json:"now"`
+	Locator     string `json:"locator"`
+	URL         string `json:"url"` // the proxy's, not the store's
+	Allowed     bool   `json:"allowed"`
+	Why         string `json:"why"`
+	Integration string `json:"integration,omitempty"`
+	Region      string `json:"region,omitempty"`
+	Session     bool   `json:"session"`
+	Hit         bool   `json:"hit"`
+	WindowEnds  int64  `json:"window_ends"`
+	Expires     int64  `json:"expires"`
+	MaxAge      int64  `json:"max_age_seconds"`
+	Bytes       int    `json:"bytes"`
+	Preview     bool   `json:"preview"` // there is a way to show it
+}
+
+func (c *Console) try(r *http.Request) (any, error) {
+	l, err := parseLocator(r.URL.Query().Get("locator"))
+	if err != nil {
+		return nil, err
+	}
+	groups := strings.FieldsFunc(r.URL.Query().Get("groups"), func(r rune) bool { return r == ',' })
+	for n := range groups {
+		groups[n] = strings.TrimSpace(groups[n])
+	}
+	t := c.Proxy.Try(l, Asker{User: strings.TrimSpace(r.URL.Query().Get("user")), Groups: groups})
+	a := trialAnswer{Now: c.Clock().UnixMilli(), Locator: l.String(), URL: c.viewersURL(r) + l.Path(), Allowed: t.Allowed, Why: t.Why, Integration: t.Integration, Region: t.Region,
+		Session: t.Session, Hit: t.Hit, WindowEnds: milliseconds(t.WindowEnds), Expires: milliseconds(t.Expires), MaxAge: int64(t.MaxAge / time.Second), Bytes: t.Bytes,
+		Preview: t.Integration != "" && kindOf(l.Key) != ""}
+	return a, nil
+}
+
+// parseLocator reads s3://bucket/key, or the path of a request or of a whole URL.
+func parseLocator(text string) (l locator.Locator, err error) {
+	text = strings.TrimSpace(text)
+	switch at := strings.Index(text, locator.PathPrefix); {
+	case strings.HasPrefix(text, "s3://"):
+		l, err = locator.Parse(text)
+	case at == 0 || at > 0 && (strings.HasPrefix(text, "https://") || strings.HasPrefix(text, "http://")):
+		p, _, _ := strings.Cut(text[at:], "?")
+		l, err = locator.ParsePath(p)
+	default:
+		return l, &refusal{status: http.StatusBadRequest, text: "write it as s3://bucket/key or as /s3/bucket/key"}
+	}
+	if err != nil {
+		return l, &refusal{status: http.StatusBadRequest, text: err.Error()}
+	}
+	return l, nil
+}
+
+// viewersURL is how the browser that sent a request reaches the proxy.
+func (c *Console) viewersURL(r *http.Request) string {
+	state := c.Proxy.State()
+	if state.Config.PublicURL != "" {
+		return strings.TrimSuffix(state.Config.PublicURL, "/")
+	}
+	host, port, err := net.SplitHostPort(state.Listen)
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() { // every address: take the one that the browser has
+		host = r.Host
+		if h, _, err := net.SplitHostPort(r.Host); err == nil {
+			host = h
+		}
+		host = strings.Trim(host, "[]")
+	}
+	scheme := "http"
+	if state.Config.TLS.CertFile != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// previewKinds are the ways to show an object, by the ending of its key.
+var previewKinds = map[string][]string{
+	"image":    {".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".svg", ".bmp", ".ico"},
+	"video":    {".mp4", ".webm", ".mov", ".m4v", ".ogv"},
+	"audio":    {".mp3", ".wav", ".ogg", ".oga", ".m4a", ".flac"},
+	"pdf":      {".pdf"},
+	"document": {".txt", ".md", ".json", ".csv", ".log", ".html", ".htm", ".xml", ".yaml", ".yml"},
+}
+
+func kindOf(key string) string {
+	ending := strings.ToLower(path.Ext(key))
+	for kind, endings := range previewKinds {
+		if slices.Contains(endings, ending) {
+			return kind
+		}
+	}
+	return ""
+}
+
+// previewTags show an object. A document is in a frame that may do nothing but be looked at; the browser's own viewer of PDFs would
+// not run in one.
+var previewTags = map[string]string{
+	"image":    `<img src="%[1]s" alt="%[2]s">`,
+	"video":    `<video src="%[1]s" aria-label="%[2]s" controls muted playsinline></video>`,
+	"audio":    `<audio src="%[1]s" aria-label="%[2]s" controls></audio>`,
+	"pdf":      `<iframe src="%[1]s" title="%[2]s"></iframe>`,
+	"document": `<iframe src="%[1]s" title="%[2]s" sandbox></iframe>`,
+}
+
+const previewPage = `<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>%[2]s</title>
+<link rel="stylesheet" href="/static/console.css">
+<script src="/static/preview.js" defer></script>
+</head>
+<body class="preview %[3]s">
+%[4]s
+<p role="status" id="failure" hidden>It does not load in this browser. <a href="%[1]s" target="_blank" rel="noreferrer">Open the redirect</a> to see what the proxy or the store has against it.</p>
+</body>
+</html>
+`
+
+// preview is a page of one object, which comes through the proxy like any viewer's. It, and only it, may load from the proxy's and
+// the store's origins.
+func (c *Console) preview(w http.ResponseWriter, r *http.Request) {
+	l, err := parseLocator(r.URL.Query().Get("locator"))
+	if err != nil {
+		c.refuse(w, err)
+		return
+	}
+	trial, kind := c.Proxy.Try(l, Asker{}), kindOf(l.Key)
+	if trial.Integration == "" || kind == "" {
+		c.refuse(w, &refusal{status: http.StatusNotFound, text: "there is nothing to show"})
+		return
+	}
+	store := trial.Origin
+	if store == "" {
+		store = "https:" // the bucket's region, and so its host, is found by the first request
+	}
+	from := c.viewersURL(r) + " " + store
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src "+from+"; media-src "+from+"; frame-src "+from+
+		"; base-uri 'none'; form-action 'none'; frame-ancestors 'self'")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	url, name := html.EscapeString(c.viewersURL(r)+l.Path()), html.EscapeString(l.String())
+	fmt.Fprintf(w, previewPage, url, name, kind, fmt.Sprintf(previewTags[kind], url, name))
+}

@@ -1,0 +1,248 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"s3redirect/internal/config"
+	"s3redirect/internal/demo"
+	"s3redirect/internal/integration"
+	"s3redirect/internal/locator"
+	"s3redirect/metrics"
+)
+
+const (
+	testToken  = "canary-token-0123456789abcdef0123456789"
+	testSecret = "canary-secret/of+the+user"
+	testKey    = "AKIATESTTESTTESTTEST"
+	roleARN    = "arn:aws:iam::123456789012:role/lab"
+)
+
+// testFile has an integration with a role, and one whose secret is written out.
+const testFile = `listen: 127.0.0.1:8080
+admin_listen: 127.0.0.1:9090
+public_url: https://media.example.com
+admin:
+  token: ` + testToken + `
+  hosts: [admin.example.com]
+viewers: {anonymous: true}
+integrations:
+  # Ours.
+  - name: lab
+    bucket: photos
+    role_arn: ` + roleARN + `
+    external_id: id-0123456789
+    region: eu-central-1
+    access_key_id: ` + testKey + `
+    secret_access_key: ${LAB_SECRET}
+
+  - name: keys # of the scanner
+    bucket: scans
+    region: us-east-1
+    endpoint: https://store.example.com
+    access_key_id: ` + testKey + `
+    secret_access_key: canary-written-out
+`
+
+func testEnv(name string) (string, bool) { return testSecret, name == "LAB_SECRET" }
+
+// world is a console with a file, and a make-believe account.
+type world struct {
+	*Console
+	t       *testing.T
+	path    string
+	cloud   *demo.Cloud
+	metrics *metrics.Metrics
+	log     *bytes.Buffer
+
+	mu      sync.Mutex // guards state
+	state   State
+	set     *integration.Set
+	reloads int
+	refuses error // what a reload is answered with
+	cookie  *http.Cookie
+	csrf    string
+}
+
+func newWorld(t *testing.T, text string) *world {
+	t.Helper()
+	w := &world{t: t, path: filepath.Join(t.TempDir(), "config.yaml"), cloud: demo.NewCloud(time.Now), metrics: metrics.New("test"), log: &bytes.Buffer{}}
+	w.cloud.AddUser(demo.User{AccessKeyID: testKey, SecretAccessKey: testSecret, ARN: "arn:aws:iam::123456789012:user/proxy"})
+	w.cloud.AddRole(demo.Role{ARN: roleARN, ExternalID: "id-0123456789", Trusts: []string{testKey}, Buckets: []string{"photos"}})
+	w.cloud.CreateBucket("photos", "eu-central-1")
+	w.cloud.Put(locator.Locator{Bucket: "photos", Key: "a.jpg"}, demo.Object{ContentType: "image/jpeg", Data: []byte("0123456789")})
+	w.write(text)
+	if err := w.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	w.Console = New(Options{Proxy: w, Metrics: w.metrics, Log: slog.New(slog.NewJSONHandler(w.log, nil)), Clock: time.Now, Version: "1.2.3", Getenv: testEnv,
+		Transport: demo.InMemory{Handler: http.HandlerFunc(w.aws)}})
+	return w
+}
+
+// aws is all of AWS.
+func (w *world) aws(rw http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.Host, "sts.") {
+		w.cloud.STS().ServeHTTP(rw, r)
+	} else {
+		w.cloud.S3().ServeHTTP(rw, r)
+	}
+}
+
+func (w *world) write(text string) {
+	w.t.Helper()
+	if err := os.WriteFile(w.path, []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) file() string {
+	w.t.Helper()
+	b, err := os.ReadFile(w.path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// State implements [Proxy].
+func (w *world) State() State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state
+}
+
+// Reload implements [Proxy].
+func (w *world) Reload() error {
+	w.reloads++
+	if w.refuses != nil {
+		return w.refuses
+	}
+	text, err := config.ReadFile(w.path)
+	if err != nil {
+		return err
+	}
+	c, err := config.Parse(w.path, text, testEnv)
+	if err != nil {
+		return err
+	}
+	o := integration.Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: w.metrics,
+		STS: &integration.AWSSTS{HTTPClient: &http.Client{Transport: demo.InMemory{Handler: http.HandlerFunc(w.aws)}}}}
+	if w.set == nil {
+		w.set, err = integration.NewSet(c, o)
+		w.t.Cleanup(func() { w.set.Close() })
+	} else {
+		w.set, err = w.set.Next(c, o)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state = State{Config: c, Integrations: w.set, Listen: "127.0.0.1:8080", File: w.path, Read: time.Now()}
+	return err
+}
+
+// Try implements [Proxy].
+func (w *world) Try(l locator.Locator, asker Asker) Trial {
+	i, ok := w.state.Config.ServedBy(l.Bucket)
+	if !ok {
+		return Trial{Why: "refused: no integration serves the bucket " + l.Bucket}
+	}
+	return Trial{Allowed: true, Why: "allowed to " + asker.User + strings.Join(asker.Groups, "|"), Integration: i.Name, Region: i.Region, Origin: "https://store.example.com", Session: true, Hit: true,
+		MaxAge: time.Minute, Bytes: 1234, WindowEnds: time.Now(), Expires: time.Now()}
+}
+
+// CallerIdentity implements [Proxy].
+func (w *world) CallerIdentity(context.Context, *config.Integration) (string, error) {
+	return "arn:aws:iam::123456789012:user/proxy", nil
+}
+
+// answer is a response.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// into reads the body's JSON.
+func (a answer) into(t *testing.T, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(a.body), v); err != nil {
+		t.Fatalf("%v: %s", err, a.body)
+	}
+}
+
+// send sends a request as the console's own page would; edit changes it before.
+func (w *world) send(method, target string, body any, edit ...func(*http.Request)) answer {
+	w.t.Helper()
+	var b []byte
+	if body != nil {
+		var err error
+		if b, err = json.Marshal(body); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	r := httptest.NewRequest(method, target, bytes.NewReader(b))
+	r.Host = "127.0.0.1:9090"
+	if method != http.MethodGet {
+		r.Header.Set("Origin", "http://127.0.0.1:9090")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if w.cookie != nil {
+		r.AddCookie(w.cookie)
+		r.Header.Set(csrfHeader, w.csrf)
+	}
+	for _, e := range edit {
+		e(r)
+	}
+	rec := httptest.NewRecorder()
+	w.ServeHTTP(rec, r)
+	all, err := io.ReadAll(rec.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if strings.Contains(string(all), "canary") {
+		w.t.Errorf("%s %s: a secret is in the answer: %s", method, target, all)
+	}
+	return answer{status: rec.Code, header: rec.Header(), body: string(all)}
+}
+
+func (w *world) get(target string) answer {
+	w.t.Helper()
+	return w.send(http.MethodGet, target, nil)
+}
+
+func (w *world) post(target string, body any) answer {
+	w.t.Helper()
+	return w.send(http.MethodPost, target, body)
+}
+
+// signInAs signs in, as a browser would.
+func (w *world) signInAs(name string) {
+	w.t.Helper()
+	a := w.post("/api/sign-in", map[string]string{"name": name, "token": testToken})
+	if a.status != http.StatusNoContent {
+		w.t.Fatalf("%d %s", a.status, a.body)
+	}
+	cookies := (&http.Response{Header: a.header}).Cookies()
+	if len(cookies) != 1 {
+		w.t.Fatal(a.header)
+	}
+	w.cookie = cookies[0]
+	var s sessionAnswer
+	w.get("/api/session").into(w.t, &s)
+	if !s.SignedIn || s.Name != name || s.CSRF == "" {
+		w.t.Fatalf("%+v", s)
+	}
+	w.csrf = s.CSRF
+}

@@ -1,0 +1,91 @@
+package demo
+
+import (
+	"bytes"
+	_ "embed"
+	"image"
+	"image/jpeg"
+	"image/png"
+	"sync"
+
+	"s3redirect/internal/locator"
+)
+
+// Sample is an object for the gallery to show.
+type Sample struct {
+	Locator     locator.Locator
+	ContentType string
+	Data        []byte
+	Title       string
+	Alt         string // what one sees, for those who don't
+}
+
+// The buckets of the samples.
+const (
+	MediaBucket = "demo-media"
+	NotesBucket = "team-notes"
+)
+
+//go:generate media/generate.sh
+
+//go:embed media/day.mp4
+var dayMP4 []byte
+
+//go:embed media/orbits.svg
+var orbitsSVG []byte
+
+const note = `This note has an odd name. Its key holds a space, an umlaut, a plus and a per cent sign: each is spelled one way in the page, another in the presigned URL.
+
+If you can read this, the browser, the proxy and the store agree on all of them.
+`
+
+// Samples makes the pictures, which takes a fraction of a second, and returns them with the rest.
+func Samples() []Sample {
+	media := func(key, contentType, title, alt string) Sample {
+		return Sample{locator.Locator{Bucket: MediaBucket, Key: key}, contentType, nil, title, alt}
+	}
+	samples := []Sample{
+		media("images/sunset.jpg", "image/jpeg", "Sunset", "An orange sun above its own reflection on a calm sea"),
+		media("images/mandelbrot.png", "image/png", "Seahorse valley", "Spirals at the edge of the Mandelbrot set, gold on deep blue"),
+		media("images/aurora.jpg", "image/jpeg", "Aurora", "Green and violet curtains of light in a starry sky"),
+		media("images/ripples.jpg", "image/jpeg", "Ripples", "Rings on water from three drops, crossing each other"),
+		media("images/stained glass.png", "image/png", "Stained glass", "Irregular panes in warm and cold colours, leaded"),
+	}
+	paint := []func() image.Image{sunset, mandelbrot, aurora, ripples, glass}
+	var painting sync.WaitGroup
+	for i := range samples {
+		painting.Go(func() { samples[i].Data = encode(paint[i](), samples[i].ContentType) })
+	}
+	painting.Wait()
+
+	orbits := media("drawings/orbits.svg", "image/svg+xml", "Orbits", "Three planets on tilted orbits around a small sun")
+	orbits.Data = orbitsSVG
+	day := media("video/day.mp4", "video/mp4", "A day in six seconds", "The sun rises and sets above two ranges of hills")
+	day.Data = dayMP4
+	text := Sample{locator.Locator{Bucket: NotesBucket, Key: "notes/Grüße + 100%.txt"}, "text/plain; charset=utf-8", []byte(note), "A note with an odd name", "A text file"}
+	return append(samples, orbits, day, text)
+}
+
+// AddSamples creates the samples' buckets in a region and stores the samples there.
+func (c *Cloud) AddSamples(samples []Sample, region string) {
+	// Browsers keep an object that names no lifetime for a tenth of its age (RFC 9111, 4.2.2): so let it have some.
+	modified := c.clock().AddDate(0, -1, 0)
+	for _, s := range samples {
+		c.CreateBucket(s.Locator.Bucket, region)
+		c.Put(s.Locator, Object{ContentType: s.ContentType, Data: s.Data, Modified: modified})
+	}
+}
+
+func encode(m image.Image, contentType string) []byte {
+	var b bytes.Buffer
+	var err error
+	if contentType == "image/png" {
+		err = (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(&b, m)
+	} else {
+		err = jpeg.Encode(&b, m, &jpeg.Options{Quality: 88})
+	}
+	if err != nil {
+		panic(err) // neither fails on images of this size into memory
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,145 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"s3redirect/internal/config"
+	"s3redirect/internal/presign"
+	"s3redirect/metrics"
+)
+
+// fakeSTS answers as it is told to, and counts.
+type fakeSTS struct {
+	// answer says what becomes of call n (from 1) for an integration: how long it takes, how long the session lives, or why there is none.
+	answer func(n int, integration string) (takes, lives time.Duration, err error)
+
+	mu       sync.Mutex
+	calls    map[string]int
+	expiries map[string]time.Time // by access key
+}
+
+func (f *fakeSTS) AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.Credentials, time.Time, error) {
+	f.mu.Lock()
+	if f.calls == nil {
+		f.calls, f.expiries = map[string]int{}, map[string]time.Time{}
+	}
+	f.calls[in.Integration.Name]++
+	n := f.calls[in.Integration.Name]
+	f.mu.Unlock()
+	takes, lives, err := 100*time.Millisecond, in.Integration.SessionDuration, error(nil)
+	if f.answer != nil {
+		takes, lives, err = f.answer(n, in.Integration.Name)
+	}
+	select {
+	case <-time.After(takes):
+	case <-ctx.Done():
+		return presign.Credentials{}, time.Time{}, ctx.Err()
+	}
+	if err != nil {
+		return presign.Credentials{}, time.Time{}, err
+	}
+	id := fmt.Sprintf("ASIA-%s-%d", in.Integration.Name, n)
+	expires := time.Now().Add(lives)
+	f.mu.Lock()
+	f.expiries[id] = expires
+	f.mu.Unlock()
+	return presign.Credentials{AccessKeyID: id, SecretAccessKey: "secret", SessionToken: "token-" + id}, expires, nil
+}
+
+// expiry is when the session of a window really expires.
+func (f *fakeSTS) expiry(w *Window) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.expiries[w.session.credentials.AccessKeyID]
+}
+
+func (f *fakeSTS) count(integration string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[integration]
+}
+
+// status is an answer of STS, as the SDK's errors tell it.
+type status int
+
+func (s status) Error() string       { return fmt.Sprintf("STS answered %d", int(s)) }
+func (s status) HTTPStatusCode() int { return int(s) }
+
+var errReset = errors.New("connection reset by peer")
+
+// role is an integration with DESIGN's defaults.
+func role(name, bucket string) config.Integration {
+	return config.Integration{
+		Name: name, Bucket: bucket, RoleARN: "arn:aws:iam::123456789012:role/" + name, ExternalID: "id", SessionName: "s3redirect-" + name,
+		SessionDuration: time.Hour, SessionPolicy: true, Region: "us-east-1", URLLifetime: 45 * time.Minute, MinRemaining: 15 * time.Minute,
+	}
+}
+
+// world is a set with its surroundings.
+type world struct {
+	*Set
+	t     *testing.T
+	sts   *fakeSTS
+	clock func() time.Time
+
+	options Options
+}
+
+type worldOption func(*config.Config, *Options)
+
+func newWorld(t *testing.T, sts *fakeSTS, integrations []config.Integration, options ...worldOption) *world {
+	t.Helper()
+	c := &config.Config{Integrations: integrations, Cache: config.Cache{URLs: 100, Credentials: 100}}
+	o := Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: metrics.New("test"), STS: sts}
+	for _, option := range options {
+		option(c, &o)
+	}
+	set, err := NewSet(c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(set.Close)
+	return &world{Set: set, t: t, sts: sts, clock: o.Clock, options: o}
+}
+
+func (w *world) bucket(name string) *Bucket {
+	w.t.Helper()
+	b, ok := w.Find(name, w.clock())
+	if !ok {
+		w.t.Fatalf("nobody serves %s", name)
+	}
+	return b
+}
+
+// sleepUntilTurn sleeps until a window of the bucket's integration begins: the next one's session is not fetched yet.
+func (w *world) sleepUntilTurn(bucket string) {
+	p := w.bucket(bucket).Integration.plan
+	time.Sleep(p.start(p.index(w.clock()) + 1).Sub(w.clock()))
+}
+
+// window asks for the window of a bucket's integration.
+func (w *world) window(bucket string) (*Window, error) {
+	w.t.Helper()
+	win, _, err := w.bucket(bucket).Integration.Window(context.Background(), w.clock())
+	return win, err
+}
+
+func (w *world) mustWindow(bucket string) *Window {
+	w.t.Helper()
+	win, err := w.window(bucket)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return win
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

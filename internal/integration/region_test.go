@@ -1,0 +1,158 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"s3redirect/internal/config"
+	"s3redirect/internal/demo"
+)
+
+func auto(name, bucket string) config.Integration {
+	c := role(name, bucket)
+	c.Region = "auto"
+	return c
+}
+
+func withTransport(t http.RoundTripper) worldOption {
+	return func(_ *config.Config, o *Options) { o.Transport = t }
+}
+
+func TestRegionIsFoundOnceAndKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cloud := demo.NewCloud(time.Now)
+		cloud.CreateBucket("bucket", "eu-west-3")
+		cloud.CreateBucket("my.dotted.bucket", "ap-south-1")
+		var asked atomic.Int64
+		s3 := demo.InMemory{Handler: cloud.S3()}
+		w := newWorld(t, &fakeSTS{}, []config.Integration{auto("lab", "bucket"), auto("dots", "my.dotted.bucket")},
+			withTransport(roundTripper(func(r *http.Request) (*http.Response, error) {
+				asked.Add(1)
+				time.Sleep(time.Second)
+				return s3.RoundTrip(r)
+			})))
+		defer w.Close()
+		var wg sync.WaitGroup
+		for range 1000 {
+			wg.Go(func() {
+				place, now, err := w.bucket("bucket").Place(context.Background(), time.Now())
+				if err != nil || place.Region != "eu-west-3" || place.Endpoint.URL() != "https://bucket.s3.eu-west-3.amazonaws.com/" {
+					t.Errorf("%+v, %v", place, err)
+				}
+				if now != time.Now() {
+					t.Errorf("an answer for %v at %v", now, time.Now())
+				}
+			})
+		}
+		wg.Wait()
+		if n := asked.Load(); n != 1 {
+			t.Errorf("asked %d times", n)
+		}
+		time.Sleep(24 * time.Hour)
+		if _, _, err := w.bucket("bucket").Place(context.Background(), time.Now()); err != nil || asked.Load() != 1 {
+			t.Errorf("a day later: %v, asked %d times", err, asked.Load())
+		}
+		place, _, err := w.bucket("my.dotted.bucket").Place(context.Background(), time.Now())
+		if err != nil || place.Endpoint.URL() != "https://s3.ap-south-1.amazonaws.com/my.dotted.bucket/" {
+			t.Errorf("%+v, %v", place, err)
+		}
+	})
+}
+
+func TestRegionIsNotFound(t *testing.T) {
+	header := func(status int, region string) roundTripper {
+		return func(*http.Request) (*http.Response, error) {
+			r := answer(status, "")
+			if region != "" {
+				r.Header.Set("X-Amz-Bucket-Region", region)
+			}
+			return r, nil
+		}
+	}
+	for _, c := range []struct {
+		name string
+		s3   roundTripper
+		want error
+	}{
+		{"no such bucket", header(404, ""), ErrNoSuchBucket},
+		{"no header", header(403, ""), ErrRegionNotTold},
+		{"a header that is no region", header(403, "evil.example/"), ErrRegionNotTold},
+		{"another partition", header(403, "cn-north-1"), ErrRegionNotTold},
+		{"failing", header(500, ""), ErrRegionUnavailable},
+		{"unreachable", func(*http.Request) (*http.Response, error) { return nil, errReset }, ErrRegionUnavailable},
+		{"silent", func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() }, ErrRegionUnavailable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var asked int
+				w := newWorld(t, &fakeSTS{}, []config.Integration{auto("lab", "bucket")}, withTransport(roundTripper(func(r *http.Request) (*http.Response, error) {
+					asked++
+					return c.s3(r)
+				})))
+				defer w.Close()
+				for range 3 {
+					if place, _, err := w.bucket("bucket").Place(context.Background(), time.Now()); !errors.Is(err, c.want) || place != nil {
+						t.Errorf("%+v, %v, want %v", place, err, c.want)
+					}
+				}
+				if asked != 1 {
+					t.Errorf("asked %d times at once", asked)
+				}
+				time.Sleep(RegionPause)
+				if _, _, err := w.bucket("bucket").Place(context.Background(), time.Now()); !errors.Is(err, c.want) || asked != 2 {
+					t.Errorf("after the pause: %v, asked %d times", err, asked)
+				}
+			})
+		})
+	}
+}
+
+func TestWhoServesABucket(t *testing.T) {
+	shared := role("shared", "")
+	shared.PermittedBuckets = []string{"photos", "team-*"}
+	everything := role("everything", "")
+	everything.PermittedBuckets = []string{"x*y"}
+	w := newWorld(t, &fakeSTS{}, []config.Integration{shared, role("lab", "team-lab"), everything})
+	for bucket, want := range map[string]string{
+		"photos": "shared", "team-a": "shared", "team-lab": "lab", "xy-xy": "everything", "xay": "everything",
+		"photos2": "", "team": "", "staff": "", "teams-a": "", "my-team-a": "",
+	} {
+		got := ""
+		if b, ok := w.Find(bucket, time.Now()); ok {
+			got = b.Integration.Name
+			if again, _ := w.Find(bucket, time.Now()); again != b || b.Name != bucket {
+				t.Errorf("%s: found as %s, then another", bucket, b.Name)
+			}
+		}
+		if got != want {
+			t.Errorf("%s is served by %q, want %q", bucket, got, want)
+		}
+	}
+}
+
+// That a bucket's own role fails is no reason to try the default's, though the default's pattern matches.
+func TestScopedNeverFallsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := role("shared", "")
+		shared.PermittedBuckets = []string{"*"}
+		sts := &fakeSTS{answer: func(_ int, name string) (time.Duration, time.Duration, error) {
+			if name == "lab" {
+				return 0, 0, status(403)
+			}
+			return 0, time.Hour, nil
+		}}
+		w := newWorld(t, sts, []config.Integration{shared, role("lab", "team-lab")})
+		defer w.Close()
+		w.mustWindow("team-a")
+		var failed *AssumeRoleError
+		if _, err := w.window("team-lab"); !errors.As(err, &failed) || failed.Integration != "lab" {
+			t.Errorf("%v", err)
+		}
+	})
+}

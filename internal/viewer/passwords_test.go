@@ -1,0 +1,163 @@
+package viewer
+
+import (
+	"encoding/base64"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"s3redirect/internal/config"
+)
+
+func bcryptOf(t testing.TB, password string) string {
+	t.Helper()
+	h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(h)
+}
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+func TestPasswords(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	at := now
+	write := func(text string) {
+		t.Helper()
+		at = at.Add(time.Minute)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(file, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ann := "ann:" + strings.Replace(bcryptOf(t, "canary: a:b"), "$2a$", "$2y$", 1) // as htpasswd writes it
+	write("# users\n\n" + ann + "\nübob:" + bcryptOf(t, "b") + "\n")
+	var log strings.Builder
+	g, err := New(&config.Viewers{Basic: &config.Basic{HtpasswdFile: file}}, Options{Clock: func() time.Time { return at }, Log: newLog(&log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	want := func(what, authorization, id string) {
+		t.Helper()
+		r := request("192.0.2.1:1", "Authorization", authorization)
+		for range 2 { // the second time from memory
+			v, err := g.Identify(r, at)
+			if v.ID != id || (err == nil) != (id != "") || err != nil && !errors.Is(err, ErrUnknown) {
+				t.Errorf("%s: %q, %v, want %q", what, v.ID, err, id)
+			}
+		}
+	}
+	want("the password", basic("ann", "canary: a:b"), "ann")
+	want("a small scheme", "basic "+basic("ann", "canary: a:b")[6:], "ann")
+	want("a name that is not ASCII", basic("übob", "b"), "übob")
+	want("another password", basic("ann", "canary: a:c"), "")
+	want("no password", basic("ann", ""), "")
+	want("another's password", basic("übob", "canary: a:b"), "")
+	want("nobody's", basic("eve", "nobody"), "") // the one that the file's stranger is compared with
+	want("no user", basic("", "nobody"), "")
+	want("no colon", "Basic "+base64.StdEncoding.EncodeToString([]byte("ann")), "")
+	want("no base64", "Basic ann:canary", "")
+	want("nothing", "Basic", "")
+	want("another scheme", "Bearer x", "")
+	want("longer than bcrypt looks at", basic("ann", "canary: a:b"+strings.Repeat("x", 100)), "")
+	r := request("192.0.2.1:1", "Authorization", basic("ann", "canary: a:b"), "Authorization", basic("übob", "b"))
+	if _, err := g.Identify(r, at); !errors.Is(err, ErrUnknown) {
+		t.Errorf("two at once: %v", err)
+	}
+
+	write(ann[:len(ann)-3] + "\n") // broken
+	want("after a broken version", basic("ann", "canary: a:b"), "ann")
+	if !strings.Contains(log.String(), "htpasswd:1: the hash of ann is not bcrypt's") {
+		t.Errorf("it said %s", log.String())
+	}
+	write("ann:" + bcryptOf(t, "new") + "\n")
+	want("the old password, which was remembered", basic("ann", "canary: a:b"), "")
+	want("the new password", basic("ann", "new"), "ann")
+	want("who is gone", basic("übob", "b"), "")
+	if strings.Contains(log.String(), "canary") {
+		t.Error("the password is in the log")
+	}
+}
+
+// What was verified is remembered: bcrypt is too slow for every image of a page.
+func TestPasswordsAreRemembered(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(file, []byte("ann:"+bcryptOf(t, "a")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p, err := newPasswords(file, Options{Clock: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		verify := func() error {
+			_, err := p.verify(t.Context(), basic("ann", "a")[6:], time.Now())
+			return err
+		}
+		if err := verify(); err != nil {
+			t.Fatal(err)
+		}
+		for range cap(p.checking) {
+			p.checking <- struct{}{} // nobody may compute now
+		}
+		time.Sleep(passwordMemory - time.Second)
+		if err := verify(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		var done atomic.Bool
+		go func() {
+			if err := verify(); err != nil {
+				t.Error(err)
+			}
+			done.Store(true)
+		}()
+		synctest.Wait()
+		if done.Load() {
+			t.Error("remembered for ever")
+		}
+		for range cap(p.checking) {
+			<-p.checking
+		}
+		synctest.Wait()
+		if !done.Load() {
+			t.Error("still waiting")
+		}
+	})
+}
+
+func TestHtpasswdMistakes(t *testing.T) {
+	good := bcryptOf(t, "x")
+	for text, want := range map[string]string{
+		"":                                      "it has no users",
+		"# nobody\n":                            "it has no users",
+		"ann":                                   ":1: ",
+		"ann:" + good + "\nbob":                 ":2: the hash of bob is not bcrypt's",
+		":" + good:                              ":1: a line is user:hash",
+		"ann:{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs=": ":1: the hash of ann is not bcrypt's; write it with htpasswd -B",
+		"ann:$apr1$x$y":                         "not bcrypt's",
+		"ann:" + good + "\nann:" + good:         ":2: ann is there already",
+		"ann:" + strings.Replace(good, "$04$", "$31$", 1): "cost 31",
+	} {
+		file := filepath.Join(t.TempDir(), "htpasswd")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readHtpasswd(file); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), good) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}

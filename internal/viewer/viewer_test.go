@@ -1,0 +1,307 @@
+package viewer
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
+)
+
+var now = time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
+
+func forwarded() *config.Viewers {
+	return &config.Viewers{Forwarded: &config.Forwarded{UserHeader: "X-Auth-Request-Email", GroupsHeader: "X-Auth-Request-Groups",
+		Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/64")}}}
+}
+
+func TestForwarded(t *testing.T) {
+	g := newGate(t, forwarded(), nil)
+	const user, groups, xff = "X-Auth-Request-Email", "X-Auth-Request-Groups", "X-Forwarded-For"
+	for _, c := range []struct {
+		what, remote string
+		header       []string
+		want         string // "" is unknown
+	}{
+		{"the proxy's word", "10.1.2.3:4", []string{user, "ann@example.com"}, "ann@example.com"},
+		{"over IPv6", "[fd00::7]:4", []string{user, "ann"}, "ann"},
+		{"over IPv4 in IPv6", "[::ffff:10.0.0.1]:4", []string{user, "ann"}, "ann"},
+		{"nobody's word", "10.1.2.3:4", nil, ""},
+		{"from elsewhere", "192.0.2.1:4", []string{user, "ann"}, ""},
+		{"from a neighbour of the block", "11.0.0.0:4", []string{user, "ann"}, ""},
+		{"from elsewhere, saying it came by the proxy", "192.0.2.1:4", []string{user, "ann", xff, "10.1.2.3"}, ""},
+		{"from elsewhere, by several hops", "192.0.2.1:4", []string{user, "ann", xff, "10.1.2.3, 10.1.2.4", xff, "10.9.9.9", "X-Real-Ip", "10.1.2.3", "Forwarded", "for=10.1.2.3"}, ""},
+		{"of a socket without an address", "@", []string{user, "ann"}, ""},
+		{"twice", "10.1.2.3:4", []string{user, "ann", user, "bob"}, ""},
+		{"empty", "10.1.2.3:4", []string{user, ""}, ""},
+		{"with a control character", "10.1.2.3:4", []string{user, "ann\x00"}, ""},
+		{"with what is no character", "10.1.2.3:4", []string{user, "ann\ufffd"}, ""},
+		{"that is not UTF-8", "10.1.2.3:4", []string{user, "ann\xff"}, ""},
+		{"too long", "10.1.2.3:4", []string{user, strings.Repeat("a", 257)}, ""},
+		{"of another header", "10.1.2.3:4", []string{"X-Auth-Request-User", "ann"}, ""},
+	} {
+		v, err := g.Identify(request(c.remote, c.header...), now)
+		if v.ID != c.want || (err == nil) != (c.want != "") || err != nil && !errors.Is(err, ErrUnknown) {
+			t.Errorf("%s: %q, %v, want %q", c.what, v.ID, err, c.want)
+		}
+	}
+	v, err := g.Identify(request("10.0.0.1:1", user, "ann", groups, "lab, staff,"), now)
+	if err != nil || !v.in(setOf([]string{"staff"})) || !v.in(setOf([]string{"lab"})) || v.in(setOf([]string{"", "sta", "lab, staff"})) {
+		t.Errorf("groups: %+v, %v", v, err)
+	}
+	if v, err := g.Identify(request("10.0.0.1:1", user, "ann", groups, "lab", groups, "admin"), now); !errors.Is(err, ErrUnknown) {
+		t.Errorf("two group headers: %+v, %v: a rule may deny what one of them says", v, err)
+	}
+	alone := forwarded()
+	alone.Forwarded.GroupsHeader = ""
+	if v, err := newGate(t, alone, nil).Identify(request("10.0.0.1:1", user, "ann", groups, "admin", "", "admin"), now); err != nil || v.in(setOf([]string{"admin"})) {
+		t.Errorf("groups of a header that nobody named: %+v, %v", v, err)
+	}
+}
+
+func TestAnonymous(t *testing.T) {
+	g := newGate(t, &config.Viewers{Anonymous: true}, nil)
+	v, err := g.Identify(request("192.0.2.1:4", "Authorization", "Basic YTpi", "X-Auth-Request-Email", "ann"), now)
+	if err != nil || v.ID != "" {
+		t.Errorf("%+v, %v", v, err)
+	}
+	if d := g.Allow(&v, object(t, "s3://bucket/key")); !d.Allowed {
+		t.Error("without rules everything may be read")
+	}
+}
+
+func TestRules(t *testing.T) {
+	c := forwarded()
+	c.Anonymous = true
+	c.Rules = []config.Rule{
+		{Groups: []string{"suspended"}, Locators: []string{"s3://*/*"}, Deny: true},
+		{Users: []string{"ann"}, Locators: []string{"s3://photos/private/ann's.jpg", "s3://team-*/reports/2026*"}},
+		{Known: true, Locators: []string{"s3://photos/users/{user}/*", "s3://mail/{user}.mbox", "s3://logs/by-{user}-of-{user}/x"}},
+		{Anonymous: true, Known: true, Locators: []string{"s3://photos/public/*"}},
+		{Groups: []string{"lab"}, Locators: []string{"s3://scans/*"}},
+	}
+	g := newGate(t, c, nil)
+	for _, test := range []struct {
+		viewer  Viewer
+		locator string
+		rule    int // that decides; 0 is none
+		allowed bool
+	}{
+		{As("ann"), "s3://photos/private/ann's.jpg", 2, true},
+		{As("ann"), "s3://photos/private/ann's.jpg.bak", 0, false},
+		{As("ann"), "s3://photos/private/", 0, false},
+		{As("Ann"), "s3://photos/private/ann's.jpg", 0, false},
+		{As("bob"), "s3://photos/private/ann's.jpg", 0, false},
+		{Viewer{}, "s3://photos/private/ann's.jpg", 0, false},
+		{As("ann"), "s3://team-a/reports/2026", 2, true},
+		{As("ann"), "s3://team-a/reports/2026-05/x", 2, true},
+		{As("ann"), "s3://team-a/reports/2025", 0, false},
+		{As("ann"), "s3://steam-a/reports/2026", 0, false},
+		{As("bob"), "s3://photos/users/bob/x.jpg", 3, true},
+		{As("bob"), "s3://photos/users/bob/", 3, true},
+		{As("bob"), "s3://photos/users/bob", 0, false},
+		{As("bob"), "s3://photos/users/bobby/x.jpg", 0, false},
+		{As("bob"), "s3://photos/users/ann/x.jpg", 0, false},
+		{As("bob"), "s3://photos/users/BOB/x.jpg", 0, false},
+		{Viewer{}, "s3://photos/users//x.jpg", 0, false},
+		{As("bob/private"), "s3://photos/users/bob/private/x.jpg", 0, false},
+		{As("*"), "s3://photos/users/ann/x.jpg", 0, false},
+		{As("{user}"), "s3://photos/users/ann/x.jpg", 0, false},
+		{As("{user}"), "s3://photos/users/{user}/x.jpg", 3, true},
+		{As("bob"), "s3://mail/bob.mbox", 3, true},
+		{As("bob"), "s3://mail/bob.mbox/x", 0, false},
+		{As("bob"), "s3://mail/xbob.mbox", 0, false},
+		{As("bob"), "s3://logs/by-bob-of-bob/x", 3, true},
+		{As("bob"), "s3://logs/by-bob-of-ann/x", 0, false},
+		{As("ü"), "s3://photos/users/ü/x", 3, true},
+		{As("u\u0308"), "s3://photos/users/ü/x", 0, false}, // looks the same, and is another
+		{Viewer{}, "s3://photos/public/x", 4, true},
+		{As("bob"), "s3://photos/public/x", 4, true},
+		{Viewer{}, "s3://photos/publicity/x", 0, false},
+		{As("eve", "lab"), "s3://scans/x", 5, true},
+		{As("eve", "laboratory"), "s3://scans/x", 0, false},
+		{As("eve", "lab", "suspended"), "s3://scans/x", 1, false},
+		{As("ann", "suspended"), "s3://photos/private/ann's.jpg", 1, false},
+		{Viewer{ID: "eve", groupList: "staff, lab"}, "s3://scans/x", 5, true},
+		{Viewer{link: true}, "s3://scans/x", 0, true},
+	} {
+		got := g.Allow(&test.viewer, object(t, test.locator))
+		if got.Allowed != test.allowed || got.Rule != test.rule {
+			t.Errorf("%q %q: %s: %+v, want %v by rule %d", test.viewer.ID, test.viewer.groups, test.locator, got, test.allowed, test.rule)
+		}
+	}
+}
+
+// A link to a folder is for those who may read all of it.
+func TestRulesForTargets(t *testing.T) {
+	c := forwarded()
+	c.Rules = []config.Rule{
+		{Known: true, Locators: []string{"s3://photos/a/secret/*", "s3://photos/users/{user}/diary"}, Deny: true},
+		{Known: true, Locators: []string{"s3://photos/a/*", "s3://photos/users/{user}/*", "s3://photos/one"}},
+	}
+	g := newGate(t, c, nil)
+	ann := As("ann")
+	for text, want := range map[string]bool{
+		"s3://photos/a/b/*": true, "s3://photos/a/*": false, "s3://photos/a/secret/*": false, "s3://photos/a/secret/x/*": false, "s3://photos/a/secrets/*": true,
+		"s3://photos/*": false, "s3://photos/users/ann/*": false, "s3://photos/users/ann/trip/*": true, "s3://photos/users/bob/*": false,
+		"s3://photos/one": true, "s3://photos/one/*": false, "s3://photos/a/secret/x": false, "s3://other/*": false,
+	} {
+		target, err := ParseTarget(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := g.AllowTarget(&ann, target); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
+func TestCookieValue(t *testing.T) {
+	for _, c := range []struct {
+		headers []string
+		want    string
+	}{
+		{nil, ""},
+		{[]string{"session=abc"}, "abc"},
+		{[]string{"a=b; session=abc; c=d"}, "abc"},
+		{[]string{"a=b;session=abc"}, "abc"},
+		{[]string{`session="abc"`}, "abc"},
+		{[]string{"session=a=b=="}, "a=b=="},
+		{[]string{"a=b", "session=abc"}, "abc"},
+		{[]string{"xsession=no; session2=no; session =no; Session=no"}, ""},
+		{[]string{"session=abc; session=abc"}, "abc"},
+		{[]string{"session=abc; session=xyz"}, ""},
+		{[]string{"session=abc", "session=xyz"}, ""},
+		{[]string{"session"}, ""},
+		{[]string{";;; =; session=;"}, ""},
+	} {
+		if got := cookieValue(c.headers, "session"); got != c.want {
+			t.Errorf("%q: %q, want %q", c.headers, got, c.want)
+		}
+	}
+}
+
+func TestRateLimit(t *testing.T) {
+	c := forwarded()
+	c.Anonymous, c.RateLimit = true, &config.RateLimit{PerSecond: 10, Burst: 20}
+	g := newGate(t, c, nil)
+	at := now
+	left := func(v Viewer, remote string, header ...string) (n int) {
+		t.Helper()
+		for ; n < 100; n++ {
+			wait, ok := g.Limit(&v, request(remote, header...), 1, at)
+			if !ok {
+				if wait <= 0 || wait > 100*time.Millisecond {
+					t.Errorf("wait %v for one of ten a second", wait)
+				}
+				return n
+			}
+		}
+		return n
+	}
+	if n := left(As("ann"), "192.0.2.1:1"); n != 20 {
+		t.Errorf("a burst of %d, want 20", n)
+	}
+	if n := left(As("ann"), "192.0.2.99:1"); n != 0 {
+		t.Errorf("ann has %d more at another address", n)
+	}
+	if n := left(As("bob"), "192.0.2.1:1"); n != 20 {
+		t.Errorf("bob has %d left where ann was", n)
+	}
+	if n := left(Viewer{}, "192.0.2.1:1"); n != 20 {
+		t.Errorf("who has no name has %d left", n)
+	}
+	if n := left(Viewer{}, "192.0.2.1:2", "X-Forwarded-For", "1.2.3.4"); n != 0 {
+		t.Errorf("an address that anybody could have written gives %d more", n)
+	}
+	at = at.Add(time.Second)
+	if n := left(As("ann"), "192.0.2.1:1"); n != 10 {
+		t.Errorf("%d after a second, want 10", n)
+	}
+	if _, ok := g.Limit(&Viewer{ID: "batch"}, request("192.0.2.1:1"), 1000, at); !ok {
+		t.Error("a batch larger than the burst can never be had")
+	}
+	// Behind the proxy, what the proxy says; what the viewer said is to the left of it.
+	for _, c := range []struct{ remote, xff, client string }{
+		{"192.0.2.1:1", "", "192.0.2.1"},
+		{"10.0.0.1:1", "", "10.0.0.1"},
+		{"10.0.0.1:1", "198.51.100.7", "198.51.100.7"},
+		{"10.0.0.1:1", "1.2.3.4, 198.51.100.7", "198.51.100.7"},
+		{"10.0.0.1:1", "1.2.3.4, 198.51.100.7, 10.0.0.2", "198.51.100.7"},
+		{"10.0.0.1:1", "10.0.0.9, 10.0.0.2", "10.0.0.9"},
+		{"10.0.0.1:1", "junk, 10.0.0.2", "10.0.0.2"},
+		{"10.0.0.1:1", "junk", "10.0.0.1"},
+		{"10.0.0.1:1", "198.51.100.7:4711, [fd00::9]:1, 10.0.0.2:80", "198.51.100.7"},
+		{"10.0.0.1:1", "[2001:db8::1]", "2001:db8::"},
+		{"[2001:db8:1:2:3:4:5:6]:1", "", "2001:db8:1:2::"},
+		{"[fe80::1%eth0]:1", "", "fe80::"},
+	} {
+		r := request(c.remote)
+		if c.xff != "" {
+			r.Header.Set("X-Forwarded-For", c.xff)
+		}
+		if got := g.client(&Viewer{}, r); got != netip.MustParseAddr(c.client) {
+			t.Errorf("%s by %q: %v, want %s", c.remote, c.xff, got, c.client)
+		}
+	}
+}
+
+func TestVaryAndChallenge(t *testing.T) {
+	c := forwarded()
+	c.JWT = &config.JWT{Issuer: "https://id.example.com", Audience: "a", Cookie: "session"}
+	g := newGate(t, c, nil)
+	if got := strings.Join(g.Vary(), "|"); got != "Authorization|Cookie|X-Auth-Request-Email|X-Auth-Request-Groups" {
+		t.Errorf("Vary: %s", got)
+	}
+	if got := strings.Join(g.Challenge(), "|"); got != "Bearer" {
+		t.Errorf("WWW-Authenticate: %s", got)
+	}
+}
+
+// What every request does must not make garbage.
+func TestAdmissionDoesNotAllocate(t *testing.T) {
+	c := forwarded()
+	c.RateLimit = &config.RateLimit{PerSecond: 1 << 30, Burst: 1 << 30}
+	c.Rules = []config.Rule{
+		{Groups: []string{"suspended"}, Locators: []string{"s3://*/*"}, Deny: true},
+		{Known: true, Locators: []string{"s3://team-*/x/*", "s3://photos/users/{user}/*"}},
+	}
+	g := newGate(t, c, nil)
+	r := request("10.1.2.3:4", "X-Auth-Request-Email", "ann@example.com", "X-Auth-Request-Groups", "a, b, c")
+	l := object(t, "s3://photos/users/ann@example.com/folder/photo.jpg")
+	admit := func() {
+		v, err := g.Identify(r, now)
+		if err != nil || !g.Allow(&v, l).Allowed {
+			t.Fatal("refused")
+		}
+		if _, ok := g.Limit(&v, r, 1, now); !ok {
+			t.Fatal("limited")
+		}
+	}
+	admit()
+	if n := testing.AllocsPerRun(1000, admit); n > 0 && !raceEnabled {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func FuzzRules(f *testing.F) {
+	f.Add("ann", "users/ann/x")
+	f.Add("a/b", "users/a/b/x")
+	f.Add("", "users//x")
+	g := &Gate{rules: []rule{newRule(&config.Rule{Known: true, Locators: []string{"s3://bucket/users/{user}/*"}})}}
+	f.Fuzz(func(t *testing.T, user, key string) {
+		if locator.CheckKey(key) != nil {
+			return
+		}
+		v := As(user)
+		allowed := g.Allow(&v, locator.Locator{Bucket: "bucket", Key: key}).Allowed
+		segments := strings.Split(key, "/")
+		own := user != "" && len(segments) > 2 && segments[0] == "users" && segments[1] == user
+		if allowed != own {
+			t.Errorf("user %q, key %q: %v", user, key, allowed)
+		}
+	})
+}

@@ -1,0 +1,301 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// prometheus is a real Prometheus server.
+type prometheus struct{ url string }
+
+// startPrometheus starts Prometheus with the shipped configuration, asking each second.
+func startPrometheus(t *testing.T, p *proxy) *prometheus {
+	t.Helper()
+	need(t, "prometheus", "promtool")
+	dir := shipped(t, "prometheus", "127.0.0.1:9090", strings.TrimPrefix(p.admin, "http://"))
+	config := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(config, []byte("global: {scrape_interval: 1s, evaluation_interval: 1s}\n"+readFile(t, filepath.Join(dir, "scrape.yml"))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	server, err := startServer(dir, "prometheus", nil, "prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.stop()
+		if t.Failed() {
+			log := server.output()
+			t.Logf("Prometheus said:\n%s", log[max(0, len(log)-3000):])
+		}
+	})
+	m := &prometheus{url: "http://" + address}
+	if err := server.await("Prometheus", func() bool { return answersOK(m.url + "/-/ready") }); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// query asks Prometheus, and returns the values of all series. Its error is what Prometheus has against the query.
+func (m *prometheus) query(t *testing.T, expr string) ([]float64, error) {
+	t.Helper()
+	a := fetch(t, http.MethodGet, m.url+"/api/v1/query?query="+url.QueryEscape(expr))
+	var answer struct {
+		Status, Error string
+		Data          struct {
+			Result []struct{ Value [2]any }
+		}
+	}
+	if err := json.Unmarshal(a.body, &answer); err != nil {
+		t.Fatalf("%s: %v: %s", expr, err, a.body)
+	}
+	if answer.Status != "success" {
+		return nil, errors.New(answer.Error)
+	}
+	var values []float64
+	for _, r := range answer.Data.Result {
+		v, err := strconv.ParseFloat(r.Value[1].(string), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values = append(values, v)
+	}
+	return values, nil
+}
+
+// await asks until one value comes, and it is right.
+func (m *prometheus) await(t *testing.T, expr string, right func(float64) bool) {
+	t.Helper()
+	var values []float64
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		var err error
+		if values, err = m.query(t, expr); err != nil {
+			t.Fatalf("%s: %v", expr, err)
+		}
+		if len(values) == 1 && right(values[0]) {
+			return
+		}
+	}
+	t.Fatalf("%s is %v", expr, values)
+}
+
+// A real Prometheus scrapes the proxy: its recording rule tells exactly the hit ratio of what was asked, its linter has
+// nothing to say, and every query of the dashboard has an answer, which is none for an integration that is not there.
+func TestPrometheus(t *testing.T) {
+	t.Parallel()
+	s := minio(t)
+	common := startCommonStore(t, "redis-server")
+	p := startProxy(t, `
+cache: {redis: {url: "redis://:`+commonPassword+`@${COMMON}/0", encryption_key: "${FLEET_KEY}"}}
+integrations:
+  - name: album
+    bucket: scraped
+    url_lifetime: 11h
+    min_remaining: 1h
+    session_duration: 12h
+`+withRole, append(s.env(), "COMMON="+common.address, fleetKey)...)
+	m := startPrometheus(t, p)
+	const lookups = `sum(s3redirect_cache_lookups_total{cache="urls",integration="album"})`
+	m.await(t, lookups, func(v float64) bool { return v == 0 })
+
+	for range 5 { // 8 misses, then 32 hits
+		for n := range 8 {
+			p.location(t, http.MethodGet, path("scraped", fmt.Sprint(n)))
+		}
+	}
+	p.wantProblem(t, "/s3/not-served/x", http.StatusNotFound, "bucket_not_permitted")
+	m.await(t, lookups, func(v float64) bool { return v == 40 })
+	m.await(t, `s3redirect:url_hit_ratio:rate5m{integration="album"}`, func(v float64) bool { return math.Abs(v-0.8) < 1e-12 })
+	m.await(t, `s3redirect:credentials_hit_ratio:rate5m{integration="album"}`, func(v float64) bool { return math.Abs(v-39.0/40) < 1e-12 })
+	m.await(t, `s3redirect:error_ratio:rate5m{integration="album"}`, func(v float64) bool { return v == 0 })
+	m.await(t, `count(ALERTS) or vector(0)`, func(v float64) bool { return v == 0 })
+
+	d := readDashboard(t)
+	for title, expr := range d.queries("album") {
+		values, err := m.query(t, expr)
+		known := false
+		for _, v := range values {
+			known = known || !math.IsNaN(v)
+		}
+		if err != nil || !known {
+			t.Errorf("%s: %s: %v %v", title, expr, values, err)
+		}
+	}
+	for title, expr := range d.queries("absent") {
+		if values, err := m.query(t, expr); strings.Contains(expr, "absent") && (err != nil || len(values) > 0) {
+			t.Errorf("%s, of an integration that is not there: %s: %v %v", title, expr, values, err)
+		}
+	}
+	for _, v := range d.Templating.List {
+		if v.Type == "query" {
+			if got, want := m.labelValues(t, v.Query.Query), map[string]string{"job": "s3redirect", "integration": "album"}[v.Name]; len(got) != 1 || got[0] != want {
+				t.Errorf("the variable %s may be %q, want %s", v.Name, got, want)
+			}
+		}
+	}
+
+	check := exec.CommandContext(t.Context(), "promtool", "check", "metrics")
+	check.Stdin = strings.NewReader(string(fetch(t, http.MethodGet, p.admin+"/metrics").body))
+	if out, err := check.CombinedOutput(); err != nil || len(out) != 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+// labelValues answers what Grafana calls label_values(series, label).
+func (m *prometheus) labelValues(t *testing.T, query string) []string {
+	t.Helper()
+	parts := regexp.MustCompile(`^label_values\((.+), (\w+)\)$`).FindStringSubmatch(query)
+	if parts == nil {
+		t.Fatalf("%s is no label_values", query)
+	}
+	a := fetch(t, http.MethodGet, m.url+"/api/v1/label/"+parts[2]+"/values?match[]="+url.QueryEscape(strings.ReplaceAll(parts[1], "$job", ".*")))
+	var answer struct{ Data []string }
+	if err := json.Unmarshal(a.body, &answer); err != nil {
+		t.Fatalf("%s: %v: %s", query, err, a.body)
+	}
+	return answer.Data
+}
+
+// dashboard is what Grafana is given.
+type dashboard struct {
+	Panels []struct {
+		ID                       int
+		Title, Type, Description string
+		GridPos                  struct{ X, Y, W, H int }
+		FieldConfig              struct{ Defaults struct{ Unit string } }
+		Targets                  []struct{ RefID, Expr string }
+	}
+	Templating struct {
+		List []struct {
+			Name, Type string
+			Query      variableQuery
+		}
+	}
+}
+
+// variableQuery is a text for one type of variable, and an object for another.
+type variableQuery struct{ Query string }
+
+func (q *variableQuery) UnmarshalJSON(text []byte) error {
+	if text[0] == '"' {
+		return json.Unmarshal(text, &q.Query)
+	}
+	type plain variableQuery
+	return json.Unmarshal(text, (*plain)(q))
+}
+
+func readDashboard(t *testing.T) (d dashboard) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(readFile(t, "../../deploy/grafana/dashboard.json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// queries are the dashboard's, as Grafana asks them for an integration, by their panels' titles.
+func (d *dashboard) queries(integration string) map[string]string {
+	queries := map[string]string{}
+	for _, p := range d.Panels {
+		for _, target := range p.Targets {
+			queries[p.Title+" "+target.RefID] = strings.NewReplacer("$job", ".*", "$integration", integration, "$__rate_interval", "1m").Replace(target.Expr)
+		}
+	}
+	return queries
+}
+
+// The dashboard can be imported anywhere: it names no data source of ours. Its panels say what they show and in which unit, have a place
+// of their own, and between them show every metric, as far as the alerts do not.
+func TestDashboard(t *testing.T) {
+	t.Parallel()
+	d, text := readDashboard(t), readFile(t, "../../deploy/grafana/dashboard.json")
+	for _, m := range regexp.MustCompile(`"uid": "([^"]*)"`).FindAllStringSubmatch(text, -1) {
+		if m[1] != "${datasource}" && m[1] != "s3redirect" {
+			t.Errorf("it names a data source: %s", m[1])
+		}
+	}
+	ids, titles, taken := map[int]bool{}, map[string]bool{}, map[[2]int]string{}
+	for _, p := range d.Panels {
+		if ids[p.ID] || titles[p.Title] || p.Title == "" || p.Description == "" || p.FieldConfig.Defaults.Unit == "" || len(p.Targets) == 0 {
+			t.Errorf("%q: another panel has its number or title, or it lacks a description, a unit or a query", p.Title)
+		}
+		ids[p.ID], titles[p.Title] = true, true
+		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
+			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
+				if other := taken[[2]int{x, y}]; other != "" || x >= 24 {
+					t.Fatalf("%q has no place: %q is there", p.Title, other)
+				}
+				taken[[2]int{x, y}] = p.Title
+			}
+		}
+	}
+	text += readFile(t, "../../deploy/prometheus/s3redirect.rules.yml")
+	metrics := regexp.MustCompile("(?m)^\\| `(s3redirect_\\w+)`").FindAllStringSubmatch(readFile(t, "../../docs/metrics.md"), -1)
+	for _, m := range metrics {
+		if !strings.Contains(text, m[1]) && m[1] != "s3redirect_config_reload_timestamp_seconds" {
+			t.Errorf("neither the dashboard nor an alert shows %s", m[1])
+		}
+	}
+	if len(metrics) < 15 || len(d.queries("x")) < 25 {
+		t.Errorf("%d metrics, %d queries", len(metrics), len(d.queries("x")))
+	}
+}
+
+// Each alert fires when it should, and does not when it should not.
+func TestAlerts(t *testing.T) {
+	t.Parallel()
+	need(t, "promtool")
+	cmd := exec.CommandContext(t.Context(), "promtool", "test", "rules", "s3redirect.rules.test.yml")
+	cmd.Dir = "../../deploy/prometheus"
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	var rules struct {
+		Groups []struct{ Rules []struct{ Alert string } }
+	}
+	var tests struct {
+		Tests []struct {
+			Alerts []struct {
+				Name     string `yaml:"alertname"`
+				Expected []any  `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
+		}
+	}
+	for path, into := range map[string]any{"s3redirect.rules.yml": &rules, "s3redirect.rules.test.yml": &tests} {
+		if err := yaml.Unmarshal([]byte(readFile(t, filepath.Join(cmd.Dir, path))), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	firing, silent, alerts := map[string]bool{}, map[string]bool{}, 0
+	for _, test := range tests.Tests {
+		for _, a := range test.Alerts {
+			firing[a.Name], silent[a.Name] = firing[a.Name] || len(a.Expected) > 0, silent[a.Name] || len(a.Expected) == 0
+		}
+	}
+	for _, group := range rules.Groups {
+		for _, rule := range group.Rules {
+			if rule.Alert == "" {
+				continue
+			}
+			if alerts++; !firing[rule.Alert] || !silent[rule.Alert] {
+				t.Errorf("%s is tested firing: %v, and not firing: %v", rule.Alert, firing[rule.Alert], silent[rule.Alert])
+			}
+		}
+	}
+	if alerts < 7 {
+		t.Errorf("%d alerts", alerts)
+	}
+}
