@@ -344,7 +344,7 @@ func (k *checker) checkCORS() {
 
 // CheckOrigins judges origins as those of cors.allowed_origins are judged.
 func CheckOrigins(origins []string) error {
-	k := &checker{Config: &Config{CORS: &CORS{AllowedOrigins: origins}}, decoder: &decoder{places: map[string]place{}}}
+	k := &checker{Config: &Config{CORS: &CORS{AllowedOrigins: origins}}, decoder: newDecoder("", nil)}
 	for n, text := range origins {
 		k.places[fmt.Sprintf("cors.allowed_origins[%d]", n)] = place{written: text}
 	}
