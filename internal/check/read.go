@@ -58,7 +58,7 @@ func (p *probe) bucketRegion(ctx context.Context, bucket string) {
 		return
 	case errors.Is(err, integration.ErrRegionUnavailable):
 		p.unreached[bucket] = true
-		if strings.Contains(err.Error(), "it answered 5") {
+		if strings.Contains(err.Error(), "the store answered 5") {
 			p.say("region", Failed, fmt.Sprintf("%s is out of order: %v", endpoint.Origin(), err), "Wait and try again; if it stays so, look at the store's own state.")
 			return
 		}

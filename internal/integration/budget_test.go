@@ -79,10 +79,10 @@ func TestHangingSTSOfThousandsStarvesNobody(t *testing.T) {
 		if sts.most > maxCalls/4+2 {
 			t.Errorf("%d calls were on their way at once", sts.most)
 		}
-		if got := w.crowd.Load(); got != 0 {
+		if got := w.waiters.Load(); got != 0 {
 			t.Errorf("%d are waiting still", got)
 		}
-		if got := len(w.calls.servers); got != 0 {
+		if got := len(w.calls.endpoints); got != 0 {
 			t.Errorf("%d servers are kept", got)
 		}
 	})
@@ -139,7 +139,7 @@ func TestBudget(t *testing.T) {
 		for _, leave := range left[1:] {
 			leave()
 		}
-		if len(b.servers) != 0 || !b.all.TryAcquire(8) || !b.doubtful.TryAcquire(6) {
+		if len(b.endpoints) != 0 || !b.all.TryAcquire(8) || !b.unproven.TryAcquire(6) {
 			t.Error("places were lost")
 		}
 	})
@@ -160,7 +160,7 @@ func TestCrowd(t *testing.T) {
 				wg.Go(func() {
 					_, err := w.window(bucket)
 					var failed *AssumeRoleError
-					if errors.As(err, &failed) && errors.Is(err, errCrowd) && failed.RetryAfter > 0 && failed.Result == Unavailable {
+					if errors.As(err, &failed) && errors.Is(err, errTooManyWaiters) && failed.RetryAfter > 0 && failed.Result == Unavailable {
 						turnedAway.Add(1)
 					} else if err != nil {
 						t.Error(err)
@@ -177,7 +177,7 @@ func TestCrowd(t *testing.T) {
 			t.Errorf("beside it, another may have %d waiting", got)
 		}
 		wg.Wait()
-		if w.crowd.Load() != 0 || w.bucket("bucket").Integration.waiting.Load() != 0 {
+		if w.waiters.Load() != 0 || w.bucket("bucket").Integration.keeper.waiting.Load() != 0 {
 			t.Error("some are waiting still")
 		}
 	})

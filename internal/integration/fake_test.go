@@ -120,7 +120,7 @@ func (w *world) bucket(name string) *Bucket {
 
 // sleepUntilTurn sleeps until a window of the bucket's integration begins: the next one's session is not fetched yet.
 func (w *world) sleepUntilTurn(bucket string) {
-	p := w.bucket(bucket).Integration.plan
+	p := w.bucket(bucket).Integration.keeper.plan
 	time.Sleep(p.start(p.index(w.clock()) + 1).Sub(w.clock()))
 }
 

@@ -104,7 +104,7 @@ func TestClockSetBackDuringAPause(t *testing.T) {
 					ask()
 					down.Store(true)
 					if warm { // into the next window, by half an hour
-						p := &w.bucket("bucket").Integration.plan
+						p := &w.bucket("bucket").Integration.keeper.plan
 						for k := p.index(clock()); p.index(clock()) == k || clock().Sub(p.start(k+1)) < 26*time.Minute; time.Sleep(time.Second) {
 							ask()
 						}
@@ -140,14 +140,14 @@ func TestPurgeAgainstAnArrival(t *testing.T) {
 			return 0, time.Hour, nil
 		}}, []config.Integration{role("lab", "bucket")})
 		i := w.bucket("bucket").Integration
-		i.mu.Lock()
-		i.startFetch(i.plan.index(time.Now()), time.Now())
+		i.keeper.mu.Lock()
+		i.keeper.startFetchLocked(i.keeper.plan.index(time.Now()), time.Now())
 		close(answer)
 		time.Sleep(time.Millisecond) // the session is there, and waits for the lock
 		var wg sync.WaitGroup
 		wg.Go(func() { w.Purge("lab") })
 		time.Sleep(time.Millisecond) // so does the purge
-		i.mu.Unlock()
+		i.keeper.mu.Unlock()
 		wg.Wait()
 		if got := w.mustWindow("bucket").session.credentials.AccessKeyID; got != "ASIA-lab-2" {
 			t.Fatalf("the session of %s signs", got)
@@ -219,8 +219,8 @@ func TestReloadsPurgesAndRequestsAtOnce(t *testing.T) {
 			}
 		}
 		last.Close()
-		if last.crowd.Load() != 0 || len(last.calls.servers) != 0 || last.sessions.Len() > 2 {
-			t.Errorf("%d wait, %d servers, %d sessions are left", last.crowd.Load(), len(last.calls.servers), last.sessions.Len())
+		if last.waiters.Load() != 0 || len(last.calls.endpoints) != 0 || last.sessions.Len() > 2 {
+			t.Errorf("%d wait, %d servers, %d sessions are left", last.waiters.Load(), len(last.calls.endpoints), last.sessions.Len())
 		}
 	})
 }

@@ -7,50 +7,98 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"slices"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"s3redirect/cache"
 	"s3redirect/internal/presign"
+	"s3redirect/metrics"
 )
 
-// Shared is where replicas find each other's sessions. [cache.Vault] implements it, with the meaning of its methods and errors.
+// Shared is a store that the replicas of the proxy share. Its methods are safe for concurrent use. An
+// error other than [ErrNotStored] and [ErrNotAuthentic] means that the store is unreachable.
 type Shared interface {
+	// Get returns the value stored under a name. The error is [ErrNotStored] if there is none, and
+	// [ErrNotAuthentic] if the value was not written by a replica under this name.
 	Get(ctx context.Context, name string) ([]byte, error)
-	Add(ctx context.Context, name string, value []byte, lives time.Duration) (stored bool, err error)
+	// Add stores a value for a time unless the name is taken. It reports whether it did.
+	Add(ctx context.Context, name string, value []byte, ttl time.Duration) (stored bool, err error)
+	// Delete removes the value stored under a name, if there is one.
 	Delete(ctx context.Context, name string) error
-	Lease(ctx context.Context, name string, lives time.Duration) (giveBack func(), ok bool, err error)
+	// Lease takes a name for a time unless it is taken. It reports whether it did; release ends the lease.
+	Lease(ctx context.Context, name string, ttl time.Duration) (release func(), ok bool, err error)
 }
 
+// The errors of [Shared.Get].
+var (
+	ErrNotStored    = cache.ErrNotInVault
+	ErrNotAuthentic = cache.ErrNotGenuine
+)
+
 const (
-	// leaseTime is how long a replica that died while it asked STS keeps the others waiting. A call that takes longer has a second replica
-	// ask, too; the session that is stored first is everybody's.
-	leaseTime = 3 * time.Second
-	// leasePoll is how often those who wait look whether the session is there.
+	// leaseTTL bounds how long a replica that dies during a call to STS blocks the others. If a call
+	// takes longer, a second replica calls STS as well, and all use the session that is stored first.
+	leaseTTL = 3 * time.Second
+	// leasePoll is the interval at which waiting replicas look for the session.
 	leasePoll = 100 * time.Millisecond
-	// leasePatience is how long they do: a lease that does not end is no replica's.
-	leasePatience = 2 * leaseTime
-	// purgeGrace is how long it may take to purge all replicas, one after the other: what one of them had assumed since then is new.
+	// leaseWait bounds how long they wait: a lease that is still held then is not a replica's.
+	leaseWait = 2 * leaseTTL
+	// purgeGrace is the time that purging all replicas one after the other may take: a session issued
+	// within it was assumed by a replica that had been purged already.
 	purgeGrace = time.Minute
 )
 
-// fleet is the replicas' common store, as the sets of one process see it. What is wrong with it is logged once, until it is well again.
-type fleet struct {
-	Shared
-	away     atomic.Bool // it failed the last time
-	polluted atomic.Bool // it had something that was refused
-}
-
-// Why nothing was found in the common store, beside [cache.ErrNotInVault] and that it could not be asked.
+// Why the shared store did not yield a session, beside [ErrNotStored].
 var (
-	errUseless   = errors.New("what is stored is of no use to anybody")
-	errFromAhead = errors.New("the session was issued too far in our future: is the clock of every replica right?")
-	// errAway is not a failure: the window is not there yet, and the store may be back before it is.
-	errAway = errors.New("the replicas' common store cannot be had, and there is time to ask it again")
+	// errUnusableSession means that the stored session must be replaced.
+	errUnusableSession = errors.New("the stored session is unusable")
+	// errIssuedInFuture means that this replica cannot use the stored session, while others can.
+	errIssuedInFuture = errors.New("the session was issued too far in the future; check the replicas' clocks")
+	// errStoreUnreachable means that the window has not begun and the store should be tried again.
+	errStoreUnreachable = errors.New("the shared store is unreachable")
 )
 
-// sharedSession is a session as replicas hand it to each other. Times are Unix seconds.
+// sharedStore is the store as one process sees it: the health of the store is logged when it changes,
+// not for each integration and call.
+type sharedStore struct {
+	Shared
+	unreachable atomic.Bool // the last operation failed
+	corrupt     atomic.Bool // a value was rejected, and none has been accepted since
+}
+
+// fleet obtains the sessions of one integration together with the other replicas: one of them assumes
+// the role, and all use its session. It holds no state of its own.
+type fleet struct {
+	store   *sharedStore
+	plan    *plan
+	clock   func() time.Time
+	log     *slog.Logger
+	metrics *metrics.Integration
+
+	// assume gets a session for a window from STS.
+	assume func(ctx context.Context, index int64) (*session, error)
+	// accepts reports whether a stored session may be used at an instant.
+	accepts func(s *session, now time.Time) bool
+}
+
+// joinFleet makes the keeper share its sessions through a store, unless store is nil.
+func (k *keeper) joinFleet(store *sharedStore) {
+	if store == nil {
+		return
+	}
+	k.fleet = &fleet{
+		store:   store,
+		plan:    &k.plan,
+		clock:   k.clock,
+		log:     k.log,
+		metrics: k.metrics,
+		assume:  k.assumeRole,
+		accepts: k.accepts,
+	}
+}
+
+// sharedSession is the stored form of a session. Times are Unix seconds.
 type sharedSession struct {
 	Window          int64  `json:"window"`
 	Issued          int64  `json:"issued"`
@@ -60,173 +108,195 @@ type sharedSession struct {
 	SessionToken    string `json:"session_token"`
 }
 
-// sharedName is where a window's session is: whoever has the same configuration of the integration looks there. The secret key is
-// not part of it, or who reads the names could try secrets; but the window's start is, which depends on it.
-func (i *Integration) sharedName(index int64) string {
-	public := *i.config
+// sharedName returns the name under which a window's session is stored. It is the same on all replicas
+// whose configuration of the integration is the same. The secret key is not hashed, or a reader of the
+// names could test guesses of it. The phase depends on the secret key, though, and so the window's start
+// is hashed.
+func (k *keeper) sharedName(index int64) string {
+	public := *k.config
 	public.SecretAccessKey = ""
-	id := identityOf(&public, i.sessionPolicy)
-	digest := sha256.Sum256(binary.BigEndian.AppendUint64(id[:], uint64(i.plan.start(index).Unix())))
+	id := identityOf(&public, k.sessionPolicy)
+	start := uint64(k.plan.start(index).Unix())
+	digest := sha256.Sum256(binary.BigEndian.AppendUint64(id[:], start))
 	return "s3redirect:session:" + hex.EncodeToString(digest[:])
 }
 
-// obtain is a window's session: that which another replica has assumed already, or one of our own, for all.
-func (i *Integration) obtain(ctx context.Context, index int64) (*session, error) {
-	if i.fleet == nil {
-		return i.assumeRole(ctx, index)
-	}
-	name := i.sharedName(index)
-	patience := time.NewTimer(leasePatience)
-	defer patience.Stop()
+// obtain returns a window's session, which is stored under name or will be.
+func (f *fleet) obtain(ctx context.Context, name string, index int64) (*session, error) {
+	enough := time.NewTimer(leaseWait)
+	defer enough.Stop()
 	for {
 		var leased bool
-		var giveBack func()
-		s, err := i.fromFleet(ctx, name, index)
+		var release func()
+		s, err := f.lookup(ctx, name, index)
 		if isVacant(err) {
-			giveBack, leased, err = i.fleet.Lease(ctx, name+":lease", leaseTime)
+			release, leased, err = f.store.Lease(ctx, name+":lease", leaseTTL)
 		}
 		switch {
 		case s != nil:
 			return s, nil
 		case err != nil:
-			return i.alone(ctx, index, err)
+			return f.assumeAlone(ctx, index, err)
 		case leased:
-			defer giveBack()
-			return i.forAll(ctx, name, index)
+			defer release()
+			return f.assumeForAll(ctx, name, index)
 		}
 		select {
 		case <-time.After(leasePoll):
-		case <-patience.C:
-			return i.forAll(ctx, name, index)
+		case <-enough.C:
+			return f.assumeForAll(ctx, name, index)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
-// alone is a session of our own, since the common store is of no help. Ahead of the window there is time to see whether it comes back.
-func (i *Integration) alone(ctx context.Context, index int64, err error) (*session, error) {
-	if errors.Is(err, errFromAhead) {
-		i.log.Warn("this replica goes on alone in this window", "error", err.Error())
-		return i.assumeRole(ctx, index)
+// assumeAlone returns a session of this replica's own, because the stored one is unusable here or the
+// store is unreachable. Until shortly before the window begins, there is time to try the store again.
+func (f *fleet) assumeAlone(ctx context.Context, index int64, err error) (*session, error) {
+	if errors.Is(err, errIssuedInFuture) {
+		f.log.Warn("shared session not used; this replica uses its own in this window", "error", err.Error())
+		return f.assume(ctx, index)
 	}
-	i.fleetFailed(ctx, err)
-	if ctx.Err() == nil && i.clock().Before(i.plan.start(index).Add(-i.plan.lead/4)) {
-		return nil, errAway
+	f.noteFailure(ctx, err)
+	if ctx.Err() == nil && f.clock().Before(f.plan.start(index).Add(-f.plan.prefetchLead/4)) {
+		return nil, errStoreUnreachable
 	}
-	return i.assumeRole(ctx, index)
+	return f.assume(ctx, index)
 }
 
-// fromFleet looks for a window's session. Without one, the error says why.
-func (i *Integration) fromFleet(ctx context.Context, name string, index int64) (*session, error) {
-	value, err := i.fleet.Get(ctx, name)
+// lookup returns the stored session of a window. The error is [ErrNotStored], errUnusableSession,
+// errIssuedInFuture, or the store's.
+func (f *fleet) lookup(ctx context.Context, name string, index int64) (*session, error) {
+	value, err := f.store.Get(ctx, name)
 	var got sharedSession
 	switch {
-	case errors.Is(err, cache.ErrNotInVault):
-		i.Metrics.SharedSession("miss")
+	case errors.Is(err, ErrNotStored):
+		f.metrics.SharedSession("miss")
 		return nil, err
 	case err == nil && json.Unmarshal(value, &got) == nil && got.Window == index:
-	case err == nil || errors.Is(err, cache.ErrNotGenuine):
-		return nil, i.refuse("it was changed, or sealed with another key")
+	case err == nil || errors.Is(err, ErrNotAuthentic):
+		return nil, f.reject("altered, or encrypted with an unknown key")
 	default:
 		return nil, err
 	}
-	s := &session{window: index, issued: time.Unix(got.Issued, 0).UTC(), expires: time.Unix(got.Expires, 0).UTC(),
-		credentials: presign.Credentials{AccessKeyID: got.AccessKeyID, SecretAccessKey: got.SecretAccessKey, SessionToken: got.SessionToken}}
-	now := i.clock()
-	w, at := i.plan.newWindow(index, s, 0), later(now, i.plan.start(index))
+	s := &session{
+		window:  index,
+		issued:  time.Unix(got.Issued, 0).UTC(),
+		expires: time.Unix(got.Expires, 0).UTC(),
+		credentials: presign.Credentials{
+			AccessKeyID:     got.AccessKeyID,
+			SecretAccessKey: got.SecretAccessKey,
+			SessionToken:    got.SessionToken,
+		},
+	}
+	now := f.clock()
+	w, at := f.plan.newWindow(index, s, 0), later(now, f.plan.start(index))
 	switch {
 	case w.SignedAt.Sub(at) > maxSkew:
-		return nil, errFromAhead // others may well use it
-	case !w.usable(at) || s.expires.Sub(now) < 2*i.plan.floor || got.AccessKeyID == "" || got.SecretAccessKey == "":
-		return nil, i.refuse("it is too old")
-	case !i.wants(s, now):
-		i.Metrics.SharedSession("miss")
-		return nil, errUseless
+		return nil, errIssuedInFuture
+	case !w.usable(at) || s.expires.Sub(now) < 2*f.plan.floor || got.AccessKeyID == "" || got.SecretAccessKey == "":
+		return nil, f.reject("expired, or about to expire")
+	case !f.accepts(s, now):
+		f.metrics.SharedSession("miss")
+		return nil, errUnusableSession
 	}
-	i.fleetWorks()
-	i.Metrics.SharedSession("hit")
+	f.noteSuccess()
+	f.metrics.SharedSession("hit")
 	return s, nil
 }
 
-// wants tells whether a shared session is neither purged nor one that we have already: who looks for a window's session while having
-// one wants a longer one.
-func (i *Integration) wants(s *session, now time.Time) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	had := func(old *session) bool { return old.window == s.window && !s.expires.After(old.expires) }
-	return s.issued.After(i.notBefore) && !slices.Contains(i.purged, s.credentials.AccessKeyID) && !slices.ContainsFunc(i.held(now), had)
-}
-
-// isVacant tells whether a session may be stored where none was found.
+// isVacant reports whether a lookup's error means that a session may be stored.
 func isVacant(err error) bool {
-	return errors.Is(err, cache.ErrNotInVault) || errors.Is(err, errUseless)
+	return errors.Is(err, ErrNotStored) || errors.Is(err, errUnusableSession)
 }
 
-// forAll assumes the role and lets the others have the session. If one of them was quicker, its session is everybody's.
-func (i *Integration) forAll(ctx context.Context, name string, index int64) (*session, error) {
-	// Between our look and our lease somebody else may have had both.
-	if theirs, err := i.fromFleet(ctx, name, index); err == nil {
+// assumeForAll assumes the role and stores the session. If another replica has stored one first, it
+// returns that one.
+func (f *fleet) assumeForAll(ctx context.Context, name string, index int64) (*session, error) {
+	// A lease does not mean that the name is still vacant:
+	//
+	//	1: lookup: not stored
+	//	2: lookup: not stored
+	//	2: Lease: ok
+	//	2: assumes the role, Add, release
+	//	1: Lease: ok
+	//
+	// Without a second lookup both replicas would call STS.
+	if theirs, err := f.lookup(ctx, name, index); err == nil {
 		return theirs, nil
 	}
-	s, err := i.assumeRole(ctx, index)
+	s, err := f.assume(ctx, index)
 	if err != nil {
 		return nil, err
 	}
-	value, err := json.Marshal(sharedSession{Window: index, Issued: s.issued.Unix(), Expires: s.expires.Unix(),
-		AccessKeyID: s.credentials.AccessKeyID, SecretAccessKey: s.credentials.SecretAccessKey, SessionToken: s.credentials.SessionToken})
+	value, err := json.Marshal(sharedSession{
+		Window:          index,
+		Issued:          s.issued.Unix(),
+		Expires:         s.expires.Unix(),
+		AccessKeyID:     s.credentials.AccessKeyID,
+		SecretAccessKey: s.credentials.SecretAccessKey,
+		SessionToken:    s.credentials.SessionToken,
+	})
 	if err != nil {
 		return nil, err // strings and numbers always marshal
 	}
 	for range 2 {
-		stored, err := i.fleet.Add(ctx, name, value, s.expires.Sub(i.clock()))
+		stored, err := f.store.Add(ctx, name, value, s.expires.Sub(f.clock()))
 		if err == nil && stored {
-			i.fleetWorks()
-			i.Metrics.SharedSession("stored")
+			f.noteSuccess()
+			f.metrics.SharedSession("stored")
 			return s, nil
 		}
 		if err == nil {
 			var theirs *session
-			if theirs, err = i.fromFleet(ctx, name, index); err == nil {
+			if theirs, err = f.lookup(ctx, name, index); err == nil {
 				return theirs, nil
 			}
 		}
-		// Only here is anything removed, by who has the lease: elsewhere it could be what another has just stored.
+		// Only the holder of the lease deletes. If every replica that finds an unusable value did:
+		//
+		//	1: lookup: unusable
+		//	2: lookup: unusable
+		//	2: Delete, Lease, Add: the name holds a good session
+		//	1: Delete: removes that session
 		if isVacant(err) {
-			err = i.fleet.Delete(ctx, name)
+			err = f.store.Delete(ctx, name)
 		}
 		if err != nil {
-			i.fleetFailed(ctx, err)
+			f.noteFailure(ctx, err)
 			break
 		}
 	}
 	return s, nil
 }
 
-// refuse notes that something in the common store is not used.
-func (i *Integration) refuse(why string) error {
-	i.Metrics.SharedSession("refused")
-	if !i.fleet.polluted.Swap(true) {
-		i.log.Warn("a session that replicas share is refused, and replaced", "reason", why)
+// reject counts a stored session that must not be used, and logs the first.
+func (f *fleet) reject(reason string) error {
+	f.metrics.SharedSession("refused")
+	if !f.store.corrupt.Swap(true) {
+		f.log.Warn("shared session rejected; replacing it", "reason", reason)
 	}
-	return errUseless
+	return errUnusableSession
 }
 
-// fleetFailed says once that each replica is alone, and fleetWorks that it is so no longer. What the client's errors say is of the
-// server, and never of a value.
-func (i *Integration) fleetFailed(ctx context.Context, err error) {
+// noteFailure counts a failed operation of the store, and logs the first. The client's errors name the
+// server, never a value.
+func (f *fleet) noteFailure(ctx context.Context, err error) {
 	if ctx.Err() != nil {
-		return // it is we who end
+		return // Close has ended the operation, or its time is up
 	}
-	i.Metrics.SharedSession("error")
-	if !i.fleet.away.Swap(true) {
-		i.log.Warn("the replicas' common store cannot be had: meanwhile each goes on alone, with sessions and URLs of its own", "error", oneLine(err))
+	f.metrics.SharedSession("error")
+	if !f.store.unreachable.Swap(true) {
+		f.log.Warn("shared store unreachable; each replica uses its own sessions and URLs meanwhile",
+			"error", truncate(err))
 	}
 }
 
-func (i *Integration) fleetWorks() {
-	i.fleet.polluted.Store(false)
-	if i.fleet.away.Swap(false) {
-		i.log.Info("the replicas' common store is back: the next windows' sessions are shared again")
+// noteSuccess logs that the store is reachable again, if it was not.
+func (f *fleet) noteSuccess() {
+	f.store.corrupt.Store(false)
+	if f.store.unreachable.Swap(false) {
+		f.log.Info("shared store reachable again; sessions are shared from the next window on")
 	}
 }

@@ -30,7 +30,7 @@ func (w *world) shared(result string) (n int) {
 // nameNow is the name of the session of the window that now is.
 func (w *world) nameNow() string {
 	i := w.bucket("bucket").Integration
-	return i.sharedName(i.plan.index(w.clock()))
+	return i.keeper.sharedName(i.keeper.plan.index(w.clock()))
 }
 
 // A store that is away when the next window's session is to be fetched, and comes back ahead of the window, has been waited for: the window
@@ -119,7 +119,7 @@ func TestFleetLeaseWithoutEnd(t *testing.T) {
 		store.set(func(s *commonStore) { s.values[replicas[0].nameNow()+":lease"] = []byte("of nobody") })
 		began := time.Now()
 		askAll(t, replicas)
-		if took := time.Since(began); took < leasePatience || took > leasePatience+time.Second {
+		if took := time.Since(began); took < leaseWait || took > leaseWait+time.Second {
 			t.Errorf("it took %v", took)
 		}
 		closeAll(replicas)
@@ -130,7 +130,7 @@ func TestFleetLeaseWithoutEnd(t *testing.T) {
 func TestFleetCallOutlivesItsLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sts := &fakeSTS{answer: func(int, string) (time.Duration, time.Duration, error) {
-			return leaseTime + time.Second, time.Hour, nil
+			return leaseTTL + time.Second, time.Hour, nil
 		}}
 		store := newCommonStore()
 		replicas := newFleet(t, 3, sts, store, nil)
@@ -275,7 +275,7 @@ func TestFleetClosesWhileItWaits(t *testing.T) {
 		time.Sleep(time.Second)
 		began := time.Now()
 		replicas[0].Close()
-		if err := <-failed; err == nil || !time.Now().Equal(began) || sts.count("lab") != 0 || strings.Contains(log.String(), "common store") {
+		if err := <-failed; err == nil || !time.Now().Equal(began) || sts.count("lab") != 0 || strings.Contains(log.String(), "shared store") {
 			t.Errorf("%v after %v, %d calls\n%s", err, time.Since(began), sts.count("lab"), log.String())
 		}
 	})

@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"s3redirect/cache"
 	"s3redirect/internal/config"
 )
 
@@ -62,9 +61,9 @@ func (s *commonStore) Get(_ context.Context, name string) ([]byte, error) {
 	value, ok := s.values[name]
 	switch {
 	case !ok:
-		return nil, cache.ErrNotInVault
+		return nil, ErrNotStored
 	case string(value) == "garbage":
-		return nil, cache.ErrNotGenuine
+		return nil, ErrNotAuthentic
 	}
 	return value, nil
 }
@@ -205,13 +204,13 @@ func TestFleetOutlivesItsLeaseHolder(t *testing.T) {
 		replicas := newFleet(t, 3, sts, store, nil)
 		replicas[0].sleepUntilTurn("bucket")
 		i := replicas[0].bucket("bucket").Integration
-		name := i.sharedName(i.plan.index(time.Now())) + ":lease"
+		name := i.keeper.sharedName(i.keeper.plan.index(time.Now())) + ":lease"
 		store.set(func(s *commonStore) {
-			s.values[name], s.until[name] = []byte("of a dead one"), time.Now().Add(leaseTime)
+			s.values[name], s.until[name] = []byte("of a dead one"), time.Now().Add(leaseTTL)
 		})
 		began := time.Now()
 		askAll(t, replicas)
-		if took := time.Since(began); took < leaseTime || took > leaseTime+time.Second || sts.count("lab") != 1 {
+		if took := time.Since(began); took < leaseTTL || took > leaseTTL+time.Second || sts.count("lab") != 1 {
 			t.Errorf("it took %v, and %d calls", took, sts.count("lab"))
 		}
 		closeAll(replicas)
@@ -255,7 +254,7 @@ func TestFleetWithoutItsStore(t *testing.T) {
 			t.Errorf("%d calls in the next window", n)
 		}
 		synctest.Wait()
-		if got := log.String(); strings.Count(got, "each goes on alone") != 1 || strings.Count(got, "is back") > 1 {
+		if got := log.String(); strings.Count(got, "shared store unreachable") != 1 || strings.Count(got, "reachable again") > 1 {
 			t.Errorf("%s", got)
 		}
 		closeAll(replicas)
@@ -277,7 +276,7 @@ func TestFleetRefuses(t *testing.T) {
 			replicas := newFleet(t, 2, sts, store, nil)
 			replicas[0].sleepUntilTurn("bucket")
 			i := replicas[0].bucket("bucket").Integration
-			value = strings.NewReplacer("%d", fmt.Sprint(i.plan.index(time.Now())), "%s", fmt.Sprint(time.Now().Add(time.Minute).Unix()),
+			value = strings.NewReplacer("%d", fmt.Sprint(i.keeper.plan.index(time.Now())), "%s", fmt.Sprint(time.Now().Add(time.Minute).Unix()),
 				"%t", fmt.Sprint(time.Now().Add(2*time.Minute-time.Second).Unix())).Replace(value)
 			store.set(func(s *commonStore) { s.values[replicas[0].nameNow()] = []byte(value) })
 			if got := askAll(t, replicas); !strings.HasPrefix(got, "ASIA-lab-1 ") || sts.count("lab") != 1 {
@@ -340,15 +339,15 @@ func TestSharedNames(t *testing.T) {
 		mend(&c)
 		w := newWorld(t, &fakeSTS{}, []config.Integration{c})
 		i := w.bucket("bucket").Integration
-		return i.sharedName(7), i
+		return i.keeper.sharedName(7), i
 	}
 	name, i := of(func(*config.Integration) {})
 	_, other := of(func(c *config.Integration) { c.SecretAccessKey = "two" })
-	other.plan = i.plan
-	if got := other.sharedName(7); got != name {
+	other.keeper.plan = i.keeper.plan
+	if got := other.keeper.sharedName(7); got != name {
 		t.Error("the name depends on the secret key")
 	}
-	if i.sharedName(8) == name {
+	if i.keeper.sharedName(8) == name {
 		t.Error("two windows have one name")
 	}
 	for what, mend := range map[string]func(*config.Integration){
@@ -356,8 +355,8 @@ func TestSharedNames(t *testing.T) {
 		"the access key": func(c *config.Integration) { c.AccessKeyID = "AKIB" }, "the session policy": func(c *config.Integration) { c.SessionPolicy = false },
 	} {
 		_, changed := of(mend)
-		changed.plan = i.plan
-		if changed.sharedName(7) == name {
+		changed.keeper.plan = i.keeper.plan
+		if changed.keeper.sharedName(7) == name {
 			t.Errorf("the name does not depend on %s", what)
 		}
 	}

@@ -147,11 +147,11 @@ func TestSameSessionSameURL(t *testing.T) {
 		second := newWorld(t, sts, []config.Integration{role("lab", "bucket")})
 		defer second.Close()
 		lab := first.bucket("bucket").Integration
-		held, ok := first.sessions.Get(lab.identity, time.Now())
+		held, ok := first.sessions.Get(lab.keeper.identity, time.Now())
 		if !ok {
 			t.Fatal("the first holds no session")
 		}
-		second.sessions.Add(lab.identity, &holding{owner: second.bucket("bucket").Integration.tenancy, sessions: held.sessions})
+		second.sessions.Add(lab.keeper.identity, &sessionSet{owner: second.bucket("bucket").Integration.keeper, sessions: held.sessions})
 		if got := url(second); got != want || sts.count("lab") != 1 {
 			t.Errorf("%d calls; with the same session:\n got %s\nwant %s", sts.count("lab"), got, want)
 		}
@@ -360,7 +360,7 @@ func TestMalformedAnswers(t *testing.T) {
 		defer w.Close()
 		_, err := w.window("bucket")
 		var failed *AssumeRoleError
-		if !errors.As(err, &failed) || failed.Result != Malformed || !strings.Contains(err.Error(), "is the clock right?") {
+		if !errors.As(err, &failed) || failed.Result != Malformed || !strings.Contains(err.Error(), "check the clock") {
 			t.Error(err)
 		}
 	})
