@@ -23,6 +23,20 @@ type STS interface {
 	AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.Credentials, time.Time, error)
 }
 
+// fetch is a call for a session, in flight.
+type fetch struct {
+	started time.Time
+	done    chan struct{} // closed once the keeper has the result
+}
+
+const (
+	// fetchTimeout bounds one AssumeRole call, retries included.
+	fetchTimeout = 10 * time.Second
+	// fallbackWait bounds how long a request waits for the window's own session while an older session
+	// could sign.
+	fallbackWait = 2 * time.Second
+)
+
 // The pauses after a call to STS.
 const (
 	denialPause      = 5 * time.Second        // after a denial: from denialPause to twice that
@@ -56,6 +70,24 @@ func (k *keeper) startFetchLocked(index int64, now time.Time) {
 		s, err := k.obtain(ctx, index)
 		k.finish(f, s, err)
 	})
+}
+
+// wait waits until the call has ended, the caller gives up or, if there is a fallback window, until
+// fallbackWait has passed.
+func (f *fetch) wait(ctx context.Context, now time.Time, fallback bool) error {
+	var enough <-chan time.Time
+	if fallback {
+		timer := time.NewTimer(min(fallbackWait, f.started.Add(fallbackWait).Sub(now)))
+		defer timer.Stop()
+		enough = timer.C
+	}
+	select {
+	case <-f.done:
+	case <-enough:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // finish records the result of a call.

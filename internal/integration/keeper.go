@@ -121,20 +121,6 @@ type snapshot struct {
 	from, until int64 // Unix time in nanoseconds: wall clock, so that a stepped clock is noticed
 }
 
-// fetch is a call for a session, in flight.
-type fetch struct {
-	started time.Time
-	done    chan struct{} // closed once the keeper has the result
-}
-
-const (
-	// fetchTimeout bounds one AssumeRole call, retries included.
-	fetchTimeout = 10 * time.Second
-	// fallbackWait bounds how long a request waits for the window's own session while an older session
-	// could sign.
-	fallbackWait = 2 * time.Second
-)
-
 // staleness bounds how far a request's timestamp may trail the clock. A larger distance means that the
 // clock was stepped.
 const staleness = 5 * time.Second
@@ -195,24 +181,6 @@ func (k *keeper) touch(now time.Time) bool {
 	k.touched.Store(second)
 	_, ok := k.pool.sessions.Get(k.identity, now)
 	return ok
-}
-
-// wait waits until the call has ended, the caller gives up or, if there is a fallback window, until
-// fallbackWait has passed.
-func (f *fetch) wait(ctx context.Context, now time.Time, fallback bool) error {
-	var enough <-chan time.Time
-	if fallback {
-		timer := time.NewTimer(min(fallbackWait, f.started.Add(fallbackWait).Sub(now)))
-		defer timer.Stop()
-		enough = timer.C
-	}
-	select {
-	case <-f.done:
-	case <-enough:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	return nil
 }
 
 // decide chooses the window for an instant and starts the calls that are due. It returns a window to
