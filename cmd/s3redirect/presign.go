@@ -11,7 +11,6 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
-	"s3redirect/internal/presign"
 )
 
 func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -35,28 +34,14 @@ func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer
 		return err
 	}
 	defer p.close()
-	now := time.Now()
-	bucket, ok := p.current.Load().integrations.Find(l.Bucket, now)
-	if !ok {
-		return fmt.Errorf("no integration serves the bucket %s", l.Bucket)
-	}
-	place, now, err := bucket.Place(ctx, now)
-	if err != nil {
-		return err
-	}
-	window, _, err := bucket.Integration.Window(ctx, now)
-	if err != nil {
-		return err
-	}
-	signer, err := window.Signer(place.Region)
-	if err != nil {
-		return err
-	}
-	o := &presign.Object{Method: http.MethodGet, Endpoint: place.Endpoint, Key: l.Key}
+	method := http.MethodGet
 	if *head {
-		o.Method = http.MethodHead
+		method = http.MethodHead
 	}
-	o.Params = bucket.Integration.CanonicalParams(false)
-	_, err = fmt.Fprintf(stdout, "%s\n", signer.AppendURL(nil, o, signer.Sign(o)))
+	u, err := p.current.Load().integrations.Presign(ctx, method, l, time.Now())
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, u)
 	return err
 }
