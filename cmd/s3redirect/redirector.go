@@ -18,9 +18,9 @@ import (
 	"syscall"
 	"time"
 
-	"s3redirect/cache"
 	"s3redirect/internal/config"
 	"s3redirect/internal/integration"
+	"s3redirect/internal/sessionstore"
 	"s3redirect/internal/viewer"
 	"s3redirect/metrics"
 	"s3redirect/proxy"
@@ -34,7 +34,7 @@ type redirector struct {
 	metrics   *metrics.Metrics
 	accessLog *proxy.AccessLog // nil means none
 	sts       *integration.AWSSTS
-	vault     *cache.Vault // nil means that nothing is shared
+	store     *sessionstore.Redis // nil: replicas do not share sessions
 	started   *config.Config
 
 	current atomic.Pointer[generation]
@@ -71,7 +71,11 @@ func newRedirector(path string, text []byte, c *config.Config, stderr io.Writer)
 	}
 	if r := c.Cache.Redis; r != nil {
 		var err error
-		if p.vault, err = cache.NewVault(cache.VaultOptions{URL: string(r.URL), Keys: r.Keys(), Clock: time.Now}); err != nil {
+		if p.store, err = sessionstore.NewRedis(sessionstore.Options{
+			URL:   string(r.URL),
+			Keys:  r.Keys(),
+			Clock: time.Now,
+		}); err != nil {
 			return nil, usageError{fmt.Errorf("cache.redis: %w", err)}
 		}
 	}
@@ -91,8 +95,8 @@ func newRedirector(path string, text []byte, c *config.Config, stderr io.Writer)
 func (p *redirector) generation(c *config.Config, before *generation) (*generation, error) {
 	g := &generation{config: c, read: time.Now()}
 	o := integration.Options{Clock: time.Now, Log: p.log, Metrics: p.metrics, STS: p.sts}
-	if p.vault != nil {
-		o.Shared = p.vault
+	if p.store != nil {
+		o.Shared = p.store
 	}
 	var err error
 	if before != nil && reflect.DeepEqual(before.config.Viewers, c.Viewers) {
@@ -137,8 +141,8 @@ func (p *redirector) close() {
 	g := p.current.Load()
 	g.integrations.Close()
 	g.gate.Close()
-	if p.vault != nil {
-		p.vault.Close()
+	if p.store != nil {
+		p.store.Close()
 	}
 	if p.accessLog != nil {
 		p.accessLog.Close()

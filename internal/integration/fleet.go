@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"s3redirect/cache"
 	"s3redirect/internal/presign"
 	"s3redirect/metrics"
 )
@@ -32,8 +31,8 @@ type Shared interface {
 
 // The errors of [Shared.Get].
 var (
-	ErrNotStored    = cache.ErrNotInVault
-	ErrNotAuthentic = cache.ErrNotGenuine
+	ErrNotStored    = errors.New("no value is stored under this name")
+	ErrNotAuthentic = errors.New("the stored value was altered, moved, or encrypted with an unknown key")
 )
 
 const (

@@ -1,4 +1,4 @@
-package cache
+package sessionstore
 
 import (
 	"bytes"
@@ -12,14 +12,16 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+
+	"s3redirect/internal/integration"
 )
 
 func key(fill byte) []byte { return bytes.Repeat([]byte{fill}, 32) }
 
 // newVault connects to a Redis that is no more than its protocol; the end-to-end tests have real ones.
-func newVault(t *testing.T, server *miniredis.Miniredis, keys ...[]byte) *Vault {
+func newRedis(t *testing.T, server *miniredis.Miniredis, keys ...[]byte) *Redis {
 	t.Helper()
-	v, err := NewVault(VaultOptions{URL: "redis://" + server.Addr() + "/0", Keys: keys, Clock: time.Now})
+	v, err := NewRedis(Options{URL: "redis://" + server.Addr() + "/0", Keys: keys, Clock: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,10 +31,10 @@ func newVault(t *testing.T, server *miniredis.Miniredis, keys ...[]byte) *Vault 
 
 const canary = "canary-secret-of-a-session"
 
-func TestVault(t *testing.T) {
+func TestRedis(t *testing.T) {
 	server, ctx := miniredis.RunT(t), context.Background()
-	v := newVault(t, server, key(1))
-	if _, err := v.Get(ctx, "name"); !errors.Is(err, ErrNotInVault) {
+	v := newRedis(t, server, key(1))
+	if _, err := v.Get(ctx, "name"); !errors.Is(err, integration.ErrNotStored) {
 		t.Errorf("nothing: %v", err)
 	}
 	if stored, err := v.Add(ctx, "name", []byte(canary), time.Minute); !stored || err != nil {
@@ -51,7 +53,7 @@ func TestVault(t *testing.T) {
 		t.Errorf("it lives for %v", left)
 	}
 	server.FastForward(time.Minute)
-	if _, err := v.Get(ctx, "name"); !errors.Is(err, ErrNotInVault) {
+	if _, err := v.Get(ctx, "name"); !errors.Is(err, integration.ErrNotStored) {
 		t.Errorf("after its time: %v", err)
 	}
 	_, _ = v.Add(ctx, "name", []byte("x"), time.Minute)
@@ -61,9 +63,9 @@ func TestVault(t *testing.T) {
 }
 
 // Two values never look alike, and what was changed, cut, moved to another name or sealed with another key is refused; and Add replaces it.
-func TestVaultRefuses(t *testing.T) {
+func TestRedisRefuses(t *testing.T) {
 	server, ctx := miniredis.RunT(t), context.Background()
-	v := newVault(t, server, key(1))
+	v := newRedis(t, server, key(1))
 	for _, name := range []string{"one", "two"} {
 		if _, err := v.Add(ctx, name, []byte(canary), time.Minute); err != nil {
 			t.Fatal(err)
@@ -87,7 +89,7 @@ func TestVaultRefuses(t *testing.T) {
 		if err := server.Set("two", raw); err != nil {
 			t.Fatal(err)
 		}
-		if value, err := v.Get(ctx, "two"); !errors.Is(err, ErrNotGenuine) {
+		if value, err := v.Get(ctx, "two"); !errors.Is(err, integration.ErrNotAuthentic) {
 			t.Errorf("%s: %s %v", what, value, err)
 		}
 	}
@@ -106,7 +108,7 @@ func TestVaultRefuses(t *testing.T) {
 	if _, err := server.Lpush("two", "a list"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := v.Get(ctx, "two"); !errors.Is(err, ErrNotGenuine) {
+	if _, err := v.Get(ctx, "two"); !errors.Is(err, integration.ErrNotAuthentic) {
 		t.Errorf("a list: %v", err)
 	}
 	if stored, err := v.Add(ctx, "two", []byte("mended"), time.Minute); stored || err != nil {
@@ -121,22 +123,22 @@ func TestVaultRefuses(t *testing.T) {
 	if value, err := v.Get(ctx, "two"); string(value) != "mended" {
 		t.Errorf("%s %v", value, err)
 	}
-	if _, err := newVault(t, server, key(2)).Get(ctx, "two"); !errors.Is(err, ErrNotGenuine) {
+	if _, err := newRedis(t, server, key(2)).Get(ctx, "two"); !errors.Is(err, integration.ErrNotAuthentic) {
 		t.Errorf("another key: %v", err)
 	}
-	rotated := newVault(t, server, key(2), key(1))
+	rotated := newRedis(t, server, key(2), key(1))
 	if value, err := rotated.Get(ctx, "two"); string(value) != "mended" {
 		t.Errorf("the old key: %s %v", value, err)
 	}
 	_, _ = rotated.Add(ctx, "three", []byte("new"), time.Minute)
-	if _, err := v.Get(ctx, "three"); !errors.Is(err, ErrNotGenuine) {
+	if _, err := v.Get(ctx, "three"); !errors.Is(err, integration.ErrNotAuthentic) {
 		t.Errorf("sealed with the new key: %v", err)
 	}
 }
 
-func TestVaultLease(t *testing.T) {
+func TestRedisLease(t *testing.T) {
 	server, ctx := miniredis.RunT(t), context.Background()
-	one, two := newVault(t, server, key(1)), newVault(t, server, key(1))
+	one, two := newRedis(t, server, key(1)), newRedis(t, server, key(1))
 	giveBack, ok, err := one.Lease(ctx, "lease", time.Second)
 	if !ok || err != nil {
 		t.Fatal(ok, err)
@@ -174,7 +176,7 @@ func TestVaultLease(t *testing.T) {
 }
 
 // A server that is away is an error at once, and not tried again for a while; one that comes back is used.
-func TestVaultWithoutItsServer(t *testing.T) {
+func TestRedisWithoutItsServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -183,16 +185,16 @@ func TestVaultWithoutItsServer(t *testing.T) {
 	_ = l.Close()
 	var mu sync.Mutex
 	now := time.Now()
-	v, err := NewVault(VaultOptions{URL: "redis://user:canary@" + address + "/0", Keys: [][]byte{key(1)}, Clock: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }})
+	v, err := NewRedis(Options{URL: "redis://user:canary@" + address + "/0", Keys: [][]byte{key(1)}, Clock: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer v.Close()
 	ctx := context.Background()
-	if _, err := v.Get(ctx, "name"); err == nil || errors.Is(err, errNotTried) || strings.Contains(err.Error(), "canary") {
+	if _, err := v.Get(ctx, "name"); err == nil || errors.Is(err, errRetryLater) || strings.Contains(err.Error(), "canary") {
 		t.Errorf("first: %v", err)
 	}
-	if _, _, err := v.Lease(ctx, "name", time.Second); !errors.Is(err, errNotTried) {
+	if _, _, err := v.Lease(ctx, "name", time.Second); !errors.Is(err, errRetryLater) {
 		t.Errorf("then: %v", err)
 	}
 	server := miniredis.NewMiniRedis()
@@ -202,27 +204,27 @@ func TestVaultWithoutItsServer(t *testing.T) {
 	}
 	defer server.Close()
 	mu.Lock()
-	now = now.Add(vaultPause)
+	now = now.Add(connectPause)
 	mu.Unlock()
 	if stored, err := v.Add(ctx, "name", []byte("x"), time.Minute); !stored || err != nil {
 		t.Errorf("once it is there: %v %v", stored, err)
 	}
 	server.SetError("LOADING Redis is loading the dataset in memory")
-	if _, err := v.Get(ctx, "name"); err == nil || errors.Is(err, ErrNotInVault) || errors.Is(err, ErrNotGenuine) {
+	if _, err := v.Get(ctx, "name"); err == nil || errors.Is(err, integration.ErrNotStored) || errors.Is(err, integration.ErrNotAuthentic) {
 		t.Errorf("a server that is not ready: %v", err)
 	}
 }
 
 // A server that takes connections and answers nothing, as a frozen one does, is given up after a while, and then left alone, by however
 // many ask at once.
-func TestVaultWithAFrozenServer(t *testing.T) {
+func TestRedisWithAFrozenServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
 	now := time.Now()
-	v, err := NewVault(VaultOptions{URL: "redis://:canary@" + l.Addr().String() + "/0", Keys: [][]byte{key(1)}, Clock: func() time.Time { return now }})
+	v, err := NewRedis(Options{URL: "redis://:canary@" + l.Addr().String() + "/0", Keys: [][]byte{key(1)}, Clock: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +233,7 @@ func TestVaultWithAFrozenServer(t *testing.T) {
 	for range 100 {
 		wg.Go(func() {
 			switch _, err := v.Get(context.Background(), "name"); {
-			case errors.Is(err, errNotTried):
+			case errors.Is(err, errRetryLater):
 				left.Add(1)
 			case err != nil && !strings.Contains(err.Error(), "canary"):
 				tried.Add(1)
@@ -243,25 +245,25 @@ func TestVaultWithAFrozenServer(t *testing.T) {
 	if tried.Load() != 1 || left.Load() != 99 {
 		t.Errorf("%d tried, %d were told to leave it", tried.Load(), left.Load())
 	}
-	if _, err := v.Get(context.Background(), "name"); !errors.Is(err, errVaultClosed) {
+	if _, err := v.Get(context.Background(), "name"); !errors.Is(err, errClosed) {
 		t.Errorf("closed: %v", err)
 	}
 }
 
 // Sentinels are reached as the servers are: in time, with TLS where the servers have it, and as who they know.
-func TestVaultBehindSentinels(t *testing.T) {
-	v, err := NewVault(VaultOptions{URL: "rediss://user:password@h/0?master_set=main&sentinel_username=su&sentinel_password=sp", Keys: [][]byte{key(1)}})
+func TestRedisBehindSentinels(t *testing.T) {
+	v, err := NewRedis(Options{URL: "rediss://user:password@h/0?master_set=main&sentinel_username=su&sentinel_password=sp", Keys: [][]byte{key(1)}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := v.options.Sentinel; s.Dialer.Timeout != vaultTimeout || s.TLSConfig == nil || s.MasterSet != "main" || s.Username != "su" || s.Password != "sp" || v.options.Username != "user" {
+	if s := v.options.Sentinel; s.Dialer.Timeout != timeout || s.TLSConfig == nil || s.MasterSet != "main" || s.Username != "su" || s.Password != "sp" || v.options.Username != "user" {
 		t.Errorf("%+v", s)
 	}
 }
 
-func TestVaultOptions(t *testing.T) {
-	for _, o := range []VaultOptions{{URL: "http://canary@h", Keys: [][]byte{key(1)}}, {URL: "redis://h", Keys: [][]byte{{1}}}, {URL: "redis://h"}, {URL: "redis://canary:canary@h/x", Keys: [][]byte{key(1)}}} {
-		if _, err := NewVault(o); err == nil || strings.Contains(err.Error(), "canary") {
+func TestRedisOptions(t *testing.T) {
+	for _, o := range []Options{{URL: "http://canary@h", Keys: [][]byte{key(1)}}, {URL: "redis://h", Keys: [][]byte{{1}}}, {URL: "redis://h"}, {URL: "redis://canary:canary@h/x", Keys: [][]byte{key(1)}}} {
+		if _, err := NewRedis(o); err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%+v: %v", o.URL, err)
 		}
 	}

@@ -1,4 +1,5 @@
-package cache
+// Package sessionstore stores sessions in Redis or Valkey, for the replicas of the proxy to share.
+package sessionstore
 
 import (
 	"context"
@@ -16,12 +17,14 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"s3redirect/internal/integration"
 )
 
-// Vault is what replicas share, in Redis or Valkey: a single one, behind Sentinels, or a cluster. Values are sealed with
+// Redis is what replicas share, in Redis or Valkey: a single one, behind Sentinels, or a cluster. Values are sealed with
 // AES-256-GCM (NIST SP 800-38D), bound to their names: whoever reads the server learns nothing, and what was changed, swapped or
 // made up there is refused.
-type Vault struct {
+type Redis struct {
 	options rueidis.ClientOption
 	seals   []seal // the first seals, all open
 
@@ -34,14 +37,12 @@ type Vault struct {
 
 // The reasons why there is no value.
 var (
-	ErrNotInVault  = errors.New("nothing is stored under this name")
-	ErrNotGenuine  = errors.New("what is stored was not sealed by us, or under another name")
-	errNotTried    = errors.New("the server was not reached a moment ago, and is not tried again yet")
-	errVaultClosed = errors.New("the connection is closed")
+	errRetryLater = errors.New("the server was not reached a moment ago, and is not tried again yet")
+	errClosed     = errors.New("the connection is closed")
 )
 
-// VaultOptions say where the server is and what it may know.
-type VaultOptions struct {
+// Options say where the server is and what it may know.
+type Options struct {
 	// URL is redis://, rediss:// (TLS), valkey:// or valkeys://, with user and password of an ACL, and addr=host:port for each
 	// further node of a cluster, or each further Sentinel of the one that master_set names, with sentinel_username and
 	// sentinel_password where Sentinels want them.
@@ -53,30 +54,30 @@ type VaultOptions struct {
 }
 
 const (
-	// vaultTimeout bounds each question: a session can be had without any of them.
-	vaultTimeout = time.Second
+	// timeout bounds each question: a session can be had without any of them.
+	timeout = time.Second
 	// maxSealed bounds what is read. A session's token has some kilobytes at most.
 	maxSealed = 64 << 10
-	// vaultPause is how long a server that was not reached is left alone.
-	vaultPause = 5 * time.Second
+	// connectPause is how long a server that was not reached is left alone.
+	connectPause = 5 * time.Second
 )
 
-// NewVault makes a vault. It connects when it is first asked for something.
-func NewVault(o VaultOptions) (*Vault, error) {
+// NewRedis makes a store. It connects when it is first asked for something.
+func NewRedis(o Options) (*Redis, error) {
 	options, err := rueidis.ParseURL(o.URL)
 	if err != nil {
 		return nil, errors.New("the URL is none of Redis's or Valkey's") // its own text may hold the password
 	}
 	options.DisableCache, options.DisableRetry = true, true
-	options.Dialer = net.Dialer{Timeout: vaultTimeout}
+	options.Dialer = net.Dialer{Timeout: timeout}
 	if u, err := url.Parse(o.URL); err == nil { // Sentinels have users of their own
 		options.Sentinel.Username, options.Sentinel.Password = u.Query().Get("sentinel_username"), u.Query().Get("sentinel_password")
 	}
 	options.Sentinel.Dialer, options.Sentinel.TLSConfig = options.Dialer, options.TLSConfig
-	options.Sentinel.TopologyRefreshInterval = vaultPause // or one event that is missed would have it keep to the old master for ever
-	options.ConnWriteTimeout = vaultTimeout
+	options.Sentinel.TopologyRefreshInterval = connectPause // or one event that is missed would have it keep to the old master for ever
+	options.ConnWriteTimeout = timeout
 	options.PipelineMultiplex = -1 // one connection is plenty
-	v := &Vault{options: options, clock: o.Clock}
+	v := &Redis{options: options, clock: o.Clock}
 	for _, key := range o.Keys {
 		s, err := newSeal(key)
 		if err != nil {
@@ -91,21 +92,21 @@ func NewVault(o VaultOptions) (*Vault, error) {
 }
 
 // connected is the client, which is made where there is none.
-func (v *Vault) connected() (rueidis.Client, error) {
+func (v *Redis) connected() (rueidis.Client, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := v.clock()
 	switch {
 	case v.closed:
-		return nil, errVaultClosed
+		return nil, errClosed
 	case v.client != nil:
 		return v.client, nil
-	case now.Before(v.retryAt) && v.retryAt.Sub(now) <= vaultPause:
-		return nil, errNotTried
+	case now.Before(v.retryAt) && v.retryAt.Sub(now) <= connectPause:
+		return nil, errRetryLater
 	}
 	client, err := rueidis.NewClient(v.options)
 	if err != nil {
-		v.retryAt = now.Add(vaultPause)
+		v.retryAt = now.Add(connectPause)
 		return nil, err
 	}
 	v.client = client
@@ -113,7 +114,7 @@ func (v *Vault) connected() (rueidis.Client, error) {
 }
 
 // Close ends the connections.
-func (v *Vault) Close() {
+func (v *Redis) Close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.closed = true
@@ -122,38 +123,38 @@ func (v *Vault) Close() {
 	}
 }
 
-// Get is the value under a name. Its error is [ErrNotInVault], [ErrNotGenuine], or says that the server could not be asked.
-func (v *Vault) Get(ctx context.Context, name string) ([]byte, error) {
+// Get is the value under a name. Its error is [integration.ErrNotStored], [integration.ErrNotAuthentic], or says that the server could not be asked.
+func (v *Redis) Get(ctx context.Context, name string) ([]byte, error) {
 	client, err := v.connected()
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, vaultTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	// Not GET: somebody else's garbage may be of 512 MB.
 	sealed, err := client.Do(ctx, client.B().Getrange().Key(name).Start(0).End(maxSealed).Build()).AsBytes()
 	switch answer, ok := rueidis.IsRedisErr(err); {
 	case ok && strings.HasPrefix(answer.Error(), "WRONGTYPE"):
-		return nil, ErrNotGenuine
+		return nil, integration.ErrNotAuthentic
 	case err != nil:
 		return nil, err
 	case len(sealed) == 0:
-		return nil, ErrNotInVault
+		return nil, integration.ErrNotStored
 	}
 	return v.open(name, sealed)
 }
 
 // Add stores a value under a name for some time, unless there is something already. It tells whether it was stored.
-func (v *Vault) Add(ctx context.Context, name string, value []byte, lives time.Duration) (stored bool, err error) {
+func (v *Redis) Add(ctx context.Context, name string, value []byte, lives time.Duration) (stored bool, err error) {
 	return v.set(ctx, name, rueidis.BinaryString(v.seals[0].seal(name, value)), lives)
 }
 
-func (v *Vault) set(ctx context.Context, name, value string, lives time.Duration) (stored bool, err error) {
+func (v *Redis) set(ctx context.Context, name, value string, lives time.Duration) (stored bool, err error) {
 	client, err := v.connected()
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, vaultTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err = client.Do(ctx, client.B().Set().Key(name).Value(value).Nx().PxMilliseconds(max(1, lives.Milliseconds())).Build()).Error()
 	if rueidis.IsRedisNil(err) {
@@ -163,12 +164,12 @@ func (v *Vault) set(ctx context.Context, name, value string, lives time.Duration
 }
 
 // Delete removes the value under a name.
-func (v *Vault) Delete(ctx context.Context, name string) error {
+func (v *Redis) Delete(ctx context.Context, name string) error {
 	client, err := v.connected()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, vaultTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return client.Do(ctx, client.B().Del().Key(name).Build()).Error()
 }
@@ -177,7 +178,7 @@ func (v *Vault) Delete(ctx context.Context, name string) error {
 var release = rueidis.NewLuaScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
 
 // Lease takes a name for some time, if nobody has it. Whoever holds it gives it back with the function; whoever dies, loses it.
-func (v *Vault) Lease(ctx context.Context, name string, lives time.Duration) (giveBack func(), ok bool, err error) {
+func (v *Redis) Lease(ctx context.Context, name string, lives time.Duration) (giveBack func(), ok bool, err error) {
 	mine := rand.Text()
 	if ok, err = v.set(ctx, name, mine, lives); !ok {
 		return nil, false, err
@@ -187,7 +188,7 @@ func (v *Vault) Lease(ctx context.Context, name string, lives time.Duration) (gi
 		if err != nil {
 			return // it ends by itself
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), vaultTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		_ = release.Exec(ctx, client, []string{name}, []string{mine}).Error()
 	}, true, nil
@@ -225,7 +226,7 @@ func (s seal) seal(name string, value []byte) []byte {
 	return s.aead.Seal(out, nonce, value, []byte(name))
 }
 
-func (v *Vault) open(name string, sealed []byte) ([]byte, error) {
+func (v *Redis) open(name string, sealed []byte) ([]byte, error) {
 	for _, s := range v.seals {
 		head := 1 + len(s.id)
 		if len(sealed) < head+s.aead.NonceSize() || sealed[0] != version || [4]byte(sealed[1:head]) != s.id {
@@ -236,5 +237,5 @@ func (v *Vault) open(name string, sealed []byte) ([]byte, error) {
 			return value, nil
 		}
 	}
-	return nil, ErrNotGenuine
+	return nil, integration.ErrNotAuthentic
 }
