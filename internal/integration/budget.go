@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// budget bounds the calls in flight, so that calls that hang neither block the others nor use up the
-// process's sockets.
+// budget bounds the calls in flight, so that calls that hang neither block the others nor use up
+// the process's sockets.
 //
-// One endpoint gets at most half of all calls. Unproven callers are integrations whose last call failed
-// and integrations that have made none: they get at most a quarter of all calls at one endpoint, and
-// three quarters in total. A healthy integration thus always finds a free slot, however many of the
-// others hang.
+// One endpoint gets at most half of all calls. Unproven callers are integrations whose last call
+// failed and integrations that have made none: they get at most a quarter of all calls at one
+// endpoint, and three quarters in total. A healthy integration thus always finds a free slot,
+// however many of the others hang.
 type budget struct {
 	slots
 	calls int64
@@ -51,9 +51,11 @@ func newBudget(calls int64) *budget {
 	}
 }
 
-// enter waits for a free slot. The caller must call leave after its call. The error wraps [errBusy], or
-// is the context's.
-func (b *budget) enter(ctx context.Context, endpoint string, healthy bool) (leave func(), err error) {
+// enter waits for a free slot. The caller must call leave after its call. The error wraps
+// [errBusy], or is the context's.
+func (b *budget) enter(
+	ctx context.Context, endpoint string, healthy bool,
+) (leave func(), err error) {
 	waiting, cancel := context.WithTimeout(ctx, busyWait)
 	defer cancel()
 	at := b.acquireEndpoint(endpoint)
@@ -101,16 +103,16 @@ func (b *budget) release(endpoint string, at *endpointLimit, held []*semaphore.W
 	}
 }
 
-// maxWaiters bounds the requests that wait for calls, over all integrations. One integration may use as
-// many places as are left for all others: half if it is the only one. An integration whose STS hangs can
-// thus neither fill the memory nor keep another's requests from waiting.
+// maxWaiters bounds the requests that wait for calls, over all integrations. One integration may
+// use as many places as are left for all others: half if it is the only one. An integration whose
+// STS hangs can thus neither fill the memory nor keep another's requests from waiting.
 const maxWaiters = 20_000
 
 // errTooManyWaiters is returned to requests that would have to wait but find no place.
 var errTooManyWaiters = errors.New("too many requests are waiting")
 
-// enqueue counts a request that is about to wait. It reports whether there is a place; if so, the caller
-// must call dequeue.
+// enqueue counts a request that is about to wait. It reports whether there is a place; if so, the
+// caller must call dequeue.
 func (k *keeper) enqueue() bool {
 	if all, own := k.pool.waiters.Add(1), k.waiting.Add(1); own+all <= maxWaiters {
 		return true

@@ -18,8 +18,8 @@ const (
 	Malformed   Result = "malformed"   // the response is not one of STS: the endpoint may be wrong
 )
 
-// AssumeRoleError is returned when an integration has no session. Its text is for the operator's log: it
-// may quote STS.
+// AssumeRoleError is returned when an integration has no session. Its text is for the operator's
+// log: it may quote STS.
 type AssumeRoleError struct {
 	Integration string
 	Result      Result        // not OK
@@ -42,6 +42,6 @@ var errRemoved = errors.New("the integration is no longer in the configuration")
 // The reasons why a bucket's region is not known.
 var (
 	ErrNoSuchBucket      = errors.New("the bucket does not exist")
-	ErrRegionNotTold     = errors.New("the store does not report the bucket's region; set the integration's region")
+	ErrRegionNotTold     = errors.New("the store does not report the bucket's region; configure it")
 	ErrRegionUnavailable = errors.New("the bucket's region is unavailable")
 )

@@ -32,19 +32,23 @@ type fetch struct {
 const (
 	// fetchTimeout bounds one AssumeRole call, retries included.
 	fetchTimeout = 10 * time.Second
-	// fallbackWait bounds how long a request waits for the window's own session while an older session
-	// could sign.
+	// fallbackWait bounds how long a request waits for the window's own session while an older
+	// session could sign.
 	fallbackWait = 2 * time.Second
 )
 
-// The pauses after a call to STS.
 const (
-	denialPause      = 5 * time.Second        // after a denial: from denialPause to twice that
-	firstPause       = time.Second            // after another failure: full jitter up to firstPause, doubled
-	longestPause     = time.Minute            // with each further failure up to longestPause,
-	shortestPause    = 100 * time.Millisecond // and at least shortestPause
-	longestRequest   = 5 * time.Minute        // bounds a Retry-After of STS
-	shortestInterval = time.Second            // between sessions that are shorter than their window
+	// denialPause is the shortest pause after a denial. The longest is twice that.
+	denialPause = 5 * time.Second
+	// firstPause, longestPause and shortestPause bound the pause after any other failure: full
+	// jitter up to firstPause, which is doubled with each further failure up to longestPause.
+	firstPause    = time.Second
+	longestPause  = time.Minute
+	shortestPause = 100 * time.Millisecond
+	// maxRetryAfter bounds the pause that STS asks for.
+	maxRetryAfter = 5 * time.Minute
+	// shortestInterval bounds how often sessions that are shorter than their window are replaced.
+	shortestInterval = time.Second
 )
 
 // pauseLocked forbids calls to STS for a time.
@@ -52,14 +56,14 @@ func (k *keeper) pauseLocked(now time.Time, lasts time.Duration) {
 	k.pausedAt, k.retryAt = now, now.Add(lasts)
 }
 
-// mayFetchLocked reports whether no pause forbids a call. A pause that starts in the future does not
-// count: the clock was stepped back.
+// mayFetchLocked reports whether no pause forbids a call. A pause that starts in the future does
+// not count: the clock was stepped back.
 func (k *keeper) mayFetchLocked(now time.Time) bool {
 	return !now.Before(k.retryAt) || now.Add(staleness).Before(k.pausedAt)
 }
 
-// startFetchLocked starts the call for a window's session. The call belongs to no request: it continues
-// when all requests that wait for it have given up.
+// startFetchLocked starts the call for a window's session. The call belongs to no request: it
+// continues when all requests that wait for it have given up.
 func (k *keeper) startFetchLocked(index int64, now time.Time) {
 	f := &fetch{started: now, done: make(chan struct{})}
 	k.fetching = f
@@ -105,8 +109,8 @@ func (k *keeper) finish(f *fetch, s *session, err error) {
 		return
 	}
 	k.fetching, k.answeredAt = nil, k.clock()
-	// While the call was in flight, requests may have published a snapshot that holds to the end of the
-	// fallback window, or of the pause. The result calls for a new decision.
+	// While the call was in flight, requests may have published a snapshot that holds to the end of
+	// the fallback window, or of the pause. The result calls for a new decision.
 	k.snapshot.Store(nil)
 	switch {
 	case errors.Is(err, errStoreUnreachable):
@@ -140,8 +144,9 @@ func (k *keeper) assumeRole(ctx context.Context, index int64) (*session, error) 
 		SessionPolicy: k.sessionPolicy,
 	})
 	answered := k.clock()
-	// The session was issued at some time between the call and its answer: assume the earliest. Nor does
-	// it live longer than requested: if the clock is slow, STS's expiry lies too far ahead of it.
+	// The session was issued at some time between the call and its answer: assume the earliest. Nor
+	// does it live longer than requested: if the clock is slow, STS's expiry lies too far ahead of
+	// it.
 	s := &session{window: index, issued: called.Truncate(time.Second), credentials: credentials}
 	s.expires = earlier(expires, s.issued.Add(k.config.SessionDuration)).Truncate(time.Second)
 	if err == nil {
@@ -163,8 +168,8 @@ func (k *keeper) checkSession(s *session, expires, answered time.Time) error {
 	}
 	// At least half of the session's life must be usable, or STS would be called without pause.
 	if s.expires.Sub(answered) < 2*k.plan.floor || !answered.Before(s.expires) {
-		return fmt.Errorf("%w: the session expires at %s, and now is %s; check the clock", errMalformed,
-			expires.UTC().Format(time.RFC3339), answered.UTC().Format(time.RFC3339))
+		return fmt.Errorf("%w: the session expires at %s, and now is %s; check the clock",
+			errMalformed, expires.UTC().Format(time.RFC3339), answered.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
@@ -179,7 +184,7 @@ func (k *keeper) failedLocked(err error) {
 		pause = max(shortestPause, time.Duration(k.random()*float64(pause)))
 	}
 	if asked := retryAfter(err, now); asked > 0 {
-		pause = max(pause, min(asked, longestRequest))
+		pause = max(pause, min(asked, maxRetryAfter))
 	}
 	if !errors.Is(err, errBusy) { // which says nothing about STS
 		k.healthy.Store(false)
@@ -221,10 +226,12 @@ func (k *keeper) addLocked(s *session) {
 		"window_start", w.Start,
 		"window_end", w.End)
 	if w.fresh.Before(w.End) {
-		// Without this pause a role with short sessions would cause a call to STS with each request.
+		// Without this pause a role with short sessions would cause a call to STS with each
+		// request.
 		life := s.expires.Sub(now)
 		k.pauseLocked(now, max(shortestInterval, life/4))
-		k.log.Warn("session is shorter than its window needs: URLs may have less than min_remaining left; "+
+		k.log.Warn("session is shorter than its window needs: "+
+			"URLs may have less than min_remaining left; "+
 			"check the role's maximum session duration and the clock",
 			"asked", k.config.SessionDuration.String(),
 			"got", life.Round(time.Second).String())

@@ -15,8 +15,8 @@ import (
 	"s3redirect/metrics"
 )
 
-// Shared is a store that the replicas of the proxy share. Its methods are safe for concurrent use. An
-// error other than [ErrNotStored] and [ErrNotAuthentic] means that the store is unreachable.
+// Shared is a store that the replicas of the proxy share. Its methods are safe for concurrent use.
+// An error other than [ErrNotStored] and [ErrNotAuthentic] means that the store is unreachable.
 type Shared interface {
 	// Get returns the value stored under a name. The error is [ErrNotStored] if there is none, and
 	// [ErrNotAuthentic] if the value was not written by a replica under this name.
@@ -25,26 +25,28 @@ type Shared interface {
 	Add(ctx context.Context, name string, value []byte, ttl time.Duration) (stored bool, err error)
 	// Delete removes the value stored under a name, if there is one.
 	Delete(ctx context.Context, name string) error
-	// Lease takes a name for a time unless it is taken. It reports whether it did; release ends the lease.
+	// Lease takes a name for a time unless it is taken. It reports whether it did; release ends the
+	// lease.
 	Lease(ctx context.Context, name string, ttl time.Duration) (release func(), ok bool, err error)
 }
 
 // The errors of [Shared.Get].
 var (
 	ErrNotStored    = errors.New("no value is stored under this name")
-	ErrNotAuthentic = errors.New("the stored value was altered, moved, or encrypted with an unknown key")
+	ErrNotAuthentic = errors.New("the stored value was altered, or encrypted with an unknown key")
 )
 
 const (
-	// leaseTTL bounds how long a replica that dies during a call to STS blocks the others. If a call
-	// takes longer, a second replica calls STS as well, and all use the session that is stored first.
+	// leaseTTL bounds how long a replica that dies during a call to STS blocks the others. If a
+	// call takes longer, a second replica calls STS as well, and all use the session that is stored
+	// first.
 	leaseTTL = 3 * time.Second
 	// leasePoll is the interval at which waiting replicas look for the session.
 	leasePoll = 100 * time.Millisecond
 	// leaseWait bounds how long they wait: a lease that is still held then is not a replica's.
 	leaseWait = 2 * leaseTTL
-	// purgeGrace is the time that purging all replicas one after the other may take: a session issued
-	// within it was assumed by a replica that had been purged already.
+	// purgeGrace is the time that purging all replicas one after the other may take: a session
+	// issued within it was assumed by a replica that had been purged already.
 	purgeGrace = time.Minute
 )
 
@@ -53,21 +55,21 @@ var (
 	// errUnusableSession means that the stored session must be replaced.
 	errUnusableSession = errors.New("the stored session is unusable")
 	// errIssuedInFuture means that this replica cannot use the stored session, while others can.
-	errIssuedInFuture = errors.New("the session was issued too far in the future; check the replicas' clocks")
+	errIssuedInFuture = errors.New("issued in the future; check the replicas' clocks")
 	// errStoreUnreachable means that the window has not begun and the store should be tried again.
 	errStoreUnreachable = errors.New("the shared store is unreachable")
 )
 
-// sharedStore is the store as one process sees it: the health of the store is logged when it changes,
-// not for each integration and call.
+// sharedStore is the store as one process sees it: the health of the store is logged when it
+// changes, not for each integration and call.
 type sharedStore struct {
 	Shared
 	unreachable atomic.Bool // the last operation failed
 	corrupt     atomic.Bool // a value was rejected, and none has been accepted since
 }
 
-// fleet obtains the sessions of one integration together with the other replicas: one of them assumes
-// the role, and all use its session. It holds no state of its own.
+// fleet obtains the sessions of one integration together with the other replicas: one of them
+// assumes the role, and all use its session. It holds no state of its own.
 type fleet struct {
 	store   *sharedStore
 	plan    *plan
@@ -107,10 +109,10 @@ type sharedSession struct {
 	SessionToken    string `json:"session_token"`
 }
 
-// sharedName returns the name under which a window's session is stored. It is the same on all replicas
-// whose configuration of the integration is the same. The secret key is not hashed, or a reader of the
-// names could test guesses of it. The phase depends on the secret key, though, and so the window's start
-// is hashed.
+// sharedName returns the name under which a window's session is stored. It is the same on all
+// replicas whose configuration of the integration is the same. The secret key is not hashed, or a
+// reader of the names could test guesses of it. The phase depends on the secret key, though, and so
+// the window's start is hashed.
 func (k *keeper) sharedName(index int64) string {
 	public := *k.config
 	public.SecretAccessKey = ""
@@ -150,11 +152,13 @@ func (f *fleet) obtain(ctx context.Context, name string, index int64) (*session,
 	}
 }
 
-// assumeAlone returns a session of this replica's own, because the stored one is unusable here or the
-// store is unreachable. Until shortly before the window begins, there is time to try the store again.
+// assumeAlone returns a session of this replica's own, because the stored one is unusable here or
+// the store is unreachable. Until shortly before the window begins, there is time to try the store
+// again.
 func (f *fleet) assumeAlone(ctx context.Context, index int64, err error) (*session, error) {
 	if errors.Is(err, errIssuedInFuture) {
-		f.log.Warn("shared session not used; this replica uses its own in this window", "error", err.Error())
+		f.log.Warn("shared session not used; this replica uses its own in this window",
+			"error", err.Error())
 		return f.assume(ctx, index)
 	}
 	f.noteFailure(ctx, err)
@@ -194,8 +198,9 @@ func (f *fleet) lookup(ctx context.Context, name string, index int64) (*session,
 	switch {
 	case w.SignedAt.Sub(at) > maxSkew:
 		return nil, errIssuedInFuture
-	case !w.usable(at) || s.expires.Sub(now) < 2*f.plan.floor || got.AccessKeyID == "" || got.SecretAccessKey == "":
-		return nil, f.reject("expired, or about to expire")
+	case !w.usable(at) || s.expires.Sub(now) < 2*f.plan.floor ||
+		got.AccessKeyID == "" || got.SecretAccessKey == "":
+		return nil, f.reject("expired, about to expire, or without a key")
 	case !f.accepts(s, now):
 		f.metrics.SharedSession("miss")
 		return nil, errUnusableSession
@@ -279,15 +284,15 @@ func (f *fleet) reject(reason string) error {
 	return errUnusableSession
 }
 
-// noteFailure counts a failed operation of the store, and logs the first. The client's errors name the
-// server, never a value.
+// noteFailure counts a failed operation of the store, and logs the first. The client's errors name
+// the server, never a value.
 func (f *fleet) noteFailure(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return // Close has ended the operation, or its time is up
 	}
 	f.metrics.SharedSession("error")
 	if !f.store.unreachable.Swap(true) {
-		f.log.Warn("shared store unreachable; each replica uses its own sessions and URLs meanwhile",
+		f.log.Warn("shared store unreachable; replicas use their own sessions and URLs meanwhile",
 			"error", truncate(err))
 	}
 }

@@ -14,45 +14,45 @@ import (
 	"s3redirect/internal/config"
 )
 
-// shared is how often a replica counted a result of its looks into the common store.
+// shared returns the replica's count of lookups in the shared store with a result.
 func (w *world) shared(result string) (n int) {
 	w.t.Helper()
 	rec := httptest.NewRecorder()
 	w.options.Metrics.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	series := fmt.Sprintf("s3redirect_shared_sessions_total{integration=%q,result=%q} ", "lab", result)
+	series := fmt.Sprintf(`s3redirect_shared_sessions_total{integration="lab",result=%q} `, result)
 	_, value, ok := strings.Cut(rec.Body.String(), series)
 	if _, err := fmt.Sscan(value, &n); !ok || err != nil {
-		w.t.Fatalf("no series %s: %v", series, err)
+		w.t.Fatalf("/metrics lacks %s: %v", series, err)
 	}
 	return n
 }
 
-// nameNow is the name of the session of the window that now is.
-func (w *world) nameNow() string {
-	i := w.bucket("bucket").Integration
-	return i.keeper.sharedName(i.keeper.plan.index(w.clock()))
+// currentName returns the name of the current window's session in the shared store.
+func (w *world) currentName() string {
+	k := w.keeper("bucket")
+	return k.sharedName(k.plan.index(w.clock()))
 }
 
-// A store that is away when the next window's session is to be fetched, and comes back ahead of the window, has been waited for: the window
-// is shared. One that stays away is not waited for too long: each replica has a session of its own before the window begins.
-func TestFleetWaitsForItsStoreAheadOfTime(t *testing.T) {
+// The store fails while the next window's session is to be fetched. If it recovers before the
+// window begins, the window is shared. If it does not, each replica has its own session in time.
+func TestFleetRetriesItsStoreAheadOfTheWindow(t *testing.T) {
 	for name, c := range map[string]struct {
-		back            time.Duration // after the turn of the window before, which is half an hour long
+		back            time.Duration // from the start of the window before, of 30 minutes
 		calls, sessions int
 	}{
-		"it comes back": {28 * time.Minute, 2, 1},
-		"it stays away": {time.Hour, 4, 3},
+		"it recovers":         {28 * time.Minute, 2, 1},
+		"it does not recover": {time.Hour, 4, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				sts, store := &fakeSTS{}, newCommonStore()
+				sts, store := &fakeSTS{}, newFakeShared()
 				replicas := newFleet(t, 3, sts, store, nil)
 				replicas[0].sleepUntilTurn("bucket")
 				began := time.Now()
 				for time.Since(began) < 29*time.Minute+59*time.Second {
-					askAll(t, replicas)
+					requestAll(t, replicas)
 					since := time.Since(began)
-					store.set(func(s *commonStore) {
+					store.set(func(s *fakeShared) {
 						s.err = nil
 						if since > time.Minute && since < c.back {
 							s.err = errors.New("connection refused")
@@ -68,8 +68,11 @@ func TestFleetWaitsForItsStoreAheadOfTime(t *testing.T) {
 				for _, r := range replicas {
 					seen[signature(t, r.mustWindow("bucket"))] = true
 				}
-				if len(seen) != c.sessions || !time.Now().Equal(now) {
-					t.Errorf("%d sessions, after %v", len(seen), time.Since(now))
+				if len(seen) != c.sessions {
+					t.Errorf("the replicas use %d sessions, want %d", len(seen), c.sessions)
+				}
+				if waited := time.Since(now); waited != 0 {
+					t.Errorf("requests in the window waited %v, want 0", waited)
 				}
 				closeAll(replicas)
 			})
@@ -77,32 +80,34 @@ func TestFleetWaitsForItsStoreAheadOfTime(t *testing.T) {
 	}
 }
 
-// While the store hangs, or is slow, a request that has its session takes no time at all, over all the turns of the windows.
+// While the store hangs or is slow, a request never waits if there is a session.
 func TestFleetHitsDoNotWait(t *testing.T) {
-	for name, mood := range map[string]func(s *commonStore){
-		"hangs": func(s *commonStore) { s.err, s.takes = context.DeadlineExceeded, 500*time.Millisecond },
-		"slow":  func(s *commonStore) { s.takes = 450 * time.Millisecond },
+	for name, fault := range map[string]func(s *fakeShared){
+		"hangs": func(s *fakeShared) {
+			s.err, s.takes = context.DeadlineExceeded, 500*time.Millisecond
+		},
+		"slow": func(s *fakeShared) { s.takes = 450 * time.Millisecond },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				sts, store := &fakeSTS{}, newCommonStore()
+				sts, store := &fakeSTS{}, newFakeShared()
 				replicas := newFleet(t, 2, sts, store, nil)
 				replicas[0].sleepUntilTurn("bucket")
-				askAll(t, replicas)
-				store.set(mood)
+				requestAll(t, replicas)
+				store.set(fault)
 				windows := map[string]bool{}
 				for range 2 * 60 * 60 { // two hours
 					for _, r := range replicas {
 						began := time.Now()
 						windows[signature(t, r.mustWindow("bucket"))] = true
 						if took := time.Since(began); took != 0 {
-							t.Fatalf("a hit took %v", took)
+							t.Fatalf("a hit took %v, want 0", took)
 						}
 					}
 					time.Sleep(time.Second)
 				}
 				if len(windows) < 4 {
-					t.Errorf("%d windows", len(windows))
+					t.Errorf("%d windows in two hours, want at least 4", len(windows))
 				}
 				closeAll(replicas)
 			})
@@ -110,163 +115,192 @@ func TestFleetHitsDoNotWait(t *testing.T) {
 	}
 }
 
-// A lease that never ends is garbage, and holds nobody up for ever: after a while they go on, and still share what the first of them stores.
-func TestFleetLeaseWithoutEnd(t *testing.T) {
+// A lease without a TTL is not a replica's. It delays the replicas by leaseWait.
+func TestFleetLeaseWithoutTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sts, store := &fakeSTS{}, newCommonStore()
+		sts, store := &fakeSTS{}, newFakeShared()
 		replicas := newFleet(t, 3, sts, store, nil)
 		replicas[0].sleepUntilTurn("bucket")
-		store.set(func(s *commonStore) { s.values[replicas[0].nameNow()+":lease"] = []byte("of nobody") })
+		store.set(func(s *fakeShared) {
+			s.values[replicas[0].currentName()+":lease"] = []byte("foreign")
+		})
 		began := time.Now()
-		askAll(t, replicas)
+		requestAll(t, replicas)
 		if took := time.Since(began); took < leaseWait || took > leaseWait+time.Second {
-			t.Errorf("it took %v", took)
+			t.Errorf("it took %v, want about %v", took, leaseWait)
 		}
 		closeAll(replicas)
 	})
 }
 
-// A call that outlives its lease has another replica call STS as well: both end with the session that was stored first.
+// If a call outlives its lease, a second replica calls STS as well. Both use the session that is
+// stored first.
 func TestFleetCallOutlivesItsLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sts := &fakeSTS{answer: func(int, string) (time.Duration, time.Duration, error) {
 			return leaseTTL + time.Second, time.Hour, nil
 		}}
-		store := newCommonStore()
+		store := newFakeShared()
 		replicas := newFleet(t, 3, sts, store, nil)
 		replicas[0].sleepUntilTurn("bucket")
-		askAll(t, replicas)
+		requestAll(t, replicas)
 		if n := sts.count("lab"); n != 2 {
-			t.Errorf("%d calls", n)
+			t.Errorf("%d calls, want 2", n)
 		}
 		closeAll(replicas)
 	})
 }
 
-// Somebody writes into the store between a replica's look and its storing: what is there is replaced, or taken if it is genuine.
-func TestFleetStoresInPlaceOfGarbage(t *testing.T) {
+// A foreign value appears between a replica's lookup and its Add.
+func TestFleetReplacesAForeignValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var store *commonStore
+		var store *fakeShared
 		var name string
 		sts := &fakeSTS{answer: func(int, string) (time.Duration, time.Duration, error) {
-			store.set(func(s *commonStore) { s.values[name] = []byte("garbage") })
+			store.set(func(s *fakeShared) { s.values[name] = []byte("garbage") })
 			return 100 * time.Millisecond, time.Hour, nil
 		}}
-		store = newCommonStore()
+		store = newFakeShared()
 		replicas := newFleet(t, 2, sts, store, nil)
 		replicas[0].sleepUntilTurn("bucket")
-		name = replicas[0].nameNow()
-		askAll(t, replicas)
-		if n := sts.count("lab"); n != 1 || replicas[0].shared("refused")+replicas[1].shared("refused") == 0 {
-			t.Errorf("%d calls", n)
+		name = replicas[0].currentName()
+		requestAll(t, replicas)
+		if n := sts.count("lab"); n != 1 {
+			t.Errorf("%d calls, want 1", n)
+		}
+		if n := replicas[0].shared("refused") + replicas[1].shared("refused"); n == 0 {
+			t.Error("no value is counted as refused")
 		}
 		closeAll(replicas)
 	})
 }
 
-// What is stored lives for as long as the session, to the second that STS said.
 func TestFleetStoresForTheSessionsLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sts := &fakeSTS{answer: func(int, string) (time.Duration, time.Duration, error) {
 			return 700 * time.Millisecond, 47 * time.Minute, nil
 		}}
-		store := newCommonStore()
+		store := newFakeShared()
 		replicas := newFleet(t, 1, sts, store, nil)
 		replicas[0].sleepUntilTurn("bucket")
 		w := replicas[0].mustWindow("bucket")
-		if until := store.until[replicas[0].nameNow()]; !until.Equal(w.session.expires) || !until.Equal(sts.expiry(w).Truncate(time.Second)) {
-			t.Errorf("stored until %v, the session lives until %v", until, sts.expiry(w))
+		until := store.until[replicas[0].currentName()]
+		if want := sts.expiry(w).Truncate(time.Second); !until.Equal(want) {
+			t.Errorf("stored until %v, want the session's expiry %v", until, want)
+		}
+		if !until.Equal(w.session.expires) {
+			t.Errorf("stored until %v, want the replica's expiry %v", until, w.session.expires)
 		}
 		closeAll(replicas)
 	})
 }
 
-// Sessions that are shorter than their window are replaced before min_remaining is reached, for all, and not taken from the store again.
+// Sessions shorter than their window are replaced for all replicas when min_remaining is reached,
+// and not accepted from the store again.
 func TestFleetShortSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sts := &fakeSTS{answer: func(int, string) (time.Duration, time.Duration, error) {
 			return 100 * time.Millisecond, 20 * time.Minute, nil
 		}}
-		replicas := newFleet(t, 3, sts, newCommonStore(), nil)
+		replicas := newFleet(t, 3, sts, newFakeShared(), nil)
 		replicas[0].sleepUntilTurn("bucket")
-		first := askAll(t, replicas)
-		time.Sleep(6 * time.Minute) // 14 are left, and 15 are wanted
-		second := askAll(t, replicas)
-		if n := sts.count("lab"); second == first || n != 2 {
-			t.Errorf("%d calls; the same session as before: %v", n, second == first)
+		first := requestAll(t, replicas)
+		time.Sleep(6 * time.Minute) // 14 minutes are left, min_remaining is 15
+		second := requestAll(t, replicas)
+		if second == first {
+			t.Errorf("the replicas still sign with %s, want another session", second)
+		}
+		if n := sts.count("lab"); n != 2 {
+			t.Errorf("%d calls, want 2", n)
 		}
 		closeAll(replicas)
 	})
 }
 
-// All replicas are purged, one after the other while viewers ask: they end with one new session, and none takes the old one again,
-// whether it had it or not.
+// All replicas are purged, one after the other, between requests. They share one new session, and
+// none accepts the purged one, whether it had used it or not.
 func TestFleetPurgeOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sts := &fakeSTS{}
-		replicas := newFleet(t, 4, sts, newCommonStore(), nil)
+		replicas := newFleet(t, 4, sts, newFakeShared(), nil)
 		replicas[0].sleepUntilTurn("bucket")
-		old := askAll(t, replicas[1:]) // the first is not in use
+		old := requestAll(t, replicas[1:]) // replica 0 is not in use
 		time.Sleep(10 * time.Minute)
-		for _, r := range replicas {
+		for n, r := range replicas {
 			r.Purge("")
 			if signature(t, r.mustWindow("bucket")) == old {
-				t.Error("a session that was purged signs again")
+				t.Errorf("replica %d signs with the purged session %s", n, old)
 			}
 			time.Sleep(5 * time.Second)
 		}
-		if fresh := askAll(t, replicas); fresh == old || sts.count("lab") != 2 {
-			t.Errorf("%d calls", sts.count("lab"))
+		if fresh := requestAll(t, replicas); fresh == old {
+			t.Errorf("the replicas sign with the purged session %s", old)
+		}
+		if n := sts.count("lab"); n != 2 {
+			t.Errorf("%d calls, want 2", n)
 		}
 		closeAll(replicas)
 	})
 }
 
-// A replica's clock is ten minutes ahead. Its session would have the others sign in the future: they do without, do not ask again and again,
-// and leave what is stored to those who can use it.
+// A replica's clock is ten minutes ahead. The others would sign in the future with its session.
+// They use their own, do not ask the store again, and leave the stored session to replicas that can
+// use it.
 func TestFleetWithClocksApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sts, store := &fakeSTS{}, newCommonStore()
+		sts, store := &fakeSTS{}, newFakeShared()
 		replicas := newFleet(t, 2, sts, store, nil)
-		ahead := newWorld(t, sts, []config.Integration{role("lab", "bucket")}, func(_ *config.Config, o *Options) {
-			o.Shared, o.Clock = store, func() time.Time { return time.Now().Add(10 * time.Minute) }
-		})
+		aheadBy := func(d time.Duration) *world {
+			return newWorld(t, sts, []config.Integration{role("lab", "bucket")}, withShared(store),
+				withClock(func() time.Time { return time.Now().Add(d) }))
+		}
+		ahead := aheadBy(10 * time.Minute)
 		replicas[0].sleepUntilTurn("bucket")
 		time.Sleep(time.Minute)
 		theirs := signature(t, ahead.mustWindow("bucket"))
-		stored := string(store.values[replicas[0].nameNow()])
-		for _, r := range replicas {
-			if w := r.mustWindow("bucket"); signature(t, w) == theirs || w.SignedAt.After(time.Now()) {
-				t.Error("a replica signs in the future")
+		stored := string(store.values[replicas[0].currentName()])
+		if stored == "" {
+			t.Fatal("the replica ahead has stored no session")
+		}
+		for n, r := range replicas {
+			w := r.mustWindow("bucket")
+			if signature(t, w) == theirs || w.SignedAt.After(time.Now()) {
+				t.Errorf("replica %d signs at %v, in the future", n, w.SignedAt)
 			}
 		}
-		store.set(func(s *commonStore) { s.asked = 0 })
+		store.set(func(s *fakeShared) { s.operations = 0 })
 		for range 100 {
 			replicas[0].mustWindow("bucket")
 		}
-		if store.asked != 0 || sts.count("lab") != 3 || stored == "" || string(store.values[replicas[0].nameNow()]) != stored {
-			t.Errorf("the store was asked %d times, STS %d times", store.asked, sts.count("lab"))
+		if store.operations != 0 {
+			t.Errorf("%d operations by hits, want none", store.operations)
 		}
-		// A clock that is a minute off is nothing: that is what most are.
-		late := newWorld(t, sts, []config.Integration{role("lab", "bucket")}, func(_ *config.Config, o *Options) {
-			o.Shared, o.Clock = store, func() time.Time { return time.Now().Add(7 * time.Minute) }
-		})
+		if n := sts.count("lab"); n != 3 {
+			t.Errorf("%d calls, want 3", n)
+		}
+		if got := string(store.values[replicas[0].currentName()]); got != stored {
+			t.Errorf("the stored session is now %s, want %s", got, stored)
+		}
+		// Three minutes between two clocks do not matter.
+		late := aheadBy(7 * time.Minute)
 		if got := signature(t, late.mustWindow("bucket")); got != theirs {
-			t.Errorf("a clock that is three minutes behind has another session: %s", got)
+			t.Errorf("a replica three minutes behind signs with %s, want %s", got, theirs)
 		}
 		closeAll(append(replicas, ahead, late))
 	})
 }
 
-// A replica that is closed while another has the lease ends at once, says nothing of the store, and leaves nothing behind: the bubble
-// would not end.
+// A replica is closed while another holds the lease: it ends at once, does not blame the store, and
+// leaves no goroutine behind, or the bubble would not end.
 func TestFleetClosesWhileItWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
-		sts, store := &fakeSTS{}, newCommonStore()
+		sts, store := &fakeSTS{}, newFakeShared()
 		replicas := newFleet(t, 1, sts, store, &log)
 		replicas[0].sleepUntilTurn("bucket")
-		store.set(func(s *commonStore) { s.values[replicas[0].nameNow()+":lease"] = []byte("of another") })
+		store.set(func(s *fakeShared) {
+			s.values[replicas[0].currentName()+":lease"] = []byte("another replica's")
+		})
 		failed := make(chan error)
 		go func() {
 			_, err := replicas[0].window("bucket")
@@ -275,8 +309,17 @@ func TestFleetClosesWhileItWaits(t *testing.T) {
 		time.Sleep(time.Second)
 		began := time.Now()
 		replicas[0].Close()
-		if err := <-failed; err == nil || !time.Now().Equal(began) || sts.count("lab") != 0 || strings.Contains(log.String(), "shared store") {
-			t.Errorf("%v after %v, %d calls\n%s", err, time.Since(began), sts.count("lab"), log.String())
+		if err := <-failed; err == nil {
+			t.Error("Window() of a closed set = nil error")
+		}
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("Close waited %v, want 0", waited)
+		}
+		if n := sts.count("lab"); n != 0 {
+			t.Errorf("%d calls, want none", n)
+		}
+		if strings.Contains(log.String(), "shared store") {
+			t.Errorf("log = %s, want nothing about the shared store", log.String())
 		}
 	})
 }

@@ -1,10 +1,11 @@
-// Package integration maps buckets to the roles that serve them, and keeps the sessions of those roles.
+// Package integration maps buckets to the roles that serve them, and keeps the sessions of those
+// roles.
 //
-// Each integration's time is divided into windows. A window has one session and one signing instant, so
-// that an object's URL does not change within it. The session of the next window is fetched ahead of time
-// while the integration is in use, else by the first request that needs it; all other requests wait for
-// that one call. A session's true expiry always counts. While STS fails, the newest session that is still
-// valid continues to sign.
+// Each integration's time is divided into windows. A window has one session and one signing
+// instant, so that an object's URL does not change within it. The session of the next window is
+// fetched ahead of time while the integration is in use, else by the first request that needs it;
+// all other requests wait for that one call. A session's true expiry always counts. While STS
+// fails, the newest session that is still valid continues to sign.
 package integration
 
 import (
@@ -38,8 +39,8 @@ type Options struct {
 	Transport http.RoundTripper
 	// Shared is the store through which replicas share sessions. nil means that they do not.
 	Shared Shared
-	// Random returns numbers uniform in [0, 1), for jitter. It must be safe for concurrent use. nil means
-	// math/rand's.
+	// Random returns numbers uniform in [0, 1), for jitter. It must be safe for concurrent use. nil
+	// means math/rand's.
 	Random func() float64
 }
 
@@ -165,8 +166,8 @@ func newIntegration(
 	log := o.Log.With("integration", c.Name)
 	sessionPolicy, fits := policy.Session(c)
 	if !fits {
-		log.Warn("session policy omitted: it would be longer than STS accepts, so sessions have all rights of the role; "+
-			"use bucket patterns, or restrict the role",
+		log.Warn("session policy omitted: it would be longer than STS accepts; "+
+			"sessions have all rights of the role; use bucket patterns, or restrict the role",
 			"limit", policy.MaxSession,
 			"buckets", len(c.PermittedBuckets))
 	}
@@ -205,8 +206,8 @@ func staticSession(c *config.Integration) *session {
 	}}
 }
 
-// CanonicalParams returns [Integration.Params] in canonical form, for scripts that read across origins
-// if cors is true.
+// CanonicalParams returns [Integration.Params] in canonical form, for scripts that read across
+// origins if cors is true.
 func (i *Integration) CanonicalParams(cors bool) string {
 	if cors {
 		return i.cors
@@ -214,24 +215,23 @@ func (i *Integration) CanonicalParams(cors bool) string {
 	return i.plain
 }
 
-// Window returns the window to sign with, and the instant for which it was chosen: later than now if the
-// request waited for STS. The error is an [*AssumeRoleError], or the context's.
+// Window returns the window to sign with, and the instant for which it was chosen: later than now
+// if the request waited for STS. The error is an [*AssumeRoleError], or the context's.
 func (i *Integration) Window(ctx context.Context, now time.Time) (*Window, time.Time, error) {
 	return i.keeper.window(ctx, now)
 }
 
-// Peek returns the window that signs at an instant, or nil if a request would have to wait for STS. It
-// makes no calls.
+// Peek returns the window that signs at an instant, or nil if a request would have to wait for STS.
+// It makes no calls.
 func (i *Integration) Peek(now time.Time) *Window { return i.keeper.peek(now) }
 
 // WindowEnd returns when the window that an instant is in ends.
 func (i *Integration) WindowEnd(now time.Time) time.Time {
-	p := &i.keeper.plan
-	return p.start(p.index(now) + 1)
+	return i.keeper.plan.end(now)
 }
 
-// identityOf returns the identity of an integration. Replicas of all versions of the program must agree
-// on it, or they do not share sessions.
+// identityOf returns the identity of an integration. Replicas of all versions of the program must
+// agree on it, or they do not share sessions.
 func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 	h := sha256.New()
 	for _, field := range []string{

@@ -15,8 +15,8 @@ import (
 // keeper owns the session state of one integration: it chooses the session to sign with, has the
 // next one fetched, and forgets sessions. No other type reads or writes that state.
 //
-// A keeper outlives its [Set]: when the configuration changes, an integration with the same identity
-// takes the keeper over, and its sessions and windows with it.
+// A keeper outlives its [Set]: when the configuration changes, an integration with the same
+// identity takes the keeper over, and its sessions and windows with it.
 //
 // # States
 //
@@ -39,23 +39,23 @@ import (
 //	fallback  An older session signs (see fallbackLocked). Calls continue, with pauses. While the
 //	          first call runs, requests wait for it up to fallbackWait.
 //
-// A purge, an eviction from the credentials cache and the expiry of all sessions lead back to empty;
-// a purge also disowns the call in flight. An integration that leaves the configuration becomes
-// removed, which is final: its requests fail, and nothing is fetched or cached for it. With static
-// keys there is always a session, and the state is always current.
+// A purge, an eviction from the credentials cache and the expiry of all sessions lead back to
+// empty; a purge also disowns the call in flight. An integration that leaves the configuration
+// becomes removed, which is final: its requests fail, and nothing is fetched or cached for it. With
+// static keys there is always a session, and the state is always current.
 //
 // The state is not stored as such: it follows from the cached sessions, fetching, failure and
 // retryAt.
 //
 // # Locks
 //
-// mu guards the fields declared below it. It is never held over a call to STS, to the shared store or
-// to S3, nor while waiting. Methods whose name ends in Locked require it.
+// mu guards the fields declared below it. It is never held over a call to STS, to the shared store
+// or to S3, nor while waiting. Methods whose name ends in Locked require it.
 //
-// Lock order: a keeper's mu first, then a shard's lock of pool.sessions. The cache calls back with the
-// shard's lock held when it evicts sessions; that callback (dropSnapshot) must therefore not take mu,
-// and only stores into an atomic. No goroutine holds the mu of two keepers. Window.mu and budget.mu
-// are leaves: no other lock is taken under them, and they are not taken under mu.
+// Lock order: a keeper's mu first, then a shard's lock of pool.sessions. The cache calls back with
+// the shard's lock held when it evicts sessions; that callback (dropSnapshot) must therefore not
+// take mu, and only stores into an atomic. No goroutine holds the mu of two keepers. Window.mu and
+// budget.mu are leaves: no other lock is taken under them, and they are not taken under mu.
 type keeper struct {
 	name          string
 	identity      identity
@@ -97,8 +97,8 @@ type sessionSet struct {
 }
 
 const (
-	// maxSessions is the number of sessions kept per integration: the previous window's (the clock may
-	// be stepped back over the boundary), the current one's and the next one's.
+	// maxSessions is the number of sessions kept per integration: the previous window's (the clock
+	// may be stepped back over the boundary), the current one's and the next one's.
 	maxSessions = 3
 	// maxPurged is the number of purged sessions remembered per integration.
 	maxPurged = 4 * maxSessions
@@ -121,8 +121,8 @@ type snapshot struct {
 	from, until int64 // Unix time in nanoseconds: wall clock, so that a stepped clock is noticed
 }
 
-// staleness bounds how far a request's timestamp may trail the clock. A larger distance means that the
-// clock was stepped.
+// staleness bounds how far a request's timestamp may trail the clock. A larger distance means that
+// the clock was stepped.
 const staleness = 5 * time.Second
 
 // window implements [Integration.Window].
@@ -159,11 +159,17 @@ func (k *keeper) window(ctx context.Context, now time.Time) (*Window, time.Time,
 
 // unavailable returns an error that asks the client to retry in a second.
 func (k *keeper) unavailable(err error) *AssumeRoleError {
-	return &AssumeRoleError{Integration: k.name, Result: Unavailable, RetryAfter: time.Second, Err: err}
+	return &AssumeRoleError{
+		Integration: k.name,
+		Result:      Unavailable,
+		RetryAfter:  time.Second,
+		Err:         err,
+	}
 }
 
-// touch marks the sessions as recently used, once a second: with a lookup per request, the lock of the
-// cache's shard would be the most contended of all. It reports whether the sessions are still cached.
+// touch marks the sessions as recently used, once a second: with a lookup per request, the lock of
+// the cache's shard would be the most contended of all. It reports whether the sessions are still
+// cached.
 //
 // That also bounds a race. A snapshot can outlive the eviction of its session:
 //
@@ -183,8 +189,8 @@ func (k *keeper) touch(now time.Time) bool {
 	return ok
 }
 
-// decide chooses the window for an instant and starts the calls that are due. It returns a window to
-// use; or a call to wait for, with the fallback window if there is one; or an error.
+// decide chooses the window for an instant and starts the calls that are due. It returns a window
+// to use; or a call to wait for, with the fallback window if there is one; or an error.
 func (k *keeper) decide(now time.Time) (*Window, *fetch, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -228,8 +234,8 @@ func (k *keeper) decide(now time.Time) (*Window, *fetch, error) {
 	return fallback, nil, nil
 }
 
-// publishLocked stores a snapshot. The end of a call clears it. During a pause the snapshot starts no
-// earlier than the pause, so that stepping the clock back forces a new decision.
+// publishLocked stores a snapshot. The end of a call clears it. During a pause the snapshot starts
+// no earlier than the pause, so that stepping the clock back forces a new decision.
 func (k *keeper) publishLocked(w *Window, until, now time.Time) {
 	from := later(w.Start, w.SignedAt.Add(-maxSkew))
 	if now.Before(k.retryAt) {
@@ -261,8 +267,8 @@ func (k *keeper) ownWindowLocked(index int64, held []*session) *Window {
 	return nil
 }
 
-// fallbackLocked returns the window signed by the session whose URLs live longest, or nil if no session
-// can sign a usable URL.
+// fallbackLocked returns the window signed by the session whose URLs live longest, or nil if no
+// session can sign a usable URL.
 func (k *keeper) fallbackLocked(index int64, held []*session, now time.Time) (best *Window) {
 	for _, s := range slices.Backward(held) {
 		w := k.windowLocked(index, s)
@@ -273,8 +279,8 @@ func (k *keeper) fallbackLocked(index int64, held []*session, now time.Time) (be
 	return best
 }
 
-// windowLocked returns the window of an index and a session: always the same one while it is kept, so
-// that its signers keep their numbers.
+// windowLocked returns the window of an index and a session: always the same one while it is kept,
+// so that its signers keep their numbers.
 func (k *keeper) windowLocked(index int64, s *session) *Window {
 	for _, w := range k.windows {
 		if w.index == index && w.session == s {
@@ -289,8 +295,8 @@ func (k *keeper) windowLocked(index int64, s *session) *Window {
 	return w
 }
 
-// prefetchLocked starts the call for the next window's session if it is due. It returns until when w
-// can be used without another decision.
+// prefetchLocked starts the call for the next window's session if it is due. It returns until when
+// w can be used without another decision.
 func (k *keeper) prefetchLocked(w *Window, held []*session, now time.Time) time.Time {
 	ofNext := func(s *session) bool { return s.window == w.index+1 }
 	switch {
@@ -308,12 +314,12 @@ func (k *keeper) prefetchLocked(w *Window, held []*session, now time.Time) time.
 	return w.fresh
 }
 
-// forget drops the sessions, the windows and the last failure, and disowns the call in flight. Dropped
-// sessions are not accepted from the shared store again. If removed is true, the integration has left
-// the configuration.
+// forget drops the sessions, the windows and the last failure, and disowns the call in flight.
+// Dropped sessions are not accepted from the shared store again. If removed is true, the
+// integration has left the configuration.
 //
-// All of it happens under the lock. If the sessions were dropped before the lock is taken, a session
-// that was asked for before the purge would survive it:
+// All of it happens under the lock. If the sessions were dropped before the lock is taken, a
+// session that was asked for before the purge would survive it:
 //
 //	1: forget: sessions.Remove
 //	2: finish: takes mu, fetching is still its call; addLocked adds the session; releases mu
@@ -344,13 +350,15 @@ func (k *keeper) dropWindows() {
 	k.snapshot.Store(nil)
 }
 
-// accepts reports whether a session from the shared store may be used: it has not been purged, and it
-// lives longer than the session that is held for its window. A replica that looks for a session while
-// it holds one needs a longer one.
+// accepts reports whether a session from the shared store may be used: it has not been purged, and
+// it lives longer than the session that is held for its window. A replica that looks for a session
+// while it holds one needs a longer one.
 func (k *keeper) accepts(s *session, now time.Time) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	asLong := func(old *session) bool { return old.window == s.window && !s.expires.After(old.expires) }
+	asLong := func(old *session) bool {
+		return old.window == s.window && !s.expires.After(old.expires)
+	}
 	return s.issued.After(k.notBefore) &&
 		!slices.Contains(k.purged, s.credentials.AccessKeyID) &&
 		!slices.ContainsFunc(k.sessionsLocked(now), asLong)

@@ -6,9 +6,10 @@ import (
 	"s3redirect/internal/config"
 )
 
-// Next returns the set of a new configuration. Integrations with the same identity keep their sessions,
-// their windows and so their URLs, and regions remain known. Both sets may be used until [Set.Retire].
-// The options must hold the same dependencies as those of s: what is taken over continues to use them.
+// Next returns the set of a new configuration. Integrations with the same identity keep their
+// sessions, their windows and so their URLs, and regions remain known. Both sets may be used until
+// [Set.Retire]. The options must hold the same dependencies as those of s: what is taken over
+// continues to use them.
 func (s *Set) Next(c *config.Config, o Options) (*Set, error) {
 	keepers := map[identity]*keeper{}
 	for _, i := range s.integrations {
@@ -40,8 +41,8 @@ func (s *Set) Retire(next *Set) {
 	}
 }
 
-// Purge drops the sessions of the named integration, or of all if name is "". The next request of each
-// gets a new session and new URLs. Purge returns the names of the integrations that it purged.
+// Purge drops the sessions of the named integration, or of all if name is "". The next request of
+// each gets a new session and new URLs. Purge returns the names of the integrations that it purged.
 func (s *Set) Purge(name string) (purged []string) {
 	for _, i := range s.integrations {
 		if name == "" || i.Name == name {

@@ -9,9 +9,9 @@ import (
 // identity is a digest of everything that distinguishes the sessions and URLs of an integration.
 type identity [sha256.Size]byte
 
-// plan holds the window arithmetic of an integration. Window k lasts from start(k) to start(k+1), on a
-// grid of the wall clock: with the same configuration and the same session, every process makes the same
-// URLs.
+// plan holds the window arithmetic of an integration. Window k lasts from start(k) to start(k+1),
+// on a grid of the wall clock: with the same configuration and the same session, every process
+// makes the same URLs.
 type plan struct {
 	lifetime     time.Duration // L: the longest lifetime of a URL
 	minRemaining time.Duration // R: what a URL has left when it is handed out, while STS works
@@ -40,6 +40,9 @@ func (p *plan) index(at time.Time) int64 {
 	}
 	return k
 }
+
+// end returns when the window that an instant is in ends.
+func (p *plan) end(at time.Time) time.Time { return p.start(p.index(at) + 1) }
 
 // start returns the first instant of a window, in whole seconds.
 func (p *plan) start(index int64) time.Time {

@@ -62,8 +62,8 @@ func (i *Integration) placeOf(bucket, region string) *Place {
 func (b *Bucket) Peek() *Place { return b.place.Load() }
 
 // Place returns where the bucket is, and the instant at which that was known: later than now if the
-// request waited. With region auto the first request asks the store, and the answer is kept. The error
-// wraps [ErrNoSuchBucket], [ErrRegionNotTold] or [ErrRegionUnavailable], or is the context's.
+// request waited. With region auto the first request asks the store, and the answer is kept. The
+// error wraps [ErrNoSuchBucket], [ErrRegionNotTold] or [ErrRegionUnavailable], or is the context's.
 func (b *Bucket) Place(ctx context.Context, now time.Time) (*Place, time.Time, error) {
 	if p := b.place.Load(); p != nil {
 		return p, now, nil
@@ -76,9 +76,9 @@ func (b *Bucket) Place(ctx context.Context, now time.Time) (*Place, time.Time, e
 		return nil, now, fmt.Errorf("%w: %w", ErrRegionUnavailable, errTooManyWaiters)
 	}
 	defer i.keeper.dequeue()
-	// The call belongs to no request: it continues when the first has given up. The key has the identity
-	// and the URL: after a reload the bucket may belong to another integration, at another store, while
-	// the previous integration's call is in flight.
+	// The call belongs to no request: it continues when the first has given up. The key has the
+	// identity and the URL: after a reload the bucket may belong to another integration, at another
+	// store, while the previous integration's call is in flight.
 	asked := i.placeOf(b.Name, i.config.HomeRegion()).Endpoint.URL()
 	key := string(i.keeper.identity[:]) + asked
 	answer := i.pool.regions.DoChan(key, func() (any, error) { return b.find(asked) })
@@ -93,7 +93,8 @@ func (b *Bucket) Place(ctx context.Context, now time.Time) (*Place, time.Time, e
 
 // find asks the store at a URL for the bucket's region.
 func (b *Bucket) find(asked string) (*Place, error) {
-	// Single flight only merges calls that overlap. Two requests can still call find one after the other:
+	// Single flight only merges calls that overlap. Two requests can still call find one after the
+	// other:
 	//
 	//	1: Place: place is nil
 	//	2: Place: place is nil
@@ -114,7 +115,8 @@ func (b *Bucket) find(asked string) (*Place, error) {
 		return p, nil
 	}
 	region, err := regions.ask(ctx, i.Name, asked)
-	if err == nil && i.config.Endpoint == "" && presign.PartitionOf(region).Name != i.config.Partition() {
+	if err == nil && i.config.Endpoint == "" &&
+		presign.PartitionOf(region).Name != i.config.Partition() {
 		err = fmt.Errorf("%w: it reports %s, which is in another partition than the role",
 			ErrRegionNotTold, region)
 	}
@@ -130,8 +132,8 @@ func (b *Bucket) find(asked string) (*Place, error) {
 	return p, nil
 }
 
-// maxQuestions bounds the region requests in flight. A client that may read all buckets that match a
-// pattern could otherwise cause as many requests as there are names.
+// maxQuestions bounds the region requests in flight. A client that may read all buckets that match
+// a pattern could otherwise cause as many requests as there are names.
 const maxQuestions = 200
 
 // regions finds buckets' regions. Concurrent requests for one bucket share a call.
@@ -167,15 +169,15 @@ func (r *regions) ask(ctx context.Context, integration, bucketURL string) (strin
 	return BucketRegion(ctx, r.client, bucketURL)
 }
 
-// NoRedirects makes an [http.Client] return redirects instead of following them. S3 answers a request to
-// the wrong region with a redirect that names the right one.
+// NoRedirects makes an [http.Client] return redirects instead of following them. S3 answers a
+// request to the wrong region with a redirect that names the right one.
 func NoRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 var regionGrammar = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
-// BucketRegion sends an unsigned HeadBucket request and returns the region that the store reports. S3
-// sets x-amz-bucket-region on every response, including errors. The client must not follow redirects (see
-// [NoRedirects]). The errors are those of [Bucket.Place].
+// BucketRegion sends an unsigned HeadBucket request and returns the region that the store reports.
+// S3 sets x-amz-bucket-region on every response, including errors. The client must not follow
+// redirects (see [NoRedirects]). The errors are those of [Bucket.Place].
 //
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
 func BucketRegion(ctx context.Context, client *http.Client, bucketURL string) (string, error) {

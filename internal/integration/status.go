@@ -11,8 +11,8 @@ type Status struct {
 	Expires time.Time
 	// WindowEnds is when the integration's URLs change.
 	WindowEnds time.Time
-	// Asked is when the last call to STS ended. It is zero if there was none. Result is its result, and
-	// Problem the text of its error.
+	// Asked is when the last call to STS ended. It is zero if there was none. Result is its result,
+	// and Problem the text of its error.
 	Asked   time.Time
 	Result  Result
 	Problem string
@@ -20,7 +20,8 @@ type Status struct {
 	RetryAt time.Time
 }
 
-// Status returns the state of each integration, in the order of the configuration. It makes no calls.
+// Status returns the state of each integration, in the order of the configuration. It makes no
+// calls.
 func (s *Set) Status(now time.Time) []Status {
 	all := make([]Status, len(s.integrations))
 	for n, i := range s.integrations {
@@ -30,7 +31,7 @@ func (s *Set) Status(now time.Time) []Status {
 }
 
 func (k *keeper) status(now time.Time) Status {
-	s := Status{Name: k.name, Static: k.static != nil, WindowEnds: k.plan.start(k.plan.index(now) + 1)}
+	s := Status{Name: k.name, Static: k.static != nil, WindowEnds: k.plan.end(now)}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.static == nil {

@@ -16,13 +16,13 @@ type session struct {
 	credentials presign.Credentials
 }
 
-// Window is a span of time with one session and one signing instant: within it an object's URL does not
-// change.
+// Window is a span of time with one session and one signing instant: within it an object's URL does
+// not change.
 type Window struct {
 	// Start and End bound the window: it lasts from Start to just before End.
 	Start, End time.Time
-	// SignedAt and Expires are the signing instant and the expiry of its URLs, in whole seconds. Expires
-	// is never later than the session's expiry.
+	// SignedAt and Expires are the signing instant and the expiry of its URLs, in whole seconds.
+	// Expires is never later than the session's expiry.
 	SignedAt, Expires time.Time
 
 	index   int64
@@ -35,12 +35,12 @@ type Window struct {
 	signers atomic.Pointer[[]*Signer] // one per region; the slice is never modified
 }
 
-// maxSkew bounds how far ahead of the clock the signing instant may be, after the clock was stepped back.
-// S3 accepts 15 minutes.
+// maxSkew bounds how far ahead of the clock the signing instant may be, after the clock was stepped
+// back. S3 accepts 15 minutes.
 const maxSkew = 5 * time.Minute
 
-// newWindow returns the window of an index and a session. The jitter, from 0 to 1, spreads the fetching
-// of the next session over the first half of the prefetch lead.
+// newWindow returns the window of an index and a session. The jitter, from 0 to 1, spreads the
+// fetching of the next session over the first half of the prefetch lead.
 func (p *plan) newWindow(index int64, s *session, jitter float64) *Window {
 	w := &Window{Start: p.start(index), End: p.start(index + 1), index: index, session: s}
 	w.SignedAt = later(w.Start, s.issued)
@@ -53,18 +53,21 @@ func (p *plan) newWindow(index int64, s *session, jitter float64) *Window {
 
 // usable reports whether S3 accepts the window's URLs at an instant, and for long enough.
 func (w *Window) usable(now time.Time) bool {
-	return now.Before(w.last) && w.SignedAt.Sub(now) <= maxSkew && w.Expires.Sub(w.SignedAt) >= time.Second
+	return now.Before(w.last) &&
+		w.SignedAt.Sub(now) <= maxSkew &&
+		w.Expires.Sub(w.SignedAt) >= time.Second
 }
 
-// MaxAge returns how long a redirect to one of the window's URLs may be cached: until then a new request
-// would get the same URL, and the URL has min_remaining left. Zero or less means not at all.
+// MaxAge returns how long a redirect to one of the window's URLs may be cached: until then a new
+// request would get the same URL, and the URL has min_remaining left. Zero or less means not at
+// all.
 func (w *Window) MaxAge(now time.Time) time.Duration { return w.fresh.Sub(now) }
 
 // Remaining returns how long the window's URLs remain valid.
 func (w *Window) Remaining(now time.Time) time.Duration { return w.Expires.Sub(now) }
 
-// Signer signs a window's URLs for one region. A cached signature is current if it was made by the current
-// window's signer, which is identified by its number.
+// Signer signs a window's URLs for one region. A cached signature is current if it was made by the
+// current window's signer, which is identified by its number.
 type Signer struct {
 	*presign.Signer
 	// Number is unique among all signers of the process.
@@ -85,7 +88,8 @@ func (w *Window) Signer(region string) (*Signer, error) {
 	if s := w.prepared(region); s != nil {
 		return s, nil // prepared by another request since
 	}
-	s, err := presign.NewSigner(w.session.credentials, region, w.SignedAt, w.Expires.Sub(w.SignedAt))
+	lifetime := w.Expires.Sub(w.SignedAt)
+	s, err := presign.NewSigner(w.session.credentials, region, w.SignedAt, lifetime)
 	if err != nil {
 		return nil, err
 	}

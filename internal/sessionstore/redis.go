@@ -21,118 +21,129 @@ import (
 	"s3redirect/internal/integration"
 )
 
-// Redis is what replicas share, in Redis or Valkey: a single one, behind Sentinels, or a cluster. Values are sealed with
-// AES-256-GCM (NIST SP 800-38D), bound to their names: whoever reads the server learns nothing, and what was changed, swapped or
-// made up there is refused.
+// Redis is a store in Redis or Valkey: a single server, servers behind Sentinels, or a cluster. It
+// implements [integration.Shared].
+//
+// Values are encrypted with AES-256-GCM (NIST SP 800-38D) and bound to their names. A reader of the
+// server learns nothing from them, and a value that was altered, moved to another name or made up
+// is rejected.
 type Redis struct {
 	options rueidis.ClientOption
-	seals   []seal // the first seals, all open
+	seals   []seal // the first encrypts, all decrypt
+	clock   func() time.Time
 
+	// mu guards the fields below. It is held while a connection is made, so that concurrent callers
+	// wait for one attempt. It is not held during an operation.
 	mu      sync.Mutex
 	client  rueidis.Client // nil: not connected yet
-	retryAt time.Time
+	retryAt time.Time      // no attempt to connect before it
 	closed  bool
-	clock   func() time.Time
 }
 
-// The reasons why there is no value.
+var _ integration.Shared = (*Redis)(nil)
+
 var (
-	errRetryLater = errors.New("the server was not reached a moment ago, and is not tried again yet")
+	errRetryLater = errors.New("the server was unreachable a moment ago; not retried yet")
 	errClosed     = errors.New("the connection is closed")
 )
 
-// Options say where the server is and what it may know.
+// Options are the options of a [Redis]. All are required.
 type Options struct {
-	// URL is redis://, rediss:// (TLS), valkey:// or valkeys://, with user and password of an ACL, and addr=host:port for each
-	// further node of a cluster, or each further Sentinel of the one that master_set names, with sentinel_username and
-	// sentinel_password where Sentinels want them.
+	// URL has the scheme redis, rediss (TLS), valkey or valkeys (TLS), and an ACL's user and
+	// password. Its parameters are addr=host:port for each further node of a cluster or each
+	// further Sentinel, master_set for the name of the master that Sentinels watch, and
+	// sentinel_username and sentinel_password if the Sentinels require them.
 	URL string
-	// Keys are of 32 bytes each. The first seals; the others open what was sealed before the first was there.
+	// Keys have 32 bytes each. The first encrypts; the others decrypt older values.
 	Keys [][]byte
-	// Clock is for not trying again at once what has just failed.
+	// Clock times the pause after a failed attempt to connect.
 	Clock func() time.Time
 }
 
 const (
-	// timeout bounds each question: a session can be had without any of them.
+	// timeout bounds each operation: a session can be assumed without the store.
 	timeout = time.Second
-	// maxSealed bounds what is read. A session's token has some kilobytes at most.
+	// maxSealed bounds the bytes read of a value. A session's token has a few kilobytes at most.
 	maxSealed = 64 << 10
-	// connectPause is how long a server that was not reached is left alone.
+	// connectPause is the pause after a failed attempt to connect.
 	connectPause = 5 * time.Second
 )
 
-// NewRedis makes a store. It connects when it is first asked for something.
+// NewRedis returns a store. It connects at the first operation.
 func NewRedis(o Options) (*Redis, error) {
 	options, err := rueidis.ParseURL(o.URL)
 	if err != nil {
-		return nil, errors.New("the URL is none of Redis's or Valkey's") // its own text may hold the password
+		// The error's own text may hold the password.
+		return nil, errors.New("invalid Redis or Valkey URL")
 	}
 	options.DisableCache, options.DisableRetry = true, true
 	options.Dialer = net.Dialer{Timeout: timeout}
-	if u, err := url.Parse(o.URL); err == nil { // Sentinels have users of their own
-		options.Sentinel.Username, options.Sentinel.Password = u.Query().Get("sentinel_username"), u.Query().Get("sentinel_password")
+	if u, err := url.Parse(o.URL); err == nil { // Sentinels have their own users
+		options.Sentinel.Username = u.Query().Get("sentinel_username")
+		options.Sentinel.Password = u.Query().Get("sentinel_password")
 	}
 	options.Sentinel.Dialer, options.Sentinel.TLSConfig = options.Dialer, options.TLSConfig
-	options.Sentinel.TopologyRefreshInterval = connectPause // or one event that is missed would have it keep to the old master for ever
+	// Without a refresh, one missed event would make the client stay with the old master forever.
+	options.Sentinel.TopologyRefreshInterval = connectPause
 	options.ConnWriteTimeout = timeout
-	options.PipelineMultiplex = -1 // one connection is plenty
-	v := &Redis{options: options, clock: o.Clock}
+	options.PipelineMultiplex = -1 // a single connection suffices
+	r := &Redis{options: options, clock: o.Clock}
 	for _, key := range o.Keys {
 		s, err := newSeal(key)
 		if err != nil {
 			return nil, err
 		}
-		v.seals = append(v.seals, s)
+		r.seals = append(r.seals, s)
 	}
-	if len(v.seals) == 0 {
-		return nil, errors.New("a key is needed")
+	if len(r.seals) == 0 {
+		return nil, errors.New("no encryption key")
 	}
-	return v, nil
+	return r, nil
 }
 
-// connected is the client, which is made where there is none.
-func (v *Redis) connected() (rueidis.Client, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	now := v.clock()
+// connected returns the client. It connects if there is none.
+func (r *Redis) connected() (rueidis.Client, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.clock()
 	switch {
-	case v.closed:
+	case r.closed:
 		return nil, errClosed
-	case v.client != nil:
-		return v.client, nil
-	case now.Before(v.retryAt) && v.retryAt.Sub(now) <= connectPause:
+	case r.client != nil:
+		return r.client, nil
+	case now.Before(r.retryAt) && r.retryAt.Sub(now) <= connectPause:
 		return nil, errRetryLater
 	}
-	client, err := rueidis.NewClient(v.options)
+	client, err := rueidis.NewClient(r.options)
 	if err != nil {
-		v.retryAt = now.Add(connectPause)
+		r.retryAt = now.Add(connectPause)
 		return nil, err
 	}
-	v.client = client
+	r.client = client
 	return client, nil
 }
 
-// Close ends the connections.
-func (v *Redis) Close() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.closed = true
-	if v.client != nil {
-		v.client.Close()
+// Close closes the connections. Later operations fail.
+func (r *Redis) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	if r.client != nil {
+		r.client.Close()
 	}
 }
 
-// Get is the value under a name. Its error is [integration.ErrNotStored], [integration.ErrNotAuthentic], or says that the server could not be asked.
-func (v *Redis) Get(ctx context.Context, name string) ([]byte, error) {
-	client, err := v.connected()
+// Get implements [integration.Shared].
+func (r *Redis) Get(ctx context.Context, name string) ([]byte, error) {
+	client, err := r.connected()
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	// Not GET: somebody else's garbage may be of 512 MB.
-	sealed, err := client.Do(ctx, client.B().Getrange().Key(name).Start(0).End(maxSealed).Build()).AsBytes()
+	// GETRANGE instead of GET: a foreign value may have 512 MB.
+	get := client.B().Getrange().Key(name).Start(0).End(maxSealed).Build()
+	sealed, err := client.Do(ctx, get).AsBytes()
 	switch answer, ok := rueidis.IsRedisErr(err); {
 	case ok && strings.HasPrefix(answer.Error(), "WRONGTYPE"):
 		return nil, integration.ErrNotAuthentic
@@ -141,31 +152,38 @@ func (v *Redis) Get(ctx context.Context, name string) ([]byte, error) {
 	case len(sealed) == 0:
 		return nil, integration.ErrNotStored
 	}
-	return v.open(name, sealed)
+	return r.open(name, sealed)
 }
 
-// Add stores a value under a name for some time, unless there is something already. It tells whether it was stored.
-func (v *Redis) Add(ctx context.Context, name string, value []byte, lives time.Duration) (stored bool, err error) {
-	return v.set(ctx, name, rueidis.BinaryString(v.seals[0].seal(name, value)), lives)
+// Add implements [integration.Shared].
+func (r *Redis) Add(
+	ctx context.Context, name string, value []byte, ttl time.Duration,
+) (stored bool, err error) {
+	return r.set(ctx, name, rueidis.BinaryString(r.seals[0].seal(name, value)), ttl)
 }
 
-func (v *Redis) set(ctx context.Context, name, value string, lives time.Duration) (stored bool, err error) {
-	client, err := v.connected()
+// set stores a value as it is.
+func (r *Redis) set(
+	ctx context.Context, name, value string, ttl time.Duration,
+) (stored bool, err error) {
+	client, err := r.connected()
 	if err != nil {
 		return false, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err = client.Do(ctx, client.B().Set().Key(name).Value(value).Nx().PxMilliseconds(max(1, lives.Milliseconds())).Build()).Error()
+	milliseconds := max(1, ttl.Milliseconds())
+	set := client.B().Set().Key(name).Value(value).Nx().PxMilliseconds(milliseconds).Build()
+	err = client.Do(ctx, set).Error()
 	if rueidis.IsRedisNil(err) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// Delete removes the value under a name.
-func (v *Redis) Delete(ctx context.Context, name string) error {
-	client, err := v.connected()
+// Delete implements [integration.Shared].
+func (r *Redis) Delete(ctx context.Context, name string) error {
+	client, err := r.connected()
 	if err != nil {
 		return err
 	}
@@ -174,38 +192,45 @@ func (v *Redis) Delete(ctx context.Context, name string) error {
 	return client.Do(ctx, client.B().Del().Key(name).Build()).Error()
 }
 
-// release removes a lease that is still the caller's own.
-var release = rueidis.NewLuaScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
+// release deletes a lease if the caller still holds it.
+var release = rueidis.NewLuaScript(`
+if redis.call("GET", KEYS[1]) == ARGV[1] then
+	return redis.call("DEL", KEYS[1])
+end
+return 0`)
 
-// Lease takes a name for some time, if nobody has it. Whoever holds it gives it back with the function; whoever dies, loses it.
-func (v *Redis) Lease(ctx context.Context, name string, lives time.Duration) (giveBack func(), ok bool, err error) {
-	mine := rand.Text()
-	if ok, err = v.set(ctx, name, mine, lives); !ok {
+// Lease implements [integration.Shared]. A lease whose holder dies ends by its TTL.
+func (r *Redis) Lease(
+	ctx context.Context, name string, ttl time.Duration,
+) (end func(), ok bool, err error) {
+	token := rand.Text()
+	if ok, err = r.set(ctx, name, token, ttl); !ok {
 		return nil, false, err
 	}
 	return func() {
-		client, err := v.connected()
+		client, err := r.connected()
 		if err != nil {
-			return // it ends by itself
+			return // the TTL ends it
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
-		_ = release.Exec(ctx, client, []string{name}, []string{mine}).Error()
+		_ = release.Exec(ctx, client, []string{name}, []string{token}).Error()
 	}, true, nil
 }
 
-// seal is a key, and the first bytes of its digest by which it is known.
+// seal encrypts with a key. The ID, the first bytes of the key's SHA-256, tells which key a value
+// was encrypted with.
 type seal struct {
 	aead cipher.AEAD
 	id   [4]byte
 }
 
-// version begins what is sealed, so that it can be told from what other versions will seal.
+// version is the first byte of every sealed value.
 const version = 1
 
 func newSeal(key []byte) (s seal, err error) {
 	if len(key) != 32 {
-		return s, fmt.Errorf("a key of %d bytes: it must have 32", len(key))
+		return s, fmt.Errorf("encryption key of %d bytes, want 32", len(key))
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -217,7 +242,8 @@ func newSeal(key []byte) (s seal, err error) {
 	return s, err
 }
 
-// seal is a version, the key's ID, a nonce, and the value encrypted; the name is authenticated with it.
+// seal returns the version, the key's ID, a nonce and the encrypted value. The name is
+// authenticated with the value.
 func (s seal) seal(name string, value []byte) []byte {
 	out := append([]byte{version}, s.id[:]...)
 	nonce := make([]byte, s.aead.NonceSize())
@@ -226,13 +252,15 @@ func (s seal) seal(name string, value []byte) []byte {
 	return s.aead.Seal(out, nonce, value, []byte(name))
 }
 
-func (v *Redis) open(name string, sealed []byte) ([]byte, error) {
-	for _, s := range v.seals {
+// open returns the value that was sealed under a name.
+func (r *Redis) open(name string, sealed []byte) ([]byte, error) {
+	for _, s := range r.seals {
 		head := 1 + len(s.id)
-		if len(sealed) < head+s.aead.NonceSize() || sealed[0] != version || [4]byte(sealed[1:head]) != s.id {
+		body := head + s.aead.NonceSize()
+		if len(sealed) < body || sealed[0] != version || [4]byte(sealed[1:head]) != s.id {
 			continue
 		}
-		nonce, box := sealed[head:head+s.aead.NonceSize()], sealed[head+s.aead.NonceSize():]
+		nonce, box := sealed[head:body], sealed[body:]
 		if value, err := s.aead.Open(nil, nonce, box, []byte(name)); err == nil {
 			return value, nil
 		}

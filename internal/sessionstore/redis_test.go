@@ -18,165 +18,178 @@ import (
 
 func key(fill byte) []byte { return bytes.Repeat([]byte{fill}, 32) }
 
-// newVault connects to a Redis that is no more than its protocol; the end-to-end tests have real ones.
+// newRedis returns a store on a fake server. The end-to-end tests use real servers.
 func newRedis(t *testing.T, server *miniredis.Miniredis, keys ...[]byte) *Redis {
 	t.Helper()
-	v, err := NewRedis(Options{URL: "redis://" + server.Addr() + "/0", Keys: keys, Clock: time.Now})
+	r, err := NewRedis(Options{URL: "redis://" + server.Addr() + "/0", Keys: keys, Clock: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(v.Close)
-	return v
+	t.Cleanup(r.Close)
+	return r
 }
 
 const canary = "canary-secret-of-a-session"
 
-func TestRedis(t *testing.T) {
+func TestRedisStoresAndDeletes(t *testing.T) {
 	server, ctx := miniredis.RunT(t), context.Background()
-	v := newRedis(t, server, key(1))
-	if _, err := v.Get(ctx, "name"); !errors.Is(err, integration.ErrNotStored) {
-		t.Errorf("nothing: %v", err)
+	r := newRedis(t, server, key(1))
+	if _, err := r.Get(ctx, "name"); !errors.Is(err, integration.ErrNotStored) {
+		t.Errorf("Get of a vacant name = %v, want %v", err, integration.ErrNotStored)
 	}
-	if stored, err := v.Add(ctx, "name", []byte(canary), time.Minute); !stored || err != nil {
-		t.Fatal(stored, err)
+	if stored, err := r.Add(ctx, "name", []byte(canary), time.Minute); !stored || err != nil {
+		t.Fatalf("Add = %v, %v, want true", stored, err)
 	}
-	if value, err := v.Get(ctx, "name"); string(value) != canary || err != nil {
-		t.Errorf("%s %v", value, err)
+	if value, err := r.Get(ctx, "name"); string(value) != canary || err != nil {
+		t.Errorf("Get = %q, %v, want %q", value, err, canary)
 	}
-	if stored, err := v.Add(ctx, "name", []byte("another"), time.Minute); stored || err != nil {
-		t.Errorf("a second one: %v %v", stored, err)
+	if stored, err := r.Add(ctx, "name", []byte("another"), time.Minute); stored || err != nil {
+		t.Errorf("second Add = %v, %v, want false", stored, err)
 	}
 	if raw, _ := server.Get("name"); strings.Contains(raw, "canary") || raw == "" {
-		t.Errorf("the server has %q", raw)
+		t.Errorf("the server holds %q, want an encrypted value", raw)
 	}
 	if left := server.TTL("name"); left <= 0 || left > time.Minute {
-		t.Errorf("it lives for %v", left)
+		t.Errorf("TTL = %v, want at most a minute", left)
 	}
 	server.FastForward(time.Minute)
-	if _, err := v.Get(ctx, "name"); !errors.Is(err, integration.ErrNotStored) {
-		t.Errorf("after its time: %v", err)
+	if _, err := r.Get(ctx, "name"); !errors.Is(err, integration.ErrNotStored) {
+		t.Errorf("Get after the TTL = %v, want %v", err, integration.ErrNotStored)
 	}
-	_, _ = v.Add(ctx, "name", []byte("x"), time.Minute)
-	if err := v.Delete(ctx, "name"); err != nil || server.Exists("name") {
-		t.Errorf("deleted: %v", err)
+	_, _ = r.Add(ctx, "name", []byte("x"), time.Minute)
+	if err := r.Delete(ctx, "name"); err != nil || server.Exists("name") {
+		t.Errorf("Delete = %v; the name still exists: %v", err, server.Exists("name"))
 	}
 }
 
-// Two values never look alike, and what was changed, cut, moved to another name or sealed with another key is refused; and Add replaces it.
-func TestRedisRefuses(t *testing.T) {
+func TestRedisNeverReusesANonce(t *testing.T) {
 	server, ctx := miniredis.RunT(t), context.Background()
-	v := newRedis(t, server, key(1))
-	for _, name := range []string{"one", "two"} {
-		if _, err := v.Add(ctx, name, []byte(canary), time.Minute); err != nil {
-			t.Fatal(err)
-		}
-	}
-	looks := map[string]bool{}
+	r := newRedis(t, server, key(1))
+	nonces := map[string]bool{}
 	for range 100 {
 		server.Del("one")
-		if _, err := v.Add(ctx, "one", []byte(canary), time.Minute); err != nil {
+		if _, err := r.Add(ctx, "one", []byte(canary), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		raw, _ := server.Get("one")
-		looks[raw[5:17]] = true
+		nonces[raw[5:17]] = true
 	}
-	if len(looks) != 100 {
-		t.Errorf("%d nonces for 100 times the same value under the same name", len(looks))
+	if len(nonces) != 100 {
+		t.Errorf("%d nonces for 100 values under one name, want 100", len(nonces))
 	}
-	genuine, _ := server.Get("one")
-	refused := func(what, raw string) {
+}
+
+func TestRedisRejectsWhatItDidNotStore(t *testing.T) {
+	server, ctx := miniredis.RunT(t), context.Background()
+	r := newRedis(t, server, key(1))
+	for _, name := range []string{"one", "two"} {
+		if _, err := r.Add(ctx, name, []byte(canary), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	authentic, _ := server.Get("one")
+	rejected := func(what, raw string) {
 		t.Helper()
 		if err := server.Set("two", raw); err != nil {
 			t.Fatal(err)
 		}
-		if value, err := v.Get(ctx, "two"); !errors.Is(err, integration.ErrNotAuthentic) {
-			t.Errorf("%s: %s %v", what, value, err)
+		if value, err := r.Get(ctx, "two"); !errors.Is(err, integration.ErrNotAuthentic) {
+			t.Errorf("Get of a value that is %s = %q, %v, want %v",
+				what, value, err, integration.ErrNotAuthentic)
 		}
 	}
-	refused("swapped", genuine)
-	refused("garbage", "hello")
-	refused("too long", genuine+strings.Repeat("x", maxSealed))
-	for n := range len(genuine) {
-		changed := []byte(genuine)
-		changed[n] ^= 1
-		refused("changed", string(changed))
+	rejected("moved from another name", authentic)
+	rejected("garbage", "hello")
+	rejected("too long", authentic+strings.Repeat("x", maxSealed))
+	for n := range len(authentic) {
+		altered := []byte(authentic)
+		altered[n] ^= 1
+		rejected("altered", string(altered))
 		if n > 0 {
-			refused("cut", genuine[:n])
+			rejected("truncated", authentic[:n])
 		}
 	}
 	server.Del("two")
 	if _, err := server.Lpush("two", "a list"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := v.Get(ctx, "two"); !errors.Is(err, integration.ErrNotAuthentic) {
-		t.Errorf("a list: %v", err)
+	if _, err := r.Get(ctx, "two"); !errors.Is(err, integration.ErrNotAuthentic) {
+		t.Errorf("Get of a list = %v, want %v", err, integration.ErrNotAuthentic)
 	}
-	if stored, err := v.Add(ctx, "two", []byte("mended"), time.Minute); stored || err != nil {
-		t.Errorf("in place of garbage: %v %v", stored, err)
+	if stored, err := r.Add(ctx, "two", []byte("fixed"), time.Minute); stored || err != nil {
+		t.Errorf("Add over a list = %v, %v, want false", stored, err)
 	}
-	if err := v.Delete(ctx, "two"); err != nil {
+	if err := r.Delete(ctx, "two"); err != nil {
 		t.Fatal(err)
 	}
-	if stored, err := v.Add(ctx, "two", []byte("mended"), time.Minute); !stored || err != nil {
-		t.Errorf("once it is removed: %v %v", stored, err)
+	if stored, err := r.Add(ctx, "two", []byte("fixed"), time.Minute); !stored || err != nil {
+		t.Errorf("Add after Delete = %v, %v, want true", stored, err)
 	}
-	if value, err := v.Get(ctx, "two"); string(value) != "mended" {
-		t.Errorf("%s %v", value, err)
-	}
-	if _, err := newRedis(t, server, key(2)).Get(ctx, "two"); !errors.Is(err, integration.ErrNotAuthentic) {
-		t.Errorf("another key: %v", err)
-	}
-	rotated := newRedis(t, server, key(2), key(1))
-	if value, err := rotated.Get(ctx, "two"); string(value) != "mended" {
-		t.Errorf("the old key: %s %v", value, err)
-	}
-	_, _ = rotated.Add(ctx, "three", []byte("new"), time.Minute)
-	if _, err := v.Get(ctx, "three"); !errors.Is(err, integration.ErrNotAuthentic) {
-		t.Errorf("sealed with the new key: %v", err)
+	if value, err := r.Get(ctx, "two"); string(value) != "fixed" {
+		t.Errorf("Get = %q, %v, want fixed", value, err)
 	}
 }
 
-func TestRedisLease(t *testing.T) {
+func TestRedisKeyRotation(t *testing.T) {
+	server, ctx := miniredis.RunT(t), context.Background()
+	r := newRedis(t, server, key(1))
+	if _, err := r.Add(ctx, "two", []byte("old"), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	_, err := newRedis(t, server, key(2)).Get(ctx, "two")
+	if !errors.Is(err, integration.ErrNotAuthentic) {
+		t.Errorf("Get with another key = %v, want %v", err, integration.ErrNotAuthentic)
+	}
+	rotated := newRedis(t, server, key(2), key(1))
+	if value, err := rotated.Get(ctx, "two"); string(value) != "old" {
+		t.Errorf("Get with the old key second = %q, %v, want old", value, err)
+	}
+	_, _ = rotated.Add(ctx, "three", []byte("new"), time.Minute)
+	if _, err := r.Get(ctx, "three"); !errors.Is(err, integration.ErrNotAuthentic) {
+		t.Errorf("Get with only the old key = %v, want %v", err, integration.ErrNotAuthentic)
+	}
+}
+
+func TestRedisLeaseHasOneHolder(t *testing.T) {
 	server, ctx := miniredis.RunT(t), context.Background()
 	one, two := newRedis(t, server, key(1)), newRedis(t, server, key(1))
-	giveBack, ok, err := one.Lease(ctx, "lease", time.Second)
+	release, ok, err := one.Lease(ctx, "lease", time.Second)
 	if !ok || err != nil {
-		t.Fatal(ok, err)
+		t.Fatalf("Lease = %v, %v, want true", ok, err)
 	}
 	if _, ok, err := two.Lease(ctx, "lease", time.Second); ok || err != nil {
-		t.Errorf("two at once: %v", err)
+		t.Errorf("Lease of a held name = %v, %v, want false", ok, err)
 	}
-	giveBack()
+	release()
 	again, ok, err := two.Lease(ctx, "lease", time.Second)
 	if !ok || err != nil {
-		t.Fatal(ok, err)
+		t.Fatalf("Lease of a released name = %v, %v, want true", ok, err)
 	}
-	giveBack() // it is another's by now
+	release() // the other store holds it now
 	if !server.Exists("lease") {
-		t.Error("one gave back what is the other's")
+		t.Error("a release ended another holder's lease")
 	}
 	server.FastForward(time.Second)
-	if _, ok, _ := one.Lease(ctx, "lease", time.Second); !ok {
-		t.Error("the lease outlives its time")
+	if _, ok, err := one.Lease(ctx, "lease", time.Second); !ok {
+		t.Errorf("Lease after the TTL = %v, %v, want true", ok, err)
 	}
 	again()
 	var wg sync.WaitGroup
 	holders := make(chan bool, 50)
 	for range 50 {
 		wg.Go(func() {
-			if _, ok, err := two.Lease(ctx, "crowd", time.Second); ok || err != nil {
+			if _, ok, err := two.Lease(ctx, "contended", time.Second); ok || err != nil {
 				holders <- ok
 			}
 		})
 	}
 	wg.Wait()
 	if len(holders) != 1 {
-		t.Errorf("%d of 50 have the lease", len(holders))
+		t.Errorf("%d of 50 callers hold the lease, want 1", len(holders))
 	}
 }
 
-// A server that is away is an error at once, and not tried again for a while; one that comes back is used.
-func TestRedisWithoutItsServer(t *testing.T) {
+func TestRedisReconnectsAfterAPause(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -185,17 +198,26 @@ func TestRedisWithoutItsServer(t *testing.T) {
 	_ = l.Close()
 	var mu sync.Mutex
 	now := time.Now()
-	v, err := NewRedis(Options{URL: "redis://user:canary@" + address + "/0", Keys: [][]byte{key(1)}, Clock: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }})
+	r, err := NewRedis(Options{
+		URL:  "redis://user:canary@" + address + "/0",
+		Keys: [][]byte{key(1)},
+		Clock: func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return now
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer v.Close()
+	defer r.Close()
 	ctx := context.Background()
-	if _, err := v.Get(ctx, "name"); err == nil || errors.Is(err, errRetryLater) || strings.Contains(err.Error(), "canary") {
-		t.Errorf("first: %v", err)
+	_, err = r.Get(ctx, "name")
+	if err == nil || errors.Is(err, errRetryLater) || strings.Contains(err.Error(), "canary") {
+		t.Errorf("first Get = %v, want a connection error without the password", err)
 	}
-	if _, _, err := v.Lease(ctx, "name", time.Second); !errors.Is(err, errRetryLater) {
-		t.Errorf("then: %v", err)
+	if _, _, err := r.Lease(ctx, "name", time.Second); !errors.Is(err, errRetryLater) {
+		t.Errorf("Lease during the pause = %v, want %v", err, errRetryLater)
 	}
 	server := miniredis.NewMiniRedis()
 	server.RequireUserAuth("user", "canary")
@@ -206,65 +228,88 @@ func TestRedisWithoutItsServer(t *testing.T) {
 	mu.Lock()
 	now = now.Add(connectPause)
 	mu.Unlock()
-	if stored, err := v.Add(ctx, "name", []byte("x"), time.Minute); !stored || err != nil {
-		t.Errorf("once it is there: %v %v", stored, err)
+	if stored, err := r.Add(ctx, "name", []byte("x"), time.Minute); !stored || err != nil {
+		t.Errorf("Add after the pause = %v, %v, want true", stored, err)
 	}
 	server.SetError("LOADING Redis is loading the dataset in memory")
-	if _, err := v.Get(ctx, "name"); err == nil || errors.Is(err, integration.ErrNotStored) || errors.Is(err, integration.ErrNotAuthentic) {
-		t.Errorf("a server that is not ready: %v", err)
+	_, err = r.Get(ctx, "name")
+	if err == nil || errors.Is(err, integration.ErrNotStored) ||
+		errors.Is(err, integration.ErrNotAuthentic) {
+		t.Errorf("Get from a server that is loading = %v, want the server's error", err)
 	}
 }
 
-// A server that takes connections and answers nothing, as a frozen one does, is given up after a while, and then left alone, by however
-// many ask at once.
-func TestRedisWithAFrozenServer(t *testing.T) {
+// A frozen server accepts connections and answers nothing.
+func TestRedisTriesAFrozenServerOnce(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
 	now := time.Now()
-	v, err := NewRedis(Options{URL: "redis://:canary@" + l.Addr().String() + "/0", Keys: [][]byte{key(1)}, Clock: func() time.Time { return now }})
+	r, err := NewRedis(Options{
+		URL:   "redis://:canary@" + l.Addr().String() + "/0",
+		Keys:  [][]byte{key(1)},
+		Clock: func() time.Time { return now },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
-	var tried, left atomic.Int32
+	var tried, paused atomic.Int32
 	for range 100 {
 		wg.Go(func() {
-			switch _, err := v.Get(context.Background(), "name"); {
+			switch _, err := r.Get(context.Background(), "name"); {
 			case errors.Is(err, errRetryLater):
-				left.Add(1)
+				paused.Add(1)
 			case err != nil && !strings.Contains(err.Error(), "canary"):
 				tried.Add(1)
 			}
 		})
 	}
 	wg.Wait()
-	v.Close()
-	if tried.Load() != 1 || left.Load() != 99 {
-		t.Errorf("%d tried, %d were told to leave it", tried.Load(), left.Load())
+	r.Close()
+	if tried.Load() != 1 || paused.Load() != 99 {
+		t.Errorf("%d of 100 callers tried and %d got %v, want 1 and 99",
+			tried.Load(), paused.Load(), errRetryLater)
 	}
-	if _, err := v.Get(context.Background(), "name"); !errors.Is(err, errClosed) {
-		t.Errorf("closed: %v", err)
+	if _, err := r.Get(context.Background(), "name"); !errors.Is(err, errClosed) {
+		t.Errorf("Get after Close = %v, want %v", err, errClosed)
 	}
 }
 
-// Sentinels are reached as the servers are: in time, with TLS where the servers have it, and as who they know.
-func TestRedisBehindSentinels(t *testing.T) {
-	v, err := NewRedis(Options{URL: "rediss://user:password@h/0?master_set=main&sentinel_username=su&sentinel_password=sp", Keys: [][]byte{key(1)}})
+// Sentinels get the servers' timeout and TLS, and their own user.
+func TestRedisSentinelOptions(t *testing.T) {
+	r, err := NewRedis(Options{
+		URL: "rediss://user:password@h/0" +
+			"?master_set=main&sentinel_username=su&sentinel_password=sp",
+		Keys: [][]byte{key(1)},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := v.options.Sentinel; s.Dialer.Timeout != timeout || s.TLSConfig == nil || s.MasterSet != "main" || s.Username != "su" || s.Password != "sp" || v.options.Username != "user" {
-		t.Errorf("%+v", s)
+	s := r.options.Sentinel
+	if s.Dialer.Timeout != timeout || s.TLSConfig == nil {
+		t.Errorf("dial timeout %v, TLS %v, want %v and a configuration",
+			s.Dialer.Timeout, s.TLSConfig, timeout)
+	}
+	if s.MasterSet != "main" || s.Username != "su" || s.Password != "sp" {
+		t.Errorf("master set %q, user %q, want main and su", s.MasterSet, s.Username)
+	}
+	if got := r.options.Username; got != "user" {
+		t.Errorf("the servers' user is %q, want user", got)
 	}
 }
 
-func TestRedisOptions(t *testing.T) {
-	for _, o := range []Options{{URL: "http://canary@h", Keys: [][]byte{key(1)}}, {URL: "redis://h", Keys: [][]byte{{1}}}, {URL: "redis://h"}, {URL: "redis://canary:canary@h/x", Keys: [][]byte{key(1)}}} {
+func TestNewRedisRejectsInvalidOptions(t *testing.T) {
+	for name, o := range map[string]Options{
+		"a scheme that is not Redis's": {URL: "http://canary@h", Keys: [][]byte{key(1)}},
+		"a short key":                  {URL: "redis://h", Keys: [][]byte{{1}}},
+		"no key":                       {URL: "redis://h"},
+		"a database that is no number": {URL: "redis://canary:canary@h/x", Keys: [][]byte{key(1)}},
+	} {
 		if _, err := NewRedis(o); err == nil || strings.Contains(err.Error(), "canary") {
-			t.Errorf("%+v: %v", o.URL, err)
+			t.Errorf("%s: NewRedis = %v, want an error without the URL", name, err)
 		}
 	}
 }

@@ -58,7 +58,7 @@ var mutants = []mutant{
 	{"one-call-for-the-fleet", "internal/integration/fleet.go", "	if theirs, err := f.lookup(ctx, name, index); err == nil {\n		return theirs, nil\n	}\n	s, err := f.assume", "	s, err := f.assume", []string{"./internal/integration"}},
 	{"leases-end", "internal/integration/fleet.go", "		case <-enough.C:\n			return f.assumeForAll(ctx, name, index)\n", "", []string{"./internal/integration"}},
 	{"signed-in-the-future", "internal/integration/fleet.go", "	case w.SignedAt.Sub(at) > maxSkew:\n", "	case false:\n", []string{"./internal/integration"}},
-	{"too-old-to-share", "internal/integration/fleet.go", " || s.expires.Sub(now) < 2*f.plan.floor", "", []string{"./internal/integration"}},
+	{"too-old-to-share", "internal/integration/fleet.go", " || s.expires.Sub(now) < 2*f.plan.floor ||\n", " ||\n", []string{"./internal/integration"}},
 	{"short-sessions-are-replaced", "internal/integration/keeper.go", "!slices.ContainsFunc(k.sessionsLocked(now), asLong)", "!slices.ContainsFunc(k.sessionsLocked(now)[:0], asLong)", []string{"./internal/integration"}},
 	{"the-store-is-waited-for", "internal/integration/fleet.go", "return nil, errStoreUnreachable", "return f.assume(ctx, index)", []string{"./internal/integration"}},
 	{"the-store-is-not-waited-for-in-vain", "internal/integration/fleet.go", "f.clock().Before(f.plan.start(index).Add(-f.plan.prefetchLead/4))", "f.clock().Before(f.plan.start(index))", []string{"./internal/integration"}},
@@ -95,7 +95,7 @@ var mutants = []mutant{
 
 // only names the tests that are tried, where the others take their time or never end with the line broken. All are tried elsewhere.
 var only = map[string]string{
-	"one-call-for-all":               "TestColdCallersShareOneCall",
+	"one-call-for-all":               "TestColdRequestsShareOneCall",
 	"denials-are-remembered":         "TestDenialIsRememberedForSeconds|TestPauses",
 	"gone-is-gone":                   "TestNext",
 	"purge-outruns-a-call":           "TestPurge",
