@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 )
 
 const (
@@ -248,9 +248,9 @@ func TestPresignBatchDoesNotWaitForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer w.set.Close()
-		w.cloud.Intercept(func(*demo.AssumeRoleCall) error {
+		w.cloud.Intercept(func(*fakeaws.AssumeRoleCall) error {
 			time.Sleep(9 * time.Second)
-			return &demo.Fault{Status: 503, Code: "ServiceUnavailable", Message: "no"}
+			return &fakeaws.Fault{Status: 503, Code: "ServiceUnavailable", Message: "no"}
 		})
 		began := time.Now()
 		body := `{"locators": ["s3://scans/x", "s3://bucket/x", "s3://photos/x", "s3://bucket/y", "s3://scans/y"]}`

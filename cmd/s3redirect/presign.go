@@ -15,6 +15,7 @@ import (
 	"s3redirect/internal/presign"
 )
 
+// presignLocator prints the URL that a viewer would be redirected to.
 func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("presign", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
@@ -39,7 +40,7 @@ func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer
 	now := time.Now()
 	bucket, ok := p.Integrations().Find(l.Bucket, now)
 	if !ok {
-		return fmt.Errorf("no integration serves the bucket %s", l.Bucket)
+		return fmt.Errorf("no integration serves bucket %s", l.Bucket)
 	}
 	place, now, err := bucket.Place(ctx, now)
 	if err != nil {

@@ -5,6 +5,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"s3redirect/internal/locator"
+	"s3redirect/internal/partition"
 	"s3redirect/internal/presign"
 )
 
@@ -119,23 +122,23 @@ func (i *Integration) HomeRegion() string {
 		return i.Region
 	}
 	if arn := strings.Split(i.RoleARN, ":"); len(arn) > 1 {
-		if p, ok := presign.PartitionNamed(arn[1]); ok {
+		if p, ok := partition.Named(arn[1]); ok {
 			return p.Home
 		}
 	}
-	return presign.PartitionOf("").Home
+	return partition.Of("").Home
 }
 
 // Partition is the AWS partition of the integration's ARNs. Other stores call theirs aws.
 func (i *Integration) Partition() string {
-	if i.Foreign() {
-		return presign.PartitionOf("").Name
+	if !i.IsAWS() {
+		return partition.Of("").Name
 	}
-	return presign.PartitionOf(i.HomeRegion()).Name
+	return partition.Of(i.HomeRegion()).Name
 }
 
-// Foreign tells whether the integration's buckets are in another store than AWS.
-func (i *Integration) Foreign() bool { return i.Endpoint != "" || i.STSEndpoint != "" }
+// IsAWS reports whether the integration's buckets and STS are AWS's, not an S3-compatible store's.
+func (i *Integration) IsAWS() bool { return i.Endpoint == "" && i.STSEndpoint == "" }
 
 // Params are what every URL of the integration carries.
 func (i *Integration) Params() presign.Params {
@@ -221,6 +224,13 @@ type Log struct {
 type Secret string
 
 const redacted = "[redacted]"
+
+// Matches reports whether a text is the secret. How long it takes depends neither on where the two differ nor on the secret's length.
+// The empty secret matches nothing.
+func (s Secret) Matches(text string) bool {
+	want, got := sha256.Sum256([]byte(s)), sha256.Sum256([]byte(text))
+	return s != "" && subtle.ConstantTimeCompare(want[:], got[:]) == 1
+}
 
 // String implements fmt.Stringer without the secret.
 func (Secret) String() string { return redacted }

@@ -14,6 +14,7 @@ import (
 
 	"s3redirect/cache"
 	"s3redirect/internal/config"
+	"s3redirect/internal/partition"
 	"s3redirect/internal/presign"
 )
 
@@ -98,7 +99,7 @@ func (b *Bucket) find(asked string) (*Place, error) {
 		return p, nil
 	}
 	region, err := i.regions.ask(ctx, i.Name, asked)
-	if err == nil && i.config.Endpoint == "" && presign.PartitionOf(region).Name != i.config.Partition() {
+	if err == nil && i.config.Endpoint == "" && partition.Of(region).Name != i.config.Partition() {
 		err = fmt.Errorf("%w: it is said to be in %s, of another partition than the role", ErrRegionNotTold, region)
 	}
 	if err != nil {

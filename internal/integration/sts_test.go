@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/policy"
 )
 
@@ -29,9 +29,9 @@ func viaSTS(name, bucket string) config.Integration {
 }
 
 func TestAssumeRoleAtAnSTSThatChecks(t *testing.T) {
-	cloud := demo.NewCloud(time.Now)
-	cloud.AddUser(demo.User{AccessKeyID: testKey, SecretAccessKey: testSecret})
-	cloud.AddRole(demo.Role{ARN: role("lab", "").RoleARN, ExternalID: "id", Trusts: []string{testKey}, Buckets: []string{"bucket"}})
+	cloud := fakeaws.NewCloud(time.Now)
+	cloud.AddUser(fakeaws.User{AccessKeyID: testKey, SecretAccessKey: testSecret})
+	cloud.AddRole(fakeaws.Role{ARN: role("lab", "").RoleARN, ExternalID: "id", Trusts: []string{testKey}, Buckets: []string{"bucket"}})
 	for _, c := range []struct {
 		name   string
 		mend   func(*config.Integration)
@@ -49,10 +49,10 @@ func TestAssumeRoleAtAnSTSThatChecks(t *testing.T) {
 			i := viaSTS("lab", "bucket")
 			c.mend(&i)
 			skew := time.Hour
-			sts := &AWSSTS{HTTPClient: &http.Client{Transport: demo.InMemory{Handler: cloud.STS()}}, Skew: func(ahead time.Duration) { skew = ahead }}
+			sts := &AWSSTS{HTTPClient: &http.Client{Transport: fakeaws.InMemory{Handler: cloud.STS()}}, Skew: func(ahead time.Duration) { skew = ahead }}
 			narrowed, _ := policy.Session(&i)
-			var asked demo.AssumeRoleCall
-			cloud.Intercept(func(c *demo.AssumeRoleCall) error { asked = *c; return nil })
+			var asked fakeaws.AssumeRoleCall
+			cloud.Intercept(func(c *fakeaws.AssumeRoleCall) error { asked = *c; return nil })
 			credentials, expires, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i, SessionPolicy: narrowed})
 			if got := Classify(err); got != c.result {
 				t.Fatalf("%s, want %s: %v", got, c.result, err)

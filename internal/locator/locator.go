@@ -120,8 +120,8 @@ func CheckKey(key string) error {
 	return nil
 }
 
-// HasDotSegment reports whether a segment of key is "." or "..". Some stores take a backslash for a slash, so that it ends a
-// segment too.
+// HasDotSegment reports whether a segment of key is "." or "..". Some stores take a backslash for a
+// slash, so that it ends a segment too.
 func HasDotSegment(key string) bool {
 	if !strings.HasPrefix(key, ".") && !strings.Contains(key, "/.") && !strings.Contains(key, `\.`) {
 		return false // hardly any key has a segment that begins with a dot

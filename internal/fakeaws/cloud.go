@@ -1,9 +1,9 @@
-// Package demo is a make-believe AWS account for the demo and for tests: an S3 that verifies every signature, an STS that
-// checks role, caller, external ID and duration, a few samples to store, and a gallery page that shows them.
+// Package fakeaws is a stand-in for an AWS account, for the demo and for tests: an S3 that verifies every signature, and an
+// STS that checks role, caller, external ID and duration.
 //
-// The stand-ins refuse what the real ones refuse, in their order, with their codes and their XML. Nothing here logs, and
+// The stand-ins refuse what the real services refuse, in the same order, with the same codes and XML. Nothing here logs, and
 // no error or panic holds a secret key, a token or a signature.
-package demo
+package fakeaws
 
 import (
 	"crypto/md5"
@@ -174,7 +174,7 @@ func (c *Cloud) Put(l locator.Locator, o Object) (versionID string) {
 	defer c.mu.Unlock()
 	b := c.buckets[l.Bucket]
 	if b == nil {
-		panic("demo: Put into a bucket that was not created: " + l.Bucket)
+		panic("fakeaws: Put into a bucket that was not created: " + l.Bucket)
 	}
 	b.objects[l.Key] = append(b.objects[l.Key], v)
 	return v.id
