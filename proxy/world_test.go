@@ -98,7 +98,7 @@ func newWorld(t testing.TB, options ...worldOption) *world {
 	if c.Viewers.Links == nil && c.Viewers.JWT == nil && c.Viewers.Basic == nil && c.Viewers.Forwarded == nil {
 		c.Viewers.Anonymous = true
 	}
-	if o.Gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: o.Clock, Log: o.Log}); err != nil {
+	if o.Gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: o.Clock, Log: o.Log, TrustedProxies: c.Proxies}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(o.Gate.Close)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"s3redirect/internal/app"
 	"s3redirect/internal/config"
 	"s3redirect/internal/demo"
 	"s3redirect/internal/fakeaws"
@@ -87,19 +88,19 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return usageError{err}
 	}
-	p, err := newRedirector("", nil, c, stderr)
+	p, err := app.New(app.Options{Config: c, Stderr: stderr, Version: programVersion()})
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	page := p.newConsole(demoEnvironment)
+	defer p.Close()
+	page := p.Console(demoEnvironment)
 	s, err := proxy.Listen(proxy.ServerOptions{
-		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: withGallery(p, cloud, samples), Metrics: p.metrics, Log: p.log, Console: page,
+		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: withGallery(p, cloud, samples), Metrics: p.Metrics(), Log: p.Log(), Console: page,
 	})
 	if err != nil {
 		return fmt.Errorf("%w\nTry --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0, for any free ports", err)
 	}
-	p.listening(s)
+	p.Listening(s)
 	go page.Sample(ctx)
 	printBanner(stdout, s, s3.URL, sts.URL, samples)
 	return s.Run(ctx)
@@ -138,12 +139,12 @@ func serveStandIn(h http.Handler) (*standIn, error) {
 }
 
 // withGallery puts the gallery on the proxy's own origin, as a web page in front of it would be.
-func withGallery(p *redirector, cloud *fakeaws.Cloud, samples []demo.Sample) http.Handler {
+func withGallery(p *app.App, cloud *fakeaws.Cloud, samples []demo.Sample) http.Handler {
 	gallery := demo.Gallery(samples, func() demo.Stats {
-		counted, called, now := p.metrics.Total(), cloud.Calls(), time.Now()
+		counted, called, now := p.Metrics().Total(), cloud.Calls(), time.Now()
 		s := demo.Stats{Requests: counted.Requests, URLHits: counted.URLHits, URLMisses: counted.URLMisses,
 			AssumeRoles: called.AssumeRole, S3Requests: called.S3Served}
-		if b, ok := p.current.Load().integrations.Find(demo.MediaBucket, now); ok {
+		if b, ok := p.Integrations().Find(demo.MediaBucket, now); ok {
 			s.WindowEnds = b.Integration.WindowEnd(now)
 		}
 		return s

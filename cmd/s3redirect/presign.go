@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"s3redirect/internal/app"
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/presign"
@@ -31,13 +32,13 @@ func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer
 		return usageError{err}
 	}
 	c.Log = config.Log{Level: slog.LevelError, Format: "text"}
-	p, err := newRedirector("", nil, c, stderr)
+	p, err := app.New(app.Options{Config: c, Stderr: stderr, Version: programVersion()})
 	if err != nil {
 		return err
 	}
-	defer p.close()
+	defer p.Close()
 	now := time.Now()
-	bucket, ok := p.current.Load().integrations.Find(l.Bucket, now)
+	bucket, ok := p.Integrations().Find(l.Bucket, now)
 	if !ok {
 		return fmt.Errorf("no integration serves bucket %s", l.Bucket)
 	}

@@ -6,6 +6,7 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -26,6 +27,9 @@ type Config struct {
 	Admin Admin `yaml:"admin"`
 	// PublicURL is how viewers reach Listen, for links. Optional.
 	PublicURL string `yaml:"public_url"`
+	// TrustedProxies are the addresses, or CIDR blocks, of the reverse proxies in front, from which X-Forwarded-For is believed: it
+	// has the client's address, for rate limits and the access log. Default: viewers.forwarded.trusted_proxies.
+	TrustedProxies []string `yaml:"trusted_proxies"`
 	// TLS is for Listen. Optional: without it a reverse proxy in front is to have it.
 	TLS TLS `yaml:"tls"`
 	// URLLifetime is X-Amz-Expires of a presigned URL: whole seconds, at most 7 days. Default 45m.
@@ -47,6 +51,8 @@ type Config struct {
 	// Log says what is logged, and how. Optional.
 	Log Log `yaml:"log"`
 
+	// Proxies is TrustedProxies, parsed.
+	Proxies []netip.Prefix `yaml:"-"`
 	// Warnings are findings that do not stop the start, each in the form of an [Error]'s text.
 	Warnings []string `yaml:"-"`
 }

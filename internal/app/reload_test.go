@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ import (
 
 // followed is a proxy before the demo's stand-ins, which follows a file.
 type followed struct {
-	*redirector
+	*App
 	t     *testing.T
 	cloud *fakeaws.Cloud
 	text  string // of the configuration, as it was at first
@@ -50,16 +50,16 @@ func (l *logged) String() string {
 func follow(t *testing.T) *followed {
 	t.Helper()
 	f := &followed{t: t, path: filepath.Join(t.TempDir(), "config.yaml"), log: &logged{}}
-	f.cloud, f.text = demoStores(t)
+	f.cloud, f.text = startStores(t)
 	f.write(f.text)
 	c, err := config.Load(f.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.redirector, err = newRedirector(f.path, []byte(f.text), c, f.log); err != nil {
+	if f.App, err = New(Options{Path: f.path, Text: []byte(f.text), Config: c, Stderr: f.log}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(f.close)
+	t.Cleanup(f.Close)
 	return f
 }
 
@@ -129,6 +129,35 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// A reload follows trusted_proxies, and keeps what the gate knows where viewers and proxies stay the same.
+func TestReloadOfTrustedProxies(t *testing.T) {
+	f := follow(t)
+	r := httptest.NewRequest(http.MethodGet, mediaObject, nil)
+	r.RemoteAddr = "10.0.0.1:1234"
+	r.Header.Set("X-Forwarded-For", "198.51.100.7")
+	for _, c := range []struct{ what, text, want string }{
+		{"without the key", f.text, "10.0.0.1:1234"},
+		{"with a proxy", "trusted_proxies: [10.0.0.1]\n" + f.text, "198.51.100.7"},
+		{"with another proxy", "trusted_proxies: [10.0.0.2]\n" + f.text, "10.0.0.1:1234"},
+	} {
+		f.write(c.text)
+		if err := f.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		gate := f.current.Load().gate
+		if got := string(gate.AppendRemote(nil, r)); got != c.want {
+			t.Errorf("%s: the client is %s, want %s", c.what, got, c.want)
+		}
+		f.write(c.text + "drain_delay: 1s\n")
+		if err := f.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		if f.current.Load().gate != gate {
+			t.Errorf("%s: there is another gate after a change elsewhere", c.what)
+		}
+	}
+}
+
 func scrapeAll(f *followed) string {
 	rec := httptest.NewRecorder()
 	f.metrics.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
@@ -141,7 +170,7 @@ func TestReloadOfABadFile(t *testing.T) {
 	_, media := f.ask(mediaObject)
 	for _, bad := range []string{"listn: x\n" + f.text, "", f.text[:len(f.text)/2], strings.Replace(f.text, "secret_access_key", "secret_acces_key", 1), "\x00"} {
 		f.write(bad)
-		if err := f.Reload(); err == nil || strings.Contains(err.Error(), demoSecret) {
+		if err := f.Reload(); err == nil || strings.Contains(err.Error(), testSecret) {
 			t.Errorf("%.30q: %v", bad, err)
 		}
 		if status, location := f.ask(mediaObject); status != http.StatusFound || location != media {
@@ -155,7 +184,7 @@ func TestReloadOfABadFile(t *testing.T) {
 	if err := f.Reload(); err == nil || !strings.Contains(err.Error(), "there is no such file") {
 		t.Errorf("no file: %v", err)
 	}
-	if log := f.log.String(); !strings.Contains(log, "the old configuration goes on") || !strings.Contains(log, "did you mean listen") || strings.Contains(log, demoSecret) {
+	if log := f.log.String(); !strings.Contains(log, "keeping the previous configuration") || !strings.Contains(log, "did you mean listen") || strings.Contains(log, testSecret) {
 		t.Errorf("the log: %s", log)
 	}
 	f.write(f.text)
@@ -172,14 +201,14 @@ func TestReloadThatNeedsARestart(t *testing.T) {
 	if err := f.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	if log := f.log.String(); !strings.Contains(log, "takes effect after a restart only") || !strings.Contains(log, "key=listen") || !strings.Contains(log, "key=admin_listen") {
+	if log := f.log.String(); !strings.Contains(log, "takes effect only after a restart") || !strings.Contains(log, "key=listen") || !strings.Contains(log, "key=admin_listen") {
 		t.Errorf("the log: %s", log)
 	}
 	if status, _ := f.ask(mediaObject); status != http.StatusForbidden {
 		t.Errorf("the new rules: %d", status)
 	}
 	// It is said as long as it is so, and no longer.
-	said := func() int { return strings.Count(f.log.String(), "takes effect after a restart only") }
+	said := func() int { return strings.Count(f.log.String(), "takes effect only after a restart") }
 	before := said()
 	if err := f.Reload(); err != nil || said() != before+2 {
 		t.Errorf("the same again: said %d times more, %v", said()-before, err)
@@ -202,11 +231,11 @@ func TestLook(t *testing.T) {
 			t.Errorf("%d, want %d", status, want)
 		}
 	}
-	last := f.look(nil)
+	last := f.poll(nil)
 	f.write(without(f.text))
-	last = f.look(last)
+	last = f.poll(last)
 	served(http.StatusFound)
-	last = f.look(last)
+	last = f.poll(last)
 	served(http.StatusNotFound)
 
 	beside := filepath.Join(filepath.Dir(f.path), "new")
@@ -216,7 +245,7 @@ func TestLook(t *testing.T) {
 	if err := os.Rename(beside, f.path); err != nil {
 		t.Fatal(err)
 	}
-	last = f.look(f.look(last))
+	last = f.poll(f.poll(last))
 	served(http.StatusFound)
 
 	// ConfigMaps: config.yaml -> ..data/config.yaml, ..data -> ..1, then ..2.
@@ -241,25 +270,25 @@ func TestLook(t *testing.T) {
 	}
 	link("..1", "..data")
 	link(filepath.Join("..data", "config.yaml"), "config.yaml")
-	last = f.look(f.look(last))
+	last = f.poll(f.poll(last))
 	served(http.StatusFound)
 	link("..2", "..data")
-	last = f.look(f.look(last))
+	last = f.poll(f.poll(last))
 	served(http.StatusNotFound)
 
 	// A bad text is tried once, not at every look; and a file that is away for a moment is no change.
 	f.write("bad")
-	before := strings.Count(f.log.String(), "reload refused")
+	before := strings.Count(f.log.String(), "reload failed")
 	for range 5 {
-		last = f.look(last)
+		last = f.poll(last)
 	}
-	if got := strings.Count(f.log.String(), "reload refused") - before; got != 1 {
+	if got := strings.Count(f.log.String(), "reload failed") - before; got != 1 {
 		t.Errorf("a bad text was refused %d times", got)
 	}
 	if err := os.Remove(f.path); err != nil {
 		t.Fatal(err)
 	}
-	if f.look(last) != nil {
+	if f.poll(last) != nil {
 		t.Error("a file that is not there has a text")
 	}
 	served(http.StatusNotFound)
@@ -386,7 +415,7 @@ func TestReloadWhileARequestWaits(t *testing.T) {
 
 func TestAdministration(t *testing.T) {
 	f := follow(t)
-	s, err := proxy.Listen(proxy.ServerOptions{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Viewers: f, Metrics: f.metrics, Log: f.redirector.log, Operator: f})
+	s, err := proxy.Listen(proxy.ServerOptions{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Viewers: f, Metrics: f.metrics, Log: f.App.log, Operator: f})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -446,21 +475,21 @@ func TestAdministration(t *testing.T) {
 func TestWatchClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &logged{}
-		c, err := config.Parse("demo", []byte(strings.Replace(demoConfigFor("http://127.0.0.1:1", "http://127.0.0.1:1"), "format: text", "format: json", 1)), demoEnvironment)
+		c, err := config.Parse("demo", []byte(strings.Replace(configFor("http://127.0.0.1:1", "http://127.0.0.1:1"), "format: text", "format: json", 1)), os.LookupEnv)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := newRedirector("", nil, c, log)
+		p, err := New(Options{Config: c, Stderr: log})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer p.close()
+		defer p.Close()
 		var mu sync.Mutex
 		var set time.Duration
 		wall := func() time.Time { mu.Lock(); defer mu.Unlock(); return time.Now().Add(set) }
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { defer close(done); p.watchClock(ctx, wall, sinceStart()) }()
+		go func() { defer close(done); p.WatchClock(ctx, wall, SinceStart()) }()
 		for _, by := range []time.Duration{0, time.Hour, 0, -time.Minute, 0, time.Second} {
 			mu.Lock()
 			set += by
@@ -469,7 +498,7 @@ func TestWatchClock(t *testing.T) {
 		}
 		stop()
 		<-done
-		if got := strings.Count(log.String(), "the clock was set"); got != 2 || !strings.Contains(log.String(), `"by":"1h0m0s"`) || !strings.Contains(log.String(), `"by":"-1m0s"`) {
+		if got := strings.Count(log.String(), "the clock was stepped"); got != 2 || !strings.Contains(log.String(), `"by":"1h0m0s"`) || !strings.Contains(log.String(), `"by":"-1m0s"`) {
 			t.Errorf("%d jumps: %s", got, log)
 		}
 	})
@@ -492,29 +521,28 @@ func TestNoteSkew(t *testing.T) {
 // The series of what is gone end, those too that a request made which was on its way.
 func TestSeriesOfWhatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		text := demoConfigFor("http://127.0.0.1:1", "http://127.0.0.1:1")
-		c, err := config.Parse("demo", []byte(text), demoEnvironment)
+		text := configFor("http://127.0.0.1:1", "http://127.0.0.1:1")
+		c, err := config.Parse("demo", []byte(text), os.LookupEnv)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := newRedirector("demo", []byte(text), c, &logged{})
+		p, err := New(Options{Path: "demo", Text: []byte(text), Config: c, Stderr: &logged{}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer p.close()
-		f := &followed{t: t, redirector: p}
+		defer p.Close()
+		f := &followed{t: t, App: p}
 		before := p.current.Load()
 		i, j := strings.Index(text, "  - name: teams"), strings.Index(text, "viewers:")
-		t.Setenv("DEMO_SECRET", demoSecret)
 		p.mu.Lock()
-		err = p.apply([]byte(text[:i]+text[j:]), nil)
+		err = p.applyLocked([]byte(text[:i]+text[j:]), nil)
 		p.mu.Unlock()
 		if err != nil {
 			t.Fatal(err)
 		}
 		before.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, teamObject, nil))
 		before.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodHead, teamObject+"?versionId=%00", nil))
-		time.Sleep(requestsLast + time.Second)
+		time.Sleep(requestTimeout + time.Second)
 		if all := scrapeAll(f); strings.Contains(all, `integration="teams"`) || !strings.Contains(all, `integration="media"`) {
 			t.Error("there are series of what is gone")
 		}
