@@ -187,9 +187,9 @@ func newIntegration(c *config.Integration, o Options) *Integration {
 	withCORS.CORS = true
 	i.cors = withCORS.Canonical()
 	if c.RoleARN != "" {
-		i.Metrics.HasRole()
+		i.Metrics.InitAssumeRole()
 		if o.Shared != nil {
-			i.Metrics.Shares()
+			i.Metrics.InitSharedSessions()
 		}
 	}
 	var fits bool
