@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/locator"
 )
 
@@ -213,18 +213,18 @@ func TestProblems(t *testing.T) {
 
 func TestProblemsOfSTS(t *testing.T) {
 	for _, c := range []struct {
-		fault  demo.Fault
+		fault  fakeaws.Fault
 		status int
 		code   string
 	}{
-		{demo.Fault{Status: 403, Code: "AccessDenied", Message: "canary of STS"}, 502, "assume_role_denied"},
-		{demo.Fault{Status: 400, Code: "Throttling", Message: "canary of STS"}, 503, "sts_unavailable"},
-		{demo.Fault{Status: 500, Code: "InternalFailure", Message: "canary of STS"}, 503, "sts_unavailable"},
+		{fakeaws.Fault{Status: 403, Code: "AccessDenied", Message: "canary of STS"}, 502, "assume_role_denied"},
+		{fakeaws.Fault{Status: 400, Code: "Throttling", Message: "canary of STS"}, 503, "sts_unavailable"},
+		{fakeaws.Fault{Status: 500, Code: "InternalFailure", Message: "canary of STS"}, 503, "sts_unavailable"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			defer w.set.Close()
-			w.cloud.Intercept(func(*demo.AssumeRoleCall) error { return &c.fault })
+			w.cloud.Intercept(func(*fakeaws.AssumeRoleCall) error { return &c.fault })
 			resp := w.ask("GET", "/s3/bucket/key")
 			p := problemIn(t, resp)
 			if p.Status != c.status || p.Code != c.code || strings.Contains(p.Detail, "canary") {

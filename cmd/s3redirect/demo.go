@@ -12,8 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"s3redirect/internal/app"
 	"s3redirect/internal/config"
 	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/locator"
 	"s3redirect/proxy"
 )
@@ -86,33 +88,33 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return usageError{err}
 	}
-	p, err := newRedirector("", nil, c, stderr)
+	p, err := app.New(app.Options{Config: c, Stderr: stderr, Version: programVersion()})
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	page := p.newConsole(demoEnvironment)
+	defer p.Close()
+	page := p.Console(demoEnvironment)
 	s, err := proxy.Listen(proxy.ServerOptions{
-		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: withGallery(p, cloud, samples), Metrics: p.metrics, Log: p.log, Console: page,
+		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: withGallery(p, cloud, samples), Metrics: p.Metrics(), Log: p.Log(), Console: page,
 	})
 	if err != nil {
 		return fmt.Errorf("%w\nTry --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0, for any free ports", err)
 	}
-	p.listening(s)
+	p.Listening(s)
 	go page.Sample(ctx)
-	introduce(stdout, s, s3.URL, sts.URL, samples)
+	printBanner(stdout, s, s3.URL, sts.URL, samples)
 	return s.Run(ctx)
 }
 
 func demoEnvironment(name string) (string, bool) { return demoSecret, name == "DEMO_SECRET" }
 
 // demoCloud is the make-believe account: two roles that trust the proxy, and the samples in their buckets.
-func demoCloud(samples []demo.Sample) *demo.Cloud {
-	cloud := demo.NewCloud(time.Now)
-	cloud.AddUser(demo.User{AccessKeyID: demoAccessKey, SecretAccessKey: demoSecret})
-	cloud.AddRole(demo.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}})
-	cloud.AddRole(demo.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true})
-	cloud.AddSamples(samples, demoRegion)
+func demoCloud(samples []demo.Sample) *fakeaws.Cloud {
+	cloud := fakeaws.NewCloud(time.Now)
+	cloud.AddUser(fakeaws.User{AccessKeyID: demoAccessKey, SecretAccessKey: demoSecret})
+	cloud.AddRole(fakeaws.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}})
+	cloud.AddRole(fakeaws.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true})
+	demo.AddSamples(cloud, samples, demoRegion, time.Now())
 	return cloud
 }
 
@@ -137,12 +139,12 @@ func serveStandIn(h http.Handler) (*standIn, error) {
 }
 
 // withGallery puts the gallery on the proxy's own origin, as a web page in front of it would be.
-func withGallery(p *redirector, cloud *demo.Cloud, samples []demo.Sample) http.Handler {
+func withGallery(p *app.App, cloud *fakeaws.Cloud, samples []demo.Sample) http.Handler {
 	gallery := demo.Gallery(samples, func() demo.Stats {
-		counted, called, now := p.metrics.Total(), cloud.Calls(), time.Now()
+		counted, called, now := p.Metrics().Total(), cloud.Calls(), time.Now()
 		s := demo.Stats{Requests: counted.Requests, URLHits: counted.URLHits, URLMisses: counted.URLMisses,
 			AssumeRoles: called.AssumeRole, S3Requests: called.S3Served}
-		if b, ok := p.current.Load().integrations.Find(demo.MediaBucket, now); ok {
+		if b, ok := p.Integrations().Find(demo.MediaBucket, now); ok {
 			s.WindowEnds = b.Integration.WindowEnd(now)
 		}
 		return s
@@ -156,7 +158,7 @@ func withGallery(p *redirector, cloud *demo.Cloud, samples []demo.Sample) http.H
 	})
 }
 
-func introduce(w io.Writer, s *proxy.Server, s3URL, stsURL string, samples []demo.Sample) {
+func printBanner(w io.Writer, s *proxy.Server, s3URL, stsURL string, samples []demo.Sample) {
 	fmt.Fprintf(w, `s3redirect demo: the proxy, an S3 and an STS in one process. Ctrl-C stops it.
 
   gallery   http://%[1]s/

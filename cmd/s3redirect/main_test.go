@@ -19,6 +19,7 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/locator"
 )
 
@@ -125,7 +126,7 @@ integrations: [{name: keys, bucket: scans, region: eu-central-1, access_key_id: 
 		{[]string{"serve", "--help"}, 0, []string{"-config file"}},
 		{[]string{"serve", "--nope"}, 2, []string{"-nope", "the command line is wrong"}},
 		{[]string{"serve", "x"}, 2, []string{"1 arguments given, 0 wanted"}},
-		{[]string{"serve", "--config", broken}, 2, []string{broken + ":1: listn: ", "did you mean listen?", broken + ":2: url_lifetime: ", ": viewers: "}},
+		{[]string{"serve", "--config", broken}, 2, []string{broken + ":1:1: unknown key; did you mean listen?", broken + ":2: url_lifetime: ", ": viewers: "}},
 		{[]string{"serve", "--config", dir}, 2, []string{"it is a directory"}},
 		{[]string{"serve", "--config", good}, 1, []string{"listen: ", taken.Addr().String(), "address already in use"}},
 		{[]string{"demo", "--listen", taken.Addr().String(), "--admin-listen", "127.0.0.1:0"}, 1, []string{taken.Addr().String(), "Try --listen 127.0.0.1:0"}},
@@ -133,7 +134,7 @@ integrations: [{name: keys, bucket: scans, region: eu-central-1, access_key_id: 
 		{[]string{"version"}, 0, []string{"s3redirect "}},
 		{[]string{"presign", "--config", good}, 2, []string{"0 arguments given, 1 wanted"}},
 		{[]string{"presign", "--config", good, "https://x"}, 2, []string{"not a locator"}},
-		{[]string{"presign", "--config", good, "s3://nobodys/key"}, 1, []string{"no integration serves the bucket nobodys"}},
+		{[]string{"presign", "--config", good, "s3://nobodys/key"}, 1, []string{"no integration serves bucket nobodys"}},
 		{[]string{"presign", "--config", good, "s3://scans/a b"}, 0, []string{"https://scans.s3.eu-central-1.amazonaws.com/a%20b?X-Amz-Algorithm=", "&X-Amz-Signature="}},
 	} {
 		var said bytes.Buffer
@@ -281,12 +282,12 @@ func demoWorld(t *testing.T) string {
 
 // demoStores starts the demo's S3 and STS. The text is that of its configuration, with windows of days, so that none turns while
 // a test runs.
-func demoStores(t *testing.T) (cloud *demo.Cloud, text string) {
+func demoStores(t *testing.T) (cloud *fakeaws.Cloud, text string) {
 	t.Helper()
 	cloud = demoCloud(demo.Samples())
 	const long = 400 * time.Hour
-	cloud.AddRole(demo.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}, MaxDuration: long})
-	cloud.AddRole(demo.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true, MaxDuration: long})
+	cloud.AddRole(fakeaws.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}, MaxDuration: long})
+	cloud.AddRole(fakeaws.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true, MaxDuration: long})
 	var urls []string
 	for _, h := range []http.Handler{cloud.S3(), cloud.STS()} {
 		s, err := serveStandIn(h)
@@ -302,4 +303,23 @@ func demoStores(t *testing.T) (cloud *demo.Cloud, text string) {
 
 func demoConfigFor(s3, sts string) string {
 	return fmt.Sprintf(demoConfig, "127.0.0.1:0", "127.0.0.1:0", s3, sts)
+}
+
+// A secret that is mistyped in the configuration is in no command's output.
+func TestCommandsShowNoMistypedSecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	for _, admin := range []string{"{token:hunter2}", "{token: *hunter2}", "{token: !hunter2 x}", "{token: \"${hunter2}\"}", "\n  ? hunter2"} {
+		if err := os.WriteFile(path, []byte("listen: 127.0.0.1:0\nadmin: "+admin+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{
+			{"serve", "--config", path}, {"check", "--config", path}, {"presign", "--config", path, "s3://bucket/key"}, {"link", "--config", path, "s3://bucket/key"},
+			{"policy", "access", "--config", path, "--integration", "a"}, {"integrate", "--config", path, "--yes", "--bucket", "photos"},
+		} {
+			code, stdout, stderr := running(args...)
+			if code == 0 || !strings.Contains(stdout+stderr, path+":") || strings.Contains(stdout+stderr, "hunter2") {
+				t.Errorf("%s with %s: exit code %d, want an error about the file without the secret: %s%s", args[0], admin, code, stdout, stderr)
+			}
+		}
+	}
 }

@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"time"
 
+	"s3redirect/internal/app"
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
 )
 
+// presignLocator prints the URL that a viewer would be redirected to.
 func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("presign", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
@@ -29,16 +31,16 @@ func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer
 		return usageError{err}
 	}
 	c.Log = config.Log{Level: slog.LevelError, Format: "text"}
-	p, err := newRedirector("", nil, c, stderr)
+	p, err := app.New(app.Options{Config: c, Stderr: stderr, Version: programVersion()})
 	if err != nil {
 		return err
 	}
-	defer p.close()
+	defer p.Close()
 	method := http.MethodGet
 	if *head {
 		method = http.MethodHead
 	}
-	u, err := p.current.Load().integrations.Presign(ctx, method, l, time.Now())
+	u, err := p.Integrations().Presign(ctx, method, l, time.Now())
 	if err != nil {
 		return err
 	}

@@ -9,11 +9,11 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
+	"s3redirect/internal/app"
 	"s3redirect/internal/config"
 	"s3redirect/proxy"
 )
@@ -33,35 +33,35 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return usageError{err}
 	}
 	defer runtime.KeepAlive(newBallast(limitMemory()))
-	p, err := newRedirector(*path, text, c, stderr)
-	if wrong, ok := errors.AsType[usageError](err); ok {
+	p, err := app.New(app.Options{Path: *path, Text: text, Config: c, Stderr: stderr, Version: programVersion()})
+	if wrong, ok := errors.AsType[*app.ConfigError](err); ok {
 		return usageError{fmt.Errorf("%s: %w", *path, wrong)}
 	} else if err != nil {
 		return err
 	}
-	defer p.close()
-	log := p.log
-	page := p.newConsole(os.LookupEnv)
+	defer p.Close()
+	log := p.Log()
+	page := p.Console(os.LookupEnv)
 	s, err := proxy.Listen(proxy.ServerOptions{
-		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: p, Metrics: p.metrics, Log: log, DrainDelay: c.DrainDelay,
-		CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Clock: time.Now, Operator: p, Console: page,
+		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: p, Metrics: p.Metrics(), Log: log, DrainDelay: c.DrainDelay,
+		TLS: c.TLS, AdminTLS: c.Admin.TLS, Clock: time.Now, Operator: p, Console: page,
 	})
 	if err != nil {
 		return err
 	}
-	p.listening(s)
+	p.Listening(s)
 	for _, w := range c.Warnings {
 		log.Warn(w)
 	}
 	log.Info("serving", "version", programVersion(), "config", *path, "listen", s.Addr.String(), "admin_listen", s.AdminAddr.String(), "tls", c.TLS.CertFile != "",
-		"integrations", summary(c.Integrations))
-	go p.watch(ctx, watchInterval)
+		"admin_tls", c.Admin.TLS.CertFile != "", "integrations", app.Summary(c.Integrations))
+	go p.Watch(ctx, app.WatchInterval)
 	go page.Sample(ctx)
-	go p.watchClock(ctx, time.Now, sinceStart())
+	go p.WatchClock(ctx, time.Now, app.SinceStart())
 	if err := s.Run(ctx); err != nil {
 		return err
 	}
-	p.close() // which writes what is left of the access log
+	p.Close() // which writes what is left of the access log
 	log.Info("stopped")
 	return nil
 }
@@ -89,24 +89,4 @@ func limitMemory() int64 {
 		_, _ = memlimit.Set(memlimit.WithProvider(memlimit.FromCgroup), memlimit.WithRatio(0.9)) // an error says that there is no such limit
 	}
 	return debug.SetMemoryLimit(-1) // which changes nothing
-}
-
-// summary says which integration serves what, the first of them at least.
-func summary(integrations []config.Integration) []string {
-	const most = 20
-	var lines []string
-	for n, i := range integrations {
-		if n == most {
-			return append(lines, fmt.Sprintf("and %d more", len(integrations)-most))
-		}
-		buckets := i.PermittedBuckets
-		if i.Bucket != "" {
-			buckets = []string{i.Bucket}
-		}
-		if len(buckets) > most {
-			buckets = append(buckets[:most:most], "…")
-		}
-		lines = append(lines, i.Name+": "+strings.Join(buckets, " "))
-	}
-	return lines
 }

@@ -55,7 +55,7 @@ func (s *Set) Presign(
 ) (string, error) {
 	bucket, ok := s.Find(l.Bucket, now)
 	if !ok {
-		return "", fmt.Errorf("no integration serves the bucket %s", l.Bucket)
+		return "", fmt.Errorf("no integration serves bucket %s", l.Bucket)
 	}
 	r, err := bucket.Resolve(ctx, now)
 	if err != nil {

@@ -78,7 +78,7 @@ func TestPresignErrors(t *testing.T) {
 			_, err := w.Presign(t.Context(), http.MethodGet, l, time.Now())
 			return err
 		}
-		want := "no integration serves the bucket other"
+		want := "no integration serves bucket other"
 		if err := get("other"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Presign of an unserved bucket = %v, want %s", err, want)
 		}

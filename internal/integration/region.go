@@ -14,6 +14,7 @@ import (
 
 	"s3redirect/cache"
 	"s3redirect/internal/config"
+	"s3redirect/internal/partition"
 	"s3redirect/internal/presign"
 )
 
@@ -116,7 +117,7 @@ func (b *Bucket) find(asked string) (*Place, error) {
 	}
 	region, err := regions.ask(ctx, i.Name, asked)
 	if err == nil && i.config.Endpoint == "" &&
-		presign.PartitionOf(region).Name != i.config.Partition() {
+		partition.Of(region).Name != i.config.Partition() {
 		err = fmt.Errorf("%w: it reports %s, which is in another partition than the role",
 			ErrRegionNotTold, region)
 	}

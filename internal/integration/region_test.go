@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 )
 
 // auto returns an integration whose buckets' regions are not configured.
@@ -23,11 +23,11 @@ func auto(name, bucket string) config.Integration {
 
 func TestRegionIsRequestedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cloud := demo.NewCloud(time.Now)
+		cloud := fakeaws.NewCloud(time.Now)
 		cloud.CreateBucket("bucket", "eu-west-3")
 		cloud.CreateBucket("my.dotted.bucket", "ap-south-1")
 		var asked atomic.Int64
-		s3 := demo.InMemory{Handler: cloud.S3()}
+		s3 := fakeaws.InMemory{Handler: cloud.S3()}
 		w := newWorld(t, &fakeSTS{},
 			[]config.Integration{auto("lab", "bucket"), auto("dots", "my.dotted.bucket")},
 			withTransport(roundTripper(func(r *http.Request) (*http.Response, error) {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/policy"
 )
 
@@ -34,9 +34,9 @@ func stsOf(t http.RoundTripper) *AWSSTS {
 }
 
 func TestAssumeRoleWithAStrictSTS(t *testing.T) {
-	cloud := demo.NewCloud(time.Now)
-	cloud.AddUser(demo.User{AccessKeyID: testKey, SecretAccessKey: testSecret})
-	cloud.AddRole(demo.Role{
+	cloud := fakeaws.NewCloud(time.Now)
+	cloud.AddUser(fakeaws.User{AccessKeyID: testKey, SecretAccessKey: testSecret})
+	cloud.AddRole(fakeaws.Role{
 		ARN:        role("lab", "").RoleARN,
 		ExternalID: "id",
 		Trusts:     []string{testKey},
@@ -63,11 +63,11 @@ func TestAssumeRoleWithAStrictSTS(t *testing.T) {
 			i := viaSTS("lab", "bucket")
 			c.change(&i)
 			skew := time.Hour
-			sts := stsOf(demo.InMemory{Handler: cloud.STS()})
+			sts := stsOf(fakeaws.InMemory{Handler: cloud.STS()})
 			sts.Skew = func(ahead time.Duration) { skew = ahead }
 			sessionPolicy, _ := policy.Session(&i)
-			var asked demo.AssumeRoleCall
-			cloud.Intercept(func(c *demo.AssumeRoleCall) error {
+			var asked fakeaws.AssumeRoleCall
+			cloud.Intercept(func(c *fakeaws.AssumeRoleCall) error {
 				asked = *c
 				return nil
 			})

@@ -114,21 +114,22 @@ func CheckKey(key string) error {
 			return ErrControl
 		}
 	}
-	return checkSegments(key)
+	if HasDotSegment(key) {
+		return ErrDotSegment
+	}
+	return nil
 }
 
-func checkSegments(key string) error {
-	if key[0] != '.' && !strings.Contains(key, "/.") {
-		return nil // hardly any key has a segment that begins with a dot
+// HasDotSegment reports whether a segment of key is "." or "..". Some stores take a backslash for a slash, so that it ends a
+// segment too.
+func HasDotSegment(key string) bool {
+	if !strings.HasPrefix(key, ".") && !strings.Contains(key, "/.") && !strings.Contains(key, `\.`) {
+		return false // hardly any key has a segment that begins with a dot
 	}
-	for {
-		segment, rest, more := strings.Cut(key, "/")
+	for segment := range strings.FieldsFuncSeq(key, func(r rune) bool { return r == '/' || r == '\\' }) {
 		if segment == "." || segment == ".." {
-			return ErrDotSegment
+			return true
 		}
-		if !more {
-			return nil
-		}
-		key = rest
 	}
+	return false
 }

@@ -34,20 +34,6 @@ func TestEndpointsAreTheSDKs(t *testing.T) {
 	}
 }
 
-func TestPartitions(t *testing.T) {
-	for _, p := range partitions {
-		if got := PartitionOf(p.Home); got != p {
-			t.Errorf("%s, the home of %s, is in %s", p.Home, p.Name, got.Name)
-		}
-		if got, ok := PartitionNamed(p.Name); !ok || got != p {
-			t.Errorf("%s is not found by its name", p.Name)
-		}
-	}
-	if _, ok := PartitionNamed("aws-mars"); ok {
-		t.Error("aws-mars is found")
-	}
-}
-
 func TestCustomEndpoints(t *testing.T) {
 	for _, c := range []struct {
 		store     string

@@ -1,0 +1,219 @@
+// Package app is the running program without its listeners: the configuration in use, everything that was built from it,
+// and how both change while requests are served.
+package app
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"s3redirect/internal/config"
+	"s3redirect/internal/integration"
+	"s3redirect/internal/sessionstore"
+	"s3redirect/internal/viewer"
+	"s3redirect/metrics"
+	"s3redirect/proxy"
+)
+
+// App answers clients with the current configuration and replaces that configuration on request. It implements
+// [http.Handler], [proxy.Operator] and [console.Proxy], and is safe for concurrent use.
+type App struct {
+	version   string
+	path      string // of the configuration file; "" if there is no file
+	log       *slog.Logger
+	level     *slog.LevelVar
+	metrics   *metrics.Metrics
+	accessLog *proxy.AccessLog // nil if requests are not logged
+	sts       *integration.AWSSTS
+	store     *sessionstore.Redis // nil if sessions are not shared
+	started   *config.Config      // the configuration at start, to find changes that need a restart
+
+	current     atomic.Pointer[generation]
+	listen      atomic.Pointer[string]        // the clients' address; nil until the listener is open
+	lastFailure atomic.Pointer[reloadFailure] // nil after a successful reload
+
+	// mu serializes reloads and purges, the writers of current. It guards tried. Requests never take it.
+	mu    sync.Mutex
+	tried []byte // the file's text at the last reload, successful or not
+}
+
+// reloadFailure is a reload that kept the previous configuration.
+type reloadFailure struct {
+	at  time.Time
+	err error
+}
+
+// generation is one configuration and everything that was built from it.
+type generation struct {
+	config       *config.Config
+	read         time.Time
+	integrations *integration.Set
+	gate         *viewer.Gate
+	handler      *proxy.Handler
+}
+
+// Options configure an [App].
+type Options struct {
+	// Path is the configuration file to follow, and Text is its content when Config was parsed. Both are empty if the
+	// configuration does not come from a file.
+	Path string
+	Text []byte
+	// Config is the initial configuration. Required.
+	Config *config.Config
+	// Stderr receives the logs. Required.
+	Stderr io.Writer
+	// Version is the program's version, shown in a metric and in the console.
+	Version string
+}
+
+// ConfigError is a configuration that parses but cannot be used, for example because the htpasswd file is unreadable.
+// Its text starts with the configuration key.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// New returns an App that serves o.Config. The error is a [*ConfigError] if the configuration cannot be used.
+func New(o Options) (_ *App, err error) {
+	c := o.Config
+	a := &App{
+		version: o.Version, path: o.Path, tried: o.Text, started: c,
+		level: &slog.LevelVar{}, metrics: metrics.New(o.Version),
+	}
+	a.sts = &integration.AWSSTS{Skew: a.noteSkew}
+	a.level.Set(c.Log.Level)
+	a.log = newLogger(c.Log.Format, a.level, o.Stderr)
+	defer func() {
+		if err != nil {
+			a.closeShared()
+		}
+	}()
+	if r := c.Cache.Redis; r != nil {
+		a.store, err = sessionstore.NewRedis(sessionstore.Options{
+			URL:   string(r.URL),
+			Keys:  r.Keys(),
+			Clock: time.Now,
+		})
+		if err != nil {
+			return nil, &ConfigError{fmt.Errorf("cache.redis: %w", err)}
+		}
+	}
+	if c.Log.Access {
+		a.accessLog = proxy.NewAccessLog(o.Stderr, c.Log.Format, a.log, a.metrics.AccessLogLost)
+	}
+	g, err := a.newGeneration(c, nil)
+	if err != nil {
+		return nil, err
+	}
+	a.current.Store(g)
+	a.metrics.ConfigRead(true, time.Now())
+	return a, nil
+}
+
+// newGeneration builds everything that c describes. What did not change since previous, which may be nil, is reused:
+// sessions, URLs, verified tokens and rate limits.
+func (a *App) newGeneration(c *config.Config, previous *generation) (*generation, error) {
+	g := &generation{config: c, read: time.Now()}
+	o := integration.Options{Clock: time.Now, Log: a.log, Metrics: a.metrics, STS: a.sts}
+	if a.store != nil {
+		o.Shared = a.store
+	}
+	var err error
+	if previous != nil && reflect.DeepEqual(previous.config.Viewers, c.Viewers) && slices.Equal(previous.config.Proxies, c.Proxies) {
+		g.gate = previous.gate
+	} else if g.gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: time.Now, Log: a.log, TrustedProxies: c.Proxies}); err != nil {
+		return nil, &ConfigError{fmt.Errorf("viewers.basic.htpasswd_file: %w; create the file with htpasswd -B", err)}
+	}
+	var handler *proxy.Handler
+	if previous != nil {
+		handler = previous.handler
+		g.integrations, err = previous.integrations.Next(c, o)
+	} else {
+		g.integrations, err = integration.NewSet(c, o)
+	}
+	if err == nil {
+		g.handler, err = a.newHandler(g, handler)
+	}
+	if err != nil {
+		if previous == nil || previous.gate != g.gate {
+			g.gate.Close()
+		}
+		return nil, err
+	}
+	return g, nil
+}
+
+func (a *App) newHandler(g *generation, previous *proxy.Handler) (*proxy.Handler, error) {
+	c := g.config
+	return proxy.New(proxy.Options{
+		Integrations: g.integrations, Metrics: a.metrics, Clock: time.Now, Log: a.log, URLs: c.Cache.URLs,
+		ReferrerPolicy: c.ReferrerPolicy, AccessLog: a.accessLog, Gate: g.gate, Attribution: c.Viewers.Attribution,
+		CORS: c.CORS, PublicURL: c.PublicURL, Previous: previous,
+	})
+}
+
+// ServeHTTP implements [http.Handler]. One generation answers a request from start to finish.
+func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.current.Load().handler.ServeHTTP(w, r)
+}
+
+// Close cancels AssumeRole calls in flight and flushes the access log.
+func (a *App) Close() {
+	g := a.current.Load()
+	g.integrations.Close()
+	g.gate.Close()
+	a.closeShared()
+}
+
+// closeShared closes what all generations share.
+func (a *App) closeShared() {
+	if a.store != nil {
+		a.store.Close()
+	}
+	if a.accessLog != nil {
+		a.accessLog.Close()
+	}
+}
+
+// Log returns the program's logger.
+func (a *App) Log() *slog.Logger { return a.log }
+
+// Metrics returns the program's metrics.
+func (a *App) Metrics() *metrics.Metrics { return a.metrics }
+
+// Integrations returns the integrations of the current configuration.
+func (a *App) Integrations() *integration.Set { return a.current.Load().integrations }
+
+func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if format == "text" {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+// Summary returns a line per integration with the buckets it serves, for the log. Long lists are cut.
+func Summary(integrations []config.Integration) []string {
+	const limit = 20
+	var lines []string
+	for n, i := range integrations {
+		if n == limit {
+			return append(lines, fmt.Sprintf("and %d more", len(integrations)-limit))
+		}
+		buckets := i.Buckets()
+		if len(buckets) > limit {
+			buckets = append(buckets[:limit:limit], "…")
+		}
+		lines = append(lines, i.Name+": "+strings.Join(buckets, " "))
+	}
+	return lines
+}

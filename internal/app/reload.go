@@ -1,0 +1,199 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"s3redirect/internal/config"
+	"s3redirect/internal/viewer"
+	"s3redirect/proxy"
+)
+
+const (
+	// WatchInterval is how often [App.Watch] reads the configuration file.
+	WatchInterval = 2 * time.Second
+	// requestTimeout is longer than any request takes. What an old generation shares with requests in flight is
+	// released after it.
+	requestTimeout = time.Minute
+)
+
+// Reload implements [proxy.Operator]. It reads the configuration file and puts it into use. If that fails, the previous
+// configuration is kept.
+func (a *App) Reload() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	text, err := config.ReadFile(a.path)
+	return a.applyLocked(text, err)
+}
+
+// applyLocked puts text, the file's content, into use; readErr is the error of reading it. The caller holds a.mu.
+func (a *App) applyLocked(text []byte, readErr error) error {
+	a.tried = text
+	previous := a.current.Load()
+	c, g, err := a.parse(text, readErr, previous)
+	if err != nil {
+		a.metrics.ConfigRead(false, time.Now())
+		a.lastFailure.Store(&reloadFailure{at: time.Now(), err: err})
+		for line := range strings.Lines(err.Error()) {
+			a.log.Error("reload failed; keeping the previous configuration", "error", strings.TrimSuffix(line, "\n"))
+		}
+		return err
+	}
+	a.level.Set(c.Log.Level)
+	a.current.Store(g)
+	a.lastFailure.Store(nil)
+	previous.integrations.Retire(g.integrations)
+	a.sts.Keep(c.Integrations)
+	purged := g.handler.Purge()
+	// Requests that started before the swap may still use the previous gate and count into the previous series.
+	if previous.gate != g.gate {
+		time.AfterFunc(requestTimeout, previous.gate.Close)
+	}
+	if removed := a.forgetLocked(names(previous.config)); len(removed) > 0 {
+		time.AfterFunc(requestTimeout, func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.forgetLocked(removed)
+		})
+	}
+	a.metrics.ConfigRead(true, time.Now())
+	for _, w := range c.Warnings {
+		a.log.Warn(w)
+	}
+	for _, key := range needRestart(a.started, c) {
+		a.log.Warn("this change takes effect only after a restart", "key", key)
+	}
+	a.log.Info("reloaded", "config", a.path, "integrations", Summary(c.Integrations), "urls_purged", purged)
+	return nil
+}
+
+// parse returns the configuration in text and the generation built from it.
+func (a *App) parse(text []byte, readErr error, previous *generation) (*config.Config, *generation, error) {
+	if readErr != nil {
+		return nil, nil, readErr
+	}
+	c, err := config.Parse(a.path, text, os.LookupEnv)
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := a.newGeneration(c, previous)
+	return c, g, err
+}
+
+// forgetLocked deletes the metric series of those integrations that the current configuration no longer has, and
+// returns their names. The caller holds a.mu.
+func (a *App) forgetLocked(integrations []string) (removed []string) {
+	current := names(a.current.Load().config)
+	for _, name := range integrations {
+		if !slices.Contains(current, name) {
+			a.metrics.Forget(name)
+			removed = append(removed, name)
+		}
+	}
+	return removed
+}
+
+// names returns the names of c's integrations.
+func names(c *config.Config) (names []string) {
+	for n := range c.Integrations {
+		names = append(names, c.Integrations[n].Name)
+	}
+	return names
+}
+
+// needRestart returns the keys that differ between a and b and that only a restart can apply, sorted.
+func needRestart(a, b *config.Config) (keys []string) {
+	for key, changed := range map[string]bool{
+		"listen":       a.Listen != b.Listen,
+		"admin_listen": a.AdminListen != b.AdminListen,
+		"tls":          a.TLS != b.TLS,
+		"admin.tls":    a.Admin.TLS != b.Admin.TLS,
+		"drain_delay":  a.DrainDelay != b.DrainDelay,
+		"cache.redis":  !reflect.DeepEqual(a.Cache.Redis, b.Cache.Redis),
+		"log.format":   a.Log.Format != b.Log.Format,
+		"log.access":   a.Log.Access != b.Log.Access,
+	} {
+		if changed {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// AdminToken implements [proxy.Operator]. It returns the token of the configuration in use.
+func (a *App) AdminToken() config.Secret { return a.current.Load().config.Admin.Token }
+
+// Purge implements [proxy.Operator].
+func (a *App) Purge(name, text string) (proxy.Purged, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	g := a.current.Load()
+	switch {
+	case name != "" && text != "":
+		return proxy.Purged{}, errors.New("pass either an integration or a locator, not both")
+	case text != "":
+		target, err := viewer.ParseTarget(text)
+		if err != nil {
+			return proxy.Purged{}, fmt.Errorf("locator: %w", err)
+		}
+		i, ok := g.config.ServedBy(target.Bucket)
+		if !ok {
+			return proxy.Purged{}, proxy.ErrNothingToPurge
+		}
+		name = i.Name
+	}
+	purged := proxy.Purged{Integrations: g.integrations.Purge(name)}
+	if len(purged.Integrations) == 0 {
+		return purged, proxy.ErrNothingToPurge
+	}
+	purged.URLs = g.handler.Purge()
+	a.log.Info("purged", "integrations", purged.Integrations, "urls", purged.URLs)
+	return purged, nil
+}
+
+// Watch reloads the configuration on SIGHUP and whenever the file's content changes, until ctx ends. It polls the file,
+// which also detects a file that an editor replaced by rename and a symbolic link that Kubernetes moved. New content
+// counts once two consecutive reads return it, so a file that is half written is not loaded.
+func (a *App) Watch(ctx context.Context, interval time.Duration) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	ticks := time.NewTicker(interval)
+	defer ticks.Stop()
+	var last []byte
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			_ = a.Reload() // applyLocked logs the error
+		case <-ticks.C:
+			last = a.poll(last)
+		}
+	}
+}
+
+// poll reads the file and reloads if its content is new and equal to last, the content at the previous poll. It returns
+// the content.
+func (a *App) poll(last []byte) []byte {
+	text, err := config.ReadFile(a.path)
+	if err != nil {
+		return nil // the file may be between two renames; SIGHUP reports an error that lasts
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !bytes.Equal(text, a.tried) && bytes.Equal(text, last) {
+		_ = a.applyLocked(text, nil) // which logs the error
+	}
+	return text
+}

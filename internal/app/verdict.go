@@ -1,0 +1,50 @@
+package app
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/viewer"
+)
+
+// Verdict reports whether a viewer would receive an object's URL, and why.
+func Verdict(
+	c *config.Config, v viewer.Viewer, l locator.Locator,
+) (allowed bool, reason string) {
+	who := v.ID
+	if who == "" {
+		who = "an anonymous client"
+		if !c.Viewers.Anonymous {
+			return false, "denied: viewers.anonymous is off"
+		}
+	}
+	// The rules do not depend on the password file, which may be missing here.
+	rules := config.Viewers{Anonymous: true, Rules: c.Viewers.Rules}
+	options := viewer.Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)}
+	gate, err := viewer.New(&rules, options)
+	if err != nil {
+		return false, err.Error()
+	}
+	defer gate.Close()
+	d := gate.Allow(&v, l)
+	switch {
+	case d.Rule == 0 && !d.Allowed:
+		return false, fmt.Sprintf("denied: no rule allows %s to read %s", who, l)
+	case !d.Allowed:
+		return false, fmt.Sprintf("denied by viewers.rules[%d]: %s may not read %s",
+			d.Rule-1, who, l)
+	}
+	server, ok := c.ServedBy(l.Bucket)
+	switch {
+	case !ok:
+		return false, fmt.Sprintf("denied: no integration serves bucket %s", l.Bucket)
+	case d.Rule == 0:
+		return true, fmt.Sprintf("allowed, because there are no rules: %s may read %s, "+
+			"which integration %s serves", who, l, server.Name)
+	}
+	return true, fmt.Sprintf("allowed by viewers.rules[%d]: %s may read %s, "+
+		"which integration %s serves", d.Rule-1, who, l, server.Name)
+}
