@@ -20,13 +20,17 @@ func withSecret(c *config.Config, o *Options) {
 	}
 }
 
-// Some stores merge slashes: every key that they would read as one in the folder is denied, whatever is asked for it.
+// Some stores merge slashes: every key that they would read as one in the folder is denied, on
+// every path.
 func TestDeniedWhateverTheSlashes(t *testing.T) {
 	w := newWorld(t, withSecret)
 	for path, denied := range map[string]bool{
-		"/s3/bucket/secret/x": true, "/s3/bucket//secret/x": true, "/s3/bucket///secret/x": true, "/s3/bucket/%2Fsecret/x": true, "/s3/bucket/%2F%2fsecret/x": true,
-		"/s3/bucket/secret//x": true, "/s3/bucket/secret%2F%2Fx": true, "/s3/bucket/%5Csecret%5Cx": true, "/s3/bucket/secret/": true, "/s3/bucket/secret__XLDIR__": true,
-		"/s3/bucket/secrets/x": false, "/s3/bucket//secrets/x": false, "/s3/bucket/a//secret/x": false, "/s3/bucket/secret": false,
+		"/s3/bucket/secret/x": true, "/s3/bucket//secret/x": true, "/s3/bucket///secret/x": true,
+		"/s3/bucket/%2Fsecret/x": true, "/s3/bucket/%2F%2fsecret/x": true,
+		"/s3/bucket/secret//x": true, "/s3/bucket/secret%2F%2Fx": true, "/s3/bucket/%5Csecret%5Cx": true,
+		"/s3/bucket/secret/": true, "/s3/bucket/secret__XLDIR__": true,
+		"/s3/bucket/secrets/x": false, "/s3/bucket//secrets/x": false, "/s3/bucket/a//secret/x": false,
+		"/s3/bucket/secret": false,
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			want := http.StatusFound
@@ -39,22 +43,27 @@ func TestDeniedWhateverTheSlashes(t *testing.T) {
 		}
 	}
 	for locator, denied := range map[string]bool{
-		"s3://bucket/secret/x": true, "s3://bucket//secret/x": true, "s3://bucket/secret//x": true, `s3://bucket/secret\x`: true, "s3://bucket/secrets//x": false,
-		"s3://bucket/*": true, "s3://bucket//*": true, "s3://bucket//secret/*": true, "s3://bucket/secret//x/*": true, "s3://bucket//secrets/*": false,
+		"s3://bucket/secret/x": true, "s3://bucket//secret/x": true, "s3://bucket/secret//x": true,
+		`s3://bucket/secret\x`: true, "s3://bucket/secrets//x": false,
+		"s3://bucket/*": true, "s3://bucket//*": true, "s3://bucket//secret/*": true,
+		"s3://bucket/secret//x/*": true, "s3://bucket//secrets/*": false,
 	} {
 		status, code := http.StatusOK, ""
 		if denied {
 			status, code = http.StatusForbidden, "viewer_denied"
 		}
-		if resp := w.send("ann", "POST", "/link", asJSON(t, map[string]string{"locator": locator}), "Content-Type", "application/json"); resp.StatusCode != status {
-			t.Errorf("POST /link %s: status %d, want %d", locator, resp.StatusCode, status)
+		body := asJSON(t, map[string]string{"locator": locator})
+		if got := w.send("ann", "POST", "/link", body, "Content-Type", "application/json").StatusCode; got != status {
+			t.Errorf("POST /link %s: status %d, want %d", locator, got, status)
 		}
 		if strings.HasSuffix(locator, "*") {
 			continue
 		}
-		resp := w.send("ann", "POST", "/presign", asJSON(t, map[string][]string{"locators": {locator}}), "Content-Type", "application/json")
+		body = asJSON(t, map[string][]string{"locators": {locator}})
+		resp := w.send("ann", "POST", "/presign", body, "Content-Type", "application/json")
 		var answer struct{ URLs []presigned }
-		if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || len(answer.URLs) != 1 || answer.URLs[0].Error != code || (answer.URLs[0].URL == "") != denied {
+		err := json.NewDecoder(resp.Body).Decode(&answer)
+		if err != nil || len(answer.URLs) != 1 || answer.URLs[0].Error != code || (answer.URLs[0].URL == "") != denied {
 			t.Errorf("POST /presign %s: %+v, %v, want error %q", locator, answer.URLs, err, code)
 		}
 	}
@@ -80,7 +89,8 @@ func TestMissingGroupsHeader(t *testing.T) {
 	} {
 		for groups, status := range map[string]int{"-": 0, "": http.StatusUnauthorized} {
 			r := httptest.NewRequest(c.method, c.target, strings.NewReader(c.body))
-			r.RemoteAddr, r.Header = "10.0.0.1:1234", http.Header{userHeader: {"ann"}, "Content-Type": {"application/json"}}
+			r.RemoteAddr, r.Header = "10.0.0.1:1234", http.Header{userHeader: {"ann"},
+				"Content-Type": {"application/json"}}
 			if groups != "" {
 				r.Header[groupsHeader] = []string{groups}
 			}

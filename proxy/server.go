@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"s3redirect/internal/config"
 	"s3redirect/metrics"
 )
 
@@ -45,8 +46,8 @@ type ServerOptions struct {
 	Log     *slog.Logger
 	// DrainDelay is how long viewers are served on after readiness has turned.
 	DrainDelay time.Duration
-	// CertFile and KeyFile are PEM files, of TLS for the viewers; they are read again when they change. "" means no TLS.
-	CertFile, KeyFile string
+	// TLS and AdminTLS are the certificates of Listen and AdminListen, which are read again when they change. Without files there is no TLS.
+	TLS, AdminTLS config.TLS
 	// Clock is for looking at these files now and then.
 	Clock func() time.Time
 	// Operator does what administrators ask for. nil means that they can ask for nothing.
@@ -58,10 +59,12 @@ type ServerOptions struct {
 // Listen binds both addresses. An error names the one that could not be had.
 func Listen(o ServerOptions) (_ *Server, err error) {
 	s := &Server{drainDelay: o.DrainDelay, log: o.Log, viewers: newServer(o.Viewers, o.Log)}
-	if o.CertFile != "" {
-		if s.viewers.TLSConfig, err = tlsConfig(o.CertFile, o.KeyFile, o.Clock, o.Log); err != nil {
-			return nil, fmt.Errorf("tls: %w", err)
-		}
+	s.admin = newServer(s.administration(o), o.Log)
+	if s.viewers.TLSConfig, err = tlsConfig(o.TLS, o.Clock, o.Log); err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	if s.admin.TLSConfig, err = tlsConfig(o.AdminTLS, o.Clock, o.Log); err != nil {
+		return nil, fmt.Errorf("admin.tls: %w", err)
 	}
 	if s.viewersListener, err = net.Listen("tcp", o.Listen); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -71,7 +74,6 @@ func Listen(o ServerOptions) (_ *Server, err error) {
 		return nil, fmt.Errorf("admin_listen: %w", err)
 	}
 	s.Addr, s.AdminAddr = s.viewersListener.Addr(), s.adminListener.Addr()
-	s.admin = newServer(s.administration(o), o.Log)
 	return s, nil
 }
 
@@ -87,7 +89,7 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 func (s *Server) administration(o ServerOptions) http.Handler {
 	mux := http.NewServeMux()
 	if o.Operator != nil {
-		operate(mux, o.Operator)
+		operate(mux, o.Operator, o.Log)
 	}
 	if o.Console != nil {
 		for _, path := range []string{"/{$}", "/static/", "/api/", "/preview"} {
@@ -109,19 +111,20 @@ func writeState(w http.ResponseWriter, ok bool) {
 	writeText(w, http.StatusOK, "ok")
 }
 
+// serve answers on a listener, over TLS if the server has a certificate.
+func serve(s *http.Server, l net.Listener) error {
+	if s.TLSConfig != nil {
+		return s.ServeTLS(l, "", "")
+	}
+	return s.Serve(l)
+}
+
 // Run serves until the context ends, and then drains: readiness turns first, running requests finish, and the
 // administrators' side goes last.
 func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
-	go func() {
-		listener := lazyListener{s.viewersListener}
-		if s.viewers.TLSConfig != nil {
-			failed <- s.viewers.ServeTLS(listener, "", "")
-			return
-		}
-		failed <- s.viewers.Serve(listener)
-	}()
-	go func() { failed <- s.admin.Serve(s.adminListener) }()
+	go func() { failed <- serve(s.viewers, lazyListener{s.viewersListener}) }()
+	go func() { failed <- serve(s.admin, s.adminListener) }()
 	s.ready.Store(true)
 	select {
 	case err := <-failed:

@@ -5,13 +5,18 @@ import (
 	"log/slog"
 	"time"
 
+	"s3redirect/internal/config"
 	"s3redirect/internal/reread"
 )
 
-// tlsConfig is that of a server with a certificate, which is read again when its files change. TLS 1.2 is the least, with
-// Go's choice of cipher suites.
-func tlsConfig(certFile, keyFile string, clock func() time.Time, log *slog.Logger) (*tls.Config, error) {
-	pair, err := reread.New(func() (tls.Certificate, error) { return tls.LoadX509KeyPair(certFile, keyFile) }, clock, log, certFile, keyFile)
+// tlsConfig returns the configuration of a server with a certificate, which is read again when its files change; nil without files.
+// The minimum is TLS 1.2, with Go's choice of cipher suites.
+func tlsConfig(files config.TLS, clock func() time.Time, log *slog.Logger) (*tls.Config, error) {
+	if files == (config.TLS{}) {
+		return nil, nil
+	}
+	load := func() (tls.Certificate, error) { return tls.LoadX509KeyPair(files.CertFile, files.KeyFile) }
+	pair, err := reread.New(load, clock, log, files.CertFile, files.KeyFile)
 	if err != nil {
 		return nil, err
 	}

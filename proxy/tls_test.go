@@ -15,9 +15,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"s3redirect/internal/config"
 	"s3redirect/metrics"
 )
 
@@ -58,7 +61,7 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	writeCertificate(t, certFile, keyFile, 1, now)
-	c, err := tlsConfig(certFile, keyFile, func() time.Time { return now }, slog.New(slog.DiscardHandler))
+	c, err := tlsConfig(config.TLS{CertFile: certFile, KeyFile: keyFile}, func() time.Time { return now }, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,8 +82,64 @@ func TestCertificateIsReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(3)
-	if _, err := tlsConfig(filepath.Join(dir, "no-such.pem"), keyFile, time.Now, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := tlsConfig(config.TLS{CertFile: filepath.Join(dir, "no-such.pem"), KeyFile: keyFile}, time.Now, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a file that is not there was read")
+	}
+}
+
+// With admin.tls the administrators' listener speaks TLS, and its certificate is read again, too.
+func TestAdminTLS(t *testing.T) {
+	dir := t.TempDir()
+	files := config.TLS{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
+	var now atomic.Int64 // in Unix seconds
+	now.Store(time.Now().Unix())
+	clock := func() time.Time { return time.Unix(now.Load(), 0) }
+	roots := x509.NewCertPool()
+	roots.AddCert(writeCertificate(t, files.CertFile, files.KeyFile, 1, clock()))
+	s, err := Listen(ServerOptions{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Viewers: http.NotFoundHandler(), Metrics: metrics.New("test"),
+		Log: slog.New(slog.DiscardHandler), AdminTLS: files, Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, serial := range []int64{1, 2} {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost"}, ForceAttemptHTTP2: true}
+		resp, err := (&http.Client{Transport: transport}).Get("https://" + s.AdminAddr.String() + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if got := resp.TLS.PeerCertificates[0].SerialNumber.Int64(); resp.StatusCode != http.StatusOK || got != serial || resp.Proto != "HTTP/2.0" {
+			t.Errorf("/healthz: status %d over %s with certificate %d, want 200 over HTTP/2.0 with certificate %d", resp.StatusCode, resp.Proto, got, serial)
+		}
+		transport.CloseIdleConnections()
+		now.Add(60)
+		roots.AddCert(writeCertificate(t, files.CertFile, files.KeyFile, serial+1, clock()))
+	}
+	if code, body := get(t, http.DefaultClient, s.AdminAddr, "/healthz"); code == http.StatusOK {
+		t.Errorf("/healthz without TLS: %d %s, want a refusal", code, body)
+	}
+	if code, _ := get(t, http.DefaultClient, s.Addr, "/"); code != http.StatusNotFound {
+		t.Errorf("the viewers' listener without TLS: %d, want 404", code)
+	}
+}
+
+// A certificate that cannot be read is an error with its key.
+func TestListenNamesTheCertificate(t *testing.T) {
+	missing := config.TLS{CertFile: "no-such.pem", KeyFile: "no-such-key.pem"}
+	for want, o := range map[string]ServerOptions{"tls: ": {TLS: missing}, "admin.tls: ": {AdminTLS: missing}} {
+		o.Listen, o.AdminListen, o.Metrics, o.Log, o.Clock = "127.0.0.1:0", "127.0.0.1:0", metrics.New("test"), slog.New(slog.DiscardHandler), time.Now
+		if _, err := Listen(o); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("Listen() = %v, want an error that begins with %q", err, want)
+		}
 	}
 }
 
@@ -93,7 +152,7 @@ func TestTLS(t *testing.T) {
 	w := newWorld(t)
 	w.put("bucket", "k", "text")
 	s, err := Listen(ServerOptions{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Viewers: w, Metrics: metrics.New("test"), Log: slog.New(slog.DiscardHandler),
-		CertFile: certFile, KeyFile: keyFile, Clock: time.Now})
+		TLS: config.TLS{CertFile: certFile, KeyFile: keyFile}, Clock: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

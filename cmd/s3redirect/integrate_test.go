@@ -139,7 +139,7 @@ func TestIntegrateInConversation(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}
-	for _, says := range []string{"answer yes or no", "Bad_Bucket is not a bucket name", `no name is no name`, "ftp://x is no http or https URL", "over http://", "UNSET_VARIABLE is not set",
+	for _, says := range []string{"answer yes or no", "Bad_Bucket is not a bucket name", `the value is no name`, "ftp://x is no http or https URL", "over http://", "UNSET_VARIABLE is not set",
 		"arn:nothing is no role's ARN", "must begin with s3://", "answer r, a, w or q", `"sts:ExternalId": "` + demoMediaID + `"`, `"arn:aws:s3:::demo-media/*"`, "It does not work yet",
 		"STS says that we are arn:aws:iam::000000000000:user/demo", "has the integration media"} {
 		if !strings.Contains(stdout, says) {

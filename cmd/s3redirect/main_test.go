@@ -126,7 +126,7 @@ integrations: [{name: keys, bucket: scans, region: eu-central-1, access_key_id: 
 		{[]string{"serve", "--help"}, 0, []string{"-config file"}},
 		{[]string{"serve", "--nope"}, 2, []string{"-nope", "the command line is wrong"}},
 		{[]string{"serve", "x"}, 2, []string{"1 arguments given, 0 wanted"}},
-		{[]string{"serve", "--config", broken}, 2, []string{broken + ":1: listn: ", "did you mean listen?", broken + ":2: url_lifetime: ", ": viewers: "}},
+		{[]string{"serve", "--config", broken}, 2, []string{broken + ":1:1: unknown key; did you mean listen?", broken + ":2: url_lifetime: ", ": viewers: "}},
 		{[]string{"serve", "--config", dir}, 2, []string{"it is a directory"}},
 		{[]string{"serve", "--config", good}, 1, []string{"listen: ", taken.Addr().String(), "address already in use"}},
 		{[]string{"demo", "--listen", taken.Addr().String(), "--admin-listen", "127.0.0.1:0"}, 1, []string{taken.Addr().String(), "Try --listen 127.0.0.1:0"}},
@@ -303,4 +303,23 @@ func demoStores(t *testing.T) (cloud *fakeaws.Cloud, text string) {
 
 func demoConfigFor(s3, sts string) string {
 	return fmt.Sprintf(demoConfig, "127.0.0.1:0", "127.0.0.1:0", s3, sts)
+}
+
+// A secret that is mistyped in the configuration is in no command's output.
+func TestCommandsShowNoMistypedSecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	for _, admin := range []string{"{token:hunter2}", "{token: *hunter2}", "{token: !hunter2 x}", "{token: \"${hunter2}\"}", "\n  ? hunter2"} {
+		if err := os.WriteFile(path, []byte("listen: 127.0.0.1:0\nadmin: "+admin+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{
+			{"serve", "--config", path}, {"check", "--config", path}, {"presign", "--config", path, "s3://bucket/key"}, {"link", "--config", path, "s3://bucket/key"},
+			{"policy", "access", "--config", path, "--integration", "a"}, {"integrate", "--config", path, "--yes", "--bucket", "photos"},
+		} {
+			code, stdout, stderr := running(args...)
+			if code == 0 || !strings.Contains(stdout+stderr, path+":") || strings.Contains(stdout+stderr, "hunter2") {
+				t.Errorf("%s with %s: exit code %d, want an error about the file without the secret: %s%s", args[0], admin, code, stdout, stderr)
+			}
+		}
+	}
 }

@@ -44,7 +44,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	page := p.Console(os.LookupEnv)
 	s, err := proxy.Listen(proxy.ServerOptions{
 		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: p, Metrics: p.Metrics(), Log: log, DrainDelay: c.DrainDelay,
-		CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Clock: time.Now, Operator: p, Console: page,
+		TLS: c.TLS, AdminTLS: c.Admin.TLS, Clock: time.Now, Operator: p, Console: page,
 	})
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 		log.Warn(w)
 	}
 	log.Info("serving", "version", programVersion(), "config", *path, "listen", s.Addr.String(), "admin_listen", s.AdminAddr.String(), "tls", c.TLS.CertFile != "",
-		"integrations", app.Summary(c.Integrations))
+		"admin_tls", c.Admin.TLS.CertFile != "", "integrations", app.Summary(c.Integrations))
 	go p.Watch(ctx, app.WatchInterval)
 	go page.Sample(ctx)
 	go p.WatchClock(ctx, time.Now, app.SinceStart())

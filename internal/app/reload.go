@@ -116,6 +116,7 @@ func needRestart(a, b *config.Config) (keys []string) {
 		"listen":       a.Listen != b.Listen,
 		"admin_listen": a.AdminListen != b.AdminListen,
 		"tls":          a.TLS != b.TLS,
+		"admin.tls":    a.Admin.TLS != b.Admin.TLS,
 		"drain_delay":  a.DrainDelay != b.DrainDelay,
 		"cache.redis":  !reflect.DeepEqual(a.Cache.Redis, b.Cache.Redis),
 		"log.format":   a.Log.Format != b.Log.Format,
@@ -128,6 +129,9 @@ func needRestart(a, b *config.Config) (keys []string) {
 	slices.Sort(keys)
 	return keys
 }
+
+// AdminToken implements [proxy.Operator]. It returns the token of the configuration in use.
+func (a *App) AdminToken() config.Secret { return a.current.Load().config.Admin.Token }
 
 // Purge implements [proxy.Operator].
 func (a *App) Purge(name, text string) (proxy.Purged, error) {

@@ -194,6 +194,33 @@ func TestReloadOfABadFile(t *testing.T) {
 	f.wantMetric("s3redirect_config_reload_success 1")
 }
 
+// A secret that is mistyped so that it becomes a key, an alias, a tag or a variable is in no log, in no answer and not on the page.
+func TestReloadShowsNoMistypedSecret(t *testing.T) {
+	const secret = "hunter2-canary"
+	f := follow(t)
+	page := f.Console(os.LookupEnv)
+	for _, admin := range []string{
+		"{token:" + secret + "}", "{token: *" + secret + "}", "{token: !" + secret + " x}", "{token: !" + secret + "}", "{token: &" + secret + " x}",
+		"\n  ? " + secret, "{token: \"${" + secret + "}\"}", secret, "{token: " + secret + "}", "{hosts: [token " + secret + "]}", "{<<: " + secret + "}",
+	} {
+		f.write("admin: " + admin + "\n" + f.text)
+		err := f.Reload()
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: Reload() = %v, want an error without the secret", admin, err)
+		}
+		rec := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/api/overview", nil)
+		r.Host = "localhost"
+		page.ServeHTTP(rec, r)
+		if body := rec.Body.String(); !strings.Contains(body, `"problem":"`+f.path) || strings.Contains(body, "hunter2") {
+			t.Errorf("%s: GET /api/overview = %s, want a problem without the secret", admin, body)
+		}
+	}
+	if log := f.log.String(); !strings.Contains(log, "reload failed") || strings.Contains(log, "hunter2") {
+		t.Errorf("the log is %s\nwant failed reloads, without the secret", log)
+	}
+}
+
 // What only a restart can follow is named, and the rest takes effect.
 func TestReloadThatNeedsARestart(t *testing.T) {
 	f := follow(t)
@@ -459,6 +486,37 @@ func TestAdministration(t *testing.T) {
 		if resp.StatusCode != c.status || !strings.Contains(body.String(), c.says) {
 			t.Errorf("%s %s %s: %d %s", c.method, c.target, c.header, resp.StatusCode, &body)
 		}
+	}
+	// The token of the configuration in use counts, from the reload that brings it.
+	post := func(header string, want int) {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodPost, "http://"+s.AdminAddr.String()+"/-/reload", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", header)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("POST /-/reload with %q: status %d, want %d", header, resp.StatusCode, want)
+		}
+	}
+	const first, second = "first-canary-0123456789abcdef0123456789", "second-canary-0123456789abcdef0123456789"
+	f.write("admin: {token: " + first + "}\n" + f.text)
+	post("", http.StatusOK)
+	post("", http.StatusUnauthorized)
+	f.write("admin: {token: " + second + "}\n" + f.text)
+	post("Bearer "+second, http.StatusUnauthorized)
+	post("Bearer "+first, http.StatusOK)
+	post("Bearer "+first, http.StatusUnauthorized)
+	f.write(f.text)
+	post("Bearer "+second, http.StatusOK)
+	post("", http.StatusOK)
+	if log := f.log.String(); strings.Contains(log, "canary") || !strings.Contains(log, "administrators' request refused") {
+		t.Errorf("the log is %s, want refusals without the tokens", log)
 	}
 	f.write("bad: true\n")
 	resp, err := http.Post("http://"+s.AdminAddr.String()+"/-/reload", "", nil)

@@ -6,11 +6,14 @@ import (
 	"strings"
 )
 
-// Admin is about the console, the administrators' page at admin_listen.
+// Admin is about the administrators' listener, at admin_listen.
 type Admin struct {
-	// Token lets whoever signs in with it change the configuration: 32 bytes at least. Optional: without it the console shows,
-	// and changes nothing.
+	// Token is what administrators prove themselves with: 32 bytes at least. With it, a purge, a reload and a check need it, and users who
+	// sign in to the console with it can change the configuration. Optional: without it every client that reaches admin_listen may purge,
+	// reload and check, and the console changes nothing.
 	Token Secret `yaml:"token"`
+	// TLS is for AdminListen. Optional.
+	TLS TLS `yaml:"tls"`
 	// Hosts are further names by which browsers reach admin_listen. Addresses and localhost always are: any other name could be
 	// a page's that leads its visitors' browsers here (DNS rebinding).
 	Hosts []string `yaml:"hosts"`
@@ -20,6 +23,7 @@ func (k *checker) checkAdmin() {
 	if k.Admin.Token != "" && len(k.Admin.Token) < minSecret {
 		k.wrong("admin.token", "it is too short: use %d bytes at least, such as openssl rand -base64 32 prints", minSecret)
 	}
+	k.checkTLS("admin.tls", k.Admin.TLS)
 	for n, host := range k.Admin.Hosts {
 		key := fmt.Sprintf("admin.hosts[%d]", n)
 		switch {

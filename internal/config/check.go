@@ -31,7 +31,7 @@ func (k *checker) has(key string) bool {
 	return ok
 }
 
-// named tells whether the file names a key, if only without a value.
+// named reports whether the file has a key, with or without a value.
 func (k *checker) named(key string) bool { return k.has(key) || k.failed(key) }
 
 // line is where a key stands, or where it would belong.
@@ -48,19 +48,17 @@ func (k *checker) line(key string) int {
 	}
 }
 
-// wrong notes a mistake. What could not be read is not judged as well.
+// failed reports whether there is a mistake in a key's value.
+func (k *checker) failed(key string) bool { return k.broken[key] }
+
+// wrong adds an error, unless the key's value has one already.
 func (k *checker) wrong(key, format string, args ...any) {
 	if !k.failed(key) {
 		k.fail(k.line(key), key, format, args...)
 	}
 }
 
-// failed tells whether a mistake was found in a key.
-func (k *checker) failed(key string) bool {
-	return slices.ContainsFunc(k.errs, func(e *Error) bool { return e.Key == key })
-}
-
-// written is a value as the file has it: what came from the environment does not show.
+// written returns a key's value as messages may show it: as the file has it, without what ${NAME} stands for.
 func (k *checker) written(key string) string {
 	if p, ok := k.places[key]; ok && p.written != "" {
 		return p.written
@@ -72,7 +70,7 @@ func (k *checker) check() {
 	k.checkListeners()
 	k.checkReach()
 	k.checkAdmin()
-	k.checkTLS()
+	k.checkTLS("tls", k.TLS)
 	if !slices.Contains(referrerPolicies, k.ReferrerPolicy) {
 		k.wrong("referrer_policy", "%s is no referrer policy; write one of %s", k.written("referrer_policy"), strings.Join(referrerPolicies, ", "))
 	}
@@ -155,22 +153,30 @@ func (k *checker) checkListeners() {
 	}
 }
 
-// checkTLS reads the certificate once, so that one that does not fit its key is a mistake like any other.
-func (k *checker) checkTLS() {
-	if k.TLS == (TLS{}) {
+// checkTLS reads a certificate once, so that one that does not fit its key is a mistake like any other.
+func (k *checker) checkTLS(at string, files TLS) {
+	if files == (TLS{}) {
 		return
 	}
-	for key, name := range map[string]string{"tls.cert_file": k.TLS.CertFile, "tls.key_file": k.TLS.KeyFile} {
+	certKey, keyKey := at+".cert_file", at+".key_file"
+	for key, name := range map[string]string{certKey: files.CertFile, keyKey: files.KeyFile} {
 		if name == "" && !k.failed(key) {
-			k.wrong("tls", "cert_file and key_file go together; give both, or remove tls")
+			k.wrong(at, "cert_file and key_file go together; give both, or remove tls")
 			return
 		}
 	}
-	if _, err := tls.LoadX509KeyPair(k.TLS.CertFile, k.TLS.KeyFile); err != nil && !k.failed("tls.cert_file") && !k.failed("tls.key_file") {
-		key := "tls.cert_file"
-		if missing, ok := errors.AsType[*fs.PathError](err); ok && missing.Path == k.TLS.KeyFile {
-			key = "tls.key_file"
+	if k.failed(certKey) || k.failed(keyKey) {
+		return
+	}
+	_, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+	key := certKey
+	if missing, ok := errors.AsType[*fs.PathError](err); ok {
+		if missing.Path == files.KeyFile {
+			key = keyKey
 		}
+		err = fmt.Errorf("%s: %w", k.written(key), missing.Err) // the path itself may hold what a variable stands for
+	}
+	if err != nil {
 		k.wrong(key, "%v; give PEM files of a certificate and of its key", err)
 	}
 }
@@ -304,11 +310,13 @@ func (k *checker) overlap(c, other claim) {
 		k.wrong(c.key, "%s is listed twice; once is enough", k.written(c.key))
 		return
 	}
+	at, _, _ := strings.Cut(other.key, "]")
+	name := k.written(at + "].name")
 	if c.bucket == other.bucket {
 		k.wrong(c.key, "%s is a bucket of integration %s on line %d already; let one integration serve each bucket",
-			k.written(c.key), other.integration.Name, k.line(other.key))
+			k.written(c.key), name, k.line(other.key))
 		return
 	}
 	k.wrong(c.key, "%s could be the same bucket as %s of integration %s on line %d; let one integration serve each bucket",
-		k.written(c.key), k.written(other.key), other.integration.Name, k.line(other.key))
+		k.written(c.key), k.written(other.key), name, k.line(other.key))
 }

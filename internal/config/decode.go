@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"gopkg.in/yaml.v3"
 )
@@ -19,17 +20,23 @@ type decoder struct {
 	file   string
 	getenv func(string) (string, bool)
 	errs   Errors
+	broken map[string]bool // the keys with a mistake in their values
 	places map[string]place
+}
+
+func newDecoder(file string, getenv func(string) (string, bool)) *decoder {
+	return &decoder{file: file, getenv: getenv, broken: map[string]bool{}, places: map[string]place{}}
 }
 
 // place is where a key stands.
 type place struct {
 	line    int
-	written string // a scalar as it stands in the file, before ${NAME} is replaced
+	written string // a scalar as the file has it, before ${NAME} is replaced; "" if it must not be shown
 }
 
 func (d *decoder) fail(line int, key, format string, args ...any) {
 	d.errs = append(d.errs, &Error{File: d.file, Line: line, Key: key, Problem: fmt.Sprintf(format, args...)})
+	d.broken[key] = true
 }
 
 // plainTags are the tags that YAML itself gives to scalars.
@@ -39,7 +46,7 @@ var plainTags = []string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp"}
 func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
-		d.fail(n.Line, key, "anchors and aliases are not understood here; write the value out")
+		d.fail(n.Line, key, "anchors and aliases are not supported; write the value out, in quotes if it begins with & or *")
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
 	case into.Kind() == reflect.Pointer:
 		into.Set(reflect.New(into.Type().Elem()))
@@ -52,10 +59,14 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	case n.Kind != yaml.ScalarNode:
 		d.fail(n.Line, key, "one value is expected here, not a list and not keys")
 	case !slices.Contains(plainTags, n.ShortTag()):
-		d.fail(n.Line, key, "the tag %s is not understood here; write the value without it", n.Tag)
+		d.fail(n.Line, key, "tags are not supported; put a value that begins with ! in quotes")
 	default:
-		d.places[key] = place{line: n.Line, written: n.Value}
+		shown := shown(into, n.Value)
+		d.places[key] = place{line: n.Line, written: shown}
 		text, err := expand(n.Value, d.getenv)
+		if unset, ok := errors.AsType[unsetError](err); ok && shown == "" {
+			err = unset.unnamed()
+		}
 		if err != nil {
 			d.fail(n.Line, key, "%v", err)
 			return
@@ -65,18 +76,21 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 			d.fail(n.Line, key, "the value is empty; write one, or remove the key")
 			return
 		}
-		if err := setScalar(into, text); err != nil {
-			d.fail(n.Line, key, "%s: %v", d.shown(into, n.Value), err)
+		if err := setScalar(into, text); err != nil && shown == "" {
+			d.fail(n.Line, key, "%v", err)
+		} else if err != nil {
+			d.fail(n.Line, key, "%q: %v", shown, err)
 		}
 	}
 }
 
-// shown is a value as an error may show it: as it was written, and not at all where it is a secret.
-func (d *decoder) shown(into reflect.Value, written string) string {
-	if into.Type() == reflect.TypeFor[Secret]() {
-		return redacted
+// shown returns a value as messages may show it, and "" for those that they must not show: secrets, and values with white space in
+// them, into which a slip of indentation or a missing colon may have drawn the next key with its secret.
+func shown(into reflect.Value, written string) string {
+	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, unicode.IsSpace) {
+		return ""
 	}
-	return strconv.Quote(written)
+	return written
 }
 
 func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {
@@ -103,32 +117,46 @@ func (d *decoder) mapping(n *yaml.Node, into reflect.Value, key string) {
 	first := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, value := n.Content[i], n.Content[i+1]
+		field := fieldNamed(into, name.Value)
+		if !isPlainKey(name) || !field.IsValid() {
+			d.unknown(name, key, into.Type())
+			continue
+		}
 		at := strings.TrimPrefix(key+"."+name.Value, ".")
 		if line, twice := first[name.Value]; twice {
 			d.fail(name.Line, at, "the key is there already, on line %d; keep one of them", line)
 			continue
 		}
 		first[name.Value] = name.Line
-		field := fieldNamed(into, name.Value)
-		if !field.IsValid() {
-			d.unknown(name, at, into.Type())
-			continue
-		}
 		d.places[at] = place{line: name.Line}
 		d.decode(value, field, at)
 	}
 }
 
+// isPlainKey reports whether a key is a word without an anchor, alias or tag.
+func isPlainKey(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.Anchor == "" && n.Style&yaml.TaggedStyle == 0
+}
+
+// unknown adds an error about a key that is not known in the mapping at a key. The unknown key is not shown, only where it is: in
+// {token:VALUE} and in "? VALUE" the secret itself is the key.
 func (d *decoder) unknown(name *yaml.Node, at string, in reflect.Type) {
 	known := fieldNames(in)
+	all := "known here: " + strings.Join(known, ", ")
+	problem := "unknown key (its name is not shown, as it could be a secret); " + all
+	before, _, colon := strings.Cut(name.Value, ":")
 	switch nearest := nearest(name.Value, known); {
-	case name.Value == "<<":
-		d.fail(name.Line, at, "merge keys are not understood here; write the values out")
+	case name.ShortTag() == "!!merge":
+		problem = "merge keys are not supported; write the values out"
+	case !isPlainKey(name):
+		problem = "a key is a plain word, without anchor, alias or tag; " + all
+	case colon && slices.Contains(known, before):
+		problem = "a blank is missing after the colon of " + before
 	case nearest != "":
-		d.fail(name.Line, at, "there is no such key; did you mean %s?", nearest)
-	default:
-		d.fail(name.Line, at, "there is no such key; known here: %s", strings.Join(known, ", "))
+		problem = "unknown key; did you mean " + nearest + "?"
 	}
+	// The mapping itself does not count as failed: what lacks in it is found as well.
+	d.errs = append(d.errs, &Error{File: d.file, Line: name.Line, Column: name.Column, Key: at, Problem: problem})
 }
 
 func fieldNames(t reflect.Type) (names []string) {

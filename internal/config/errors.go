@@ -5,10 +5,12 @@ import (
 	"strings"
 )
 
-// Error is one mistake in a configuration file.
+// Error is one mistake in a configuration file. It repeats a value of the file only where the value's key is known and holds no
+// secret: anything else could be a secret that was mistyped.
 type Error struct {
 	File    string
 	Line    int    // from 1; 0 is the file as a whole
+	Column  int    // from 1; 0 where the key says enough
 	Key     string // as in integrations[0].region; "" is the file as a whole
 	Problem string // what is wrong, and what to do
 }
@@ -18,6 +20,9 @@ func (e *Error) Error() string {
 	b.WriteString(e.File)
 	if e.Line > 0 {
 		fmt.Fprintf(&b, ":%d", e.Line)
+	}
+	if e.Column > 0 {
+		fmt.Fprintf(&b, ":%d", e.Column)
 	}
 	if e.Key != "" {
 		b.WriteString(": " + e.Key)

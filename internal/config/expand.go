@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -28,7 +29,7 @@ func expand(text string, getenv func(string) (string, bool)) (string, error) {
 		case !closed || !envName.MatchString(name):
 			return "", fmt.Errorf("after ${ a variable's name and } are expected; a ${ that is to stay is written $${")
 		case !set:
-			return "", fmt.Errorf("the environment variable %s is not set; set it, or write the value here", name)
+			return "", unsetError(name)
 		default:
 			b.WriteString(before + value)
 		}
@@ -36,9 +37,21 @@ func expand(text string, getenv func(string) (string, bool)) (string, error) {
 	}
 }
 
+// unsetError is an environment variable that is not set.
+type unsetError string
+
+func (e unsetError) Error() string {
+	return fmt.Sprintf("the environment variable %s is not set; set it, or write the value here", string(e))
+}
+
+// unnamed returns the error without the variable's name, for a secret: ${hunter2} may be the secret in the wrong place.
+func (unsetError) unnamed() error {
+	return errors.New("the environment variable that is named here is not set; set it, or write the value here")
+}
+
 // nearest is the known name that is written most alike, or "" where none is alike.
 func nearest(name string, known []string) (best string) {
-	least := max(1, len(name)/3) + 1
+	least := min(2, max(1, len(name)/3)) + 1
 	for _, k := range known {
 		if d := distance(name, k); d < least {
 			best, least = k, d

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -61,7 +62,7 @@ func Parse(name string, data []byte, getenv func(string) (string, bool)) (*Confi
 	}
 	c := &Config{}
 	setDefaults(reflect.ValueOf(c).Elem())
-	d := &decoder{file: name, getenv: getenv, places: map[string]place{}}
+	d := newDecoder(name, getenv)
 	d.decode(root, reflect.ValueOf(c).Elem(), "")
 	k := &checker{Config: c, decoder: d}
 	k.complete()
@@ -72,8 +73,6 @@ func Parse(name string, data []byte, getenv func(string) (string, bool)) (*Confi
 	}
 	return c, nil
 }
-
-var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
 func parseYAML(name string, data []byte) (*yaml.Node, error) {
 	mistake := func(line int, problem string) error { return Errors{{File: name, Line: line, Problem: problem}} }
@@ -98,15 +97,8 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 		return nil, mistake(0, "it is empty; begin with a copy of the example config.yaml")
 	}
 	if !errors.Is(err, io.EOF) {
-		text, line := err.Error(), 0
-		if m := yamlLine.FindStringSubmatch(text); m != nil {
-			line, _ = strconv.Atoi(m[1]) // digits, by the expression
-			text = text[len(m[0]):]
-		}
-		if namesVariable(data, line) {
-			text += "; within braces and brackets, quotes are wanted around ${NAME}"
-		}
-		return nil, mistake(line, "this is not YAML: "+text)
+		line, problem := syntaxError(data, err)
+		return nil, mistake(line, "this is not YAML: "+problem)
 	}
 	switch root := document.Content[0]; {
 	case root.Kind == yaml.ScalarNode && root.Tag == "!!null":
@@ -116,6 +108,43 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 	default:
 		return root, nil
 	}
+}
+
+var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+
+// yamlProblems are the parser's own messages that help and hold nothing of the file. Some others quote it.
+var yamlProblems = []string{
+	"block sequence entries are not allowed in this context", "control characters are not allowed", "could not find expected ':'",
+	"did not find expected ',' or ']'", "did not find expected ',' or '}'", "did not find expected '-' indicator",
+	"did not find expected <document start>", "did not find expected alphabetic or numeric character",
+	"did not find expected comment or line break", "did not find expected hexdecimal number", "did not find expected key",
+	"did not find expected node content", "did not find expected whitespace or line break",
+	"found a tab character that violates indentation", "found a tab character where an indentation space is expected",
+	"found character that cannot start any token", "found undefined tag handle", "found unexpected document indicator",
+	"found unexpected end of stream", "found unknown directive name", "found unknown escape character",
+	"mapping keys are not allowed in this context", "mapping values are not allowed in this context",
+}
+
+// syntaxError returns the line and the problem of an error of the YAML parser.
+func syntaxError(data []byte, err error) (line int, problem string) {
+	m := yamlError.FindStringSubmatch(err.Error())
+	if m == nil {
+		return 0, "it cannot be parsed"
+	}
+	line, _ = strconv.Atoi(m[1]) // digits, by the expression, or "" for none
+	switch anchor, unknown := strings.CutPrefix(m[2], "unknown anchor '"); {
+	case unknown:
+		before, _, _ := bytes.Cut(data, []byte("*"+strings.TrimSuffix(anchor, "' referenced")))
+		return 1 + bytes.Count(before, []byte("\n")), "an alias (*) without its anchor; put a value that begins with * in quotes"
+	case slices.Contains(yamlProblems, m[2]):
+		problem = m[2]
+	default:
+		problem = "it cannot be parsed"
+	}
+	if namesVariable(data, line) {
+		problem += "; within braces and brackets, quotes are wanted around ${NAME}"
+	}
+	return line, problem
 }
 
 // oddBreak is the first line with a line's end that is neither LF nor CR LF, or 0: programs would count lines in different ways.

@@ -38,8 +38,9 @@ type Viewers struct {
 
 // Forwarded is about headers that the reverse proxy sets.
 type Forwarded struct {
-	// UserHeader and GroupsHeader name the headers. The first is required, the second is not. Neither has a default: a header that
-	// the proxy does not set on every request is the viewer's own. A request with a user and without GroupsHeader is rejected.
+	// UserHeader and GroupsHeader name the headers. The first is required, the second is not.
+	// Neither has a default: a header that the proxy does not set on every request is the viewer's
+	// own. A request with a user and without GroupsHeader is rejected.
 	UserHeader   string `yaml:"user_header"`
 	GroupsHeader string `yaml:"groups_header"`
 	// TrustedProxies are the addresses, or CIDR blocks, from which the headers are believed. Each must be within one of the top
@@ -61,8 +62,8 @@ type JWT struct {
 	Algorithms []string `yaml:"algorithms"`
 	// Cookie names a cookie that may hold the token, for browsers' images. Default: the Authorization header alone.
 	Cookie string `yaml:"cookie"`
-	// UserClaim names the claim that is the viewer, and GroupsClaim that of the groups. Default email and groups. If rules name groups,
-	// tokens without a readable GroupsClaim are rejected.
+	// UserClaim names the claim that is the viewer, and GroupsClaim that of the groups. Default
+	// email and groups. If rules name groups, tokens without a readable GroupsClaim are rejected.
 	UserClaim   string `yaml:"user_claim"`
 	GroupsClaim string `yaml:"groups_claim"`
 	// Leeway is how far clocks may be apart, at most 5m. Default 30s.
@@ -98,8 +99,9 @@ type Rule struct {
 	Groups    []string `yaml:"groups"`
 	Known     bool     `yaml:"known"`
 	Anonymous bool     `yaml:"anonymous"`
-	// Locators are what it is about: s3://bucket/key, or s3://bucket/prefix* . The bucket may be a pattern; {user} in the key is
-	// the viewer, and needs a slash between it and a *. Those of a deny rule match a key whatever its slashes.
+	// Locators are what it is about: s3://bucket/key, or s3://bucket/prefix* . The bucket may be a
+	// pattern; {user} in the key is the viewer, and needs a slash between it and a *. Those of a
+	// deny rule match a key whatever its slashes.
 	Locators []string `yaml:"locators"`
 	// Deny makes it a no.
 	Deny bool `yaml:"deny"`
@@ -271,7 +273,8 @@ func (k *checker) checkRule(at string, r *Rule) {
 	}
 }
 
-// checkGroup refuses names that no viewer's groups can hold: a rule that denies such a group would deny nobody.
+// checkGroup refuses names that no viewer's groups can hold: a rule that denies such a group would
+// deny nobody.
 func (k *checker) checkGroup(key, name string) {
 	f := k.Viewers.Forwarded
 	switch {
@@ -279,7 +282,8 @@ func (k *checker) checkGroup(key, name string) {
 		k.wrong(key, "- stands for no groups, as reverse proxies write it; name a group")
 	case name != "" && f != nil && f.GroupsHeader != "" &&
 		(strings.ContainsAny(name, ",|;") || strings.ContainsAny(name[:1], `[{"`) || strings.TrimSpace(name) != name):
-		k.wrong(key, "%s cannot come in groups_header, which separates groups by commas and refuses bars, semicolons and JSON", k.written(key))
+		k.wrong(key, "%s cannot come in groups_header, which separates groups by commas and refuses bars, semicolons and JSON",
+			k.written(key))
 	}
 }
 
@@ -309,8 +313,9 @@ func ruleLocatorProblem(text string) string {
 	case strings.ContainsFunc(literal, unicode.IsControl):
 		return "it holds a control character"
 	}
-	// Of the rest of a segment nobody knows whether it belongs to the name.
-	if last := strings.LastIndex(key, UserPlaceholder); last >= 0 && strings.HasSuffix(key, "*") && !strings.Contains(key[last:], "/") {
+	// The rest of the segment could belong to a longer name.
+	last := strings.LastIndex(key, UserPlaceholder)
+	if last >= 0 && strings.HasSuffix(key, "*") && !strings.Contains(key[last:], "/") {
 		return "a slash is needed between {user} and the *, or the viewer an would match what is ann's; write {user}/*"
 	}
 	if locator.HasDotSegment(strings.TrimSuffix(key, "*")) {
@@ -344,7 +349,7 @@ func (k *checker) checkCORS() {
 
 // CheckOrigins judges origins as those of cors.allowed_origins are judged.
 func CheckOrigins(origins []string) error {
-	k := &checker{Config: &Config{CORS: &CORS{AllowedOrigins: origins}}, decoder: &decoder{places: map[string]place{}}}
+	k := &checker{Config: &Config{CORS: &CORS{AllowedOrigins: origins}}, decoder: newDecoder("", nil)}
 	for n, text := range origins {
 		k.places[fmt.Sprintf("cors.allowed_origins[%d]", n)] = place{written: text}
 	}

@@ -102,7 +102,12 @@ func TestDocuments(t *testing.T) {
 		}
 		return all
 	}
-	d, _ := ask(map[string]any{"name": "lab", "format": "json"})
+	d, _ := ask(map[string]any{"name": "lab", "format": "json", "kinds": []string{"access", "trust"}})
+	if kinds(d) != "access trust " || d.Documents[0].Text == "" || d.Documents[1].Text != "" || !strings.Contains(d.Documents[1].Error, "sign in to have STS asked") {
+		t.Errorf("for a client that is not signed in: %+v, want the access policy, and no call to STS", d)
+	}
+	w.signInAs("ann")
+	d, _ = ask(map[string]any{"name": "lab", "format": "json"})
 	if kinds(d) != "access trust cors assume " || !strings.Contains(d.Documents[1].Text, `"arn:aws:iam::123456789012:user/proxy"`) || !strings.Contains(d.Documents[1].Text, `"id-0123456789"`) ||
 		!strings.Contains(d.Documents[0].Text, `"arn:aws:s3:::photos/*"`) || !strings.Contains(d.Documents[2].Text, "https://media.example.com") {
 		t.Errorf("%+v", d)
@@ -121,7 +126,7 @@ func TestDocuments(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	for name, body := range map[string]map[string]any{
-		"no such integration": {"name": "lad", "format": "json"}, "no such form": {"name": "lab", "format": "xml"}, "of a draft, by nobody": {"change": map[string]any{"action": "add"}, "format": "json"},
+		"no such integration": {"name": "lad", "format": "json"}, "no such form": {"name": "lab", "format": "xml"},
 		"not expected": {"name": "lab", "format": "json", "x": 1},
 	} {
 		if d, status := ask(body); status/100 != 4 || d.Error == "" {
@@ -263,6 +268,7 @@ func TestCheck(t *testing.T) {
 		}
 		return steps, last
 	}
+	w.signInAs("ann")
 	steps, last := ask(map[string]any{"name": "lab", "sample": "s3://photos/a.jpg"})
 	if last["sound"] != true || !strings.HasPrefix(steps["assume_role"], "ok: ") || !strings.HasPrefix(steps["get"], "ok: ") {
 		t.Errorf("%v %v", steps, last)
@@ -272,14 +278,13 @@ func TestCheck(t *testing.T) {
 	}
 	for name, body := range map[string]map[string]any{
 		"no such integration": {"name": "lad"}, "no sample": {"name": "lab", "sample": "photos"}, "another's sample": {"name": "lab", "sample": "s3://scans/k"},
-		"no origin": {"name": "lab", "origin": "app.example.com"}, "nothing": {}, "of a draft, by nobody": {"change": map[string]any{"action": "remove", "name": "keys"}},
+		"no origin": {"name": "lab", "origin": "app.example.com"}, "nothing": {},
 	} {
 		if _, last = ask(body); last["error"] == nil {
 			t.Errorf("%s: %v", name, last)
 		}
 	}
 	// As it would be after a change.
-	w.signInAs("ann")
 	if steps, last = ask(map[string]any{"change": map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"external_id": "another-id"}}}); last["sound"] != false ||
 		!strings.HasPrefix(steps["assume_role"], "failed: ") || w.file() != testFile {
 		t.Errorf("%v %v", steps, last)

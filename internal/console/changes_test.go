@@ -116,7 +116,7 @@ func TestRefusedChanges(t *testing.T) {
 		"no such key":                      {map[string]any{"action": "add", "draft": with("rolearn", "x")}, 422, "rolearn", "no such key"},
 		"a secret":                         {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "canary"}}, 422, "secret_access_key", "environment variable"},
 		"a secret with a variable":         {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${LAB_SECRET}canary"}}, 422, "secret_access_key", "environment variable"},
-		"an unset one":                     {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${UNSET}"}}, 422, "secret_access_key", "UNSET is not set"},
+		"an unset one":                     {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${UNSET}"}}, 422, "secret_access_key", "that is named here is not set"},
 		"more lines":                       {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"bucket": "scans\n    role_arn: x"}}, 422, "bucket", "bucket"},
 		"a variable that would be shown":   {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"external_id": "${LAB_SECRET}"}}, 422, "external_id", "only the two keys can name"},
 		"a variable for a new integration": {map[string]any{"action": "add", "draft": with("external_id", "x${LAB_SECRET}")}, 422, "external_id", "only the two keys can name"},

@@ -68,6 +68,9 @@ func (c *Console) enter() bool {
 func (c *Console) leave() { <-c.checks }
 
 func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.Options, err error) {
+	if err := c.mayCheck(r); err != nil {
+		return o, err
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	var in checkRequest
 	if err := readJSON(r, &in); err != nil {

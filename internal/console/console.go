@@ -73,6 +73,7 @@ type Console struct {
 	Options
 	started time.Time
 	samples samples
+	users   sessions
 	checks  chan struct{} // a place for each check, or question to STS, that may run
 	saving  sync.Mutex    // held from a file's being read until it is written, and in use
 	mux     *http.ServeMux

@@ -25,6 +25,23 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// No other page can show the console in a frame, and only the console itself can show the preview in one. A frame of a page that looks
+// like something else would have its user press the console's buttons.
+func TestFrames(t *testing.T) {
+	w := newWorld(t, testFile)
+	for target, want := range map[string]string{"/": "'none'", "/static/main.js": "'none'", "/api/overview": "'none'", "/nothing": "'none'", "/preview?locator=s3://photos/a.jpg": "'self'"} {
+		var got []string
+		for directive := range strings.SplitSeq(w.get(target).header.Get("Content-Security-Policy"), ";") {
+			if sources, ok := strings.CutPrefix(strings.TrimSpace(directive), "frame-ancestors "); ok {
+				got = append(got, sources)
+			}
+		}
+		if len(got) != 1 || got[0] != want {
+			t.Errorf("%s: frame-ancestors %q, want %s once", target, got, want)
+		}
+	}
+}
+
 // The page is of its own parts only: each that it names is there, with its media type, and none is elsewhere.
 func TestPage(t *testing.T) {
 	w := newWorld(t, testFile)

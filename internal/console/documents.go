@@ -47,7 +47,7 @@ func (c *Console) documents(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	who := sync.OnceValue(func() string { return c.principal(r.Context(), i, in.Principal) })
+	who := sync.OnceValue(func() string { return c.principal(r, i, in.Principal) })
 	answers := []documentAnswer{}
 	for _, kind := range kindsFor(i, in.Format) {
 		if in.Kinds != nil && !slices.Contains(in.Kinds, kind) {
@@ -59,7 +59,11 @@ func (c *Console) documents(r *http.Request) (any, error) {
 			req.Principal = who()
 		}
 		if req.NeedsPrincipal() && req.Principal == "" {
-			a.Error = "STS does not say who we are (there are no credentials, or the store has no GetCallerIdentity): write above who assumes the role, the ARN of the user or role that the proxy runs as"
+			a.Error = "STS does not say who we are (there are no credentials, or the store has no GetCallerIdentity): write above"
+			if c.mayCheck(r) != nil {
+				a.Error = "sign in to have STS asked who we are, or write above"
+			}
+			a.Error += " who assumes the role, the ARN of the user or role that the proxy runs as"
 		} else if a.Text, a.Notes, err = req.Write(); err != nil {
 			a.Error = err.Error()
 		}
@@ -92,16 +96,17 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 	return done.integration, nil
 }
 
-// principal is who assumes a role: who was named, or else who STS says that we are, "" where it does not.
-func (c *Console) principal(ctx context.Context, i *config.Integration, named string) string {
+// principal returns the ARN of the principal that assumes a role: the named one, or else the one that STS reports. It returns "" if STS
+// must not be asked or does not answer.
+func (c *Console) principal(r *http.Request, i *config.Integration, named string) string {
 	if named = strings.TrimSpace(named); named != "" {
 		return named
 	}
-	if !c.enter() {
+	if c.mayCheck(r) != nil || !c.enter() {
 		return ""
 	}
 	defer c.leave()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
 	arn, err := c.Proxy.CallerIdentity(ctx, i)
 	if err != nil {

@@ -1,73 +1,40 @@
 package console
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
+
+	"s3redirect/internal/config"
 )
 
 const (
 	cookieName = "s3redirect_console"
 	csrfHeader = "X-CSRF-Token"
-	// signedIn is for how long a sign-in is good.
-	signedIn = 12 * time.Hour
-	// maxName bounds the name that somebody signs in with, in bytes.
+	// maxName bounds the name that a user signs in with, in bytes.
 	maxName = 64
 )
 
-// key is derived from the token for one purpose. Another token makes other keys, so that all who signed in with the old one have to
-// again.
-func (c *Console) key(purpose string) []byte { return mac([]byte(c.token()), purpose) }
-
-func (c *Console) token() string { return string(c.Proxy.State().Config.Admin.Token) }
-
-func mac(key []byte, text string) []byte {
-	h := hmac.New(sha256.New, key)
-	h.Write([]byte(text))
-	return h.Sum(nil)
-}
+func (c *Console) token() config.Secret { return c.Proxy.State().Config.Admin.Token }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// newCookie is what a browser is given whose user knows the token: until when, who, and a random part, signed.
-func (c *Console) newCookie(name string) string {
-	signed := strings.Join([]string{strconv.FormatInt(c.Clock().Add(signedIn).Unix(), 10), encode([]byte(name)), rand.Text()}, ".")
-	return signed + "." + encode(mac(c.key("cookie"), signed))
+// currentUser returns the session that a request belongs to.
+func (c *Console) currentUser(r *http.Request) (userSession, bool) {
+	cookie, err := r.Cookie(cookieName)
+	token := c.token()
+	if err != nil || token == "" {
+		return userSession{}, false
+	}
+	return c.users.find(cookie.Value, token, c.Clock())
 }
 
-// signer is who sent a request, and whether they are signed in.
-func (c *Console) signer(r *http.Request) (name, cookie string, ok bool) {
-	got, err := r.Cookie(cookieName)
-	if err != nil || c.token() == "" {
-		return "", "", false
-	}
-	at := strings.LastIndexByte(got.Value, '.')
-	if at < 0 || !hmac.Equal([]byte(got.Value[at+1:]), []byte(encode(mac(c.key("cookie"), got.Value[:at])))) {
-		return "", "", false
-	}
-	until, rest, _ := strings.Cut(got.Value[:at], ".")
-	encodedName, _, _ := strings.Cut(rest, ".")
-	seconds, err := strconv.ParseInt(until, 10, 64)
-	if err != nil || !c.Clock().Before(time.Unix(seconds, 0)) {
-		return "", "", false
-	}
-	b, err := base64.RawURLEncoding.DecodeString(encodedName)
-	return string(b), got.Value, err == nil
-}
-
-// csrf is what a change must carry beside the cookie: the page can read it, other origins' pages cannot.
-func (c *Console) csrf(cookie string) string { return encode(mac(c.key("csrf"), cookie)) }
-
-// mustBeSignedIn refuses whoever is not.
+// mustBeSignedIn returns an error unless the request belongs to a session.
 func (c *Console) mustBeSignedIn(r *http.Request) error {
-	if _, _, ok := c.signer(r); !ok {
+	if _, ok := c.currentUser(r); !ok {
 		return errSignIn
 	}
 	return nil
@@ -75,7 +42,28 @@ func (c *Console) mustBeSignedIn(r *http.Request) error {
 
 var errSignIn = &refusal{status: http.StatusUnauthorized, text: "sign in first: the last sign-in has ended, or the token has changed"}
 
-// mayChange is who sent a request that changes something, or why it may not.
+// fromOwnPage returns the session that a request belongs to, or an error unless it was also sent by the console's own page.
+func (c *Console) fromOwnPage(r *http.Request) (userSession, error) {
+	user, ok := c.currentUser(r)
+	if !ok {
+		return userSession{}, errSignIn
+	}
+	if subtle.ConstantTimeCompare([]byte(r.Header.Get(csrfHeader)), []byte(user.csrf)) != 1 {
+		return userSession{}, &refusal{status: http.StatusForbidden, text: "the page is older than the sign-in: load it again"}
+	}
+	return user, nil
+}
+
+// mayCheck returns an error if the request must not have STS or a store asked. Without a token every client may.
+func (c *Console) mayCheck(r *http.Request) error {
+	if c.token() == "" {
+		return nil
+	}
+	_, err := c.fromOwnPage(r)
+	return err
+}
+
+// mayChange returns the name of the user who sent a request that changes something, or why it must not.
 func (c *Console) mayChange(r *http.Request) (name string, err error) {
 	switch state := c.Proxy.State(); {
 	case state.File == "":
@@ -83,14 +71,8 @@ func (c *Console) mayChange(r *http.Request) (name string, err error) {
 	case state.Config.Admin.Token == "":
 		return "", &refusal{status: http.StatusForbidden, text: "nothing can be changed here: the configuration has no admin.token"}
 	}
-	name, cookie, ok := c.signer(r)
-	if !ok {
-		return "", errSignIn
-	}
-	if subtle.ConstantTimeCompare([]byte(r.Header.Get(csrfHeader)), []byte(c.csrf(cookie))) != 1 {
-		return "", &refusal{status: http.StatusForbidden, text: "the page is older than the sign-in: load it again"}
-	}
-	return name, nil
+	user, err := c.fromOwnPage(r)
+	return user.name, err
 }
 
 // sessionAnswer is who looks at the page, and what they may do.
@@ -115,8 +97,8 @@ func (c *Console) session(r *http.Request) (any, error) {
 	default:
 		a.Changeable = true
 	}
-	if name, cookie, ok := c.signer(r); ok && a.Changeable {
-		a.SignedIn, a.Name, a.CSRF = true, name, c.csrf(cookie)
+	if user, ok := c.currentUser(r); ok && a.Changeable {
+		a.SignedIn, a.Name, a.CSRF = true, user.name, user.csrf
 	}
 	return a, nil
 }
@@ -134,20 +116,22 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, &refusal{status: http.StatusForbidden, text: "there is nothing to sign in with: the configuration has no admin.token"})
 	case name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
 		c.refuse(w, &refusal{status: http.StatusBadRequest, text: "give a name of 1 to 64 characters: the log says who changed what"})
-	// Digests of one length, so that the time that it takes tells nothing of the token's.
-	case subtle.ConstantTimeCompare(mac(nil, in.Token), mac(nil, token)) != 1:
-		c.Log.Warn("console: sign-in refused", "name", name, "from", r.RemoteAddr)
+	case !token.Matches(in.Token):
+		c.Log.Warn("console: sign-in refused", "from", r.RemoteAddr) // the name could be the token, in the wrong field
 		c.refuse(w, &refusal{status: http.StatusForbidden, text: "that is not the token"})
 	default:
 		c.Log.Info("console: signed in", "name", name, "from", r.RemoteAddr)
-		c.setCookie(w, r, c.newCookie(name), int(signedIn/time.Second))
+		c.setCookie(w, r, c.users.add(name, token, c.Clock()), int(sessionLifetime/time.Second))
 		w.WriteHeader(http.StatusNoContent)
 	}
 }
 
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
-	if name, _, ok := c.signer(r); ok {
-		c.Log.Info("console: signed out", "name", name, "from", r.RemoteAddr)
+	if user, ok := c.currentUser(r); ok {
+		c.Log.Info("console: signed out", "name", user.name, "from", r.RemoteAddr)
+	}
+	if cookie, err := r.Cookie(cookieName); err == nil {
+		c.users.remove(cookie.Value)
 	}
 	c.setCookie(w, r, "", -1)
 	w.WriteHeader(http.StatusNoContent)

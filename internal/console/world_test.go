@@ -155,7 +155,7 @@ func (w *world) Reload() error {
 func (w *world) Try(l locator.Locator, asker Asker) Trial {
 	i, ok := w.state.Config.ServedBy(l.Bucket)
 	if !ok {
-		return Trial{Why: "refused: no integration serves the bucket " + l.Bucket}
+		return Trial{Why: "refused: no integration serves bucket " + l.Bucket}
 	}
 	return Trial{Allowed: true, Why: "allowed to " + asker.User + strings.Join(asker.Groups, "|"), Integration: i.Name, Region: i.Region, Origin: "https://store.example.com", Session: true, Hit: true,
 		MaxAge: time.Minute, Bytes: 1234, WindowEnds: time.Now(), Expires: time.Now()}

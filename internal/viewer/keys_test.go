@@ -1,6 +1,7 @@
 package viewer
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -15,7 +16,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -193,5 +196,183 @@ func TestKeysAreBounded(t *testing.T) {
 		if n, err := fetch(text); (err == nil) != good || (n == 1) != good {
 			t.Errorf("an answer of %d bytes: %d keys, %v, want accepted: %v", size, n, err, good)
 		}
+	}
+}
+
+// A key that nobody knows is looked for once a minute, however many tokens name it.
+func TestUnknownKeysAreNoFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		p.takes = time.Second
+		g := newGate(t, jwtViewers(), p)
+		ask := func(token string) error {
+			_, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+token), time.Now())
+			return err
+		}
+		if err := ask(good(t)); err != nil {
+			t.Fatal(err)
+		}
+		flood := func() {
+			var wg sync.WaitGroup
+			for n := range 500 {
+				wg.Go(func() {
+					if err := ask(sign(t, rs256(map[string]any{"kid": fmt.Sprint(n)}), claims(nil), testECDSA)); !errors.Is(err, ErrUnknown) {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		flood()
+		if n := p.fetches.Load(); n != 1 {
+			t.Errorf("%d fetches within a minute of the first", n)
+		}
+		time.Sleep(keysPause)
+		flood()
+		flood()
+		if n := p.fetches.Load(); n != 2 {
+			t.Errorf("%d fetches after a minute", n)
+		}
+		// A new key is found, if a minute has passed.
+		p.set(func(p *provider) { p.keys["next"] = otherRSA })
+		time.Sleep(keysPause)
+		if err := ask(sign(t, rs256(map[string]any{"kid": "next"}), claims(nil), otherRSA)); err != nil {
+			t.Errorf("a new key: %v", err)
+		}
+	})
+}
+
+func TestKeysRotate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		g := newGate(t, jwtViewers(), p)
+		token := sign(t, rs256(nil), claims(map[string]any{"exp": time.Now().Add(100 * time.Hour).Unix()}), testRSA)
+		ask := func() error {
+			_, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+token), time.Now())
+			return err
+		}
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+		// The provider is away for a day: known keys go on to be good, for tokens not seen before too.
+		p.set(func(p *provider) { p.down = true })
+		for range 24 {
+			time.Sleep(time.Hour)
+			if err := ask(); err != nil {
+				t.Fatal(err)
+			}
+			fresh := sign(t, rs256(nil), claims(nil), testRSA)
+			if _, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+fresh), time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// It comes back and has withdrawn the key: what that had signed is not good any longer, remembered or not.
+		p.set(func(p *provider) { p.down = false; delete(p.keys, "rsa") })
+		time.Sleep(time.Hour)
+		other := sign(t, map[string]any{"alg": "ES256", "kid": "ec"}, claims(nil), testECDSA)
+		if _, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+other), time.Now()); err != nil {
+			t.Fatal(err) // which has the keys fetched in the background
+		}
+		synctest.Wait()
+		if err := ask(); !errors.Is(err, ErrUnknown) {
+			t.Errorf("a token of a key that is gone: %v", err)
+		}
+	})
+}
+
+// A provider that puts another key under the same ID is followed, if not at once.
+func TestKeyUnderTheSameID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		g := newGate(t, jwtViewers(), p)
+		ask := func(key any) error {
+			_, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+sign(t, rs256(nil), claims(nil), key)), time.Now())
+			synctest.Wait()
+			return err
+		}
+		if err := ask(testRSA); err != nil {
+			t.Fatal(err)
+		}
+		p.set(func(p *provider) { p.keys["rsa"] = otherRSA })
+		time.Sleep(keysPause)
+		_ = ask(otherRSA) // refused, and the keys are fetched again
+		if err := ask(otherRSA); err != nil {
+			t.Errorf("the new key: %v", err)
+		}
+		if err := ask(testRSA); !errors.Is(err, ErrUnknown) {
+			t.Errorf("the old key: %v", err)
+		}
+	})
+}
+
+// The first requests wait for the keys: for one fetch together, and not for longer than it may take. Who hangs up fails
+// nobody else.
+func TestFirstKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		p.takes = time.Second
+		g := newGate(t, jwtViewers(), p)
+		token := good(t)
+		ctx, hangUp := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			r := request("192.0.2.1:1", "Authorization", "Bearer "+token).WithContext(ctx)
+			if _, err := g.Identify(r, time.Now()); !errors.Is(err, context.Canceled) {
+				t.Errorf("who hung up: %v", err)
+			}
+		})
+		synctest.Wait()
+		for range 100 {
+			wg.Go(func() {
+				if _, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+token), time.Now()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		hangUp()
+		wg.Wait()
+		if n := p.fetches.Load(); n != 1 {
+			t.Errorf("%d fetches", n)
+		}
+	})
+}
+
+func TestNoKeysAtAll(t *testing.T) {
+	for name, break_ := range map[string]func(*provider){
+		"down":            func(p *provider) { p.down = true },
+		"slow":            func(p *provider) { p.takes = time.Hour },
+		"somebody else's": func(p *provider) { p.issuer = "https://evil.example" },
+		"empty":           func(p *provider) { p.keys = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProvider()
+				break_(p)
+				g := newGate(t, jwtViewers(), p)
+				began := time.Now()
+				ask := func() error {
+					_, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+good(t)), time.Now())
+					return err
+				}
+				if err := ask(); !errors.Is(err, ErrUnavailable) || time.Since(began) > keysTimeout {
+					t.Errorf("%v after %v", err, time.Since(began))
+				}
+				before := p.fetches.Load()
+				for range 100 {
+					if err := ask(); !errors.Is(err, ErrUnavailable) {
+						t.Error(err)
+					}
+				}
+				if n := p.fetches.Load() - before; n > 1 {
+					t.Errorf("%d fetches more at once", n)
+				}
+				p.set(func(p *provider) { p.keys, p.issuer, p.down, p.takes = newProvider().keys, issuer, false, 0 })
+				time.Sleep(RetryAfter)
+				if err := ask(); err != nil {
+					t.Errorf("after it is back: %v", err)
+				}
+			})
+		})
 	}
 }

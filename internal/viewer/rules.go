@@ -18,7 +18,8 @@ type rule struct {
 // pattern is a rule's locator.
 type pattern struct {
 	bucket string
-	// parts are the literal parts of the key; the viewer's name stands between them. Those of a deny rule are normalized.
+	// parts are the literal parts of the key; the viewer's name stands between them. Those of a
+	// deny rule are normalized.
 	parts []string
 	// open means that the key may continue after the last part.
 	open bool
@@ -45,8 +46,9 @@ func setOf(names []string) map[string]struct{} {
 	return set
 }
 
-// normalizeKey returns the key that a store may read instead of key. AWS and Ceph keep every key as it is. MinIO, versitygw and
-// SeaweedFS drop leading slashes and merge repeated ones, and SeaweedFS takes a backslash for a slash.
+// normalizeKey returns the key that a store may read instead of key. AWS and Ceph keep every key as
+// it is. MinIO, versitygw and SeaweedFS drop leading slashes and merge repeated ones, and SeaweedFS
+// takes a backslash for a slash.
 func normalizeKey(key string) string {
 	if !strings.HasPrefix(key, "/") && !strings.Contains(key, "//") && strings.IndexByte(key, '\\') < 0 {
 		return key
@@ -64,10 +66,12 @@ func normalizeKey(key string) string {
 	return string(b)
 }
 
-// folderSuffix is what MinIO stores in place of a key's last slash. It serves the object under either key.
+// folderSuffix is what MinIO stores in place of a key's last slash. It serves the object under
+// either key.
 const folderSuffix = "__XLDIR__"
 
-// allows reports whether the rule allows v to read l. An allow rule is compared with the key exactly as it was sent.
+// allows reports whether the rule allows v to read l. An allow rule is compared with the key
+// exactly as it was sent.
 func (r *rule) allows(v *Viewer, l locator.Locator) bool {
 	if !r.about(v) {
 		return false
@@ -80,7 +84,8 @@ func (r *rule) allows(v *Viewer, l locator.Locator) bool {
 	return false
 }
 
-// denies reports whether the rule denies v an object. The key is normalized: the object may be one that the rule names.
+// denies reports whether the rule denies v an object. The key is normalized: the object may be one
+// that the rule names.
 func (r *rule) denies(v *Viewer, bucket, key string) bool {
 	if !r.about(v) {
 		return false
@@ -111,8 +116,8 @@ func (p *pattern) inBucket(bucket string) bool {
 	return p.bucket == bucket || locator.IsPattern(p.bucket) && locator.MatchBucket(p.bucket, bucket)
 }
 
-// matches reports whether the pattern matches l for v. The viewer's name stands for itself and nothing else. A name with a slash
-// would be a path: no placeholder matches it.
+// matches reports whether the pattern matches l for v. The viewer's name stands for itself and
+// nothing else. A name with a slash would be a path: no placeholder matches it.
 func (p *pattern) matches(v *Viewer, l locator.Locator) bool {
 	if !p.inBucket(l.Bucket) {
 		return false
@@ -144,8 +149,9 @@ func (p *pattern) denies(v *Viewer, bucket, key string) bool {
 	return p.matches(v, locator.Locator{Bucket: bucket, Key: key})
 }
 
-// literal returns the normalized key of a deny rule's pattern for v, and whether a matching key may continue after it. Which
-// folder belongs to a name with a slash is unknown: for such a viewer the pattern is open where the first name would stand.
+// literal returns the normalized key of a deny rule's pattern for v, and whether a matching key may
+// continue after it. Which folder belongs to a name with a slash is unknown: for such a viewer the
+// pattern is open where the first name would stand.
 func (p *pattern) literal(v *Viewer) (key string, open bool) {
 	if len(p.parts) > 1 && strings.Contains(v.ID, "/") {
 		return p.parts[0], true
@@ -153,8 +159,8 @@ func (p *pattern) literal(v *Viewer) (key string, open bool) {
 	return normalizeKey(strings.Join(p.parts, v.ID)), p.open
 }
 
-// AllowTarget reports whether v may read everything that a link to t would serve. One rule must allow all of it, and no rule
-// before that one may deny a part.
+// AllowTarget reports whether v may read everything that a link to t would serve. One rule must
+// allow all of it, and no rule before that one may deny a part.
 func (g *Gate) AllowTarget(v *Viewer, t Target) bool {
 	if !t.Prefix {
 		return g.Allow(v, t.Locator).Allowed
@@ -179,7 +185,8 @@ func (g *Gate) AllowTarget(v *Viewer, t Target) bool {
 	return false
 }
 
-// touches reports whether a deny rule's pattern matches any key that begins with t's, in any spelling of its slashes.
+// touches reports whether a deny rule's pattern matches any key that begins with t's, in any
+// spelling of its slashes.
 func (p *pattern) touches(v *Viewer, t Target) bool {
 	prefix := normalizeKey(t.Key)
 	literal, open := p.literal(v)

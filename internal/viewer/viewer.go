@@ -96,8 +96,8 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 		}
 		g.limits = limits
 	}
-	// What browsers send to a reverse proxy that signs viewers in are credentials of its own: they never send the headers that it
-	// makes of them.
+	// Browsers send a sign-in proxy its own credentials, in Cookie or Authorization, and never the
+	// headers that it derives from them.
 	if g.forwarded != nil || g.jwt != nil || g.basic != nil {
 		g.vary = append(g.vary, "Authorization")
 	}
@@ -120,7 +120,7 @@ func (g *Gate) Close() {
 	}
 }
 
-// Vary are the headers of a request by which the gate knows who asks.
+// Vary returns the names of the request headers that identify the viewer.
 func (g *Gate) Vary() []string { return g.vary }
 
 // Challenge is the value of WWW-Authenticate for those who are unknown, or nil. It is not to be changed.
@@ -204,9 +204,9 @@ func (g *Gate) fromPassword(r *http.Request, credential string, now time.Time) (
 	return g.limits.guess(from, func() (Viewer, error) { return g.basic.verify(r.Context(), credential, now) })
 }
 
-// fromHeaders returns the viewer that the reverse proxy names. Headers from any other address, or given twice, name nobody.
-// Once there is a user, the groups header must be there exactly once: a client can have the proxy drop it by naming it in
-// Connection (RFC 9110, section 7.6.1).
+// fromHeaders returns the viewer that the reverse proxy names. A user header that comes from another
+// address, or twice, is ignored. With a user, the groups header must be there exactly once: a client
+// can make the proxy drop it by naming it in Connection (RFC 9110, section 7.6.1).
 func (g *Gate) fromHeaders(r *http.Request) (v Viewer, found bool, err error) {
 	users := r.Header[g.forwarded.UserHeader]
 	if len(users) != 1 || users[0] == noValue || !plausibleName(users[0]) || !g.trusted(peer(r)) {

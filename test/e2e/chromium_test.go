@@ -51,7 +51,8 @@ func openTab(t *testing.T) *tab {
 	return &tab{t: t, ctx: browser(t)}
 }
 
-// another opens a tab of the same browser, with the same cookies and the same cache. The caller closes it.
+// another opens a tab of the same browser, with the same cookies and the same cache. The caller
+// closes it.
 func (p *tab) another() (other *tab, closeTab func()) {
 	p.t.Helper()
 	ctx, closeTab := chromedp.NewContext(p.ctx)

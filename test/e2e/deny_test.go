@@ -11,12 +11,14 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// slashTricks are request targets whose keys are in the folder secret of the bucket open, for a store that merges slashes.
+// slashTricks are request targets whose keys are in the folder secret of the bucket open, for a
+// store that merges slashes.
 func slashTricks() (targets []string) {
 	slashes := []string{"/", "//", "///", "%2F", "%2f%2F", "/%2F", "%2F/", "%5C", "%5c%5C", `\`, `/\`, "%5C/"}
 	for _, leading := range append([]string{""}, slashes...) {
 		for _, between := range slashes {
-			targets = append(targets, "/s3/open/"+leading+"secret"+between+"x", "/s3/open/"+leading+"secret"+between+"deep"+between+"y", "/s3/open/"+leading+"%73ecret"+between)
+			targets = append(targets, "/s3/open/"+leading+"secret"+between+"x",
+				"/s3/open/"+leading+"secret"+between+"deep"+between+"y", "/s3/open/"+leading+"%73ecret"+between)
 		}
 		targets = append(targets, "/s3/open/"+leading+"secret__XLDIR__", "/s3/open/"+leading+"secret/deep__XLDIR__")
 	}
@@ -24,16 +26,17 @@ func slashTricks() (targets []string) {
 }
 
 // secrets are the objects that no viewer may read, and public is one that all may.
-var secrets = map[string]string{"secret/x": "the secret x", "secret/deep/y": "the secret y", "secret/": "the secret folder", "secret/deep/": "the secret folder deep"}
+var secrets = map[string]string{"secret/x": "the secret x", "secret/deep/y": "the secret y",
+	"secret/": "the secret folder", "secret/deep/": "the secret folder deep"}
 
 const public = "public/x"
 
-// A deny rule holds in front of stores that merge slashes and of those that keep every key: whatever is asked for, no redirect leads
-// to a denied object. Without the rule, the same targets do reach them.
+// A deny rule holds in front of stores that merge slashes and of those that keep every key: no
+// redirect leads to a denied object. Without the rule, some of the same targets do reach one.
 func TestTricksUnderDenyRules(t *testing.T) {
 	t.Parallel()
-	// At least so many of the slash tricks reach a denied object without the rule. MinIO drops leading slashes; radosgw keeps every
-	// key, and serves those that are spelt as they were stored.
+	// reached is the least number of slash tricks that reach a denied object without the rule. MinIO
+	// drops leading slashes. radosgw keeps every key, and serves those that decode to a stored one.
 	for name, c := range map[string]struct {
 		store   func(*testing.T) *store
 		reached int
@@ -78,9 +81,10 @@ func TestTricksUnderDenyRules(t *testing.T) {
 				}
 			}
 			if reached < c.reached {
-				t.Errorf("without the rule %d slash tricks reach a denied object, want %d at least: the test tries nothing", reached, c.reached)
+				t.Errorf("without the rule %d slash tricks reach a denied object, want %d at least: the test proves nothing", reached, c.reached)
 			}
-			if got := string(fetch(t, http.MethodGet, with.location(t, http.MethodGet, path("open", public))).body); got != "public" {
+			a := fetch(t, http.MethodGet, with.location(t, http.MethodGet, path("open", public)))
+			if got := string(a.body); got != "public" {
 				t.Errorf("%s is %q, want public", public, got)
 			}
 		})
@@ -103,7 +107,8 @@ func (p *proxy) reaches(t *testing.T, method, target string) string {
 	return ""
 }
 
-// POST /presign and POST /link follow the same rules: neither gives out a denied object under another spelling of its key.
+// POST /presign and POST /link follow the same rules: neither gives out a denied object under
+// another spelling of its key.
 func TestTricksByPost(t *testing.T) {
 	t.Parallel()
 	s := minio(t)

@@ -157,7 +157,7 @@ func TestComposedParts(t *testing.T) {
 	if a := fetch(t, http.MethodGet, first); string(a.body) != "an image" {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	if replicas[0].redirects(t) == 0 || replicas[1].redirects(t) == 0 {
+	if replicas[0].awaitRedirects(t, 1) == 0 || replicas[1].awaitRedirects(t, 1) == 0 {
 		t.Error("only one of them was asked")
 	}
 	dir := t.TempDir()

@@ -274,6 +274,58 @@ func (p *proxy) awaitDraining(t *testing.T) {
 	}
 }
 
+// With admin.token and admin.tls: HTTPS, a purge and a reload with the token only, and a log without it.
+func TestOperateWithTokenAndTLS(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	ports, err := freePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := writeConfig(t, "admin: {token: \"${ADMIN_TOKEN}\", tls: {cert_file: "+a.certificate+", key_file: "+a.key+"}}\n"+fewIntegrations(1))
+	admin := fmt.Sprintf("https://127.0.0.1:%d", ports[1])
+	s, err := startServer(dir, "s3redirect", []string{fmt.Sprintf("LISTEN=127.0.0.1:%d", ports[0]), fmt.Sprintf("ADMIN_LISTEN=127.0.0.1:%d", ports[1]),
+		"ADMIN_TOKEN=" + adminToken, "SECRET=canary"}, built(t), "serve", "--config", "config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.stop)
+	ask := func(method, path, authorization string) (*answer, error) {
+		req, err := http.NewRequestWithContext(t.Context(), method, admin+path, nil)
+		if err != nil {
+			return nil, err
+		}
+		if authorization != "" {
+			req.Header.Set("Authorization", authorization)
+		}
+		return readAnswer(a.client.Do(req))
+	}
+	if err := s.await("s3redirect over TLS", func() bool {
+		got, err := ask(http.MethodGet, "/readyz", "")
+		return err == nil && got.status == http.StatusOK
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		method, path, authorization string
+		want                        int
+	}{
+		{"GET", "/metrics", "", 200}, {"GET", "/healthz", "", 200}, {"GET", "/", "", 200},
+		{"POST", "/-/purge", "", 401}, {"POST", "/-/reload", "", 401}, {"POST", "/-/purge", "Bearer guess", 401},
+		{"POST", "/-/purge", "Bearer " + adminToken, 200}, {"POST", "/-/reload", "Bearer " + adminToken, 200},
+	} {
+		if got, err := ask(c.method, c.path, c.authorization); err != nil || got.status != c.want {
+			t.Errorf("%s %s with %.25q: %v, %v, want status %d", c.method, c.path, c.authorization, got, err, c.want)
+		}
+	}
+	if plain, err := try(t, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/healthz", ports[1])); err == nil && plain.status == http.StatusOK {
+		t.Error("/healthz is answered without TLS")
+	}
+	if log := s.output(); strings.Contains(log, adminToken) || !strings.Contains(log, `"admin_tls":true`) {
+		t.Errorf("the log has the token, or does not say that there is TLS:\n%s", log)
+	}
+}
+
 // Presign prints the URL that the proxy redirects to.
 func TestPresign(t *testing.T) {
 	t.Parallel()

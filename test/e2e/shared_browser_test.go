@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// signedIn is a site where a cookie says who the viewer is, and where signing out clears the browser's cache.
+// signedIn is a site where a cookie says who the viewer is, and where signing out clears the
+// browser's cache.
 const signedIn = `
     root ${PAGES};
     location = /sign-out { default_type text/html; add_header Clear-Site-Data '"cache"'; return 200 "<!DOCTYPE html>Signed out"; }
@@ -73,8 +74,9 @@ func (s *sharedBrowser) look(b *tab) int {
 	return b.widths()[0]
 }
 
-// Two users share a browser and sign in one after the other, each in a tab that is closed again. The second one is not served
-// the redirect that the browser keeps for the first. The sign-in proxy's headers in Vary cannot do that: browsers never send them.
+// Two users share a browser and sign in one after the other, each in a tab that is closed again.
+// The second one is not served the redirect that the browser keeps for the first. The sign-in
+// proxy's headers in Vary cannot do that: browsers never send them.
 func TestSharedBrowserInChromium(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -96,7 +98,8 @@ func TestSharedBrowserInChromium(t *testing.T) {
 				b, closeTab := browser.another()
 				s.signIn(b, visit.user)
 				if got := s.look(b); got != visit.width || s.redirects() != visit.requests {
-					t.Errorf("%s: the image is %d wide after %d requests, want %d after %d", visit.user, got, s.redirects(), visit.width, visit.requests)
+					t.Errorf("%s: the image is %d wide after %d requests, want %d after %d", visit.user, got,
+						s.redirects(), visit.width, visit.requests)
 				}
 				closeTab()
 			}
@@ -104,8 +107,9 @@ func TestSharedBrowserInChromium(t *testing.T) {
 	}
 }
 
-// What docs/browsers.md says of signing out: Clear-Site-Data empties the browser's cache of redirects, so that the proxy is asked
-// again. The object stays in the cache, as it is the store's. A tab that signs in at another site forgets what it has in memory.
+// What docs/browsers.md says of signing out: Clear-Site-Data empties the browser's cache of
+// redirects, so that the proxy is asked again. The object stays in the cache, as it is the store's.
+// A tab that signs in at another site forgets what it has in memory.
 func TestSignOutInChromium(t *testing.T) {
 	t.Parallel()
 	s := startSharedBrowser(t, "sign-out", nil)
@@ -120,11 +124,16 @@ func TestSignOutInChromium(t *testing.T) {
 		{"ann", func() {}, 33, 1},
 		{"ann again", func() {}, 33, 1},
 		{"ann, whose cookie outlived her signing out", signOut, 33, 2},
-		{"bob, who signed in at another site", func() { signOut(); b.open(s.store.url + "/sign-in"); s.signIn(b, "bob") }, 0, 3},
+		{"bob, who signed in at another site", func() {
+			signOut()
+			b.open(s.store.url + "/sign-in")
+			s.signIn(b, "bob")
+		}, 0, 3},
 	} {
 		c.before()
 		if got := s.look(b); got != c.width || s.redirects() != c.requests {
-			t.Errorf("%s: the image is %d wide after %d requests, want %d after %d", c.what, got, s.redirects(), c.width, c.requests)
+			t.Errorf("%s: the image is %d wide after %d requests, want %d after %d", c.what, got, s.redirects(),
+				c.width, c.requests)
 		}
 		if got := len(s.store.visits(func(v visit) bool { return strings.HasSuffix(v.path, "/own.png") })); got != 1 {
 			t.Errorf("%s: the store was asked for the image %d times, want 1", c.what, got)

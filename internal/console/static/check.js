@@ -1,5 +1,6 @@
 // Checks: an integration is tried step by step, and each step is shown as soon as it is known how it went.
 import { h, problem, request } from "./dom.js";
+import { signInFields } from "./signin.js";
 
 const marks = { ok: "✓", warning: "!", failed: "✗", skipped: "–" };
 
@@ -9,6 +10,7 @@ export function checkPanel(what, sample, done = () => {}) {
   const table = h("table", { hidden: true }, h("caption", { class: "soft" }, "The steps, and how they went"),
     h("thead", {}, h("tr", {}, ["", "Step", "What was seen, and what to do"].map(t => h("th", { scope: "col" }, t)))), rows);
   const verdict = h("p", { role: "status" });
+  const account = h("div");
   const button = h("button", {}, "Check");
   const form = h("form", {
     class: "line", onsubmit: async e => {
@@ -17,6 +19,7 @@ export function checkPanel(what, sample, done = () => {}) {
       if (fields.sample === sample) fields.sample = ""; // only the beginning of one
       button.disabled = true;
       rows.replaceChildren();
+      account.replaceChildren();
       table.hidden = false;
       verdict.className = "";
       verdict.textContent = "Trying …";
@@ -28,13 +31,14 @@ export function checkPanel(what, sample, done = () => {}) {
         done(last.sound);
       } catch (no) {
         verdict.replaceChildren(problem(no.message));
+        if (no.status === 401) account.replaceChildren(signInFields(() => form.requestSubmit()));
       }
       table.hidden = !rows.children.length;
       button.disabled = false;
     },
   }, h("label", { class: "wide" }, "An object to read ", h("input", { name: "sample", value: sample, autocomplete: "off", spellcheck: "false" })),
   h("label", { class: "wide" }, "A page's origin, for fetch() ", h("input", { name: "origin", autocomplete: "off", spellcheck: "false", placeholder: "https://app.example.com" })), button);
-  return h("div", { class: "check" }, form, table, verdict);
+  return h("div", { class: "check" }, form, table, verdict, account);
 }
 
 const row = s => h("tr", { class: s.verdict }, h("td", {}, h("span", { class: "mark", role: "img", "aria-label": s.verdict }, marks[s.verdict])), h("th", { scope: "row" }, s.step),
