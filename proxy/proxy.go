@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"s3redirect/cache"
 	"s3redirect/config"
 	"s3redirect/integration"
@@ -67,6 +69,7 @@ type Handler struct {
 	publicURL    string
 	attribution  bool
 	vary         []string
+	bodies       *semaphore.Weighted // the budget of all bodies in flight, in bytes
 
 	referrerPolicy []string
 	ages           [256]atomic.Pointer[age]
@@ -89,13 +92,17 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	bodies := semaphore.NewWeighted(maxBodies)
+	if o.Previous != nil {
+		bodies = o.Previous.bodies // some of its requests may still be in flight
+	}
 	return &Handler{
 		integrations: o.Integrations, metrics: o.Metrics, unserved: o.Metrics.Integration(metrics.NoIntegration),
 		clock: o.Clock, log: o.Log, accessLog: o.AccessLog, urls: urls, referrerPolicy: []string{o.ReferrerPolicy},
 		gate: o.Gate, cors: newCORS(o.CORS), publicURL: strings.TrimSuffix(o.PublicURL, "/"), attribution: o.Attribution,
 		// What scripts ask for is another URL than what pages do, it may be for one origin only, and it is not kept.
 		vary:  []string{strings.Join(append([]string{"Origin", "Sec-Fetch-Mode", "Sec-Fetch-Dest"}, o.Gate.Vary()...), ", ")},
-		seeds: seeds,
+		seeds: seeds, bodies: bodies,
 	}, nil
 }
 
@@ -131,6 +138,8 @@ type exchange struct {
 	status  int
 	hit     bool
 	cors    bool // the URL is for a script that reads across origins
+	begun   bool // an answer with a body is being written: another can no longer take its place
+	aborted bool // that answer stays incomplete
 
 	object presign.Object
 	buf    []byte
@@ -152,7 +161,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.buf = h.accessLog.line(x.buf[:0], x, r.RemoteAddr, r.Method, took)
 		h.accessLog.add(x.buf)
 	}
+	aborted := x.aborted
 	exchanges.Put(x)
+	if aborted {
+		panic(http.ErrAbortHandler) // or the client would take what there is for the whole
+	}
 }
 
 // answer writes the answer, whatever happens.
@@ -225,6 +238,10 @@ func (h *Handler) recovered(w http.ResponseWriter, x *exchange, v any) {
 	}
 	h.log.Error("panic", "panic", what, "stack", string(debug.Stack()))
 	x.status = http.StatusInternalServerError
+	if x.begun {
+		x.aborted = true
+		return
+	}
 	errInternal.write(w)
 }
 
