@@ -46,6 +46,8 @@ type Integration struct {
 	Name string
 	// Versions tells whether ?versionId= is allowed.
 	Versions bool
+	// Overrides says which response-* parameters are allowed: see [config.Integration].
+	Overrides string
 	// Params are what every URL carries, whatever is asked for.
 	Params  presign.Params
 	Metrics *metrics.Integration
@@ -175,7 +177,7 @@ func (s *Set) add(i *Integration) {
 
 func newIntegration(c *config.Integration, o Options) *Integration {
 	i := &Integration{
-		Name: c.Name, Versions: c.FileVersioning, Params: c.Params(), Metrics: o.Metrics.Integration(c.Name),
+		Name: c.Name, Versions: c.FileVersioning, Overrides: c.Overrides, Params: c.Params(), Metrics: o.Metrics.Integration(c.Name),
 		config: c, clock: o.Clock, random: o.Random, sts: o.STS, log: o.Log.With("integration", c.Name),
 	}
 	if c.RoleARN == "" {

@@ -65,8 +65,8 @@ func TestParameters(t *testing.T) {
 	}{
 		{target: "/s3/team-a/k.txt", body: "new"},
 		{target: "/s3/team-a/k.txt?versionId=" + url.QueryEscape(old), body: "old"},
-		{target: "/s3/team-a/k.txt?response-content-type=text%2Fhtml%3B+charset%3Dutf-8", header: map[string]string{"Content-Type": "text/html; charset=utf-8"}},
-		{target: "/s3/team-a/k.txt?response-cache-control=max-age%3D60&response-content-language=de&response-content-encoding=identity&response-expires=Thu,%2001%20Dec%202044%2016:00:00%20GMT&response-content-disposition=inline",
+		{target: "/s3/team-a/k.txt?response-content-type=text%2Fcsv%3B+charset%3Dutf-8", header: map[string]string{"Content-Type": "text/csv; charset=utf-8"}},
+		{target: "/s3/team-a/k.txt?response-cache-control=max-age%3D60&response-content-language=de&response-content-encoding=identity&response-expires=Thu,%2001%20Dec%202044%2016:00:00%20GMT&response-content-disposition=inline&response-content-type=text/plain",
 			header: map[string]string{"Cache-Control": "max-age=60", "Content-Language": "de", "Content-Encoding": "identity",
 				"Expires": "Thu, 01 Dec 2044 16:00:00 GMT", "Content-Disposition": "inline"}},
 		{target: "/s3/team-a/k.txt?download", header: map[string]string{"Content-Disposition": "attachment"}},
