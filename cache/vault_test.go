@@ -81,19 +81,22 @@ func TestVaultRefuses(t *testing.T) {
 	if len(looks) != 100 {
 		t.Errorf("%d nonces for 100 times the same value under the same name", len(looks))
 	}
-	genuine, _ := server.Get("one")
+	another, _ := server.Get("one")
+	genuine, _ := server.Get("two")
 	refused := func(what, raw string) {
 		t.Helper()
 		if err := server.Set("two", raw); err != nil {
 			t.Fatal(err)
 		}
 		if value, err := v.Get(ctx, "two"); !errors.Is(err, ErrNotGenuine) {
-			t.Errorf("%s: %s %v", what, value, err)
+			t.Errorf("%s: got %q, %v, want ErrNotGenuine", what, value, err)
 		}
 	}
-	refused("swapped", genuine)
+	refused("swapped", another)
 	refused("garbage", "hello")
 	refused("too long", genuine+strings.Repeat("x", maxSealed))
+	// The version is not encrypted: only a comparison keeps a value that another version sealed from being opened as one of this version.
+	refused("another version", string(rune(version+1))+genuine[1:])
 	for n := range len(genuine) {
 		changed := []byte(genuine)
 		changed[n] ^= 1
@@ -131,6 +134,22 @@ func TestVaultRefuses(t *testing.T) {
 	_, _ = rotated.Add(ctx, "three", []byte("new"), time.Minute)
 	if _, err := v.Get(ctx, "three"); !errors.Is(err, ErrNotGenuine) {
 		t.Errorf("sealed with the new key: %v", err)
+	}
+}
+
+// No more than maxSealed is read, whatever is stored: even what we sealed is refused if it is longer.
+func TestVaultReadsNoMoreThanItsBound(t *testing.T) {
+	server, ctx := miniredis.RunT(t), context.Background()
+	v := newVault(t, server, key(1))
+	overhead := len(v.seals[0].seal("x", nil))
+	for size, want := range map[int]error{maxSealed - overhead: nil, maxSealed + 1 - overhead: nil, maxSealed + 2 - overhead: ErrNotGenuine, 1 << 20: ErrNotGenuine} {
+		server.FlushAll()
+		if stored, err := v.Add(ctx, "x", make([]byte, size), time.Minute); !stored || err != nil {
+			t.Fatal(stored, err)
+		}
+		if value, err := v.Get(ctx, "x"); !errors.Is(err, want) || want == nil && len(value) != size {
+			t.Errorf("a value of %d bytes: got %d bytes, %v, want %v", size, len(value), err, want)
+		}
 	}
 }
 
@@ -260,9 +279,12 @@ func TestVaultBehindSentinels(t *testing.T) {
 }
 
 func TestVaultOptions(t *testing.T) {
-	for _, o := range []VaultOptions{{URL: "http://canary@h", Keys: [][]byte{key(1)}}, {URL: "redis://h", Keys: [][]byte{{1}}}, {URL: "redis://h"}, {URL: "redis://canary:canary@h/x", Keys: [][]byte{key(1)}}} {
+	for _, o := range []VaultOptions{{URL: "http://canary@h", Keys: [][]byte{key(1)}}, {URL: "redis://h", Keys: [][]byte{{1}}}, {URL: "redis://h"}, {URL: "redis://canary:canary@h/x", Keys: [][]byte{key(1)}},
+		// The errors of net/url repeat these.
+		{URL: "redis://user:canary@h:port/0", Keys: [][]byte{key(1)}}, {URL: "redis://user:canary@h/%zz", Keys: [][]byte{key(1)}},
+		{URL: "rediss://user:canary @h/0", Keys: [][]byte{key(1)}}, {URL: "redis://h/0?addr=h:1&sentinel_password=canary\x7f", Keys: [][]byte{key(1)}}} {
 		if _, err := NewVault(o); err == nil || strings.Contains(err.Error(), "canary") {
-			t.Errorf("%+v: %v", o.URL, err)
+			t.Errorf("NewVault(%s): got %v, want an error without the URL", o.URL, err)
 		}
 	}
 }

@@ -56,6 +56,7 @@ type item struct {
 // readURLs returns the items of an answer of POST /presign.
 func readURLs(t *testing.T, resp *http.Response) []item {
 	t.Helper()
+	wantNoSniff(t, resp)
 	var answer struct{ URLs []item }
 	text, err := io.ReadAll(resp.Body)
 	if err == nil {
