@@ -95,7 +95,7 @@ func TestVaultRefuses(t *testing.T) {
 	refused("swapped", another)
 	refused("garbage", "hello")
 	refused("too long", genuine+strings.Repeat("x", maxSealed))
-	// The version is not encrypted: only a comparison keeps a value that another version sealed from being opened as one of this version.
+	// The version is not authenticated: only a comparison keeps a value of another version from being opened.
 	refused("another version", string(rune(version+1))+genuine[1:])
 	for n := range len(genuine) {
 		changed := []byte(genuine)
@@ -137,12 +137,14 @@ func TestVaultRefuses(t *testing.T) {
 	}
 }
 
-// No more than maxSealed is read, whatever is stored: even what we sealed is refused if it is longer.
+// Get reads no more than its bound: it refuses even a genuine value if that is longer.
 func TestVaultReadsNoMoreThanItsBound(t *testing.T) {
 	server, ctx := miniredis.RunT(t), context.Background()
 	v := newVault(t, server, key(1))
 	overhead := len(v.seals[0].seal("x", nil))
-	for size, want := range map[int]error{maxSealed - overhead: nil, maxSealed + 1 - overhead: nil, maxSealed + 2 - overhead: ErrNotGenuine, 1 << 20: ErrNotGenuine} {
+	for size, want := range map[int]error{
+		maxSealed - overhead: nil, maxSealed + 1 - overhead: nil, maxSealed + 2 - overhead: ErrNotGenuine, 1 << 20: ErrNotGenuine,
+	} {
 		server.FlushAll()
 		if stored, err := v.Add(ctx, "x", make([]byte, size), time.Minute); !stored || err != nil {
 			t.Fatal(stored, err)

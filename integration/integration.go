@@ -177,8 +177,9 @@ func (s *Set) add(i *Integration) {
 
 func newIntegration(c *config.Integration, o Options) *Integration {
 	i := &Integration{
-		Name: c.Name, Versions: c.FileVersioning, Overrides: c.Overrides, Params: c.Params(), Metrics: o.Metrics.Integration(c.Name),
-		config: c, clock: o.Clock, random: o.Random, sts: o.STS, log: o.Log.With("integration", c.Name),
+		Name: c.Name, Versions: c.FileVersioning, Overrides: c.Overrides, Params: c.Params(),
+		Metrics: o.Metrics.Integration(c.Name),
+		config:  c, clock: o.Clock, random: o.Random, sts: o.STS, log: o.Log.With("integration", c.Name),
 	}
 	if c.RoleARN == "" {
 		i.static = &session{expires: forever, credentials: presign.Credentials{
