@@ -22,20 +22,20 @@ const (
 
 	// maxLocators is how many URLs a request may ask for at once.
 	maxLocators = 1000
-	// maxPresignBody is enough for so many locators with keys of 1,024 bytes, in which each character of two bytes or more is
-	// escaped (\u00fc), as some encoders do.
+	// maxPresignBody is enough for maxLocators keys of 1,024 bytes in which every character above ASCII
+	// is escaped (\u00fc), as some encoders do.
 	maxPresignBody = maxLocators * 3200
 	maxLinkBody    = 16 << 10
-	// batchCost and locatorCost are what a batch and each of its locators take beside their text, in bytes: a client that does not
-	// read its answer holds them for up to writeTimeout.
+	// batchCost and locatorCost are the memory that a batch and each of its locators need beside their
+	// text, in bytes. A client that does not read its answer holds it for up to writeTimeout.
 	batchCost, locatorCost = 32 << 10, 64
-	// presignTimeout leaves time to write the answer before the server's own timeout: the sessions of several integrations may have
-	// to be waited for, one after the other.
+	// presignTimeout leaves time to write the answer before the server's own timeout: a batch may wait
+	// for the sessions of several integrations, one after the other.
 	presignTimeout = writeTimeout - 10*time.Second
 )
 
-// presigned is the answer for one locator: a URL and its end, or the code of the problem that a request for it would get. The locator
-// is as the client wrote it.
+// presigned is the answer for one locator: a URL and its end, or the code of the problem that a request
+// for it would get. The locator is repeated as the client wrote it.
 type presigned struct {
 	Locator   json.RawMessage `json:"locator"`
 	URL       string          `json:"url,omitempty"`
@@ -43,10 +43,10 @@ type presigned struct {
 	Error     string          `json:"error,omitempty"`
 }
 
-// presign answers POST /presign: the URLs of many objects at once, each judged by itself, in the order in which they were asked
-// for.
+// presign answers POST /presign: the URLs of many objects at once, each judged by itself, in the order of
+// the request.
 func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) error {
-	// The viewer comes first: no body is read for others.
+	// Identify the viewer first, so that others cannot make us read a body.
 	if err := h.identify(r, x, 1); err != nil {
 		return err
 	}
@@ -81,11 +81,13 @@ func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) e
 	return nil
 }
 
-// answers are the buffers of answers that are written piece by piece.
+// answers holds the buffers through which answers are streamed.
 var answers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 16<<10) }}
 
-// writeURLs writes the answer while it is made: the URLs of a full batch can take several megabytes.
-func (h *Handler) writeURLs(ctx context.Context, w http.ResponseWriter, x *exchange, locators []json.RawMessage) error {
+// writeURLs signs and writes one URL after the other: the answer to a full batch can take several
+// megabytes.
+func (h *Handler) writeURLs(ctx context.Context, w http.ResponseWriter, x *exchange, locators []json.RawMessage,
+) error {
 	out := answers.Get().(*bufio.Writer)
 	defer func() { out.Reset(nil); answers.Put(out) }()
 	out.Reset(w)

@@ -147,8 +147,10 @@ func TestPresignBodies(t *testing.T) {
 // What encoders make of 1,000 keys of 1,024 bytes is not too large; more is, whether its length is announced or not.
 func TestPresignBodySize(t *testing.T) {
 	w := newWorld(t)
-	escaped := `{"locators": [` + strings.TrimSuffix(strings.Repeat(`"s3://`+strings.Repeat("b", 63)+`/`+strings.Repeat(`\u00fc`, 512)+`", `, 1000), ", ") + `]}`
-	if got := readURLs(t, w.post("/presign", strings.NewReader(escaped))); len(got) != 1000 || got[999].Error != "bucket_not_permitted" {
+	one := `"s3://` + strings.Repeat("b", 63) + `/` + strings.Repeat(`\u00fc`, 512) + `"`
+	escaped := `{"locators": [` + strings.Repeat(one+", ", 999) + one + `]}`
+	got := readURLs(t, w.post("/presign", strings.NewReader(escaped)))
+	if len(got) != 1000 || got[999].Error != "bucket_not_permitted" {
 		t.Errorf("got %d items, want 1,000; the last: %+v", len(got), got[len(got)-1])
 	}
 	large := `{"locators": [` + strings.TrimSuffix(strings.Repeat(`"`+strings.Repeat("x", 4000)+`",`, 1000), ",") + `]}`
@@ -194,17 +196,20 @@ func TestBodiesInFlight(t *testing.T) {
 	if got := resp.Header.Get("Retry-After"); got != "1" {
 		t.Errorf("Retry-After: got %q, want 1", got)
 	}
-	if got := readURLs(t, w.post("/presign", strings.NewReader(`{"locators": ["s3://scans/k"]}`))); len(got) != 1 || got[0].Error != "" {
+	small := strings.NewReader(`{"locators": ["s3://scans/k"]}`)
+	if got := readURLs(t, w.post("/presign", small)); len(got) != 1 || got[0].Error != "" {
 		t.Errorf("a small one: got %+v, want a URL", got)
 	}
 	w.redirect("GET", "/s3/bucket/k")
 
 	// The budget is the process's: a reload does not double it.
-	next, err := New(Options{Integrations: w.set, Metrics: w.Handler.metrics, Clock: time.Now, Log: w.Handler.log, URLs: 1000, ReferrerPolicy: "no-referrer", Gate: w.gate, Previous: w.Handler})
+	next, err := New(Options{Integrations: w.set, Metrics: w.Handler.metrics, Clock: time.Now, Log: w.Handler.log,
+		URLs: 1000, ReferrerPolicy: "no-referrer", Gate: w.gate, Previous: w.Handler})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, "one more after a reload", (&world{Handler: next, t: t}).post("/presign", strings.NewReader(full)), 503, "overloaded")
+	resp = (&world{Handler: next, t: t}).post("/presign", strings.NewReader(full))
+	wantCode(t, "one more after a reload", resp, 503, "overloaded")
 
 	for i := range n { // any of them may be the next, and all are the same
 		hold <- struct{}{}
@@ -273,8 +278,9 @@ func TestPresignThatIsCutShort(t *testing.T) {
 					}()
 					w.postTo(ctx, rec, "/presign", strings.NewReader(body))
 				}()
-				if rec.Code != http.StatusOK || rec.Body.Len() < 10_000 || json.Valid(rec.Body.Bytes()) || strings.Contains(rec.Body.String(), "_error") {
-					t.Errorf("got %d and %d bytes, want half of an answer: …%s", rec.Code, rec.Body.Len(), rec.Body.Bytes()[max(0, rec.Body.Len()-200):])
+				text := rec.Body.String()
+				if rec.Code != http.StatusOK || len(text) < 10_000 || json.Valid([]byte(text)) || strings.Contains(text, "_error") {
+					t.Errorf("got %d and %d bytes, want half of an answer: …%s", rec.Code, len(text), text[max(0, len(text)-200):])
 				}
 				if got := scrapeText(t, w); strings.Count(got, `{code="`+c.status+`",integration=`) != 1 {
 					t.Errorf("the request is not counted as %s:\n%s", c.status, got)
@@ -306,7 +312,8 @@ func TestPresignAnswersWhileItWorks(t *testing.T) {
 			t.Fatalf("got %d URLs, the last: %+v", len(urls), urls[len(urls)-1])
 		}
 		for n, got := range urls[:999] {
-			if want := fmt.Sprintf(`"s3://scans/%04d"`, n); string(got.Locator) != want || !strings.Contains(got.URL, fmt.Sprintf("/%04d?", n)) {
+			key := fmt.Sprintf("%04d", n)
+			if string(got.Locator) != `"s3://scans/`+key+`"` || !strings.Contains(got.URL, "/"+key+"?") {
 				t.Fatalf("item %d: got %s, %s", n, got.Locator, got.URL)
 			}
 		}
@@ -347,7 +354,8 @@ func TestLoneSurrogates(t *testing.T) {
 	} {
 		body := `{"locators": ["s3://bucket/users/ann/` + c.key + `", "s3://bucket/users/ann/k"]}`
 		resp := w.send("ann", http.MethodPost, "/presign", body, "Content-Type", "application/json")
-		link := w.send("ann", http.MethodPost, "/link", `{"locator": "s3://bucket/users/ann/`+c.key+`"}`, "Content-Type", "application/json")
+		body = `{"locator": "s3://bucket/users/ann/` + c.key + `"}`
+		link := w.send("ann", http.MethodPost, "/link", body, "Content-Type", "application/json")
 		if c.path == "" {
 			wantCode(t, "POST /link of "+c.key, link, 400, "bad_request")
 		} else if text, err := io.ReadAll(link.Body); err != nil || !strings.Contains(string(text), "/users/ann/"+c.path+"?") {
@@ -418,7 +426,8 @@ func (s *stuck) Write(p []byte) (int, error) {
 	return s.ResponseRecorder.Write(p)
 }
 
-// A batch of short locators takes more memory than its text: clients that do not read their answers get no more of it than others.
+// A batch of short locators takes more memory than its text. Clients that do not read their answers cannot take
+// more than the budget either.
 func TestAnswersInFlight(t *testing.T) {
 	w := newWorld(t)
 	body := batch(1000, func(int) string { return "" })

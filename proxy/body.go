@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	// maxBodies bounds the memory of all bodies in flight together, in bytes: 64 full batches with the longest buckets and keys.
+	// maxBodies bounds the memory of all bodies in flight, in bytes: 64 full batches with the longest
+	// buckets and keys.
 	maxBodies = 64 * maxLocators * 1200
-	// maxBodyValue bounds one value of a body, in bytes: a locator of which every byte is escaped takes 6,560.
+	// maxBodyValue bounds one value of a body, in bytes. A locator in which every byte is escaped has 6,560.
 	maxBodyValue = 16 << 10
 )
 
@@ -26,17 +27,18 @@ var (
 	errLongValue  = errors.New("a value is longer than 16 kB")
 	errNotUTF8    = errors.New("it is not UTF-8")
 	errNotString  = errors.New("a value that should be a string is not one")
-	errOverloaded = newProblem(http.StatusServiceUnavailable, "overloaded", "Too many large requests are in flight. Try again later.")
+	errOverloaded = newProblem(http.StatusServiceUnavailable, "overloaded",
+		"Too many large requests are in flight. Try again later.")
 )
 
-// body is a request's JSON object. It is decoded while it arrives, so that a request costs no more memory than the values that
-// are kept, and it counts what it reads against a budget that all requests share.
+// body decodes a request's JSON object while it arrives, so that only the values that are kept take
+// memory. It takes what it reads from a budget that all requests share.
 type body struct {
 	json   *json.Decoder
 	in     io.Reader
 	budget *semaphore.Weighted
-	held   int64 // taken from the budget
-	ahead  int   // read since the last value was complete
+	held   int64 // bytes taken from the budget
+	ahead  int   // bytes read since the last value was complete
 }
 
 // Read implements [io.Reader], for the decoder.
@@ -61,20 +63,25 @@ func (b *body) take(n int) error {
 	return nil
 }
 
-// release gives back what was taken from the budget. The values are no longer in use.
+// release returns what b took to the budget. The caller must not use the values any more.
 func (b *body) release() {
 	b.budget.Release(b.held)
 	b.held = 0
 }
 
-// readBody reads a body of at most limit bytes. fields has a function for each field that is known, which reads its value. A body
-// may arrive slowly, so x.now is set again. If err is nil, the caller must release the body.
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, x *exchange, limit int64, fields map[string]func(*body) error) (*body, error) {
+// readBody reads a body of at most limit bytes. fields maps the name of each known field to a function
+// that reads its value. A body may arrive slowly, so readBody sets x.now again. If err is nil, the caller
+// must release the body.
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, x *exchange, limit int64,
+	fields map[string]func(*body) error,
+) (*body, error) {
 	// Browsers send JSON across origins only after a preflight.
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, newProblem(http.StatusUnsupportedMediaType, "not_json", "Send JSON, and Content-Type: application/json.")
+		return nil, newProblem(http.StatusUnsupportedMediaType, "not_json",
+			"Send JSON, and Content-Type: application/json.")
 	}
-	tooLarge := newProblem(http.StatusRequestEntityTooLarge, "too_large", "The body is larger than "+strconv.FormatInt(limit, 10)+" bytes.")
+	tooLarge := newProblem(http.StatusRequestEntityTooLarge, "too_large",
+		"The body is larger than "+strconv.FormatInt(limit, 10)+" bytes.")
 	if r.ContentLength > limit {
 		return nil, tooLarge
 	}
@@ -95,7 +102,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, x *exchange, 
 	return nil, badRequest("The body is not valid: " + err.Error() + ".")
 }
 
-// object reads an object, and wants nothing to follow it. Each field may be there once.
+// object reads an object that ends the body. It rejects fields that are unknown or repeated.
 func (b *body) object(fields map[string]func(*body) error) error {
 	if err := b.delim('{'); err != nil {
 		return err
@@ -144,14 +151,14 @@ func (b *body) delim(want json.Delim) error {
 	return nil
 }
 
-// value reads a value of a fixed size.
+// value decodes a value.
 func (b *body) value(into any) error {
 	err := b.json.Decode(into)
 	b.ahead = 0
 	return err
 }
 
-// raw reads a string and returns it as the body has it, quoted.
+// raw reads a string and returns it as it stands in the body, with its quotes.
 func (b *body) raw() (raw json.RawMessage, err error) {
 	if err := b.value(&raw); err != nil {
 		return nil, err
@@ -165,7 +172,7 @@ func (b *body) raw() (raw json.RawMessage, err error) {
 	return raw, nil
 }
 
-// text reads a string.
+// text decodes a string.
 func (b *body) text(into *string) error {
 	raw, err := b.raw()
 	if err == nil {
@@ -174,7 +181,7 @@ func (b *body) text(into *string) error {
 	return err
 }
 
-// raws reads a list of strings, which are at most so many.
+// raws reads a list of strings. It fails as soon as there are more than most.
 func (b *body) raws(most int) (all []json.RawMessage, err error) {
 	if err := b.delim('['); err != nil {
 		return nil, err
@@ -192,8 +199,8 @@ func (b *body) raws(most int) (all []json.RawMessage, err error) {
 	return all, b.delim(']')
 }
 
-// unquote decodes a JSON string. encoding/json replaces half of a surrogate pair (\ud800 alone) by U+FFFD, which would name another
-// object than the one the client meant: it is an error, as invalid UTF-8 is in a path.
+// unquote decodes a JSON string. Half of a surrogate pair (\ud800 alone) is an error, like invalid UTF-8 in
+// a path: encoding/json would replace it by U+FFFD, which names another object.
 func unquote(raw json.RawMessage) (text string, err error) {
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '\\' {
@@ -209,7 +216,8 @@ func unquote(raw json.RawMessage) (text string, err error) {
 			continue
 		}
 		next := raw[i+1:]
-		if len(next) < 6 || next[0] != '\\' || next[1] != 'u' || utf16.DecodeRune(unit, codeUnit(next[2:])) == utf8.RuneError {
+		paired := len(next) >= 6 && next[0] == '\\' && next[1] == 'u'
+		if !paired || utf16.DecodeRune(unit, codeUnit(next[2:])) == utf8.RuneError {
 			return "", locator.ErrInvalidUTF8
 		}
 		i += 6

@@ -153,7 +153,8 @@ func bare(location string) http.Handler {
 	})
 }
 
-// A redirect allocates what a bare handler does, and its Location: a string and the slice that holds it. The bare handler's is a constant.
+// A redirect allocates what a bare handler does, and its Location: a string and the slice that holds it.
+// The bare handler's Location is a constant.
 func TestAllocationsOfARedirect(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// h2Client is a client of HTTP/2 that does only what its test has it do.
+// h2Client is an HTTP/2 client that does nothing by itself.
 type h2Client struct {
 	raw   net.Conn
 	conn  *tls.Conn
@@ -29,7 +29,8 @@ type h2Client struct {
 	reset, closed chan struct{}
 }
 
-// startHTTP2 serves one connection, in memory, as Listen has it served. The client has sent its preface and its settings.
+// startHTTP2 serves one connection, in memory, as Server.Run does. It returns once the client has sent its
+// preface and its settings.
 func startHTTP2(t *testing.T, h http.Handler, settings ...http2.Setting) *h2Client {
 	t.Helper()
 	dir := t.TempDir()
@@ -59,8 +60,8 @@ func startHTTP2(t *testing.T, h http.Handler, settings ...http2.Setting) *h2Clie
 		t.Fatal(err)
 	}
 	c.frame = http2.NewFramer(c.conn, c.conn)
-	go func() { // the server may have something to say first
-		_, _ = io.WriteString(c.conn, http2.ClientPreface) // the server closes the connection where it does not come
+	go func() { // nothing is buffered, so a write may have to wait for the server
+		_, _ = io.WriteString(c.conn, http2.ClientPreface) // without it the server closes the connection
 		_ = c.frame.WriteSettings(settings...)
 	}()
 	synctest.Wait()
@@ -79,10 +80,12 @@ func (c *h2Client) headerOf(stream uint32, method string, end, whole bool) error
 			return err
 		}
 	}
-	return c.frame.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: c.block.Bytes(), EndStream: end, EndHeaders: whole})
+	return c.frame.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: stream, BlockFragment: c.block.Bytes(), EndStream: end, EndHeaders: whole,
+	})
 }
 
-// read reads what the server sends, answers its pings or does not, and acknowledges nothing else.
+// read reads until the connection is closed. With pongs, it answers pings.
 func (c *h2Client) read(pongs bool) {
 	out := http2.NewFramer(c.conn, nil) // the client may be writing
 	for {
@@ -114,7 +117,7 @@ func TestSlowHTTP2Clients(t *testing.T) {
 	for name, c := range map[string]struct {
 		do       func(*h2Client)
 		settings []http2.Setting
-		// When the stream is reset, and when the connection is closed. 0 means not before the test ends, at the latter.
+		// When the stream is reset (0 means never), and when the connection is closed.
 		reset, closed time.Duration
 	}{
 		"never reads": {func(c *h2Client) { _ = c.header("GET", true, true) }, nil, 0, writeTimeout},
@@ -132,8 +135,14 @@ func TestSlowHTTP2Clients(t *testing.T) {
 				}
 			}
 		}, nil, 0, writeTimeout},
-		"no window, no pongs": {func(c *h2Client) { go c.read(false); _ = c.header("GET", true, true) }, []http2.Setting{noWindow}, writeTimeout, silent},
-		"no window":           {func(c *h2Client) { go c.read(true); _ = c.header("GET", true, true) }, []http2.Setting{noWindow}, writeTimeout, writeTimeout + idleTimeout},
+		"no window, no pongs": {func(c *h2Client) {
+			go c.read(false)
+			_ = c.header("GET", true, true)
+		}, []http2.Setting{noWindow}, writeTimeout, silent},
+		"no window": {func(c *h2Client) {
+			go c.read(true)
+			_ = c.header("GET", true, true)
+		}, []http2.Setting{noWindow}, writeTimeout, writeTimeout + idleTimeout},
 		"half a header": {func(c *h2Client) {
 			go c.read(false)
 			_ = c.header("GET", true, false)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// lateWriter is a middleware's writer. It keeps a copy of the header until the handler has returned, and its Flush does nothing:
-// both are allowed.
+// lateWriter is a middleware's writer. It keeps a copy of the header until the handler has returned, and its Flush
+// does nothing. Both are allowed.
 type lateWriter struct {
 	http.ResponseWriter
 	header http.Header
@@ -34,7 +34,8 @@ func TestLocationOutlivesTheHandler(t *testing.T) {
 		w.ServeHTTP(late, r)
 		for range 20 { // these use the same buffer
 			others++
-			w.ServeHTTP(discard{http.Header{}}, httptest.NewRequest("GET", fmt.Sprintf("/s3/bucket/other-%08d.jpg", others), nil))
+			other := httptest.NewRequest("GET", fmt.Sprintf("/s3/bucket/other-%08d.jpg", others), nil)
+			w.ServeHTTP(discard{http.Header{}}, other)
 		}
 		clear(rw.Header())
 		for name, values := range late.header {
@@ -55,7 +56,8 @@ func TestLocationOutlivesTheHandler(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = resp.Body.Close()
-		if got := resp.Header.Get("Location"); resp.StatusCode != http.StatusFound || !strings.HasPrefix(got, storeURL+path+"?") {
+		got := resp.Header.Get("Location")
+		if resp.StatusCode != http.StatusFound || !strings.HasPrefix(got, storeURL+path+"?") {
 			wrong++
 			example = fmt.Sprintf("%s got %d %.80s", path, resp.StatusCode, got)
 		}

@@ -9,12 +9,13 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// checkOverrides decides whether the client may have the store answer with other headers than the object's own. given are the names of
-// the parameters that the request has, and p their values.
+// checkOverrides reports whether an integration lets viewers override the headers of the store's answer.
+// given holds the names of the parameters in the request, and p their values.
 //
-// An owner who stores what others upload may rely on a Content-Type or a Content-Disposition that keeps browsers from running it. An
-// override must not undo that, so only types of which browsers run nothing are allowed. The stored type is unknown here:
-// a disposition by which a browser shows the object needs a type beside it.
+// An application that stores uploads may rely on their Content-Type or Content-Disposition to keep
+// browsers from running them. An override must not undo that, so OverridesSafe allows only types in which
+// browsers run nothing. The proxy does not know the stored type: a disposition by which browsers show
+// the object needs a type beside it.
 func checkOverrides(overrides string, given []string, p *presign.Params) error {
 	switch overrides {
 	case config.OverridesAll:
@@ -28,7 +29,8 @@ func checkOverrides(overrides string, given []string, p *presign.Params) error {
 		return nil
 	}
 	if kind := p.ResponseContentType; kind != "" && slices.Contains(given, paramContentType) && !isPassive(kind) {
-		return badQuery(paramContentType + " is not one of the types that the integration's overrides (safe) allows, such as image/png, application/pdf or text/plain")
+		return badQuery(paramContentType + " is not a type that the integration's overrides (safe) allows, " +
+			"such as image/png, application/pdf or text/plain")
 	}
 	if !slices.Contains(given, paramDisposition) {
 		return nil
@@ -41,7 +43,8 @@ func checkOverrides(overrides string, given []string, p *presign.Params) error {
 		if p.ResponseContentType != "" {
 			return nil
 		}
-		return badQuery(paramDisposition + "=inline needs a " + paramContentType + " beside it: the integration's overrides is safe")
+		return badQuery(paramDisposition + "=inline needs a " + paramContentType +
+			" beside it: the integration's overrides is safe")
 	case "":
 		if p.ResponseContentDisposition == "" {
 			return nil // as if it were not given
@@ -50,15 +53,15 @@ func checkOverrides(overrides string, given []string, p *presign.Params) error {
 	return badQuery(paramDisposition + " must be attachment or inline: the integration's overrides is safe")
 }
 
-// Types of which browsers run nothing, beside the families and suffixes in isPassive.
+// Types in which browsers run nothing, beside the families and suffixes in isPassive.
 var (
 	passiveTexts        = []string{"calendar", "csv", "markdown", "plain", "tab-separated-values", "vcard", "vtt"}
-	passiveApplications = []string{"dicom", "gzip", "json", "msword", "octet-stream", "ogg", "pdf", "rtf", "x-7z-compressed", "x-bzip2", "x-gzip", "x-mpegurl", "x-ndjson",
-		"x-tar", "x-xz", "zip", "zstd"}
+	passiveApplications = []string{"dicom", "gzip", "json", "msword", "octet-stream", "ogg", "pdf", "rtf", "x-7z-compressed",
+		"x-bzip2", "x-gzip", "x-mpegurl", "x-ndjson", "x-tar", "x-xz", "zip", "zstd"}
 )
 
-// isPassive reports whether browsers show or save what has a Content-Type, and run nothing in it. It is a list of what is known to be
-// so: browsers run scripts in HTML, SVG and any XML, and guess at types that are unknown or malformed.
+// isPassive reports whether browsers only show or save an object of a Content-Type. It is an allow-list:
+// browsers run scripts in HTML, SVG and any XML, and guess at types that are unknown or malformed.
 func isPassive(contentType string) bool {
 	kind, _, err := mime.ParseMediaType(contentType)
 	if err != nil || strings.Contains(contentType, ",") { // browsers take what follows a comma for another type

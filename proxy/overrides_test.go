@@ -13,26 +13,39 @@ import (
 
 var (
 	safeTypes = []string{
-		"image/png", "IMAGE/JPEG", "image/avif", "image/vnd.microsoft.icon", "audio/mpeg", "video/mp4", "video/mp2t", "font/woff2", "model/gltf-binary", "model/gltf+json",
-		"text/plain", "text/plain; charset=utf-8", "text/csv;charset=utf-8;header=present", "text/markdown", "text/vtt", "text/calendar",
-		"application/octet-stream", "application/pdf", "application/json", "application/geo+json", "application/zip", "application/gzip", "application/epub+zip",
-		"application/vnd.apple.mpegurl", "application/vnd.ms-excel", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", "application/msword",
+		"image/png", "IMAGE/JPEG", "image/avif", "image/vnd.microsoft.icon", "audio/mpeg",
+		"video/mp4", "video/mp2t", "font/woff2", "model/gltf-binary", "model/gltf+json",
+		"text/plain", "text/plain; charset=utf-8", "text/csv;charset=utf-8;header=present",
+		"text/markdown", "text/vtt", "text/calendar",
+		"application/octet-stream", "application/pdf", "application/json", "application/geo+json",
+		"application/zip", "application/gzip", "application/epub+zip",
+		"application/vnd.apple.mpegurl", "application/vnd.ms-excel",
+		"application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+		"application/msword",
 		"application/dicom", ` image/png `,
 	}
 	activeTypes = []string{
-		"text/html", "TEXT/HTML", "text/html; charset=utf-8", "text/html;", " text/html", "application/xhtml+xml", "image/svg+xml", "image/SVG+XML; charset=utf-8", "image/svg",
-		"text/xml", "application/xml", "application/rss+xml", "application/dash+xml", "application/vnd.wap.xhtml+xml", "model/x3d+xml", "application/mathml+xml", "text/xsl",
-		"text/javascript", "application/javascript", "application/ecmascript", "application/x-javascript", "text/css", "application/wasm", "text/cache-manifest",
-		"multipart/x-mixed-replace", "multipart/related", "message/rfc822", "application/x-shockwave-flash", "text/x-component", "application/hta", "application/vnd.x+html",
-		// Which browsers guess at, or read in another way than we do.
-		"*/*", "unknown/unknown", "application/unknown", "text", "text/", "/html", "html", "; charset=utf-8", "image/png, text/html", "image/png,text/html", `image/png; a=","`,
-		"image/png; text/html", "image/png text/html", "image/png; charset", "image/", "x-new/type", "application/x-new",
+		"text/html", "TEXT/HTML", "text/html; charset=utf-8", "text/html;", " text/html",
+		"application/xhtml+xml", "image/svg+xml", "image/SVG+XML; charset=utf-8", "image/svg",
+		"text/xml", "application/xml", "application/rss+xml", "application/dash+xml",
+		"application/vnd.wap.xhtml+xml", "model/x3d+xml", "application/mathml+xml", "text/xsl",
+		"text/javascript", "application/javascript", "application/ecmascript",
+		"application/x-javascript", "text/css", "application/wasm", "text/cache-manifest",
+		"multipart/x-mixed-replace", "multipart/related", "message/rfc822",
+		"application/x-shockwave-flash", "text/x-component", "application/hta",
+		"application/vnd.x+html",
+		// Browsers guess at these, or read them in another way than we do.
+		"*/*", "unknown/unknown", "application/unknown", "text", "text/", "/html", "html",
+		"; charset=utf-8", "image/png, text/html", "image/png,text/html", `image/png; a=","`,
+		"image/png; text/html", "image/png text/html", "image/png; charset", "image/", "x-new/type",
+		"application/x-new",
 	}
-	attachments = []string{"attachment", "ATTACHMENT", "attachment; filename=a.html", `attachment; filename="inline; x.html"`, "attachment;filename*=utf-8''a.svg", " attachment ;"}
-	inlines     = []string{"inline", "INLINE", "inline; filename=a.html", " inline"}
-	// Browsers show what comes with some of these, and save others.
-	oddDispositions = []string{"filename=a.html", "form-data", "attachment, inline", "inline, attachment", "attachmentx", "attach", ";", "; attachment", `"attachment"`, "attachment=1",
-		"attachment\u00a0", "x"}
+	attachments = []string{"attachment", "ATTACHMENT", "attachment; filename=a.html", " attachment ;",
+		`attachment; filename="inline; x.html"`, "attachment;filename*=utf-8''a.svg"}
+	inlines = []string{"inline", "INLINE", "inline; filename=a.html", " inline"}
+	// Browsers show objects with some of these, and save those with others.
+	oddDispositions = []string{"filename=a.html", "form-data", "attachment, inline", "inline, attachment",
+		"attachmentx", "attach", ";", "; attachment", `"attachment"`, "attachment=1", "attachment\u00a0", "x"}
 )
 
 // withOverrides sets the key of every integration.
@@ -103,7 +116,7 @@ func TestSafeOverrides(t *testing.T) {
 			w.wantOverride(true, asDisposition, disposition)
 		}
 		for _, disposition := range inlines {
-			// The object could be stored as text/html, to be saved.
+			// The object may be stored as text/html, with attachment.
 			w.wantOverride(false, asDisposition, disposition)
 			w.wantOverride(false, asDisposition, disposition, asType, "")
 			w.wantOverride(true, asDisposition, disposition, asType, "application/pdf")
@@ -112,7 +125,8 @@ func TestSafeOverrides(t *testing.T) {
 			w.wantOverride(false, asDisposition, disposition)
 			w.wantOverride(false, asDisposition, disposition, asType, "application/pdf")
 		}
-		w.wantOverride(true, "response-cache-control", "no-store", "response-content-encoding", "gzip", "response-content-language", "de", "response-expires", "0")
+		w.wantOverride(true, "response-cache-control", "no-store", "response-content-encoding", "gzip",
+			"response-content-language", "de", "response-expires", "0")
 		w.wantOverride(true, "download", "page.html")
 		w.wantOverride(true, "download", "page.html", asType, "application/octet-stream")
 		w.wantOverride(true, "versionId", "1")
@@ -131,7 +145,8 @@ func TestAllOverrides(t *testing.T) {
 
 func TestNoOverrides(t *testing.T) {
 	w := newWorld(t, withOverrides("none"))
-	for _, name := range []string{"response-cache-control", asDisposition, "response-content-encoding", "response-content-language", asType, "response-expires", "download"} {
+	for _, name := range []string{"response-cache-control", asDisposition, "response-content-encoding",
+		"response-content-language", asType, "response-expires", "download"} {
 		w.wantOverride(false, name, "")
 		w.wantOverride(false, name, "text/plain")
 		w.wantOverride(false, "versionId", "1", name, "attachment")
@@ -153,7 +168,8 @@ func TestOverridesOfLinks(t *testing.T) {
 	}
 	link := target.Path() + "?" + query
 	for more, status := range map[string]int{
-		"": 302, "&response-content-type=image/png": 302, "&response-content-type=text/html": 400, "&response-content-disposition=inline": 400, "&download": 302,
+		"": 302, "&response-content-type=image/png": 302, "&download": 302,
+		"&response-content-type=text/html": 400, "&response-content-disposition=inline": 400,
 	} {
 		if resp := w.as("", http.MethodGet, link+more); resp.StatusCode != status {
 			t.Errorf("a link with %q: got %d, want %d", more, resp.StatusCode, status)

@@ -138,8 +138,8 @@ type exchange struct {
 	status  int
 	hit     bool
 	cors    bool // the URL is for a script that reads across origins
-	begun   bool // an answer with a body is being written: another can no longer take its place
-	aborted bool // that answer stays incomplete
+	begun   bool // the header of an answer with a body was written: no problem can replace it
+	aborted bool // that answer is incomplete
 
 	object presign.Object
 	buf    []byte
@@ -164,7 +164,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	aborted := x.aborted
 	exchanges.Put(x)
 	if aborted {
-		panic(http.ErrAbortHandler) // or the client would take what there is for the whole
+		panic(http.ErrAbortHandler) // so that the answer does not look complete
 	}
 }
 
@@ -272,7 +272,7 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, x *exchange) 
 		header["Cache-Control"] = h.cacheControl(bounded(window.MaxAge(x.now), &x.viewer, x.now))
 	}
 	header["Content-Length"] = noContent
-	// A middleware may keep the header beyond this exchange, whose buffer is used again: the URL needs a copy of its own.
+	// A middleware may keep the header after the exchange has returned to its pool, so the URL is copied.
 	header["Location"] = []string{string(x.buf)}
 	x.status = http.StatusFound
 	w.WriteHeader(x.status)

@@ -22,9 +22,9 @@ const (
 	// An HTTP/2 client that is silent for pingAfter is sent a ping, and must answer it within pongTimeout.
 	pingAfter   = 30 * time.Second
 	pongTimeout = 15 * time.Second
-	// maxStreams and maxUpload bound what one HTTP/2 connection takes: the requests that are in flight there at once, with headers of up to
-	// maxHeaderBytes each, and the parts of their bodies that have not been read. S3 speaks HTTP/1.1 only, over which browsers load six
-	// objects at once, so more redirects at once would not make a page faster.
+	// maxStreams and maxUpload bound the memory of an HTTP/2 connection: its requests in flight, with
+	// headers of up to maxHeaderBytes each, and the parts of their bodies that were not read. Browsers load
+	// six objects of a bucket at once, as S3 speaks HTTP/1.1 only: more streams would not make a page faster.
 	maxStreams = 16
 	maxUpload  = 256 << 10
 	// maxHeaderBytes is enough for any path that could be a locator's, and for big cookies besides.
@@ -88,10 +88,12 @@ func Listen(o ServerOptions) (_ *Server, err error) {
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		// WriteTimeout resets a stream, which takes a connection that can be written to: only WriteByteTimeout closes one that cannot.
+		// Over HTTP/2, WriteTimeout resets streams, which needs a connection that can be written to. Only
+		// WriteByteTimeout closes one whose client does not read.
 		HTTP2: &http.HTTP2Config{
-			WriteByteTimeout: writeTimeout, SendPingTimeout: pingAfter, PingTimeout: pongTimeout, MaxConcurrentStreams: maxStreams,
-			MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerConnection: maxUpload, MaxReceiveBufferPerStream: maxUpload,
+			WriteByteTimeout: writeTimeout, SendPingTimeout: pingAfter, PingTimeout: pongTimeout,
+			MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10,
+			MaxReceiveBufferPerConnection: maxUpload, MaxReceiveBufferPerStream: maxUpload,
 		},
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),

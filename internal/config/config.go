@@ -88,8 +88,8 @@ type Integration struct {
 	// ResponseCacheControl is the Cache-Control with which S3 is to answer, signed into every URL. Its ages are bounded by the
 	// window. Default: the object's own.
 	ResponseCacheControl string `yaml:"response_cache_control"`
-	// Overrides says which response-* parameters viewers may add: [OverridesNone], [OverridesSafe] or [OverridesAll]. "" is
-	// OverridesSafe.
+	// Overrides says which response-* parameters viewers may use: [OverridesNone], [OverridesSafe] or
+	// [OverridesAll]. Default OverridesSafe; so is "".
 	Overrides string `yaml:"overrides"`
 	// Endpoint is an S3-compatible store's URL, as browsers reach it. Default: AWS's endpoint of the bucket's region.
 	Endpoint string `yaml:"endpoint"`
@@ -111,7 +111,7 @@ type Integration struct {
 // RegionAuto is the region of an integration whose buckets' regions are found per bucket, once, and kept.
 const RegionAuto = "auto"
 
-// Which headers of the store's answer viewers may override.
+// The values of [Integration.Overrides]: which headers of the store's answer viewers may override.
 const (
 	OverridesNone = "none" // none
 	OverridesSafe = "safe" // those that cannot make a browser run what an object holds

@@ -123,12 +123,13 @@ func TestRegionFailuresAreCached(t *testing.T) {
 	}
 }
 
-// S3 in the wrong region answers with a redirect, which names the right region. It is not followed: it could lead anywhere.
+// S3 in the wrong region answers with a redirect that names the right one. The client must not follow it: it could
+// lead anywhere.
 func TestRegionClientFollowsNoRedirects(t *testing.T) {
 	for header, want := range map[string]error{"eu-west-3": nil, "": ErrRegionNotTold} {
 		synctest.Test(t, func(t *testing.T) {
 			var hosts []string
-			w := newWorld(t, &fakeSTS{}, []config.Integration{auto("lab", "bucket")}, withTransport(roundTripper(func(r *http.Request) (*http.Response, error) {
+			store := roundTripper(func(r *http.Request) (*http.Response, error) {
 				hosts = append(hosts, r.URL.Host)
 				a := answer(http.StatusMovedPermanently, "")
 				a.Header.Set("Location", "http://169.254.169.254/latest/meta-data")
@@ -136,7 +137,8 @@ func TestRegionClientFollowsNoRedirects(t *testing.T) {
 					a.Header.Set("X-Amz-Bucket-Region", header)
 				}
 				return a, nil
-			})))
+			})
+			w := newWorld(t, &fakeSTS{}, []config.Integration{auto("lab", "bucket")}, withTransport(store))
 			defer w.Close()
 			place, _, err := w.bucket("bucket").Place(context.Background(), time.Now())
 			if !errors.Is(err, want) || want == nil && (place == nil || place.Region != header) {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// container is how much memory the proxy must be content with, in bytes.
+// container is the memory limit of contained proxies, in bytes.
 const container = 256 << 20
 
 // contained starts a proxy that is killed once it takes more than that.
@@ -93,8 +93,8 @@ func TestEmptyLocators(t *testing.T) {
 	t.Logf("%d MB", p.resident(t))
 }
 
-// In 256 MiB, 64 batches of 1,000 locators with the longest keys are in flight at once: each is answered, or turned away until another
-// is done.
+// In 256 MiB, the proxy answers 64 batches of 1,000 locators with the longest keys at once. It may turn some away until
+// others are done.
 func TestFullBatches(t *testing.T) {
 	p := contained(t, "")
 	body := `{"locators":[` + strings.TrimSuffix(strings.Repeat(`"s3://flooded/`+strings.Repeat("ü", 512)+`",`, 1000), ",") + `]}`
@@ -106,14 +106,15 @@ func TestFullBatches(t *testing.T) {
 		wg.Go(func() {
 			resp, err := startBatch(t, p, strings.NewReader(body))
 			begun.Done()
-			begun.Wait() // now all have an answer, of which the most part is still to be read
-			for ; err == nil && resp.StatusCode == http.StatusServiceUnavailable; resp, err = startBatch(t, p, strings.NewReader(body)) {
+			begun.Wait() // now all are in flight: most of each answer is still to be read
+			for err == nil && resp.StatusCode == http.StatusServiceUnavailable {
 				turnedAway.Add(1)
 				_ = resp.Body.Close()
-				if resp.Header.Get("Retry-After") != "1" {
-					t.Errorf("503 with Retry-After: %q", resp.Header.Get("Retry-After"))
+				if got := resp.Header.Get("Retry-After"); got != "1" {
+					t.Errorf("503 with Retry-After: got %q, want 1", got)
 				}
 				time.Sleep(100 * time.Millisecond)
+				resp, err = startBatch(t, p, strings.NewReader(body))
 			}
 			if err != nil {
 				t.Errorf("a batch: %v", err)

@@ -18,13 +18,14 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// neverReads opens a connection of HTTP/2 and sends requests, batches and others with headers of 8 kB, but reads no answer. It returns
-// when it has sent all, or when the server has closed the connection.
+// neverReads opens an HTTP/2 connection and sends requests, but reads no answer. It returns when it has sent them all,
+// or when the server has closed the connection.
 func neverReads(p *proxy) (io.Closer, error) {
-	// A small buffer is soon full.
+	// A small receive buffer fills quickly.
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		if e := c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) }); e != nil {
-			return e
+		small := func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) }
+		if err := c.Control(small); err != nil {
+			return err
 		}
 		return err
 	}}
@@ -41,13 +42,18 @@ func neverReads(p *proxy) (io.Closer, error) {
 	encoder := hpack.NewEncoder(&block)
 	send := func(n int, method, path, kind, big, body string) error {
 		block.Reset()
-		for _, f := range [][2]string{{":method", method}, {":scheme", "https"}, {":authority", p.host}, {":path", path}, {"content-type", kind}, {"x-big", big}} {
-			if err := encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1], Sensitive: f[0] == "x-big"}); err != nil {
+		for _, f := range [][2]string{
+			{":method", method}, {":scheme", "https"}, {":authority", p.host}, {":path", path}, {"content-type", kind}, {"x-big", big},
+		} {
+			field := hpack.HeaderField{Name: f[0], Value: f[1], Sensitive: f[0] == "x-big"}
+			if err := encoder.WriteField(field); err != nil {
 				return err
 			}
 		}
 		stream := uint32(2*n + 1)
-		err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndStream: body == "", EndHeaders: true})
+		err := framer.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: stream, BlockFragment: block.Bytes(), EndStream: body == "", EndHeaders: true,
+		})
 		for err == nil && body != "" {
 			part := body[:min(len(body), 16<<10)]
 			body = body[len(part):]
@@ -55,8 +61,10 @@ func neverReads(p *proxy) (io.Closer, error) {
 		}
 		return err
 	}
-	if err := errors.Join(done(io.WriteString(c, http2.ClientPreface)), framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1}),
-		framer.WriteWindowUpdate(0, 1<<31-1-65535)); err != nil {
+	const all = 1<<31 - 1
+	if err := errors.Join(done(io.WriteString(c, http2.ClientPreface)),
+		framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: all}),
+		framer.WriteWindowUpdate(0, all-65535)); err != nil {
 		return raw, err
 	}
 	batch := `{"locators":[` + strings.TrimSuffix(strings.Repeat(`"s3://flooded/a/key/of/usual/length",`, 1000), ",") + `]}`
@@ -67,14 +75,14 @@ func neverReads(p *proxy) (io.Closer, error) {
 			err = send(n, http.MethodGet, fmt.Sprintf("/s3/flooded/%d", n), "", strings.Repeat("|", 8000), "")
 		}
 		if err != nil {
-			break // the server had enough of it
+			break // the server has closed the connection
 		}
 	}
 	return raw, nil
 }
 
-// In 256 MiB, a hundred connections of HTTP/2 that send requests and read nothing do not kill the proxy, do not keep it from serving
-// others, and are closed.
+// In 256 MiB, a hundred HTTP/2 connections that send requests and read nothing do not kill the proxy. It serves others
+// meanwhile, and closes these connections.
 func TestHTTP2ThatIsNeverRead(t *testing.T) {
 	t.Parallel()
 	authority := newAuthority(t)

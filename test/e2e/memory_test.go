@@ -26,8 +26,8 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-// startLimited starts a proxy that is killed once it takes more memory than so many bytes. ok is false where no control group can be
-// made.
+// startLimited starts a proxy in a control group that may have so much memory. ok is false where no control group can
+// be made.
 func startLimited(t *testing.T, bytes int, config string, env ...string) (p *proxy, ok bool) {
 	t.Helper()
 	limited, ok := cgroup(t, bytes)
