@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/diff"
 
@@ -224,8 +226,11 @@ func (c *Console) change(r *http.Request) (any, error) {
 	if in.Save && in.Base == "" {
 		return nil, &refusal{status: http.StatusBadRequest, text: "a change is looked at before it is saved"}
 	}
-	c.saving.Lock()
-	defer c.saving.Unlock()
+	unlock, err := c.lockFile(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	done, err := c.changed(&in)
 	if err != nil {
 		return nil, err
@@ -234,9 +239,13 @@ func (c *Console) change(r *http.Request) (any, error) {
 	if !in.Save {
 		return a, nil
 	}
-	if err := config.Save(done.file, done.old, done.text); errors.Is(err, config.ErrChanged) {
+	switch err := config.Save(r.Context(), done.file, done.old, done.text); {
+	case err == nil:
+	case errors.Is(err, config.ErrChanged):
 		return nil, errChangedMeanwhile
-	} else if err != nil {
+	case errors.Is(err, config.ErrLocked), errors.Is(err, context.Canceled):
+		return nil, &refusal{status: http.StatusServiceUnavailable, text: err.Error()}
+	default:
 		return nil, &refusal{status: http.StatusInternalServerError, text: err.Error()}
 	}
 	c.Log.Info("console: configuration changed", "who", who, "from", r.RemoteAddr, "action", in.Action, "integration", changedName(&in, done),
@@ -246,6 +255,18 @@ func (c *Console) change(r *http.Request) (any, error) {
 		a.Problem = "The file was written, and the proxy refuses it, so the old configuration goes on: " + err.Error()
 	}
 	return a, nil
+}
+
+// lockFile waits until no other request changes the file, for as long as [config.Save] waits for other programs.
+func (c *Console) lockFile(ctx context.Context) (unlock func(), err error) {
+	select {
+	case c.saving <- struct{}{}:
+		return func() { <-c.saving }, nil
+	case <-time.After(config.LockTimeout):
+		return nil, &refusal{status: http.StatusServiceUnavailable, text: "other changes are being saved; nothing was written, try again"}
+	case <-ctx.Done():
+		return nil, &refusal{status: http.StatusServiceUnavailable, text: "the request was cancelled; nothing was written"}
+	}
 }
 
 // diff is what changes in the file, without the secrets that are written out in it.
