@@ -126,7 +126,7 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 	if err != nil {
 		return nil, c.mistakes(err, -1)
 	}
-	if err := c.namesNoVariable(in, file, old); err != nil {
+	if err := c.checkVariables(in, file, old, before.Admin.Variables); err != nil {
 		return nil, err
 	}
 	n, name := -1, in.Name
@@ -160,28 +160,6 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 		done.integration, err = named(done.config, name)
 	}
 	return done, err
-}
-
-// namesNoVariable refuses variables where they would be shown: what the environment holds may be a secret, and the page, the documents and
-// the requests of a check have the values of all keys but the keys' own. What the file has already it may keep.
-func (c *Console) namesNoVariable(in *changeRequest, file string, old []byte) error {
-	var has config.Draft
-	if in.Action == "change" {
-		var err error
-		if has, err = config.DraftOf(file, old, in.Name, c.Getenv); err != nil {
-			return c.mistakes(err, -1)
-		}
-	}
-	no := &refusal{status: http.StatusUnprocessableEntity, text: "a variable can hold a secret, and this would be shown", keys: map[string]string{}}
-	for key, text := range in.Draft {
-		if strings.Contains(text, "${") && key != "access_key_id" && key != "secret_access_key" && text != has[key] {
-			no.keys[key] = "write the value itself: only the two keys can name an environment variable here"
-		}
-	}
-	if len(no.keys) > 0 {
-		return no
-	}
-	return nil
 }
 
 var errChangedMeanwhile = &refusal{status: http.StatusConflict,
