@@ -50,11 +50,16 @@ release: ## build dist/: every platform's binary, an SBOM, checksums; the same b
 demo: ## try it: an S3, an STS and a gallery in one process
 	go run ./cmd/s3redirect demo
 
+# go test ends a package after 10 minutes by default. The tests against real servers take that long on a slow machine. Most of
+# them wait, so more of them run at a time than there are cores.
+UNIT := -count=1 -timeout 20m $$(go list ./... | grep -v '/test/e2e$$')
+E2E := -count=1 -timeout 45m -parallel 4 ./test/e2e
+
 # go test with -v into bin/test.log; on screen, what each package came to, and what failed. Skipped tests are listed with
 # their reasons; on CI there must be none. awk knows from go test's === lines whose output it reads.
 test: tools-test ## run all tests, those against real servers included
 	@mkdir -p bin
-	@failed=0; go test -count=1 -v ./... 2>&1 | tee bin/test.log | { grep --line-buffered -E '^(ok|FAIL|panic:|\?)|^ *--- FAIL|^#' || true; } || failed=1; \
+	@failed=0; { go test -v $(UNIT) || unit=failed; go test -v $(E2E) && [ -z "$${unit:-}" ]; } 2>&1 | tee bin/test.log | { grep --line-buffered -E '^(ok|FAIL|panic:|\?)|^ *--- FAIL|^#' || true; } || failed=1; \
 	if [ $$failed = 1 ]; then echo; echo "What was said (all of it is in bin/test.log):"; grep -vE '^ *(=== |--- (PASS|SKIP))|^PASS$$' bin/test.log; fi; \
 	skipped=$$(awk '/^=== /{t=$$3} /^ +[a-z0-9_]+_test\.go:[0-9]+: /{sub(/^ +/,""); why[t]=$$0} /^ *--- SKIP: /{print "  " $$3 "  " why[$$3]}' bin/test.log); \
 	echo; echo "Skipped: $${skipped:+$$'\n'}$${skipped:-nothing}"; \
@@ -62,7 +67,7 @@ test: tools-test ## run all tests, those against real servers included
 	exit $$failed
 
 e2e: tools-test ## run only the tests against real servers
-	go test -count=1 ./test/e2e
+	go test $(E2E)
 
 bench: tools-bench ## compare with bare net/http, nginx, the SDK and a registry; run the benchmarks
 	go run ./test/bench

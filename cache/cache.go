@@ -1,7 +1,7 @@
 // Package cache is an LRU of things that die at a known instant.
 //
 // A deadline is absolute: reading an entry never moves it, so the hottest key leaves as punctually as the coldest. The
-// bound is on entries, and it is one for all callers together.
+// bound is on entries, and with [NewSized] on bytes too. It is one bound for all callers together.
 package cache
 
 import (
@@ -27,13 +27,17 @@ type LRU[K comparable, V Perishable] struct {
 	seed   maphash.Seed
 	shards []shard[K, V] // a power of two
 
+	size     func(K, V) int // nil means that bytes are not bounded
+	maxBytes int            // of each shard
+
 	capacity, expired, purged atomic.Uint64
 }
 
 type shard[K comparable, V Perishable] struct {
-	mu  sync.Mutex
-	lru *simplelru.LRU[K, V]
-	_   [48]byte // neighbouring locks do not share a cache line
+	mu    sync.Mutex
+	lru   *simplelru.LRU[K, V]
+	bytes int      // that the entries take, where they are bounded
+	_     [40]byte // neighbouring locks do not share a cache line
 }
 
 // Evictions counts the entries that left, by reason.
@@ -66,16 +70,31 @@ func portion(entries, shards, i int) int {
 // New makes an LRU of at most entries values, which must be 1 or more. The function left, if not nil, is told of each entry
 // that leaves, though not of a value that another replaced; a lock is held meanwhile, so it must not call back.
 func New[K comparable, V Perishable](entries int, left func(K, V)) (*LRU[K, V], error) {
+	return build(entries, left, 0, nil)
+}
+
+// NewSized makes an LRU of at most entries values that together take at most bytes. The function size returns what an entry
+// takes, and must return the same each time. An entry that is too large for its shard is not kept.
+func NewSized[K comparable, V Perishable](entries, bytes int, size func(K, V) int) (*LRU[K, V], error) {
+	return build(entries, nil, bytes, size)
+}
+
+func build[K comparable, V Perishable](entries int, left func(K, V), bytes int, size func(K, V) int) (*LRU[K, V], error) {
 	if entries < 1 {
 		return nil, fmt.Errorf("cache: room for %d entries: it must be 1 or more", entries)
 	}
-	c := &LRU[K, V]{seed: maphash.MakeSeed(), shards: make([]shard[K, V], shardsFor(entries))}
+	c := &LRU[K, V]{seed: maphash.MakeSeed(), shards: make([]shard[K, V], shardsFor(entries)), size: size}
+	c.maxBytes = bytes / len(c.shards)
 	for i := range c.shards {
+		s := &c.shards[i]
+		if size != nil {
+			left = func(key K, value V) { s.bytes -= size(key, value) }
+		}
 		lru, err := simplelru.NewLRU[K, V](portion(entries, len(c.shards), i), left)
 		if err != nil {
 			return nil, err
 		}
-		c.shards[i].lru = lru
+		s.lru = lru
 	}
 	return c, nil
 }
@@ -122,12 +141,22 @@ func (c *LRU[K, V]) Peek(key K, now time.Time) (value V, ok bool) {
 	return value, ok
 }
 
-// Add keeps a value in place of the key's old one, and drops the least recently used one where there is no room.
+// Add keeps a value in place of the key's old one, and evicts the least recently used values where there is no room.
 func (c *LRU[K, V]) Add(key K, value V) {
 	s := c.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if c.size != nil {
+		if old, ok := s.lru.Peek(key); ok { // which simplelru replaces without calling back
+			s.bytes -= c.size(key, old)
+		}
+		s.bytes += c.size(key, value)
+	}
 	if s.lru.Add(key, value) {
+		c.capacity.Add(1)
+	}
+	for c.size != nil && s.bytes > c.maxBytes && s.lru.Len() > 0 {
+		s.lru.RemoveOldest()
 		c.capacity.Add(1)
 	}
 }

@@ -66,6 +66,69 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	}
 }
 
+// blob is a value of some bytes.
+type blob struct {
+	bytes int
+	until time.Time
+}
+
+func (b blob) Deadline() time.Time { return b.until }
+
+// retained returns the sum of the entries' sizes.
+func retained(c *LRU[string, blob]) (bytes int) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		for _, key := range s.lru.Keys() {
+			value, _ := s.lru.Peek(key)
+			bytes += len(key) + value.bytes
+		}
+	}
+	return bytes
+}
+
+func TestBytesAreBounded(t *testing.T) {
+	const entries, most = 16_384, 1 << 20
+	c, err := NewSized(entries, most, func(key string, b blob) int { return len(key) + b.bytes })
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(key string, bytes int, lives time.Duration) {
+		t.Helper()
+		c.Add(key, blob{bytes: bytes, until: start.Add(lives)})
+		if got := retained(c); got > most {
+			t.Fatalf("%d bytes after %s of %d, want %d at most", got, key, bytes, most)
+		}
+	}
+	sizes := []int{0, 1, 100, 16_000, 3000, 40_000}
+	for n := range 3000 {
+		add(fmt.Sprint("key-", n), sizes[n%len(sizes)], time.Hour)
+		add(fmt.Sprint("key-", n/2), sizes[n%len(sizes)]/2, time.Minute) // another size of a key that may be there
+		if n%7 == 0 {
+			c.Remove(fmt.Sprint("key-", n/3))
+			c.Get(fmt.Sprint("key-", n/4), start.Add(2*time.Minute)) // past the deadline
+		}
+	}
+	if got := retained(c); got < most/2 {
+		t.Errorf("%d bytes are kept, want at least half of the %d that may be", got, most)
+	}
+	counted := 0
+	for i := range c.shards {
+		counted += c.shards[i].bytes
+	}
+	if got := retained(c); counted != got {
+		t.Errorf("%d bytes are counted, want the %d that are kept", counted, got)
+	}
+	c.Purge(func(string, blob) bool { return true })
+	add("too large", most+1, time.Hour)
+	if n := c.Len(); n != 0 {
+		t.Errorf("%d entries, want none: one larger than the bound is not kept", n)
+	}
+	add("small", 10, time.Hour)
+	if value, ok := c.Get("small", start); !ok || value.bytes != 10 {
+		t.Errorf("Get = %+v, %v, want the small value", value, ok)
+	}
+}
+
 // Who only looks changes neither the order nor what is there.
 func TestPeek(t *testing.T) {
 	c := newLRU(t, 2)

@@ -3,11 +3,14 @@ package proxy
 import (
 	"io"
 	"log/slog"
+	"net/http"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"s3redirect/internal/viewer"
 )
 
 const (
@@ -120,12 +123,12 @@ func (a *AccessLog) write(spare []byte) []byte {
 	return lines
 }
 
-// line is an exchange as the log has it: slog's own form, put together by hand because that takes a quarter of the time.
-func (a *AccessLog) line(b []byte, x *exchange, remote, method string, took time.Duration) []byte {
+// line appends an exchange as the log has it: in slog's own form, built by hand because that takes a quarter of the time.
+func (a *AccessLog) line(b []byte, x *exchange, gate *viewer.Gate, r *http.Request, took time.Duration) []byte {
 	if a.text {
 		b = append(x.now.AppendFormat(append(b, "time="...), time.RFC3339Nano), " level=INFO msg=request remote="...)
-		b = strconv.AppendQuote(append(append(b, remote...), " viewer="...), x.viewer.ID)
-		b = append(append(append(b, " method="...), method...), " bucket="...)
+		b = strconv.AppendQuote(append(gate.AppendRemote(b, r), " viewer="...), x.viewer.ID)
+		b = append(append(append(b, " method="...), r.Method...), " bucket="...)
 		b = append(append(b, x.locator.Bucket...), " key="...)
 		b = append(strconv.AppendQuote(b, x.locator.Key), " status="...)
 		b = append(strconv.AppendInt(b, int64(x.status), 10), " hit="...)
@@ -133,8 +136,8 @@ func (a *AccessLog) line(b []byte, x *exchange, remote, method string, took time
 		return append(strconv.AppendInt(b, took.Microseconds(), 10), '\n')
 	}
 	b = append(x.now.AppendFormat(append(b, `{"time":"`...), time.RFC3339Nano), `","level":"INFO","msg":"request","remote":"`...)
-	b = appendJSON(append(append(b, remote...), `","viewer":"`...), x.viewer.ID)
-	b = append(append(append(b, `","method":"`...), method...), `","bucket":"`...)
+	b = appendJSON(append(gate.AppendRemote(b, r), `","viewer":"`...), x.viewer.ID)
+	b = append(append(append(b, `","method":"`...), r.Method...), `","bucket":"`...)
 	b = append(append(b, x.locator.Bucket...), `","key":"`...)
 	b = append(appendJSON(b, x.locator.Key), `","status":`...)
 	b = append(strconv.AppendInt(b, int64(x.status), 10), `,"hit":`...)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
+	"s3redirect/internal/viewer"
 )
 
 func newLost() prometheus.Counter {
@@ -74,11 +77,61 @@ func TestAccessLogHasALinePerRequest(t *testing.T) {
 	}
 }
 
+// Behind trusted proxies the log has the client's address, and of X-Forwarded-For only what is an address.
+func TestAccessLogHasTheClientsAddress(t *testing.T) {
+	for _, format := range []string{"json", "text"} {
+		var out lockedBuffer
+		w := newWorld(t, func(c *config.Config, o *Options) {
+			c.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+			o.AccessLog = NewAccessLog(&out, format, o.Log, o.Metrics.AccessLogLost)
+		})
+		cases := []struct{ remote, forwardedFor, want string }{
+			{"192.0.2.1:1234", "", "192.0.2.1:1234"},
+			{"192.0.2.1:1234", "198.51.100.7", "192.0.2.1:1234"},
+			{"10.0.0.1:1234", "", "10.0.0.1:1234"},
+			{"10.0.0.1:1234", "198.51.100.7", "198.51.100.7"},
+			{"10.0.0.1:1234", "198.51.100.7:4711", "198.51.100.7"},
+			{"10.0.0.1:1234", "203.0.113.9, 198.51.100.7, 10.0.0.2", "198.51.100.7"},
+			{"10.0.0.1:1234", "2001:db8::1", "2001:db8::1"},
+			{"10.0.0.1:1234", "::ffff:198.51.100.7", "198.51.100.7"},
+			{"10.0.0.1:1234", `canary", "viewer":"eve`, "10.0.0.1:1234"},
+			{"10.0.0.1:1234", "198.51.100.7, canary, 10.0.0.2", "10.0.0.2"},
+		}
+		for _, c := range cases {
+			r := httptest.NewRequest("GET", "/s3/bucket/k", nil)
+			r.RemoteAddr = c.remote
+			if c.forwardedFor != "" {
+				r.Header.Set("X-Forwarded-For", c.forwardedFor)
+			}
+			w.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		w.accessLog.Close()
+		lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+		if len(lines) != len(cases) {
+			t.Fatalf("%d lines, want %d", len(lines), len(cases))
+		}
+		for n, c := range cases {
+			want := `"remote":"` + c.want + `","viewer":""`
+			if format == "text" {
+				want = ` remote=` + c.want + ` viewer=""`
+			}
+			if !strings.Contains(lines[n], want) {
+				t.Errorf("%s by %q: %s, want %s", c.remote, c.forwardedFor, lines[n], want)
+			}
+		}
+		if strings.Contains(out.String(), "canary") {
+			t.Errorf("the header itself is in the log: %s", out.String())
+		}
+	}
+}
+
 func TestAccessLogAsText(t *testing.T) {
 	var out lockedBuffer
 	a := NewAccessLog(&out, "text", slog.New(slog.DiscardHandler), newLost())
 	x := &exchange{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), locator: locator.Locator{Bucket: "bucket", Key: `a "b"`}, status: 302, hit: true}
-	a.add(a.line(nil, x, "127.0.0.1:1", "GET", 12*time.Microsecond))
+	r := httptest.NewRequest("GET", "/", nil)
+	r.RemoteAddr = "127.0.0.1:1"
+	a.add(a.line(nil, x, &viewer.Gate{}, r, 12*time.Microsecond))
 	a.Close()
 	want := `time=2026-01-02T03:04:05Z level=INFO msg=request remote=127.0.0.1:1 viewer="" method=GET bucket=bucket key="a \"b\"" status=302 hit=true microseconds=12` + "\n"
 	if got := out.String(); got != want {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"net/http"
 	"time"
 
@@ -9,30 +8,15 @@ import (
 	"s3redirect/internal/viewer"
 )
 
-// identify finds out who sent a request, and whether they may send one now. Their requests count n.
+// identify finds out who sent a request, and whether they may send one now. The request counts n.
 func (h *Handler) identify(r *http.Request, x *exchange, n int) (err error) {
 	if x.viewer, err = h.gate.Identify(r, x.now); err != nil {
-		if errors.Is(err, viewer.ErrUnknown) { // guesses are counted too, by address
-			if tooMany := h.limit(r, x, 1); tooMany != nil {
-				return tooMany
-			}
-		}
 		return err
 	}
 	if x.viewer.ID != "" {
 		x.now = h.clock() // a password, or the provider's keys, may have taken seconds
 	}
-	return h.limit(r, x, n)
-}
-
-func (h *Handler) limit(r *http.Request, x *exchange, n int) error {
-	wait, ok := h.gate.Limit(&x.viewer, r, n, x.now)
-	if ok {
-		return nil
-	}
-	p := newProblem(http.StatusTooManyRequests, "rate_limited", "That was more than the rate that is allowed here. Try again later.")
-	p.retryAfter = wait
-	return p
+	return h.gate.Limit(&x.viewer, r, n, x.now)
 }
 
 // admit decides whether whoever sent a request may read an object. It comes before any cache: what another viewer was given
@@ -44,10 +28,14 @@ func (h *Handler) admit(r *http.Request, query string, x *exchange) (err error) 
 		}
 		return h.allowed(&x.viewer, x.locator)
 	}
+	// The request counts for the client's address, whether its link is good or not.
+	if err := h.gate.Limit(&x.viewer, r, 1, x.now); err != nil {
+		return err
+	}
 	if x.viewer, err = h.gate.FromLink(query, x.locator, x.now); err != nil {
 		return errLink
 	}
-	return h.limit(r, x, 1)
+	return nil
 }
 
 // allowed asks the rules. Who has not said who they are may have to.

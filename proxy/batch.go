@@ -53,7 +53,7 @@ func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) e
 		return badRequest("locators has " + strconv.Itoa(n) + " items; from 1 to " + strconv.Itoa(maxLocators) + " are wanted")
 	}
 	if n := len(asked.Locators); n > 1 { // each counts like a request of its own
-		if err := h.limit(r, x, n-1); err != nil {
+		if err := h.gate.Limit(&x.viewer, r, n-1, x.now); err != nil {
 			return err
 		}
 	}

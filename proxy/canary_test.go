@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 )
 
 // canaries is what must never be seen in a presigned URL's company: what it is made of.
@@ -49,9 +49,9 @@ func TestSecretsStayInLocations(t *testing.T) {
 		ask("GET", target)
 		ask("HEAD", target)
 	}
-	for _, fault := range []*demo.Fault{{Status: 403, Code: "AccessDenied", Message: "no"}, {Status: 500, Code: "InternalFailure", Message: "no"}} {
+	for _, fault := range []*fakeaws.Fault{{Status: 403, Code: "AccessDenied", Message: "no"}, {Status: 500, Code: "InternalFailure", Message: "no"}} {
 		cold := newWorld(t)
-		cold.cloud.Intercept(func(*demo.AssumeRoleCall) error { return fault })
+		cold.cloud.Intercept(func(*fakeaws.AssumeRoleCall) error { return fault })
 		resp := cold.ask("GET", "/s3/photos/k")
 		if resp.StatusCode < 500 {
 			t.Fatalf("%d", resp.StatusCode)

@@ -24,7 +24,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/integration"
 	"s3redirect/internal/viewer"
 	"s3redirect/metrics"
@@ -105,7 +105,7 @@ integrations:
 		if meet := w.now; meet != nil {
 			return meet(r)
 		}
-		return demo.InMemory{Handler: w.cloud.STS()}.RoundTrip(r)
+		return fakeaws.InMemory{Handler: w.cloud.STS()}.RoundTrip(r)
 	})
 	m := metrics.New("test")
 	o := integration.Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: m, STS: &integration.AWSSTS{HTTPClient: &http.Client{Transport: transport}},

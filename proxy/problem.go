@@ -52,12 +52,16 @@ var (
 func (h *Handler) problemOf(err error) *problem {
 	var p *problem
 	var assume *integration.AssumeRoleError
+	var exceeded *viewer.LimitError
 	switch {
 	case errors.As(err, &p):
 		return p
 	case errors.Is(err, viewer.ErrUnknown):
 		p = newProblem(http.StatusUnauthorized, "viewer_unknown", "Say who you are: there is no proof of it that is good here.")
 		p.challenge = h.gate.Challenge()
+	case errors.As(err, &exceeded):
+		p = newProblem(http.StatusTooManyRequests, "rate_limited", "Rate limit exceeded. Try again later.")
+		p.retryAfter = exceeded.RetryAfter
 	case errors.Is(err, viewer.ErrUnavailable):
 		p = newProblem(http.StatusServiceUnavailable, "identity_unavailable", "Who you are cannot be verified at present. Try again later.")
 		p.retryAfter = viewer.RetryAfter

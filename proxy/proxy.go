@@ -152,7 +152,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.counts.Request(r.Method, x.status)
 	h.metrics.RequestDuration.Observe(took.Seconds())
 	if h.accessLog != nil {
-		x.buf = h.accessLog.line(x.buf[:0], x, r.RemoteAddr, r.Method, took)
+		x.buf = h.accessLog.line(x.buf[:0], x, h.gate, r, took)
 		h.accessLog.add(x.buf)
 	}
 	exchanges.Put(x)

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/integration"
 )
 
@@ -40,17 +40,17 @@ func TestSoak(t *testing.T) {
 		}
 		random := rand.New(rand.NewPCG(7, 2026))
 		var badUntil atomic.Int64
-		w.cloud.Intercept(func(c *demo.AssumeRoleCall) error {
+		w.cloud.Intercept(func(c *fakeaws.AssumeRoleCall) error {
 			if time.Now().Unix() >= badUntil.Load() {
 				return nil
 			}
 			switch rand.IntN(4) {
 			case 0:
-				return &demo.Fault{Status: http.StatusInternalServerError, Code: "InternalFailure"}
+				return &fakeaws.Fault{Status: http.StatusInternalServerError, Code: "InternalFailure"}
 			case 1:
-				return &demo.Fault{Status: http.StatusBadRequest, Code: "Throttling"}
+				return &fakeaws.Fault{Status: http.StatusBadRequest, Code: "Throttling"}
 			case 2:
-				return &demo.Fault{Status: http.StatusForbidden, Code: "AccessDenied"}
+				return &fakeaws.Fault{Status: http.StatusForbidden, Code: "AccessDenied"}
 			}
 			select { // hangs
 			case <-c.Context.Done():
@@ -82,7 +82,7 @@ func TestSoak(t *testing.T) {
 			}
 			if r.IntN(20) == 0 {
 				verified.Add(1)
-				if resp, err := (demo.InMemory{Handler: w.cloud.S3()}).RoundTrip(httptest.NewRequest(req.Method, u.String(), nil)); err != nil || resp.StatusCode != http.StatusOK {
+				if resp, err := (fakeaws.InMemory{Handler: w.cloud.S3()}).RoundTrip(httptest.NewRequest(req.Method, u.String(), nil)); err != nil || resp.StatusCode != http.StatusOK {
 					t.Errorf("after %v: %s: the store says %v %v", time.Since(began), req.RequestURI, resp.Status, err)
 				}
 			}
@@ -118,8 +118,8 @@ func TestSoak(t *testing.T) {
 				c.Integrations = c.Integrations[:2] // the third comes and goes
 			}
 			next, err := set.Next(&c, integration.Options{
-				Clock: time.Now, Log: o.Log, Metrics: o.Metrics, Transport: demo.InMemory{Handler: w.cloud.S3()},
-				STS: &integration.AWSSTS{HTTPClient: &http.Client{Transport: demo.InMemory{Handler: w.cloud.STS()}}},
+				Clock: time.Now, Log: o.Log, Metrics: o.Metrics, Transport: fakeaws.InMemory{Handler: w.cloud.S3()},
+				STS: &integration.AWSSTS{HTTPClient: &http.Client{Transport: fakeaws.InMemory{Handler: w.cloud.STS()}}},
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -17,18 +17,19 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 )
 
 const (
-	userHeader = "X-Auth-Request-Email"
-	linkSecret = "canary-of-a-link-with-32-bytes!!"
+	userHeader   = "X-Auth-Request-Email"
+	groupsHeader = "X-Auth-Request-Groups"
+	linkSecret   = "canary-of-a-link-with-32-bytes!!"
 )
 
 // withViewers has a proxy in front that knows ann and bob, each with a folder of their own, and signed links.
 func withViewers(c *config.Config, _ *Options) {
 	c.Viewers = config.Viewers{
-		Forwarded: &config.Forwarded{UserHeader: userHeader, GroupsHeader: "X-Auth-Request-Groups", Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
+		Forwarded: &config.Forwarded{UserHeader: userHeader, GroupsHeader: groupsHeader, Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
 		Links:     &config.Links{Keys: []config.LinkKey{{ID: "k1", Secret: linkSecret}}, MaxLifetime: 24 * time.Hour},
 		Rules: []config.Rule{
 			{Users: []string{"ann", "bob"}, Locators: []string{"s3://bucket/users/{user}/*"}},
@@ -47,7 +48,7 @@ func (w *world) send(user, method, target, body string, header ...string) *http.
 	w.t.Helper()
 	r := httptest.NewRequest(method, "http://proxy.localhost/", strings.NewReader(body))
 	r.RequestURI, r.RemoteAddr = target, "10.0.0.1:1234"
-	if user != "" {
+	if r.Header.Set(groupsHeader, "-"); user != "" {
 		r.Header.Set(userHeader, user)
 	}
 	for i := 0; i+1 < len(header); i += 2 {
@@ -88,7 +89,7 @@ func TestWarmCacheServesNobodyElse(t *testing.T) {
 		t.Errorf("%d URLs are kept: a refusal made one", n)
 	}
 	resp := w.as("ann", "GET", own)
-	if got := resp.Header.Get("Vary"); got != "Origin, Sec-Fetch-Mode, Sec-Fetch-Dest, X-Auth-Request-Email, X-Auth-Request-Groups" {
+	if got := resp.Header.Get("Vary"); got != "Origin, Sec-Fetch-Mode, Sec-Fetch-Dest, Authorization, Cookie, X-Auth-Request-Email, X-Auth-Request-Groups" {
 		t.Errorf("Vary: %s", got)
 	}
 	if got := resp.Header.Get("Cache-Control"); !strings.HasPrefix(got, "private, ") {
@@ -247,9 +248,9 @@ func TestPresignBatchDoesNotWaitForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer w.set.Close()
-		w.cloud.Intercept(func(*demo.AssumeRoleCall) error {
+		w.cloud.Intercept(func(*fakeaws.AssumeRoleCall) error {
 			time.Sleep(9 * time.Second)
-			return &demo.Fault{Status: 503, Code: "ServiceUnavailable", Message: "no"}
+			return &fakeaws.Fault{Status: 503, Code: "ServiceUnavailable", Message: "no"}
 		})
 		began := time.Now()
 		body := `{"locators": ["s3://scans/x", "s3://bucket/x", "s3://photos/x", "s3://bucket/y", "s3://scans/y"]}`

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/integration"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/viewer"
@@ -30,7 +30,7 @@ const (
 type world struct {
 	*Handler
 	t     testing.TB
-	cloud *demo.Cloud
+	cloud *fakeaws.Cloud
 	set   *integration.Set
 	log   *lockedBuffer
 }
@@ -71,10 +71,10 @@ type worldOption func(*config.Config, *Options)
 
 func newWorld(t testing.TB, options ...worldOption) *world {
 	t.Helper()
-	cloud := demo.NewCloud(time.Now)
-	cloud.AddUser(demo.User{AccessKeyID: testKey, SecretAccessKey: testSecret, Buckets: []string{"scans"}})
-	cloud.AddRole(demo.Role{ARN: "arn:aws:iam::123456789012:role/lab", ExternalID: "id-lab", Trusts: []string{testKey}, Buckets: []string{"bucket"}})
-	cloud.AddRole(demo.Role{ARN: "arn:aws:iam::123456789012:role/shared", Trusts: []string{testKey}, Buckets: []string{"photos", "team-*"}, Versions: true})
+	cloud := fakeaws.NewCloud(time.Now)
+	cloud.AddUser(fakeaws.User{AccessKeyID: testKey, SecretAccessKey: testSecret, Buckets: []string{"scans"}})
+	cloud.AddRole(fakeaws.Role{ARN: "arn:aws:iam::123456789012:role/lab", ExternalID: "id-lab", Trusts: []string{testKey}, Buckets: []string{"bucket"}})
+	cloud.AddRole(fakeaws.Role{ARN: "arn:aws:iam::123456789012:role/shared", Trusts: []string{testKey}, Buckets: []string{"photos", "team-*"}, Versions: true})
 	for _, b := range []string{"bucket", "photos", "team-a", "scans"} {
 		cloud.CreateBucket(b, "us-east-1")
 	}
@@ -87,8 +87,8 @@ func newWorld(t testing.TB, options ...worldOption) *world {
 	}
 	var err error
 	w.set, err = integration.NewSet(c, integration.Options{
-		Clock: o.Clock, Log: o.Log, Metrics: o.Metrics, Transport: demo.InMemory{Handler: cloud.S3()},
-		STS: &integration.AWSSTS{HTTPClient: &http.Client{Transport: demo.InMemory{Handler: cloud.STS()}}},
+		Clock: o.Clock, Log: o.Log, Metrics: o.Metrics, Transport: fakeaws.InMemory{Handler: cloud.S3()},
+		STS: &integration.AWSSTS{HTTPClient: &http.Client{Transport: fakeaws.InMemory{Handler: cloud.STS()}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func newWorld(t testing.TB, options ...worldOption) *world {
 	if c.Viewers.Links == nil && c.Viewers.JWT == nil && c.Viewers.Basic == nil && c.Viewers.Forwarded == nil {
 		c.Viewers.Anonymous = true
 	}
-	if o.Gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: o.Clock, Log: o.Log}); err != nil {
+	if o.Gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: o.Clock, Log: o.Log, TrustedProxies: c.Proxies}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(o.Gate.Close)
@@ -109,7 +109,7 @@ func newWorld(t testing.TB, options ...worldOption) *world {
 }
 
 func (w *world) put(bucket, key, text string) (version string) {
-	return w.cloud.Put(locator.Locator{Bucket: bucket, Key: key}, demo.Object{ContentType: "text/plain", Data: []byte(text)})
+	return w.cloud.Put(locator.Locator{Bucket: bucket, Key: key}, fakeaws.Object{ContentType: "text/plain", Data: []byte(text)})
 }
 
 // ask sends a request to the handler.
@@ -141,7 +141,7 @@ func (w *world) redirect(method, target string) *url.URL {
 func (w *world) fetch(method string, u *url.URL) (*http.Response, string) {
 	w.t.Helper()
 	r := httptest.NewRequest(method, u.String(), nil)
-	resp, err := demo.InMemory{Handler: w.cloud.S3()}.RoundTrip(r)
+	resp, err := fakeaws.InMemory{Handler: w.cloud.S3()}.RoundTrip(r)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -18,22 +18,25 @@ import (
 	"s3redirect/internal/viewer"
 )
 
-// errRefused ends a check whose answer is no, and has been printed.
-var errRefused = errors.New("refused")
+// errCheckFailed ends a check that failed and has printed why.
+var errCheckFailed = errors.New("check failed")
 
-// checkAll tries the integrations; or, for a viewer, says what they may see, and which rule decides.
+// checkAll tries the integrations. With --as or --anonymous, it evaluates the rules for a viewer.
 func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
 	var names list
-	flags.Var(&names, "integration", "the `name` of an integration to try; may be repeated; default: all")
+	flags.Var(&names, "integration",
+		"the `name` of an integration to check; may be repeated; default: all integrations")
 	sample := flags.String("sample", "", "an object to read, as `s3://bucket/key`")
-	origin := flags.String("origin", "", "the `origin` of a page that reads with fetch(), such as https://app.example.com")
+	origin := flags.String("origin", "",
+		"the `origin` of a page that reads with fetch(), such as https://app.example.com")
 	asJSON := flags.Bool("json", false, "print JSON")
-	as := flags.String("as", "", "do not try anything: say whether this `user` may read s3://bucket/key")
-	groups := flags.String("groups", "", "the user's `groups`, separated by commas")
-	anonymous := flags.Bool("anonymous", false, "the same for nobody in particular")
-	if slices.ContainsFunc(args, isAs) {
+	as := flags.String("as", "",
+		"evaluate the rules for this `user` and s3://bucket/key instead of checking integrations")
+	groups := flags.String("groups", "", "with --as: the user's `groups`, separated by commas")
+	anonymous := flags.Bool("anonymous", false, "evaluate the rules for an anonymous client")
+	if slices.ContainsFunc(args, isViewerFlag) {
 		if err := parse(flags, args, stderr, "s3://bucket/key"); err != nil {
 			return err
 		}
@@ -46,7 +49,13 @@ func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err != nil {
 		return usageError{err}
 	}
-	o := check.Options{Config: c, ConfigFile: *path, Integrations: names, Clock: time.Now, Origin: *origin}
+	o := check.Options{
+		Config:       c,
+		ConfigFile:   *path,
+		Integrations: names,
+		Clock:        time.Now,
+		Origin:       *origin,
+	}
 	if *sample != "" {
 		l, err := locator.Parse(*sample)
 		if err != nil {
@@ -62,13 +71,13 @@ func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	return report(ctx, o, *asJSON, stdout)
 }
 
-// isAs tells whether an argument asks about a viewer.
-func isAs(arg string) bool {
+// isViewerFlag reports whether an argument is --as or --anonymous.
+func isViewerFlag(arg string) bool {
 	name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
 	return strings.HasPrefix(arg, "-") && (name == "as" || name == "anonymous")
 }
 
-// report runs the check and prints it: as it goes for people, all at once for machines.
+// report runs the check. It prints a table step by step, or JSON at the end.
 func report(ctx context.Context, o check.Options, asJSON bool, stdout io.Writer) error {
 	result := struct {
 		OK    bool         `json:"ok"`
@@ -81,13 +90,13 @@ func report(ctx context.Context, o check.Options, asJSON bool, stdout io.Writer)
 			table.Add(s)
 		}
 	}
-	sound, err := check.Run(ctx, o)
+	ok, err := check.Run(ctx, o)
 	if err != nil && ctx.Err() == nil {
 		return usageError{fmt.Errorf("s3redirect check: %w", err)}
 	} else if err != nil {
 		return errors.New("interrupted")
 	}
-	result.OK = sound
+	result.OK = ok
 	if asJSON {
 		e := json.NewEncoder(stdout)
 		e.SetEscapeHTML(false)
@@ -96,16 +105,16 @@ func report(ctx context.Context, o check.Options, asJSON bool, stdout io.Writer)
 			return err
 		}
 	}
-	if !sound {
-		return errRefused
+	if !ok {
+		return errCheckFailed
 	}
 	return nil
 }
 
-// checkViewer says what a viewer may see, and which rule decides.
+// checkViewer prints whether a viewer may read an object, and the rule that decides.
 func checkViewer(path, as, groups string, anonymous bool, text string, stdout io.Writer) error {
 	if (as == "") != anonymous {
-		return usageError{errors.New("s3redirect check: say who would ask: either --as USER or --anonymous")}
+		return usageError{errors.New("s3redirect check: set either --as USER or --anonymous")}
 	}
 	l, err := locator.Parse(text)
 	if err != nil {
@@ -115,10 +124,11 @@ func checkViewer(path, as, groups string, anonymous bool, text string, stdout io
 	if err != nil {
 		return usageError{err}
 	}
-	allowed, why := app.Verdict(c, viewer.As(as, strings.FieldsFunc(groups, func(r rune) bool { return r == ',' })...), l)
-	fmt.Fprintln(stdout, why)
+	v := viewer.As(as, strings.FieldsFunc(groups, func(r rune) bool { return r == ',' })...)
+	allowed, reason := app.Verdict(c, v, l)
+	fmt.Fprintln(stdout, reason)
 	if !allowed {
-		return errRefused
+		return errCheckFailed
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"s3redirect/internal/app"
 	"s3redirect/internal/config"
 	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/locator"
 	"s3redirect/proxy"
 )
@@ -101,19 +102,19 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	p.Listening(s)
 	go page.Sample(ctx)
-	introduce(stdout, s, s3.URL, sts.URL, samples)
+	printBanner(stdout, s, s3.URL, sts.URL, samples)
 	return s.Run(ctx)
 }
 
 func demoEnvironment(name string) (string, bool) { return demoSecret, name == "DEMO_SECRET" }
 
 // demoCloud is the make-believe account: two roles that trust the proxy, and the samples in their buckets.
-func demoCloud(samples []demo.Sample) *demo.Cloud {
-	cloud := demo.NewCloud(time.Now)
-	cloud.AddUser(demo.User{AccessKeyID: demoAccessKey, SecretAccessKey: demoSecret})
-	cloud.AddRole(demo.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}})
-	cloud.AddRole(demo.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true})
-	cloud.AddSamples(samples, demoRegion)
+func demoCloud(samples []demo.Sample) *fakeaws.Cloud {
+	cloud := fakeaws.NewCloud(time.Now)
+	cloud.AddUser(fakeaws.User{AccessKeyID: demoAccessKey, SecretAccessKey: demoSecret})
+	cloud.AddRole(fakeaws.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}})
+	cloud.AddRole(fakeaws.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true})
+	demo.AddSamples(cloud, samples, demoRegion, time.Now())
 	return cloud
 }
 
@@ -138,7 +139,7 @@ func serveStandIn(h http.Handler) (*standIn, error) {
 }
 
 // withGallery puts the gallery on the proxy's own origin, as a web page in front of it would be.
-func withGallery(p *app.App, cloud *demo.Cloud, samples []demo.Sample) http.Handler {
+func withGallery(p *app.App, cloud *fakeaws.Cloud, samples []demo.Sample) http.Handler {
 	gallery := demo.Gallery(samples, func() demo.Stats {
 		counted, called, now := p.Metrics().Total(), cloud.Calls(), time.Now()
 		s := demo.Stats{Requests: counted.Requests, URLHits: counted.URLHits, URLMisses: counted.URLMisses,
@@ -157,7 +158,7 @@ func withGallery(p *app.App, cloud *demo.Cloud, samples []demo.Sample) http.Hand
 	})
 }
 
-func introduce(w io.Writer, s *proxy.Server, s3URL, stsURL string, samples []demo.Sample) {
+func printBanner(w io.Writer, s *proxy.Server, s3URL, stsURL string, samples []demo.Sample) {
 	fmt.Fprintf(w, `s3redirect demo: the proxy, an S3 and an STS in one process. Ctrl-C stops it.
 
   gallery   http://%[1]s/

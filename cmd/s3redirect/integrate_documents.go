@@ -12,12 +12,13 @@ import (
 	"s3redirect/internal/integration"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/policy"
+	"s3redirect/internal/policy/document"
 )
 
 // showDocuments prints what has to be made, and says where.
 func (n *newIntegration) showDocuments() error {
-	r := policy.Request{Format: policy.JSON, Integration: &n.Integration, Config: n.configured()}
-	show := func(title string, kind policy.Kind, hint string) error {
+	r := document.Request{Format: document.JSON, Integration: &n.Integration, Config: n.configured()}
+	show := func(title string, kind document.Kind, hint string) error {
 		r.Kind = kind
 		text, notes, err := r.Write()
 		if err != nil {
@@ -35,13 +36,13 @@ func (n *newIntegration) showDocuments() error {
 			return err
 		}
 	} else {
-		if err := n.knowPrincipal(); err != nil {
+		if err := n.resolvePrincipal(); err != nil {
 			return err
 		}
 		r.Principal = n.principal
-		n.RoleARN = n.roleOrSome()
+		n.RoleARN = n.roleOrPlaceholder()
 		hint := "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."
-		if !n.Foreign() {
+		if n.IsAWS() {
 			hint += " For objects under SSE-KMS:\n    " + n.command("access") + " --kms-key ARN"
 		}
 		if err := show("1. Access policy", "access", hint); err != nil {
@@ -71,7 +72,7 @@ func (n *newIntegration) command(words string) string {
 	for _, b := range n.Buckets() {
 		line = append(line, "--bucket", "'"+b+"'")
 	}
-	if kind != "access" && kind != "cors" && n.RoleARN != n.someRole() {
+	if kind != "access" && kind != "cors" && n.RoleARN != n.placeholderRoleARN() {
 		line = append(line, "--role-arn", n.RoleARN)
 	}
 	if kind == "role" || kind == "trust" {
@@ -111,8 +112,9 @@ func (n *newIntegration) configured() *config.Config {
 	return &config.Config{}
 }
 
-// knowPrincipal finds out who assumes the role: from STS, or else by asking.
-func (n *newIntegration) knowPrincipal() (err error) {
+// resolvePrincipal sets n.principal, the ARN that assumes the role: from STS if it answers, else from
+// the user.
+func (n *newIntegration) resolvePrincipal() (err error) {
 	if n.principal == "" {
 		ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
 		defer cancel()

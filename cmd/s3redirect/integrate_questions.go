@@ -14,12 +14,15 @@ import (
 	"s3redirect/internal/policy"
 )
 
-// judge accepts an answer if the configuration's own checks have nothing to say about a key of the integration.
-func (n *newIntegration) judge(key string, set func(i *config.Integration, answer string)) func(string) error {
+// validateKey returns a function that stores an answer with set in a copy of the integration, and
+// returns what the configuration's checks report about key.
+func (n *newIntegration) validateKey(
+	key string, set func(i *config.Integration, answer string),
+) func(string) error {
 	return func(answer string) error {
 		tried := n.Integration
 		if tried.RoleARN == "" {
-			tried.RoleARN = n.someRole() // what is about roles is in order: there will be one
+			tried.RoleARN = n.placeholderRoleARN() // the role will be created later
 		}
 		set(&tried, answer)
 		for _, e := range tried.Check(os.LookupEnv) {
@@ -31,9 +34,12 @@ func (n *newIntegration) judge(key string, set func(i *config.Integration, answe
 	}
 }
 
-// free is judge, for what the file's other integrations may have already.
-func (n *newIntegration) free(key string, set func(i *config.Integration, answer string)) func(string) error {
-	grammar := n.judge(key, set)
+// validateUnused is like validateKey, and also rejects values that another integration of the file
+// already uses.
+func (n *newIntegration) validateUnused(
+	key string, set func(i *config.Integration, answer string),
+) func(string) error {
+	grammar := n.validateKey(key, set)
 	return func(answer string) error {
 		if err := grammar(answer); err != nil {
 			return err
@@ -58,10 +64,10 @@ func (n *newIntegration) scope() error {
 		if err != nil {
 			return err
 		}
-		q := question{text: "The bucket's name", accept: n.free("bucket", func(i *config.Integration, s string) { i.Bucket = s })}
+		q := question{text: "The bucket's name", accept: n.validateUnused("bucket", func(i *config.Integration, s string) { i.Bucket = s })}
 		if several {
 			q = question{text: "The permitted buckets, with blanks between them; * stands for any characters, as in team-*",
-				accept: n.free("permitted_buckets", func(i *config.Integration, s string) { i.PermittedBuckets = strings.Fields(s) })}
+				accept: n.validateUnused("permitted_buckets", func(i *config.Integration, s string) { i.PermittedBuckets = strings.Fields(s) })}
 		}
 		answer, err := n.ask(q)
 		if err != nil {
@@ -84,13 +90,13 @@ func (n *newIntegration) scope() error {
 		if buckets == "" {
 			continue
 		}
-		if err := n.free(key, func(*config.Integration, string) {})(buckets); err != nil {
+		if err := n.validateUnused(key, func(*config.Integration, string) {})(buckets); err != nil {
 			return usageError{fmt.Errorf("s3redirect integrate: --bucket: %w", err)}
 		}
 	}
 	var err error
 	n.Name, err = n.ask(question{text: "A name for it, in metrics and logs", otherwise: defaultName(n.Buckets()), flag: "--name", given: n.Name,
-		accept: n.free("name", func(i *config.Integration, s string) { i.Name = s })})
+		accept: n.validateUnused("name", func(i *config.Integration, s string) { i.Name = s })})
 	return err
 }
 
@@ -101,7 +107,7 @@ func (n *newIntegration) store() (err error) {
 	}
 	n.SecretAccessKey = config.Secret(n.secret)
 	n.Endpoint, err = n.ask(question{text: "The endpoint of an S3-compatible store, as browsers reach it (none: AWS)", optional: true, flag: "--endpoint", given: n.Endpoint,
-		accept: n.judge("endpoint", func(i *config.Integration, s string) { i.Endpoint, i.PathStyle = s, true })})
+		accept: n.validateKey("endpoint", func(i *config.Integration, s string) { i.Endpoint, i.PathStyle = s, true })})
 	if err != nil {
 		return err
 	}
@@ -110,7 +116,7 @@ func (n *newIntegration) store() (err error) {
 		region = "us-east-1"
 	}
 	n.Region, err = n.ask(question{text: "The buckets' region, or auto to have it found", otherwise: region, flag: "--region", given: n.Region,
-		accept: n.judge("region", func(i *config.Integration, s string) { i.Region = s })})
+		accept: n.validateKey("region", func(i *config.Integration, s string) { i.Region = s })})
 	if err != nil || n.Endpoint == "" {
 		return err
 	}
@@ -120,7 +126,7 @@ func (n *newIntegration) store() (err error) {
 		}
 	}
 	n.STSEndpoint, err = n.ask(question{text: "Its STS, where roles are assumed (none: it has no roles, and keys sign)", optional: true, flag: "--sts-endpoint", given: n.STSEndpoint,
-		accept: n.judge("sts_endpoint", func(i *config.Integration, s string) { i.STSEndpoint = s })})
+		accept: n.validateKey("sts_endpoint", func(i *config.Integration, s string) { i.STSEndpoint = s })})
 	if err != nil {
 		return err
 	}
@@ -170,7 +176,7 @@ func (n *newIntegration) rights() (err error) {
 	}
 	if n.ExternalID == "" {
 		n.ExternalID = rand.Text()
-	} else if err := n.judge("external_id", func(i *config.Integration, s string) { i.ExternalID = s })(n.ExternalID); err != nil {
+	} else if err := n.validateKey("external_id", func(i *config.Integration, s string) { i.ExternalID = s })(n.ExternalID); err != nil {
 		return usageError{fmt.Errorf("s3redirect integrate: --external-id: %w", err)}
 	}
 	if n.SessionDuration == time.Hour {
@@ -182,14 +188,16 @@ func (n *newIntegration) rights() (err error) {
 // keysOnly tells whether the integration is one with keys and without a role.
 func (n *newIntegration) keysOnly() bool { return n.Endpoint != "" && n.STSEndpoint == "" }
 
-// someRole is a role's ARN that is in order, as long as there is none.
-func (n *newIntegration) someRole() string { return policy.SomeRole(&n.Integration, n.principal) }
+// placeholderRoleARN returns a valid ARN that stands for a role that does not exist yet.
+func (n *newIntegration) placeholderRoleARN() string {
+	return policy.PlaceholderRoleARN(&n.Integration, n.principal)
+}
 
-func (n *newIntegration) roleOrSome() string {
+func (n *newIntegration) roleOrPlaceholder() string {
 	if n.RoleARN != "" {
 		return n.RoleARN
 	}
-	return n.someRole()
+	return n.placeholderRoleARN()
 }
 
 // role asks for the ARN of the role that was made meanwhile.
@@ -199,10 +207,10 @@ func (n *newIntegration) role() (err error) {
 		return nil
 	}
 	given := n.RoleARN
-	if given == n.someRole() {
+	if given == n.placeholderRoleARN() {
 		given = ""
 	}
 	n.RoleARN, err = n.ask(question{text: "Once the role is made: its ARN", flag: "--role-arn", given: given,
-		accept: n.judge("role_arn", func(i *config.Integration, s string) { i.RoleARN = s })})
+		accept: n.validateKey("role_arn", func(i *config.Integration, s string) { i.RoleARN = s })})
 	return err
 }

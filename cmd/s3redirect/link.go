@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -17,7 +16,8 @@ import (
 func makeLink(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("link", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
-	lifetime := flags.Duration("lifetime", 0, "how long the link lives; 0 is viewers.links.max_lifetime")
+	lifetime := flags.Duration("lifetime", 0,
+		"the link's lifetime; 0 means viewers.links.max_lifetime")
 	if err := parse(flags, args, stderr, "s3://bucket/key"); err != nil {
 		return err
 	}
@@ -30,7 +30,8 @@ func makeLink(_ context.Context, args []string, stdout, stderr io.Writer) error 
 		return usageError{err}
 	}
 	if c.Viewers.Links == nil {
-		return usageError{errors.New("s3redirect link: " + *path + " has no viewers.links with keys to sign with")}
+		return usageError{fmt.Errorf("s3redirect link: %s has no viewers.links; "+
+			"add keys to it to sign links", *path)}
 	}
 	links, now := viewer.NewLinks(c.Viewers.Links), time.Now()
 	if *lifetime == 0 {

@@ -105,7 +105,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &wrong):
 		fmt.Fprintln(stderr, err)
 		return 2
-	case errors.Is(err, errRefused):
+	case errors.Is(err, errCheckFailed):
 		return 1
 	}
 	fmt.Fprintf(stderr, "s3redirect %s: %v\n", name, err)

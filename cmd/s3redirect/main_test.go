@@ -19,6 +19,7 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/locator"
 )
 
@@ -133,7 +134,7 @@ integrations: [{name: keys, bucket: scans, region: eu-central-1, access_key_id: 
 		{[]string{"version"}, 0, []string{"s3redirect "}},
 		{[]string{"presign", "--config", good}, 2, []string{"0 arguments given, 1 wanted"}},
 		{[]string{"presign", "--config", good, "https://x"}, 2, []string{"not a locator"}},
-		{[]string{"presign", "--config", good, "s3://nobodys/key"}, 1, []string{"no integration serves the bucket nobodys"}},
+		{[]string{"presign", "--config", good, "s3://nobodys/key"}, 1, []string{"no integration serves bucket nobodys"}},
 		{[]string{"presign", "--config", good, "s3://scans/a b"}, 0, []string{"https://scans.s3.eu-central-1.amazonaws.com/a%20b?X-Amz-Algorithm=", "&X-Amz-Signature="}},
 	} {
 		var said bytes.Buffer
@@ -281,12 +282,12 @@ func demoWorld(t *testing.T) string {
 
 // demoStores starts the demo's S3 and STS. The text is that of its configuration, with windows of days, so that none turns while
 // a test runs.
-func demoStores(t *testing.T) (cloud *demo.Cloud, text string) {
+func demoStores(t *testing.T) (cloud *fakeaws.Cloud, text string) {
 	t.Helper()
 	cloud = demoCloud(demo.Samples())
 	const long = 400 * time.Hour
-	cloud.AddRole(demo.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}, MaxDuration: long})
-	cloud.AddRole(demo.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true, MaxDuration: long})
+	cloud.AddRole(fakeaws.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}, MaxDuration: long})
+	cloud.AddRole(fakeaws.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true, MaxDuration: long})
 	var urls []string
 	for _, h := range []http.Handler{cloud.S3(), cloud.STS()} {
 		s, err := serveStandIn(h)

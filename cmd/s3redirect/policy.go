@@ -15,15 +15,16 @@ import (
 	"s3redirect/internal/integration"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/policy"
+	"s3redirect/internal/policy/document"
 )
 
-// list is a flag that may be given several times.
+// list is the value of a flag that may be repeated.
 type list []string
 
 func (l *list) String() string     { return strings.Join(*l, " ") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
-// draft is an integration as flags describe it.
+// draft is an integration that flags describe.
 type draft struct {
 	config.Integration
 	buckets list
@@ -31,24 +32,37 @@ type draft struct {
 }
 
 func (d *draft) register(flags *flag.FlagSet) {
-	flags.StringVar(&d.Name, "name", "", "the integration's `name`; default: the bucket's")
-	flags.Var(&d.buckets, "bucket", "a `bucket`, or a pattern such as team-*; several make a default integration, one a scoped one")
-	flags.StringVar(&d.Region, "region", "", "the buckets' `region`, or auto")
-	flags.StringVar(&d.RoleARN, "role-arn", "", "the role's `ARN`")
-	flags.StringVar(&d.ExternalID, "external-id", "", "the external `ID`")
-	flags.DurationVar(&d.SessionDuration, "session-duration", time.Hour, "how long a session lives")
-	flags.BoolVar(&d.FileVersioning, "file-versioning", false, "allow ?versionId=, which needs s3:GetObjectVersion")
-	flags.BoolVar(&d.ListBucket, "list-bucket", false, "have s3:ListBucket too, so that a key that is not there is a 404; without it S3 does not say whether a key exists, and answers 403")
-	flags.StringVar(&d.Endpoint, "endpoint", "", "the `URL` of an S3-compatible store, as browsers reach it")
-	flags.StringVar(&d.STSEndpoint, "sts-endpoint", "", "the `URL` of its STS")
-	flags.BoolVar(&d.PathStyle, "path-style", false, "the store has its buckets in the path")
-	flags.StringVar(&d.AccessKeyID, "access-key-id", "", "the access key ID, or '${NAME}' for an environment `variable`")
-	flags.StringVar(&d.secret, "secret-access-key", "", "the secret key as '${NAME}', an environment `variable`; never the key itself, which others could see")
+	flags.StringVar(&d.Name, "name", "",
+		"the `name` of the integration; default: the bucket's name")
+	flags.Var(&d.buckets, "bucket", "a `bucket`, or a pattern such as team-*; may be repeated; "+
+		"one bucket makes a scoped integration, several buckets or a pattern a default integration")
+	flags.StringVar(&d.Region, "region", "", "the `region` of the buckets, or auto")
+	flags.StringVar(&d.RoleARN, "role-arn", "", "the `ARN` of the role")
+	flags.StringVar(&d.ExternalID, "external-id", "",
+		"the external `ID` that the role's trust policy requires")
+	flags.DurationVar(&d.SessionDuration, "session-duration", time.Hour,
+		"the lifetime of a session")
+	flags.BoolVar(&d.FileVersioning, "file-versioning", false,
+		"allow ?versionId=, which requires s3:GetObjectVersion")
+	flags.BoolVar(&d.ListBucket, "list-bucket", false,
+		"allow s3:ListBucket, too, so that S3 answers 404 for a missing key; without it, "+
+			"S3 answers 403, which does not reveal whether the key exists")
+	flags.StringVar(&d.Endpoint, "endpoint", "",
+		"the `URL` of an S3-compatible store, as browsers reach it")
+	flags.StringVar(&d.STSEndpoint, "sts-endpoint", "", "the `URL` of the store's STS")
+	flags.BoolVar(&d.PathStyle, "path-style", false,
+		"the store expects the bucket in the URL's path instead of the host name")
+	flags.StringVar(&d.AccessKeyID, "access-key-id", "",
+		"the access key ID, or '${NAME}' for an environment `variable`")
+	flags.StringVar(&d.secret, "secret-access-key", "",
+		"the secret key as '${NAME}', an environment `variable`; the key itself is rejected, "+
+			"because other users can read command lines")
 }
 
-var errSecretOnCommandLine = errors.New("--secret-access-key: name an environment variable, as '${SECRET}'; a command line is seen by everybody on the machine")
+var errSecretOnCommandLine = errors.New("--secret-access-key: name an environment variable, " +
+	"such as '${SECRET}'; other users of this machine can read command lines")
 
-// finish puts what the flags said together.
+// finish completes the integration from the flags.
 func (d *draft) finish() error {
 	if d.secret != "" && !strings.HasPrefix(d.secret, "${") {
 		return usageError{errSecretOnCommandLine}
@@ -62,13 +76,14 @@ func (d *draft) finish() error {
 	if d.Name == "" {
 		d.Name = defaultName(d.Buckets())
 	}
-	if d.RoleARN == "" || d.SessionDuration == time.Hour { // the default needs no line in the file
+	if d.RoleARN == "" || d.SessionDuration == time.Hour { // the file does not state the default
 		d.SessionDuration = 0
 	}
 	return nil
 }
 
-// defaultName is a bucket's name without what an integration's may not hold.
+// defaultName returns the first bucket's name without the characters that an integration's name
+// must not contain.
 func defaultName(buckets []string) string {
 	if len(buckets) == 0 {
 		return ""
@@ -76,59 +91,57 @@ func defaultName(buckets []string) string {
 	return strings.Trim(strings.ReplaceAll(buckets[0], "*", ""), ".-")
 }
 
-// request is what a policy command is to write.
+// request is the document that a policy command writes.
 type request struct {
-	policy.Request
+	document.Request
 	kmsKeys, origins list
-	webIdentity      policy.Identity
+	webIdentity      document.Identity
 }
 
 const policyHelp = `Usage: s3redirect policy access|trust|cors|role|assume [flags]
 
-  access   what the integration's role must be allowed: to read its buckets
-  trust    who may assume the role: we, with the external ID
-  cors     which pages may read the buckets with fetch()
-  role     trust and access in one (not as json)
-  assume   what our own principal must be allowed, where the role is in another account
+  access   the policy that lets the integration's role read its buckets
+  trust    the trust policy that lets the proxy assume the role with the external ID
+  cors     the CORS rules that let pages read the buckets with fetch()
+  role     the role with its trust and access policies (not as json)
+  assume   the policy that lets the proxy's own principal assume the role; required if the
+           role is in another account
 
-The document goes to standard output, what to know about it to standard error. The integration is one of the configuration's
-(--integration), or is described by flags.
+The document is written to standard output, notes about it to standard error. Select an integration
+of the configuration with --integration, or describe one with the other flags.
 
 `
 
-// writePolicy prints one of an integration's documents.
+// writePolicy writes one of an integration's documents.
 func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var r request
-	if len(args) > 0 && slices.Contains(policy.Kinds(), policy.Kind(args[0])) {
-		r.Kind, args = policy.Kind(args[0]), args[1:]
+	if len(args) > 0 && slices.Contains(document.Kinds(), document.Kind(args[0])) {
+		r.Kind, args = document.Kind(args[0]), args[1:]
 	}
 	var d draft
 	flags := flag.NewFlagSet("policy", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
-	name := flags.String("integration", "", "the `name` of an integration in it")
-	format := flags.String("format", "json", "json, terraform, cloudformation or cli")
-	flags.Var(&r.kmsKeys, "kms-key", "access: the `ARN` of a KMS key that objects are encrypted with; may be repeated")
-	flags.StringVar(&r.Principal, "principal", "", "trust: who we are, an `ARN` or an account; default: STS is asked")
-	flags.Var(&r.origins, "origin", "cors: an `origin` whose pages may read; may be repeated; default: the configuration's")
-	flags.StringVar(&r.webIdentity.ProviderARN, "web-identity-provider", "", "trust of the role that we run as ourselves: the OpenID Connect provider's `ARN`")
-	flags.StringVar(&r.webIdentity.Subject, "web-identity-subject", "", "and its `subject`, such as system:serviceaccount:NAMESPACE:NAME")
-	flags.StringVar(&r.webIdentity.Audience, "web-identity-audience", "sts.amazonaws.com", "and its `audience`")
+	name := flags.String("integration", "", "the `name` of an integration of the configuration")
+	format := flags.String("format", "json",
+		"the `format`: json, terraform, cloudformation or cli")
+	r.register(flags)
 	d.register(flags)
 	if r.Kind == "" {
 		flags.SetOutput(stderr)
 		fmt.Fprint(stderr, policyHelp)
 		flags.PrintDefaults()
-		if slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "--help" || a == "-help" }) {
+		if slices.ContainsFunc(args, isHelp) {
 			return flag.ErrHelp
 		}
-		return usageError{fmt.Errorf("s3redirect policy: say which: %s", strings.Trim(fmt.Sprint(policy.Kinds()), "[]"))}
+		return policyError("the first argument must be one of access, trust, cors, role and assume")
 	}
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
-	r.Format = policy.Format(*format)
-	if !slices.Contains(policy.Formats(), r.Format) {
-		return usageError{fmt.Errorf("s3redirect policy: --format %s: there are json, terraform, cloudformation and cli", *format)}
+	r.Format = document.Format(*format)
+	if !slices.Contains(document.Formats(), r.Format) {
+		return policyError("unknown --format %s; use json, terraform, cloudformation or cli",
+			*format)
 	}
 	if err := r.choose(*path, *name, &d); err != nil {
 		return err
@@ -144,16 +157,37 @@ func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	return err
 }
 
-// choose finds the integration: one of the file's, or the flags'.
+func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
+
+// policyError returns an error in the command line of the policy command.
+func policyError(format string, args ...any) error {
+	return usageError{fmt.Errorf("s3redirect policy: "+format, args...)}
+}
+
+func (r *request) register(flags *flag.FlagSet) {
+	flags.Var(&r.kmsKeys, "kms-key",
+		"access, role: the `ARN` of a KMS key that objects are encrypted with; may be repeated")
+	flags.StringVar(&r.Principal, "principal", "",
+		"trust, role: the `ARN` or account that the proxy runs as; default: ask STS")
+	flags.Var(&r.origins, "origin", "cors: an `origin` whose pages may read the buckets; "+
+		"may be repeated; default: the origins of the configuration")
+	flags.StringVar(&r.webIdentity.ProviderARN, "web-identity-provider", "",
+		"trust: write the trust policy of the role that the proxy itself runs as; "+
+			"the `ARN` of its OpenID Connect provider")
+	flags.StringVar(&r.webIdentity.Subject, "web-identity-subject", "",
+		"trust: the provider's `subject`, such as system:serviceaccount:NAMESPACE:NAME")
+	flags.StringVar(&r.webIdentity.Audience, "web-identity-audience", "sts.amazonaws.com",
+		"trust: the provider's `audience`")
+}
+
+// choose sets the integration: the named one of the configuration file, or the draft.
 func (r *request) choose(path, name string, d *draft) error {
-	mistake := func(format string, args ...any) error {
-		return usageError{fmt.Errorf("s3redirect policy: "+format, args...)}
-	}
 	if name == "" {
-		return r.describe(d, mistake)
+		return r.useDraft(d)
 	}
 	if len(d.buckets) > 0 {
-		return mistake("--integration and --bucket exclude each other: one is of the file, the other describes a new one")
+		return policyError("--integration and --bucket cannot be combined; use --integration " +
+			"to select one of the configuration, or --bucket to describe a new one")
 	}
 	c, err := config.Load(path)
 	if err != nil {
@@ -167,18 +201,21 @@ func (r *request) choose(path, name string, d *draft) error {
 		}
 		names = append(names, c.Integrations[n].Name)
 	}
-	return mistake("%s has no integration %s; it has %s", path, name, strings.Join(names, ", "))
+	return policyError("%s has no integration %s; it has %s", path, name, strings.Join(names, ", "))
 }
 
-// describe takes the integration from the flags. What a document does not need may be missing.
-func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
+// useDraft sets the integration to the draft. Flags that the document does not need may be missing.
+func (r *request) useDraft(d *draft) error {
 	r.Config = &config.Config{}
-	ownRole, byARN := r.Kind == policy.KindTrust && r.webIdentity.ProviderARN != "", r.Kind == policy.KindAssume && d.RoleARN != ""
+	ownRole := r.Kind == document.KindTrust && r.webIdentity.ProviderARN != ""
+	byARN := r.Kind == document.KindAssume && d.RoleARN != ""
 	if len(d.buckets) == 0 && !ownRole && !byARN {
-		return mistake("name an integration of the configuration with --integration, or describe one with --bucket and --region")
+		return policyError("select an integration of the configuration with --integration, " +
+			"or describe one with --bucket and --region")
 	}
-	if r.Kind == policy.KindAssume && !byARN {
-		return mistake("name the role that is to be assumed with --role-arn, or an integration of the configuration with --integration")
+	if r.Kind == document.KindAssume && !byARN {
+		return policyError("name the role to assume with --role-arn, " +
+			"or select an integration of the configuration with --integration")
 	}
 	session := d.SessionDuration
 	if err := d.finish(); err != nil {
@@ -188,30 +225,36 @@ func (r *request) describe(d *draft, mistake func(string, ...any) error) error {
 	if len(d.buckets) == 0 {
 		d.Bucket, d.Name = "any-bucket", "s3redirect"
 	}
-	judged := d.Integration
-	if judged.Region == "" {
-		judged.Region = config.RegionAuto // which, with the role's ARN, tells the partition
+	checked := d.Integration
+	if checked.Region == "" {
+		checked.Region = config.RegionAuto // the role's ARN then determines the partition
 	}
-	if d.RoleARN == "" && judged.AccessKeyID == "" {
-		judged.STSEndpoint = d.STSEndpoint
-		judged.RoleARN = policy.SomeRole(&judged, r.Principal)
-		d.SessionDuration, judged.SessionDuration = session, session // of the role that will be made
-		if judged.Endpoint != "" && judged.STSEndpoint == "" {
-			judged.STSEndpoint = judged.Endpoint
+	if d.RoleARN == "" && checked.AccessKeyID == "" {
+		checked.STSEndpoint = d.STSEndpoint
+		checked.RoleARN = policy.PlaceholderRoleARN(&checked, r.Principal)
+		d.SessionDuration, checked.SessionDuration = session, session // for the new role
+		if checked.Endpoint != "" && checked.STSEndpoint == "" {
+			checked.STSEndpoint = checked.Endpoint
 		}
 	}
-	if errs := judged.Check(os.LookupEnv); errs != nil {
+	if errs := checked.Check(os.LookupEnv); errs != nil {
 		lines := make([]string, len(errs))
 		for n, e := range errs {
-			lines[n] = strings.TrimPrefix("--"+strings.ReplaceAll(e.Key, "_", "-")+": "+e.Problem, "--: ")
+			flagName := "--" + strings.ReplaceAll(e.Key, "_", "-")
+			lines[n] = strings.TrimPrefix(flagName+": "+e.Problem, "--: ")
 		}
-		return mistake("%s", strings.Join(lines, "\n"))
+		return policyError("%s", strings.Join(lines, "\n"))
 	}
-	d.RoleARN = judged.RoleARN
+	d.RoleARN = checked.RoleARN
 	return nil
 }
 
-// write makes the document, and says what to know about it. Who we are is asked of STS, where that matters and was not said.
+var errUnknownPrincipal = errors.New("the proxy's principal is unknown because STS did " +
+	"not answer; set --principal ARN, or provide AWS credentials (`s3redirect check` explains " +
+	"what is wrong with them)")
+
+// write returns the document and its notes. If the document needs a principal and none is set, it
+// asks STS for the caller's identity.
 func (r *request) write(ctx context.Context) (text string, notes []string, err error) {
 	r.KMSKeys, r.Origins = r.kmsKeys, r.origins
 	if r.webIdentity.ProviderARN != "" {
@@ -222,11 +265,11 @@ func (r *request) write(ctx context.Context) (text string, notes []string, err e
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		if r.Principal, err = sts.CallerIdentity(ctx, r.Integration); err != nil {
-			return "", nil, errors.New("our own principal is not known, as STS could not be asked who we are: give --principal ARN, or credentials. `s3redirect check` says what is wrong with them")
+			return "", nil, errUnknownPrincipal
 		}
 	}
 	if text, notes, err = r.Write(); err != nil {
-		err = usageError{fmt.Errorf("s3redirect policy: %w", err)}
+		err = policyError("%w", err)
 	}
 	return text, notes, err
 }

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 )
 
 // process is a program that a line of the README starts.
@@ -61,9 +61,9 @@ func (p *process) says(t *testing.T, pattern string) string {
 // a redirect. Only the addresses are others, and STS is a stand-in that knows the configuration's role and external ID.
 func TestREADMECommands(t *testing.T) {
 	readme, dir, root := read(t, "README.md"), t.TempDir(), filepath.Join("..", "..")
-	cloud := demo.NewCloud(time.Now)
-	cloud.AddUser(demo.User{AccessKeyID: demoAccessKey, SecretAccessKey: demoSecret})
-	cloud.AddRole(demo.Role{ARN: "arn:aws:iam::123456789012:role/s3redirect", ExternalID: "9d0c3a53-6d1f-4f0e-9f55-1f1f1f1f1f1f", Trusts: []string{demoAccessKey}, Buckets: []string{"my-photos"}})
+	cloud := fakeaws.NewCloud(time.Now)
+	cloud.AddUser(fakeaws.User{AccessKeyID: demoAccessKey, SecretAccessKey: demoSecret})
+	cloud.AddRole(fakeaws.Role{ARN: "arn:aws:iam::123456789012:role/s3redirect", ExternalID: "9d0c3a53-6d1f-4f0e-9f55-1f1f1f1f1f1f", Trusts: []string{demoAccessKey}, Buckets: []string{"my-photos"}})
 	sts := httptest.NewServer(cloud.STS())
 	t.Cleanup(sts.Close)
 	env := []string{"HOME=" + dir, "AWS_ACCESS_KEY_ID=" + demoAccessKey, "AWS_SECRET_ACCESS_KEY=" + demoSecret, "AWS_SESSION_TOKEN=", "AWS_PROFILE=", "AWS_ENDPOINT_URL_STS=" + sts.URL}

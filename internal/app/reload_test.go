@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/proxy"
 )
 
@@ -23,7 +23,7 @@ import (
 type followed struct {
 	*App
 	t     *testing.T
-	cloud *demo.Cloud
+	cloud *fakeaws.Cloud
 	text  string // of the configuration, as it was at first
 	path  string
 	log   *logged
@@ -126,6 +126,35 @@ func TestReload(t *testing.T) {
 	}
 	if status, _ := f.ask(teamObject); status != http.StatusFound {
 		t.Errorf("what came back: %d", status)
+	}
+}
+
+// A reload follows trusted_proxies, and keeps what the gate knows where viewers and proxies stay the same.
+func TestReloadOfTrustedProxies(t *testing.T) {
+	f := follow(t)
+	r := httptest.NewRequest(http.MethodGet, mediaObject, nil)
+	r.RemoteAddr = "10.0.0.1:1234"
+	r.Header.Set("X-Forwarded-For", "198.51.100.7")
+	for _, c := range []struct{ what, text, want string }{
+		{"without the key", f.text, "10.0.0.1:1234"},
+		{"with a proxy", "trusted_proxies: [10.0.0.1]\n" + f.text, "198.51.100.7"},
+		{"with another proxy", "trusted_proxies: [10.0.0.2]\n" + f.text, "10.0.0.1:1234"},
+	} {
+		f.write(c.text)
+		if err := f.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		gate := f.current.Load().gate
+		if got := string(gate.AppendRemote(nil, r)); got != c.want {
+			t.Errorf("%s: the client is %s, want %s", c.what, got, c.want)
+		}
+		f.write(c.text + "drain_delay: 1s\n")
+		if err := f.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		if f.current.Load().gate != gate {
+			t.Errorf("%s: there is another gate after a change elsewhere", c.what)
+		}
 	}
 }
 
@@ -380,7 +409,7 @@ func TestReloadUnderLoad(t *testing.T) {
 func TestReloadWhileARequestWaits(t *testing.T) {
 	f := follow(t)
 	arrived, release := make(chan struct{}, 2), make(chan struct{})
-	f.cloud.Intercept(func(*demo.AssumeRoleCall) error {
+	f.cloud.Intercept(func(*fakeaws.AssumeRoleCall) error {
 		arrived <- struct{}{}
 		<-release
 		return nil

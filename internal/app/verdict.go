@@ -10,18 +10,21 @@ import (
 	"s3redirect/internal/viewer"
 )
 
-// Verdict reports whether a viewer would be given an object's URL, and why.
-func Verdict(c *config.Config, v viewer.Viewer, l locator.Locator) (allowed bool, why string) {
+// Verdict reports whether a viewer would receive an object's URL, and why.
+func Verdict(
+	c *config.Config, v viewer.Viewer, l locator.Locator,
+) (allowed bool, reason string) {
 	who := v.ID
 	if who == "" {
-		who = "nobody in particular"
+		who = "an anonymous client"
 		if !c.Viewers.Anonymous {
-			return false, "refused: nobody asks anonymously, as viewers.anonymous is off"
+			return false, "denied: viewers.anonymous is off"
 		}
 	}
-	// Whether a password file is there is no matter of the rules.
+	// The rules do not depend on the password file, which may be missing here.
 	rules := config.Viewers{Anonymous: true, Rules: c.Viewers.Rules}
-	gate, err := viewer.New(&rules, viewer.Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
+	options := viewer.Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)}
+	gate, err := viewer.New(&rules, options)
 	if err != nil {
 		return false, err.Error()
 	}
@@ -29,16 +32,19 @@ func Verdict(c *config.Config, v viewer.Viewer, l locator.Locator) (allowed bool
 	d := gate.Allow(&v, l)
 	switch {
 	case d.Rule == 0 && !d.Allowed:
-		return false, fmt.Sprintf("refused: no rule lets %s read %s", who, l)
+		return false, fmt.Sprintf("denied: no rule allows %s to read %s", who, l)
 	case !d.Allowed:
-		return false, fmt.Sprintf("refused by viewers.rules[%d]: %s may not read %s", d.Rule-1, who, l)
+		return false, fmt.Sprintf("denied by viewers.rules[%d]: %s may not read %s",
+			d.Rule-1, who, l)
 	}
 	server, ok := c.ServedBy(l.Bucket)
 	switch {
 	case !ok:
-		return false, fmt.Sprintf("refused: no integration serves the bucket %s", l.Bucket)
+		return false, fmt.Sprintf("denied: no integration serves bucket %s", l.Bucket)
 	case d.Rule == 0:
-		return true, fmt.Sprintf("allowed, as there are no rules: %s may read %s, through the integration %s", who, l, server.Name)
+		return true, fmt.Sprintf("allowed, because there are no rules: %s may read %s, "+
+			"which integration %s serves", who, l, server.Name)
 	}
-	return true, fmt.Sprintf("allowed by viewers.rules[%d]: %s may read %s, through the integration %s", d.Rule-1, who, l, server.Name)
+	return true, fmt.Sprintf("allowed by viewers.rules[%d]: %s may read %s, "+
+		"which integration %s serves", d.Rule-1, who, l, server.Name)
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 )
 
 const (
@@ -31,13 +31,13 @@ func configFor(s3, sts string) string {
 }
 
 // startStores starts stand-ins of S3 and STS, and returns them with the text of a configuration that uses them.
-func startStores(t *testing.T) (cloud *demo.Cloud, text string) {
+func startStores(t *testing.T) (cloud *fakeaws.Cloud, text string) {
 	t.Helper()
 	const long = 400 * time.Hour
-	cloud = demo.NewCloud(time.Now)
-	cloud.AddUser(demo.User{AccessKeyID: testKey, SecretAccessKey: testSecret})
-	cloud.AddRole(demo.Role{ARN: mediaRole, Trusts: []string{testKey}, Buckets: []string{"demo-media"}, MaxDuration: long})
-	cloud.AddRole(demo.Role{ARN: teamRole, Trusts: []string{testKey}, Buckets: []string{"team-*"}, Versions: true, MaxDuration: long})
+	cloud = fakeaws.NewCloud(time.Now)
+	cloud.AddUser(fakeaws.User{AccessKeyID: testKey, SecretAccessKey: testSecret})
+	cloud.AddRole(fakeaws.Role{ARN: mediaRole, Trusts: []string{testKey}, Buckets: []string{"demo-media"}, MaxDuration: long})
+	cloud.AddRole(fakeaws.Role{ARN: teamRole, Trusts: []string{testKey}, Buckets: []string{"team-*"}, Versions: true, MaxDuration: long})
 	var urls []string
 	for _, h := range []http.Handler{cloud.S3(), cloud.STS()} {
 		s := httptest.NewServer(h)

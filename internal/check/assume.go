@@ -9,29 +9,32 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/integration"
+	"s3redirect/internal/partition"
 	"s3redirect/internal/policy"
 	"s3redirect/internal/presign"
 )
 
-// assume gets the session that the proxy would sign with, and tells whether there is one.
+// assume gets the session that the proxy would sign with, and reports whether it got one.
 func (p *probe) assume(ctx context.Context) bool {
 	if p.i.RoleARN == "" {
-		p.skip("assume_role", "the integration has keys of its own and no role")
-		p.session = presign.Credentials{AccessKeyID: p.i.AccessKeyID, SecretAccessKey: string(p.i.SecretAccessKey)}
+		p.skip("assume_role", "the integration has access keys and no role")
+		p.session = presign.Credentials{
+			AccessKeyID:     p.i.AccessKeyID,
+			SecretAccessKey: string(p.i.SecretAccessKey),
+		}
 		p.expires = p.Clock().Add(presign.MaxLifetime)
 		return true
 	}
 	if !p.credentials(ctx) {
-		p.judgeClock()
-		p.skip("assume_role", "without credentials STS need not be asked")
+		p.reportClock()
+		p.skip("assume_role", "there are no valid credentials to call STS with")
 		return false
 	}
-	p.judgeClock()
-	session, expires, err := p.call(ctx, p.i)
-	p.judgeClock() // where STS does not tell who we are, this was its first answer
+	p.reportClock()
+	session, expires, err := p.assumeRole(ctx, p.i)
+	p.reportClock() // the first response, if the store has no GetCallerIdentity
 	if err != nil {
-		e := p.whyDenied(err)
-		p.say("assume_role", Failed, e.reason, e.remedy)
+		p.fail("assume_role", p.explainAssumeRole(err))
 		return false
 	}
 	p.ok("assume_role", "%s", p.i.RoleARN)
@@ -41,146 +44,229 @@ func (p *probe) assume(ctx context.Context) bool {
 	return true
 }
 
-func (p *probe) call(ctx context.Context, i *config.Integration) (presign.Credentials, time.Time, error) {
+func (p *probe) assumeRole(
+	ctx context.Context, i *config.Integration,
+) (presign.Credentials, time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	narrowed, _ := policy.Session(i)
-	return p.sts.AssumeRole(ctx, &integration.AssumeRoleInput{Integration: i, SessionPolicy: narrowed})
+	sessionPolicy, _ := policy.Session(i)
+	return p.sts.AssumeRole(ctx, &integration.AssumeRoleInput{
+		Integration:   i,
+		SessionPolicy: sessionPolicy,
+	})
 }
 
-// stsAddress is the host that is asked, as errors name it.
+// stsAddress returns the URL of the STS endpoint.
 func (p *probe) stsAddress() string {
 	if p.i.STSEndpoint != "" {
 		return p.i.STSEndpoint
 	}
 	region := p.i.HomeRegion()
-	return "https://sts." + region + "." + presign.PartitionOf(region).DNSSuffix
+	return "https://sts." + region + "." + partition.Of(region).DNSSuffix
 }
 
-// whose are the credentials that STS is asked with.
-func (p *probe) whose() string {
+// owner names the credentials that sign requests to STS.
+func (p *probe) owner() string {
 	if p.i.AccessKeyID != "" {
-		return "the integration's keys"
+		return "the integration's access key"
 	}
-	return "our own credentials"
+	return "the proxy's own credentials"
 }
 
-// credentials looks for our own credentials, and asks STS whose they are.
+// credentials checks the credentials that the role is assumed with, and asks STS for their
+// identity.
 func (p *probe) credentials(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := p.sts.HasCredentials(ctx, p.i); err != nil {
-		e := noCredentials()
-		p.say("credentials", Failed, e.reason, e.remedy)
+		p.fail("credentials", explainNoCredentials())
 		return false
 	}
-	who, err := p.sts.CallerIdentity(ctx, p.i)
-	if err == nil && who != "" {
-		p.who = who
-		p.ok("credentials", "we are %s", who)
+	caller, err := p.sts.CallerIdentity(ctx, p.i)
+	if err == nil && caller != "" {
+		p.caller = caller
+		p.ok("credentials", "the caller is %s", caller)
 		return true
 	}
-	r, answered := refused(err)
+	r, answered := parseSDKError(err)
 	if !answered {
-		e := unreachable("STS", p.stsAddress(), err)
-		p.say("credentials", Failed, e.reason, e.remedy)
+		p.fail("credentials", explainUnreachable("STS", p.stsAddress(), err))
 		return false
 	}
-	if e, about := badCredentials(r, p.whose()); about {
-		p.say("credentials", Failed, e.reason, e.remedy)
+	if e, ok := explainCredentials(r, p.owner()); ok {
+		p.fail("credentials", e)
 		return false
 	}
 	if r.status >= 500 {
-		p.say("credentials", Failed, fmt.Sprintf("STS is out of order: %s", r), "Wait and try again; if it stays so, look at the store's own state (for AWS: health.aws.amazon.com).")
+		p.fail("credentials", explanation{
+			fmt.Sprintf("STS is unavailable: %s", r), remedyUnavailable})
 		return false
 	}
-	p.skip("credentials", "the store's STS does not say who we are (it knows no GetCallerIdentity)")
+	p.skip("credentials", "the caller is unknown: the store's STS has no GetCallerIdentity")
 	return true
 }
 
-// noCredentials says where credentials were expected, by what the environment has.
-func noCredentials() explanation {
+// explainNoCredentials explains where credentials were expected, depending on the environment.
+func explainNoCredentials() explanation {
 	for _, source := range []struct{ variable, reason, remedy string }{
-		{"AWS_WEB_IDENTITY_TOKEN_FILE", "the web identity in AWS_WEB_IDENTITY_TOKEN_FILE was not taken", "Look whether the file is there, and whether the trust policy of AWS_ROLE_ARN names the provider and this service account: s3redirect policy trust --web-identity-provider … prints one."},
-		{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "the container's credentials could not be fetched", "Look at the pod identity association, or the task's role."},
-		{"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "the task's credentials could not be fetched", "Look at the task's role."},
-		{"AWS_PROFILE", "the profile in AWS_PROFILE gives no credentials", "Look at ~/.aws/config and ~/.aws/credentials, and sign in again if the profile is one of aws sso."},
+		{
+			"AWS_WEB_IDENTITY_TOKEN_FILE",
+			"the web identity in AWS_WEB_IDENTITY_TOKEN_FILE was rejected or could not be read",
+			"Check that the file exists, and that the trust policy of AWS_ROLE_ARN names the " +
+				"provider and this service account; s3redirect policy trust " +
+				"--web-identity-provider … prints such a policy.",
+		},
+		{
+			"AWS_CONTAINER_CREDENTIALS_FULL_URI",
+			"the container's credentials could not be fetched",
+			"Check the pod identity association, or the task's role.",
+		},
+		{
+			"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+			"the task's credentials could not be fetched",
+			"Check the task's role.",
+		},
+		{
+			"AWS_PROFILE",
+			"the profile in AWS_PROFILE has no credentials",
+			"Check ~/.aws/config and ~/.aws/credentials; for a profile of aws sso, sign in again.",
+		},
 	} {
 		if os.Getenv(source.variable) != "" {
 			return explanation{source.reason, source.remedy}
 		}
 	}
-	return explanation{"there are no credentials of our own: not in the environment, the shared files, a web identity, a container or an instance",
-		"Give the process a role (instance profile, task role, IRSA) or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for a store of its own, access_key_id and secret_access_key in the integration."}
+	return explanation{
+		"no credentials found in the environment, the shared files, a web identity, the " +
+			"container or the instance",
+		"Give the process a role (instance profile, task role, IRSA), or set AWS_ACCESS_KEY_ID " +
+			"and AWS_SECRET_ACCESS_KEY. For an S3-compatible store, set access_key_id and " +
+			"secret_access_key in the integration.",
+	}
 }
 
-// whyDenied explains why there is no session.
-func (p *probe) whyDenied(err error) explanation {
-	r, answered := refused(err)
+// explainAssumeRole explains why AssumeRole failed.
+func (p *probe) explainAssumeRole(err error) explanation {
+	r, answered := parseSDKError(err)
 	if !answered {
-		return unreachable("STS", p.stsAddress(), err)
+		return explainUnreachable("STS", p.stsAddress(), err)
 	}
-	if e, about := badCredentials(r, p.whose()); about {
+	if e, ok := explainCredentials(r, p.owner()); ok {
 		return e
 	}
-	longest := "Set session_duration to the role's maximum at most, or raise that: aws iam update-role --role-name " + roleName(p.i) + " --max-session-duration SECONDS"
+	tooLong := r.status == 400 && r.code == "" && p.i.SessionDuration > time.Hour
 	switch {
-	case r.code == "ValidationError" && r.says("role chaining"):
-		return explanation{"our own credentials are a role's, and what a role assumes lasts an hour at most: " + r.String(), "Set session_duration: 1h, or run with an IAM user's keys."}
-	case r.says("maxsessionduration", "durationseconds"), r.status == 400 && r.code == "" && p.i.SessionDuration > time.Hour:
-		return explanation{fmt.Sprintf("a session of %s is longer than the role allows: %s", config.Short(p.i.SessionDuration), r), longest}
-	case r.code == "PackedPolicyTooLarge", r.code == "MalformedPolicyDocument", r.code == "PackedPolicySizeExceeded":
-		return explanation{"the session policy is refused: " + r.String(), "Name fewer buckets, or patterns; or set session_policy: false, and let the role have no rights but these."}
-	case r.code == "ValidationError" && r.says("rolearn"), r.code == "MalformedInput":
-		return explanation{"the role's ARN is refused: " + r.String(), "Copy role_arn from IAM; it begins with arn:" + p.i.Partition() + ":iam:: and the account's 12 digits."}
+	case r.code == "ValidationError" && r.mentions("role chaining"):
+		return explanation{
+			"the proxy's own credentials belong to a role, so a session lasts one hour at most " +
+				"(role chaining): " + r.String(),
+			"Set session_duration: 1h, or run with the keys of an IAM user.",
+		}
+	case r.mentions("maxsessionduration", "durationseconds"), tooLong:
+		_, role := policy.RoleOf(p.i.RoleARN)
+		return explanation{
+			fmt.Sprintf("a session of %s is longer than the role allows: %s",
+				config.Short(p.i.SessionDuration), r),
+			"Set session_duration to the role's maximum or less, or raise the maximum: " +
+				"aws iam update-role --role-name " + role + " --max-session-duration SECONDS",
+		}
+	case r.code == "PackedPolicyTooLarge", r.code == "MalformedPolicyDocument",
+		r.code == "PackedPolicySizeExceeded":
+		return explanation{
+			"STS rejects the session policy: " + r.String(),
+			"Name fewer buckets, or use patterns; or set session_policy: false, if the role has " +
+				"no other permissions.",
+		}
+	case r.code == "ValidationError" && r.mentions("rolearn"), r.code == "MalformedInput":
+		return explanation{
+			"STS rejects the role's ARN: " + r.String(),
+			"Copy role_arn from IAM; it begins with arn:" + p.i.Partition() + ":iam:: and the " +
+				"account's 12 digits.",
+		}
 	case r.status == 404, r.code == "NoSuchEntity":
-		return explanation{"there is no role " + p.i.RoleARN + ": " + r.String(), "Mend role_arn, or make the role: " + p.policy("role --format cli")}
+		return explanation{
+			"the role " + p.i.RoleARN + " does not exist: " + r.String(),
+			"Correct role_arn, or create the role: " + p.policyCommand("role --format cli"),
+		}
 	case r.status == 403 || r.code == "AccessDenied":
-		return p.whyForbidden(r)
+		return p.explainAccessDenied(r)
 	case r.status == 429 || strings.Contains(r.code, "Throttl"):
-		return explanation{"STS asks for patience: " + r.String(), "Try again in a minute; if it stays so, somebody in the account calls STS all the time: CloudTrail shows who."}
+		return explanation{
+			"STS is throttling requests: " + r.String(),
+			"Try again in a minute. If the error persists, another client of the account is " +
+				"calling STS too often; CloudTrail shows which.",
+		}
 	case r.status >= 500:
-		return explanation{"STS is out of order: " + r.String(), "Wait and try again; if it stays so, look at the store's own state (for AWS: health.aws.amazon.com)."}
+		return explanation{"STS is unavailable: " + r.String(), remedyUnavailable}
 	}
-	return explanation{"STS refused: " + r.String(), "Compare the role's trust policy with what this prints: " + p.policy("trust")}
+	return explanation{"STS returned an error: " + r.String(), p.compareTrustPolicy()}
 }
 
-// whyForbidden tells our own policy from the role's, as far as STS lets it be told: to outsiders a role that is not there, one that
-// does not trust them and one that wants another external ID look the same.
-func (p *probe) whyForbidden(r refusal) explanation {
-	own := "Allow our own principal to assume it: " + p.policy("assume")
-	trust := "Compare the role's trust policy with what this prints: " + p.policy("trust")
-	if r.says("explicit deny") {
-		own = "Find the statement with Deny in the policies of our own principal, and except the role from it; then " + strings.ToLower(own[:1]) + own[1:]
-		trust = "Take the statement with Deny that meets us out of the role's trust policy. Without it: " + p.policy("trust")
+func (p *probe) compareTrustPolicy() string {
+	return "Compare the role's trust policy with the expected one: " + p.policyCommand("trust")
+}
+
+// explainAccessDenied names the policy that denied AssumeRole, as far as STS reveals it. To other
+// accounts, STS does not distinguish a missing role, a trust policy without the caller, and a wrong
+// external ID.
+func (p *probe) explainAccessDenied(r errorResponse) explanation {
+	ownPolicy := "Allow the proxy's own principal to assume the role: " + p.policyCommand("assume")
+	trustPolicy := p.compareTrustPolicy()
+	if r.mentions("explicit deny") {
+		ownPolicy = "Find the Deny statement in the policies of the proxy's own principal, and " +
+			"exempt the role from it. The policy must allow this: " + p.policyCommand("assume")
+		trustPolicy = "Remove the Deny statement that matches the proxy's principal from the " +
+			"role's trust policy. The expected policy: " + p.policyCommand("trust")
 	}
 	switch {
-	case r.says("service control policy", "resource control policy"):
-		return explanation{"the organisation's policies forbid it: " + r.String(), "Have the organisation's administrators allow sts:AssumeRole between the two accounts."}
-	case r.says("permissions boundary"):
-		return explanation{"our own permissions boundary forbids it: " + r.String(), "Add sts:AssumeRole for the role to the boundary of our own principal."}
-	case r.says("identity-based policy", "session policy"):
-		return explanation{"our own policy does not let us assume the role: " + r.String(), own}
-	case r.says("resource-based policy", "trust policy"):
-		return explanation{"the role's trust policy does not let us assume it: " + r.String(), trust}
+	case r.mentions("service control policy", "resource control policy"):
+		return explanation{
+			"a policy of the AWS organization denies it: " + r.String(),
+			"Ask the organization's administrators to allow sts:AssumeRole between the accounts.",
+		}
+	case r.mentions("permissions boundary"):
+		return explanation{
+			"the permissions boundary of the proxy's own principal denies it: " + r.String(),
+			"Add sts:AssumeRole for the role to that boundary.",
+		}
+	case r.mentions("identity-based policy", "session policy"):
+		return explanation{
+			"the policy of the proxy's own principal does not allow assuming the role: " +
+				r.String(),
+			ownPolicy,
+		}
+	case r.mentions("resource-based policy", "trust policy"):
+		return explanation{
+			"the role's trust policy does not allow the proxy to assume it: " + r.String(),
+			trustPolicy,
+		}
 	}
-	external := "asks for another external ID than ours"
+	return p.explainUnknownDenial(trustPolicy)
+}
+
+// explainUnknownDenial lists the possible causes of a denial that STS does not explain.
+func (p *probe) explainUnknownDenial(trustPolicy string) explanation {
+	externalID := "requires another external ID"
 	if p.i.ExternalID == "" {
-		external = "asks for an external ID, and the integration has none"
-		trust = "If the role's owner has an external ID for us, write it under external_id. " + trust
+		externalID = "requires an external ID, which the integration does not have"
+		trustPolicy = "If the role's owner gave you an external ID, set external_id. " + trustPolicy
 	}
 	e := explanation{
-		reason: fmt.Sprintf("STS says no, and to others than the role's account it does not say why: the role %s does not exist, or its trust policy does not name us, or it %s", p.i.RoleARN, external),
-		remedy: trust,
+		reason: "STS denied access and does not reveal why to other accounts: the role " +
+			p.i.RoleARN + " does not exist, or its trust policy does not name the proxy, or it " +
+			externalID,
+		remedy: trustPolicy,
 	}
-	if account(p.who) != account(p.i.RoleARN) && account(p.who) != "" && !p.i.Foreign() {
-		e.reason += ", or our own policy does not let us assume it (the role is in another account than we, so it must)"
-		e.remedy += "; and our own policy with: " + p.policy("assume")
+	caller := account(p.caller)
+	if caller != "" && caller != account(p.i.RoleARN) && p.i.IsAWS() {
+		e.reason += ", or the policy of the proxy's own principal does not allow assuming the " +
+			"role (it must, because the role is in another account)"
+		e.remedy += "; and compare the principal's policy with: " + p.policyCommand("assume")
 	}
 	return e
 }
 
-// account is the fifth part of an ARN.
+// account returns the account of an ARN, its fifth part.
 func account(arn string) string {
 	if parts := strings.Split(arn, ":"); len(parts) > 5 {
 		return parts[4]
@@ -188,46 +274,65 @@ func account(arn string) string {
 	return ""
 }
 
-func roleName(i *config.Integration) string {
-	_, name := policy.RoleOf(i.RoleARN)
-	return name
-}
-
-// externalID assumes the role once more, without the external ID: a role that lets that pass is not guarded.
+// externalID assumes the role without the external ID. The role's trust policy should deny that.
 func (p *probe) externalID(ctx context.Context) {
-	const why = "whoever may have us use a role could name this one (the confused deputy)"
+	const risk = "anyone who can add integrations to the proxy could use this role " +
+		"(the confused deputy problem)"
 	if p.i.ExternalID == "" {
-		p.say("external_id", Warning, "there is none: "+why, "Make one with uuidgen, set external_id, and demand it in the role's trust policy: "+p.policy("trust"))
+		p.warn("external_id", explanation{
+			"there is no external ID: " + risk,
+			"Generate one with uuidgen, set external_id, and require it in the role's trust " +
+				"policy: " + p.policyCommand("trust"),
+		})
 		return
 	}
 	without := *p.i
 	without.ExternalID = ""
-	_, _, err := p.call(ctx, &without)
+	_, _, err := p.assumeRole(ctx, &without)
 	switch {
 	case err == nil && p.i.STSEndpoint != "":
-		p.say("external_id", Warning, "the role is had without it too; some stores do not look at it at all", "If this store does, add the condition to the role's trust policy: "+p.policy("trust"))
+		p.warn("external_id", explanation{
+			"the role can be assumed without the external ID; some stores ignore it",
+			"If this store supports external IDs, add the condition to the role's trust policy: " +
+				p.policyCommand("trust"),
+		})
 	case err == nil:
-		p.say("external_id", Warning, "the role is had without it too, so its trust policy does not ask for it: "+why, "Add the condition sts:ExternalId to the trust policy: "+p.policy("trust"))
+		p.warn("external_id", explanation{
+			"the role's trust policy does not require the external ID: " + risk,
+			"Add the condition sts:ExternalId to the trust policy: " + p.policyCommand("trust"),
+		})
 	case integration.Classify(err) == integration.Denied:
-		p.ok("external_id", "the role is not had without it")
+		p.ok("external_id", "the role cannot be assumed without it")
 	default:
-		p.skip("external_id", "STS did not answer when it was asked without it")
+		p.skip("external_id", "STS did not answer the request without it")
 	}
 }
 
-// sessionLength compares what was got with what was asked for, and with what a window needs.
+// sessionLength compares the session's duration with session_duration and url_lifetime.
 func (p *probe) sessionLength() {
-	got, asked := p.expires.Sub(p.Clock()).Round(time.Second), config.Short(p.i.SessionDuration)
+	remaining := p.expires.Sub(p.Clock()).Round(time.Second)
+	got, want := config.Short(remaining), config.Short(p.i.SessionDuration)
 	_, fits := policy.Session(p.i)
 	switch {
-	case got < p.i.URLLifetime:
-		p.say("session", Failed, fmt.Sprintf("%s was asked for, and the session ends in %s: URLs that should live %s will not", asked, config.Short(got), config.Short(p.i.URLLifetime)),
-			"Look at the clock first, then at the role's maximum session duration; or make url_lifetime shorter.")
-	case got < p.i.SessionDuration-time.Minute:
-		p.say("session", Warning, fmt.Sprintf("%s was asked for, and the session ends in %s", asked, config.Short(got)), "Look at the clock, and at the role's maximum session duration.")
+	case remaining < p.i.URLLifetime:
+		p.fail("session", explanation{
+			fmt.Sprintf("the session ends in %s instead of %s, before the URLs that it signs, "+
+				"which should live %s", got, want, config.Short(p.i.URLLifetime)),
+			"Check the clock, then the role's maximum session duration; or shorten url_lifetime.",
+		})
+	case remaining < p.i.SessionDuration-time.Minute:
+		p.warn("session", explanation{
+			fmt.Sprintf("the session ends in %s instead of %s", got, want),
+			"Check the clock, and the role's maximum session duration.",
+		})
 	case !fits:
-		p.say("session", Warning, fmt.Sprintf("%s, with all rights of the role: a session policy for so many buckets is longer than STS takes", asked), "Use patterns in permitted_buckets, or give the role no more than it needs.")
+		p.warn("session", explanation{
+			fmt.Sprintf("%s, with all permissions of the role, because the session policy for so "+
+				"many buckets is too long for STS", want),
+			"Use patterns in permitted_buckets, or remove all permissions from the role that it " +
+				"does not need.",
+		})
 	default:
-		p.ok("session", "%s, as asked", asked)
+		p.ok("session", "%s, as requested", want)
 	}
 }

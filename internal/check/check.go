@@ -1,7 +1,8 @@
-// Package check tries integrations step by step, and says of each step whether it went well, why not, and what to do.
+// Package check tries integrations step by step. For each step it reports whether it succeeded, why
+// not, and what to do.
 //
-// It does what the proxy does, with the same credentials and the same documents, and what a browser would do after it. It
-// changes nothing anywhere.
+// It sends the requests that the proxy would send, with the same credentials and session policies,
+// and then the requests that a browser would send. It changes nothing.
 package check
 
 import (
@@ -18,62 +19,69 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// Verdict is how a step went.
+// Verdict is the outcome of a step.
 type Verdict string
 
 // The verdicts.
 const (
 	OK      Verdict = "ok"
-	Warning Verdict = "warning" // it works, and could be better
-	Failed  Verdict = "failed"  // something must be mended
-	Skipped Verdict = "skipped" // it could not be tried, or there was nothing to try
+	Warning Verdict = "warning" // the step succeeded, but should be improved
+	Failed  Verdict = "failed"  // the integration does not work
+	Skipped Verdict = "skipped" // the step could not be tried, or does not apply
 )
 
-// Step is one thing that was tried.
+// Step is one step of a check.
 type Step struct {
 	Integration string  `json:"integration"`
 	Name        string  `json:"step"`
 	Verdict     Verdict `json:"verdict"`
-	Reason      string  `json:"reason"`           // what was seen
-	Remedy      string  `json:"remedy,omitempty"` // what to do; with every warning and every failure
+	// Reason is what the step found.
+	Reason string `json:"reason"`
+	// Remedy is what to do. Every warning and every failure has one.
+	Remedy string `json:"remedy,omitempty"`
 }
 
-// Options say what is to be checked.
+// Options are the options of a check.
 type Options struct {
+	// Config is the configuration. Required.
 	Config *config.Config
-	// ConfigFile is the file's name, for the commands that remedies name. Optional: they look for config.yaml otherwise.
+	// ConfigFile is the name of the configuration file, for the commands in remedies. The default
+	// is config.yaml.
 	ConfigFile string
-	// PolicyCommand is the command line that prints a document, for an integration that is in no file yet: the words are such as
+	// PolicyCommand returns the command that prints a document, for an integration that is not in
+	// a file yet. Its argument contains the arguments of the policy command, such as
 	// "cors --format cli". Optional.
-	PolicyCommand func(words string) string
-	// Integrations are the names of those to try. None means all.
+	PolicyCommand func(args string) string
+	// Integrations are the names of the integrations to check. The default is all of them.
 	Integrations []string
-	// Sample is an object to read. Without one, reading is not tried.
+	// Sample is an object to read. Optional; without it the steps that read are skipped.
 	Sample *locator.Locator
-	// Origin is that of a page that reads with fetch(). Optional: it is the configuration's otherwise.
+	// Origin is the origin of a page that reads with fetch(). The default is the configuration's
+	// origins.
 	Origin string
-	// Clock is the proxy's own. Required.
+	// Clock is the proxy's clock. Required.
 	Clock func() time.Time
-	// Transport carries all requests. nil means http.DefaultTransport.
+	// Transport sends all requests. The default is http.DefaultTransport.
 	Transport http.RoundTripper
-	// Report is called with each step, as soon as its verdict is known. Required.
+	// Report is called with each step as soon as its verdict is known. Required.
 	Report func(Step)
 }
 
-// timeout bounds each step's requests.
+// timeout bounds the requests of a step.
 const timeout = 15 * time.Second
 
-// Run tries the integrations, one after the other. It tells whether nothing must be mended. Its error is about the options:
-// an integration that is not there, or a sample that none of them serves.
-func Run(ctx context.Context, o Options) (sound bool, err error) {
+// Run checks the integrations one after the other, and reports whether no step failed. It returns
+// an error if the options name an integration that does not exist or a sample that none of the
+// chosen integrations serves, or if ctx ends.
+func Run(ctx context.Context, o Options) (ok bool, err error) {
 	chosen, err := o.choose()
 	if err != nil {
 		return false, err
 	}
-	sound = true
+	ok = true
 	report := o.Report
 	o.Report = func(s Step) {
-		sound = sound && s.Verdict != Failed
+		ok = ok && s.Verdict != Failed
 		report(s)
 	}
 	o.configuration()
@@ -84,9 +92,10 @@ func Run(ctx context.Context, o Options) (sound bool, err error) {
 			return false, context.Cause(ctx)
 		}
 	}
-	return sound, nil
+	return ok, nil
 }
 
+// choose returns the integrations to check.
 func (o *Options) choose() (chosen []*config.Integration, err error) {
 	var names []string
 	for n := range o.Config.Integrations {
@@ -98,7 +107,8 @@ func (o *Options) choose() (chosen []*config.Integration, err error) {
 	}
 	for _, name := range o.Integrations {
 		if !slices.Contains(names, name) {
-			return nil, fmt.Errorf("there is no integration %s; there are %s", name, strings.Join(names, ", "))
+			return nil, fmt.Errorf("there is no integration %s; the configuration has %s",
+				name, strings.Join(names, ", "))
 		}
 	}
 	if o.Sample == nil {
@@ -106,36 +116,42 @@ func (o *Options) choose() (chosen []*config.Integration, err error) {
 	}
 	server, ok := o.Config.ServedBy(o.Sample.Bucket)
 	if !ok || !slices.Contains(chosen, server) {
-		return nil, fmt.Errorf("none of these integrations serves the bucket of the sample, %s", o.Sample.Bucket)
+		return nil, fmt.Errorf("none of these integrations serves the sample's bucket, %s",
+			o.Sample.Bucket)
 	}
 	return chosen, nil
 }
 
-// configuration repeats what loading it had to say.
+// configuration reports the configuration's warnings.
 func (o *Options) configuration() {
 	for _, w := range o.Config.Warnings {
-		o.Report(Step{Name: "configuration", Verdict: Warning, Reason: w, Remedy: "See the comments in the example config.yaml."})
+		o.Report(Step{
+			Name:    "configuration",
+			Verdict: Warning,
+			Reason:  w,
+			Remedy:  "See the comments in the example config.yaml.",
+		})
 	}
 	if len(o.Config.Warnings) == 0 {
-		o.Report(Step{Name: "configuration", Verdict: OK, Reason: "it loads, without a warning"})
+		o.Report(Step{Name: "configuration", Verdict: OK, Reason: "loaded without warnings"})
 	}
 }
 
-// probe tries one integration.
+// probe checks one integration.
 type probe struct {
 	*Options
 	i      *config.Integration
 	client *http.Client
 	sts    *integration.AWSSTS
-	clocks *clocks
+	clocks *clockTransport
 
-	who         string // the caller's ARN, where STS tells it
-	session     presign.Credentials
-	expires     time.Time
-	clockJudged bool
-	sample      *locator.Locator // nil: there is none of this integration
-	region      string           // of the sample's bucket
-	unreached   map[string]bool  // buckets that are not there, or whose store does not answer
+	caller        string // the ARN that STS returned; "" if unknown
+	session       presign.Credentials
+	expires       time.Time // of the session
+	clockReported bool
+	sample        *locator.Locator // nil if this integration does not serve the sample
+	region        string           // of the sample's bucket; "" if unknown
+	unreached     map[string]bool  // buckets that do not exist or whose store did not answer
 }
 
 func newProbe(o *Options, i *config.Integration) *probe {
@@ -143,9 +159,20 @@ func newProbe(o *Options, i *config.Integration) *probe {
 	if transport == nil {
 		transport = http.DefaultTransport
 	}
-	clocks := &clocks{transport: transport, now: o.Clock}
-	client := &http.Client{Transport: clocks, Timeout: timeout, CheckRedirect: integration.NoRedirects}
-	p := &probe{Options: o, i: i, client: client, clocks: clocks, sts: &integration.AWSSTS{HTTPClient: client}, unreached: map[string]bool{}}
+	clocks := &clockTransport{transport: transport, now: o.Clock}
+	client := &http.Client{
+		Transport:     clocks,
+		Timeout:       timeout,
+		CheckRedirect: integration.NoRedirects,
+	}
+	p := &probe{
+		Options:   o,
+		i:         i,
+		client:    client,
+		clocks:    clocks,
+		sts:       &integration.AWSSTS{HTTPClient: client},
+		unreached: map[string]bool{},
+	}
 	if o.Sample != nil {
 		if server, ok := o.Config.ServedBy(o.Sample.Bucket); ok && server == i {
 			p.sample = o.Sample
@@ -154,24 +181,33 @@ func newProbe(o *Options, i *config.Integration) *probe {
 	return p
 }
 
-func (p *probe) say(name string, v Verdict, reason, remedy string) {
-	p.Report(Step{Integration: p.i.Name, Name: name, Verdict: v, Reason: reason, Remedy: remedy})
+func (p *probe) report(name string, v Verdict, e explanation) {
+	p.Report(Step{
+		Integration: p.i.Name,
+		Name:        name,
+		Verdict:     v,
+		Reason:      e.reason,
+		Remedy:      e.remedy,
+	})
 }
 
+func (p *probe) fail(name string, e explanation) { p.report(name, Failed, e) }
+func (p *probe) warn(name string, e explanation) { p.report(name, Warning, e) }
+
 func (p *probe) ok(name, format string, args ...any) {
-	p.say(name, OK, fmt.Sprintf(format, args...), "")
+	p.report(name, OK, explanation{reason: fmt.Sprintf(format, args...)})
 }
 
 func (p *probe) skip(name, format string, args ...any) {
-	p.say(name, Skipped, fmt.Sprintf(format, args...), "")
+	p.report(name, Skipped, explanation{reason: fmt.Sprintf(format, args...)})
 }
 
-// policy is the command line that prints one of the integration's documents.
-func (p *probe) policy(words string) string {
+// policyCommand returns the command that prints one of the integration's documents.
+func (p *probe) policyCommand(args string) string {
 	if p.PolicyCommand != nil {
-		return p.PolicyCommand(words)
+		return p.PolicyCommand(args)
 	}
-	command := "s3redirect policy " + words
+	command := "s3redirect policy " + args
 	if p.ConfigFile != "" && p.ConfigFile != "config.yaml" {
 		command += " --config " + p.ConfigFile
 	}
@@ -179,24 +215,26 @@ func (p *probe) policy(words string) string {
 }
 
 func (p *probe) run(ctx context.Context) {
-	have := p.assume(ctx)
+	hasSession := p.assume(ctx)
 	p.regions(ctx)
 	switch {
-	case !have:
-		p.skip("read", "there is no session to read with")
+	case !hasSession:
+		p.skip("read", "there is no session")
 	case p.sample == nil:
-		p.skip("read", "there is no object to read: name one with --sample s3://%s/key", p.anyBucket("BUCKET"))
+		p.skip("read", "there is no object to read; name one with --sample s3://%s/key",
+			p.anyBucket("BUCKET"))
 	case p.region == "":
-		p.skip("read", "it is not known where the bucket of the sample is")
+		p.skip("read", "the region of the sample's bucket is unknown")
 	default:
 		p.read(ctx)
 	}
-	p.judgeClock()
+	p.reportClock()
 	p.cors(ctx)
 	p.contentSecurityPolicy()
 }
 
-// anyBucket is a bucket of the integration that has a name, or the text.
+// anyBucket returns the name of one of the integration's buckets, or otherwise if the integration
+// has only patterns.
 func (p *probe) anyBucket(otherwise string) string {
 	if p.sample != nil {
 		return p.sample.Bucket
@@ -209,7 +247,7 @@ func (p *probe) anyBucket(otherwise string) string {
 	return otherwise
 }
 
-// contentSecurityPolicy says which origins a page must let its images, media and scripts load from.
+// contentSecurityPolicy reports the origins that a page's Content-Security-Policy must allow.
 func (p *probe) contentSecurityPolicy() {
 	var origins []string
 	for _, b := range p.i.Buckets() {
@@ -220,7 +258,7 @@ func (p *probe) contentSecurityPolicy() {
 			region = "REGION"
 		}
 		if locator.IsPattern(b) {
-			name = "any-bucket" // a host may hold a * for its first label and nowhere else
+			name = "any-bucket" // a wildcard can only replace a whole label, and only the first
 		}
 		origin := strings.TrimSuffix(p.i.BucketEndpoint(name, region).Origin(), "/")
 		if locator.IsPattern(b) {
@@ -230,5 +268,6 @@ func (p *probe) contentSecurityPolicy() {
 			origins = append(origins, origin)
 		}
 	}
-	p.ok("csp", "a page with a Content-Security-Policy needs these in img-src, media-src and connect-src, beside the proxy's origin: %s", strings.Join(origins, " "))
+	p.ok("csp", "a page with a Content-Security-Policy must allow these origins in img-src, "+
+		"media-src and connect-src, besides the proxy's origin: %s", strings.Join(origins, " "))
 }

@@ -8,54 +8,68 @@ import (
 	"testing/synctest"
 	"time"
 
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/locator"
 )
 
-// Where everything is right, every step says so.
-func TestAllIsWell(t *testing.T) {
+// TestNoFaults checks that all steps of a world without faults are ok.
+func TestNoFaults(t *testing.T) {
 	w := newWorld()
-	steps, sound := w.check(t)
+	steps, ok := w.check(t)
 	var names []string
 	for _, s := range steps {
 		names = append(names, s.Name)
 		if s.Verdict != OK {
-			t.Errorf("%+v", s)
+			t.Errorf("%s is %s, want ok: %+v", s.Name, s.Verdict, s)
 		}
 	}
-	const want = "configuration credentials clock assume_role external_id session region get range head head_by_get versions url_size cors cors csp"
-	if got := strings.Join(names, " "); got != want || !sound {
-		t.Errorf("sound %v: %s", sound, got)
+	const want = "configuration credentials clock assume_role external_id session region " +
+		"get range head head_by_get versions url_size cors cors csp"
+	if got := strings.Join(names, " "); got != want || !ok {
+		t.Errorf("Run = %v with the steps %s, want true with %s", ok, got, want)
 	}
-	calls := w.cloud.Calls()
-	if calls.AssumeRole != 2 { // with the external ID, and without
-		t.Errorf("AssumeRole was called %d times", calls.AssumeRole)
+	// One call with the external ID, one without it.
+	if calls := w.cloud.Calls().AssumeRole; calls != 2 {
+		t.Errorf("%d calls of AssumeRole, want 2", calls)
 	}
-	if last := steps[len(steps)-1].Reason; !strings.Contains(last, "https://photos.s3.eu-central-1.amazonaws.com") {
-		t.Error(last)
+	const origin = "https://photos.s3.eu-central-1.amazonaws.com"
+	if csp := steps[len(steps)-1].Reason; !strings.Contains(csp, origin) {
+		t.Errorf("csp = %q, want %s in it", csp, origin)
 	}
 }
 
-// A server that says nothing holds the check up for so long, and no longer.
-func TestSilence(t *testing.T) {
+// TestTimeout checks that a server that does not answer delays the check only until the timeout.
+func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		w.Clock = time.Now
-		w.Transport = demo.InMemory{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })}
-		steps, sound := w.check(t)
-		if s := steps[1]; sound || s.Name != "credentials" || !strings.Contains(s.Reason, "did not answer within 15s") || !strings.Contains(s.Remedy, "firewall") {
-			t.Errorf("%+v", s)
+		block := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+		w.Transport = fakeaws.InMemory{Handler: http.HandlerFunc(block)}
+		steps, ok := w.check(t)
+		if s := steps[1]; ok || s.Name != "credentials" ||
+			!strings.Contains(s.Reason, "did not answer within 15s") ||
+			!strings.Contains(s.Remedy, "firewall") {
+			t.Errorf("Run = %v with %+v, want false with a timeout of credentials", ok, s)
 		}
 		for _, s := range steps {
-			wantPlain(t, s)
+			checkText(t, s)
 		}
 	})
 }
 
-// Without credentials of our own, the remedy depends on where they were to come from.
+// TestNoCredentials checks that the remedy depends on where credentials were expected.
 func TestNoCredentials(t *testing.T) {
 	home := t.TempDir()
-	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} {
+	for _, name := range []string{
+		"AWS_ACCESS_KEY_ID",
+		"AWS_SECRET_ACCESS_KEY",
+		"AWS_SESSION_TOKEN",
+		"AWS_PROFILE",
+		"AWS_ROLE_ARN",
+		"AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI",
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+	} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("HOME", home)
@@ -63,16 +77,18 @@ func TestNoCredentials(t *testing.T) {
 	check := func(reason, remedy string) {
 		t.Helper()
 		w := newWorld()
-		w.change("    access_key_id: "+key+"\n    secret_access_key: "+secret+"\n", "")
-		steps, sound := w.check(t)
-		if s := steps[1]; sound || s.Name != "credentials" || !strings.Contains(s.Reason, reason) || !strings.Contains(s.Remedy, remedy) {
-			t.Errorf("%+v", s)
+		w.replace("    access_key_id: "+key+"\n    secret_access_key: "+secret+"\n", "")
+		steps, ok := w.check(t)
+		if s := steps[1]; ok || s.Name != "credentials" ||
+			!strings.Contains(s.Reason, reason) || !strings.Contains(s.Remedy, remedy) {
+			t.Errorf("Run = %v with %+v, want false with credentials, %q, %q",
+				ok, s, reason, remedy)
 		}
-		if steps[2].Name != "assume_role" || steps[2].Verdict != Skipped {
-			t.Errorf("%+v", steps[2])
+		if s := steps[2]; s.Name != "assume_role" || s.Verdict != Skipped {
+			t.Errorf("next step = %+v, want assume_role skipped", s)
 		}
 	}
-	check("there are no credentials of our own", "AWS_ACCESS_KEY_ID")
+	check("no credentials found", "AWS_ACCESS_KEY_ID")
 	t.Setenv("AWS_ROLE_ARN", roleARN)
 	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", home+"/missing")
 	check("web identity", "policy trust --web-identity-provider")
@@ -80,37 +96,59 @@ func TestNoCredentials(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	w := newWorld()
-	w.text += "  - {name: other, bucket: scans, region: eu-central-1, access_key_id: AKIA, secret_access_key: s}\n"
+	w.integration += "  - {name: other, bucket: scans, region: eu-central-1, " +
+		"access_key_id: AKIA, secret_access_key: s}\n"
 	w.Integrations = []string{"lab"}
 	steps, _ := w.check(t)
 	for _, s := range steps {
 		if s.Integration == "other" {
-			t.Errorf("not asked for: %+v", s)
+			t.Errorf("step of an integration that is not chosen: %+v", s)
 		}
 	}
-	for name, mend := range map[string]func(*Options){
-		"there is no integration nobody; there are lab, other": func(o *Options) { o.Integrations = []string{"nobody"} },
-		"none of these integrations serves the bucket":         func(o *Options) { o.Sample = &locator.Locator{Bucket: "scans", Key: "k"} },
+	for _, c := range []struct {
+		edit func(*Options)
+		want string
+	}{
+		{
+			func(o *Options) { o.Integrations = []string{"none"} },
+			"there is no integration none; the configuration has lab, other",
+		},
+		{
+			func(o *Options) { o.Sample = &locator.Locator{Bucket: "scans", Key: "k"} },
+			"none of these integrations serves the sample's bucket",
+		},
 	} {
 		o := w.Options
-		mend(&o)
-		if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%v, want %s", err, name)
+		c.edit(&o)
+		if _, err := Run(context.Background(), o); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
+			t.Errorf("Run = %v, want %q", err, c.want)
 		}
 	}
 }
 
-// Without a sample nothing is read, and the rest is tried.
-func TestWithoutASample(t *testing.T) {
+// TestWithoutSample checks that only the steps that need an object are skipped.
+func TestWithoutSample(t *testing.T) {
 	w := newWorld()
 	w.Sample, w.Origin = nil, ""
-	steps, sound := w.check(t)
-	verdicts := map[string]Verdict{}
+	steps, ok := w.check(t)
+	got := map[string]Verdict{}
 	for _, s := range steps {
-		verdicts[s.Name] = s.Verdict
-		wantPlain(t, s)
+		got[s.Name] = s.Verdict
+		checkText(t, s)
 	}
-	if !sound || verdicts["read"] != Skipped || verdicts["cors"] != Skipped || verdicts["assume_role"] != OK || verdicts["region"] != OK || verdicts["csp"] != OK {
-		t.Errorf("%v", verdicts)
+	if !ok {
+		t.Error("Run = false, want true")
+	}
+	for step, want := range map[string]Verdict{
+		"read":        Skipped,
+		"cors":        Skipped,
+		"assume_role": OK,
+		"region":      OK,
+		"csp":         OK,
+	} {
+		if got[step] != want {
+			t.Errorf("%s is %q, want %q", step, got[step], want)
+		}
 	}
 }

@@ -7,19 +7,20 @@ import (
 	"time"
 )
 
-// clocks carries requests, and compares the Date of the answers with our own clock.
-type clocks struct {
+// clockTransport is an [http.RoundTripper] that compares the Date headers of responses with the
+// proxy's clock.
+type clockTransport struct {
 	transport http.RoundTripper
 	now       func() time.Time
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards the fields below
 	known bool
-	skew  time.Duration // ours is ahead by so much
-	host  string
+	skew  time.Duration // positive if the proxy's clock is ahead
+	host  string        // the server that sent the Date
 }
 
 // RoundTrip implements [http.RoundTripper].
-func (c *clocks) RoundTrip(r *http.Request) (*http.Response, error) {
+func (c *clockTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	sent := c.now()
 	resp, err := c.transport.RoundTrip(r)
 	if err != nil {
@@ -27,43 +28,50 @@ func (c *clocks) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		received := c.now()
-		// A Date is in whole seconds; half a second more is the best guess.
+		// Date is truncated to whole seconds, by half a second on average.
 		theirs := date.Add(time.Second / 2)
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.known, c.skew, c.host = true, sent.Add(received.Sub(sent)/2).Sub(theirs), r.URL.Hostname()
+		c.known = true
+		c.skew = sent.Add(received.Sub(sent) / 2).Sub(theirs)
+		c.host = r.URL.Hostname()
 	}
 	return resp, nil
 }
 
 const (
-	// worrying is a skew that shortens the lives of URLs noticeably; wrong is one at which AWS refuses requests signed in the header.
+	// warnSkew is a clock skew that shortens the lifetime of URLs noticeably.
+	warnSkew = time.Minute
+	// maxSkew is the clock skew at which AWS rejects requests that are signed in a header.
 	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
-	worrying = time.Minute
-	wrong    = 5 * time.Minute
+	maxSkew = 5 * time.Minute
 )
 
-// judgeClock says how far our clock is off, once, as soon as somebody has told us the time.
-func (p *probe) judgeClock() {
+// reportClock reports the clock skew once, after the first response with a Date.
+func (p *probe) reportClock() {
 	p.clocks.mu.Lock()
 	known, skew, host := p.clocks.known, p.clocks.skew, p.clocks.host
 	p.clocks.mu.Unlock()
-	if p.clockJudged || !known {
+	if p.clockReported || !known {
 		return
 	}
-	p.clockJudged = true
-	how := "ahead of"
+	p.clockReported = true
+	direction := "ahead of"
 	if skew < 0 {
-		how, skew = "behind", -skew
+		direction, skew = "behind", -skew
 	}
-	const remedy = "Set the clock (chrony, systemd-timesyncd, or the host's of a container): signatures carry the time, and URLs live from our now to our then."
-	reason := fmt.Sprintf("our clock is %s %s that of %s", skew.Round(time.Second), how, host)
+	const remedy = "Set the clock (chrony, systemd-timesyncd, or the clock of the container's " +
+		"host): signatures contain the time, and a URL's lifetime begins at the time of signing."
+	reason := fmt.Sprintf("the clock is %s %s the clock of %s",
+		skew.Round(time.Second), direction, host)
 	switch {
-	case skew >= wrong:
-		p.say("clock", Failed, reason+": signatures are refused, or URLs are dead early", remedy)
-	case skew >= worrying:
-		p.say("clock", Warning, reason+": URLs live shorter than they say", remedy)
+	case skew >= maxSkew:
+		p.fail("clock", explanation{
+			reason + ", so signatures are rejected or URLs expire early", remedy})
+	case skew >= warnSkew:
+		p.warn("clock", explanation{reason + ", so URLs expire earlier than they should", remedy})
 	default:
-		p.ok("clock", "it agrees with that of %s, to within %s", host, max(time.Second, skew.Round(time.Second)))
+		p.ok("clock", "the clock agrees with the clock of %s within %s",
+			host, max(time.Second, skew.Round(time.Second)))
 	}
 }

@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 
+	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/policy"
 )
 
-// pages are the origins whose pages are to read with fetch(), and whether they are others than the proxy's own.
+// pages returns the origins of the pages that read with fetch(). Foreign reports whether one of
+// them is not the proxy's own origin.
 func (p *probe) pages() (origins []string, foreign bool) {
 	own := strings.TrimSuffix(p.Config.PublicURL, "/")
 	switch {
@@ -30,138 +32,198 @@ func (p *probe) pages() (origins []string, foreign bool) {
 	return origins, slices.ContainsFunc(origins, func(o string) bool { return o != own })
 }
 
-// cors asks the store as a browser does before it lets a page read. Images and videos need none of it.
+// cors sends the preflights that a browser sends before it lets a page's script read. Images and
+// videos need none.
 func (p *probe) cors(ctx context.Context) {
 	origins, foreign := p.pages()
 	bucket := p.anyBucket("")
 	switch {
 	case len(origins) == 0:
-		p.skip("cors", "no page's origin is known that would read with fetch(): name one with --origin")
+		p.skip("cors", "no origin to check; "+
+			"name the origin of a page that uses fetch() with --origin")
 		return
 	case p.unreached[bucket]:
-		p.skip("cors", "the bucket was not reached: see the step region")
+		p.skip("cors", "the bucket could not be reached; see the step region")
 		return
-	case bucket == "" || p.sample == nil && p.i.Region == "auto":
-		p.skip("cors", "no bucket is known to ask: name an object with --sample")
+	case bucket == "" || p.sample == nil && p.i.Region == config.RegionAuto:
+		p.skip("cors", "no bucket to check; name an object with --sample")
 		return
 	}
 	if foreign {
+		// Browsers send this origin after a redirect to another origin.
 		// https://fetch.spec.whatwg.org/#concept-http-redirect-fetch
 		origins = append(origins, "null")
 	}
 	target := p.i.BucketEndpoint(bucket, p.i.HomeRegion()).URL()
+	signed := false
 	if p.sample != nil && p.region != "" {
-		if signed, err := p.sign(http.MethodGet, p.params("")); err == nil && p.session.AccessKeyID != "" {
-			target = signed
-		} else {
-			target = p.i.BucketEndpoint(bucket, p.region).URL()
+		target = p.i.BucketEndpoint(bucket, p.region).URL()
+		url, err := p.sign(http.MethodGet, p.params(""))
+		if err == nil && p.session.AccessKeyID != "" {
+			target, signed = url, true
 		}
 	}
 	for _, origin := range origins {
-		if !p.corsFor(ctx, target, bucket, origin) {
+		if !p.newCORSCheck(bucket, target, signed, origin).run(ctx) {
 			return
 		}
 	}
 }
 
-// corsFor asks for one origin, and tells whether there was an answer.
-func (p *probe) corsFor(ctx context.Context, target, bucket, origin string) bool {
-	document := "cors"
-	if !slices.ContainsFunc(p.i.Buckets(), locator.IsPattern) { // commands are for buckets
-		document = "cors --format cli"
+// corsCheck checks a bucket's CORS configuration for one origin.
+type corsCheck struct {
+	*probe
+	bucket  string
+	target  string // the URL to send requests to
+	signed  bool   // target is the sample's presigned URL
+	origin  string
+	readers string // the origin's pages
+	remedy  string // how to allow them
+}
+
+func (p *probe) newCORSCheck(bucket, target string, signed bool, origin string) *corsCheck {
+	args := "cors"
+	if !slices.ContainsFunc(p.i.Buckets(), locator.IsPattern) { // commands do not accept patterns
+		args = "cors --format cli"
 	}
-	mend := "Allow it in the bucket's CORS configuration: " + p.policy(document)
-	pages := "pages of " + origin
+	c := &corsCheck{
+		probe:   p,
+		bucket:  bucket,
+		target:  target,
+		signed:  signed,
+		origin:  origin,
+		readers: "pages of " + origin,
+		remedy:  "Allow it in the bucket's CORS configuration: " + p.policyCommand(args),
+	}
 	if origin == "null" {
-		pages = `pages of another origin than the proxy's (browsers then send "Origin: null", which only * allows)`
+		c.readers = `pages of another origin than the proxy's ` +
+			`(browsers then send "Origin: null", which only * allows)`
 	}
-	preflight := func(method string) (*answer, error) {
-		return p.ask(ctx, http.MethodOptions, target, "Origin: "+origin, "Access-Control-Request-Method: "+method, "Access-Control-Request-Headers: range")
-	}
-	get, err := preflight(http.MethodGet)
+	return c
+}
+
+func (c *corsCheck) preflight(ctx context.Context, method string) (*response, error) {
+	return c.send(ctx, http.MethodOptions, c.target,
+		"Origin: "+c.origin,
+		"Access-Control-Request-Method: "+method,
+		"Access-Control-Request-Headers: range")
+}
+
+// run reports one step for the origin. The result is false if the store does not answer preflights,
+// so that other origins need not be checked.
+func (c *corsCheck) run(ctx context.Context) bool {
+	get, err := c.preflight(ctx, http.MethodGet)
 	if err != nil {
-		e := unreachable("the store", p.i.BucketEndpoint(bucket, p.i.HomeRegion()).Origin(), err)
-		p.say("cors", Failed, e.reason, e.remedy)
+		origin := c.i.BucketEndpoint(c.bucket, c.i.HomeRegion()).Origin()
+		c.fail("cors", explainUnreachable("the store", origin, err))
 		return false
 	}
 	switch {
 	case get.status == http.StatusNotImplemented:
-		p.skip("cors", "the store does not answer preflights")
+		c.skip("cors", "the store does not support preflights")
 		return false
 	case get.status >= 500:
-		p.say("cors", Failed, "the store is out of order: "+get.refusal.String(), "Wait and try again; if it stays so, look at the store's own state.")
+		c.fail("cors", explanation{"the store is unavailable: " + get.String(), remedyUnavailable})
 		return false
-	case !admits(get, origin):
-		p.say("cors", Failed, fmt.Sprintf("%s may not read %s: %s", pages, bucket, whyNotAdmitted(get)), mend)
+	case !get.allowsPreflight(c.origin):
+		c.fail("cors", explanation{
+			fmt.Sprintf("%s may not read %s: %s", c.readers, c.bucket, get.explainPreflight()),
+			c.remedy,
+		})
 		return true
-	case !slices.Contains(tokens(get, "Access-Control-Allow-Headers"), "range") && !slices.Contains(tokens(get, "Access-Control-Allow-Headers"), "*"):
-		p.say("cors", Failed, fmt.Sprintf("%s may not send Range to %s: players and PDF viewers read in ranges", pages, bucket), mend)
+	case !get.lists("Access-Control-Allow-Headers", "Range"):
+		c.fail("cors", explanation{
+			fmt.Sprintf("%s may not send Range to %s, but players and PDF viewers read in ranges",
+				c.readers, c.bucket),
+			c.remedy,
+		})
 		return true
 	}
-	if head, err := preflight(http.MethodHead); err == nil && !admits(head, origin) {
-		p.say("cors", Warning, fmt.Sprintf("%s may GET from %s, and not HEAD: some players and loaders ask for the length first", pages, bucket), mend)
-		return true
+	head, err := c.preflight(ctx, http.MethodHead)
+	switch {
+	case err == nil && !head.allowsPreflight(c.origin):
+		c.warn("cors", explanation{
+			fmt.Sprintf("%s may GET from %s, but not HEAD, which some players and loaders use to "+
+				"get the length", c.readers, c.bucket),
+			c.remedy,
+		})
+	case c.signed:
+		c.get(ctx)
+	default:
+		c.preflightOK()
 	}
-	if p.sample == nil || !strings.Contains(target, "X-Amz-Signature=") {
-		p.ok("cors", "%s lets %s read (asked by preflight)", bucket, pages)
-		return true
-	}
-	p.corsActual(ctx, target, bucket, origin, pages, mend)
 	return true
 }
 
-// corsActual reads the sample as a page's script does.
-func (p *probe) corsActual(ctx context.Context, target, bucket, origin, pages, mend string) {
-	a, err := p.ask(ctx, http.MethodGet, target, "Origin: "+origin, "Range: bytes=0-0")
+func (c *corsCheck) preflightOK() {
+	c.ok("cors", "%s allows %s (checked by preflight)", c.bucket, c.readers)
+}
+
+// get reads the sample as a page's script does.
+func (c *corsCheck) get(ctx context.Context) {
+	r, err := c.send(ctx, http.MethodGet, c.target, "Origin: "+c.origin, "Range: bytes=0-0")
 	switch {
-	case err != nil || a.status >= 300 && a.status != http.StatusRequestedRangeNotSatisfiable:
-		p.ok("cors", "%s lets %s read (asked by preflight)", bucket, pages)
+	case err != nil,
+		r.status >= 300 && r.status != http.StatusRequestedRangeNotSatisfiable:
+		c.preflightOK()
 		return
-	case !readable(a, origin):
-		p.say("cors", Failed, fmt.Sprintf("%s answers the preflight of %s, and not the request itself", bucket, pages), mend)
+	case !r.allowsOrigin(c.origin):
+		c.fail("cors", explanation{
+			fmt.Sprintf("%s allows the preflight of %s, but not the request itself",
+				c.bucket, c.readers),
+			c.remedy,
+		})
 		return
 	}
 	var hidden []string
-	exposed := tokens(a, "Access-Control-Expose-Headers")
 	for _, h := range policy.ExposedHeaders() {
-		if !slices.Contains(exposed, strings.ToLower(h)) && !slices.Contains(exposed, "*") {
+		if !r.lists("Access-Control-Expose-Headers", h) {
 			hidden = append(hidden, h)
 		}
 	}
 	if len(hidden) > 0 {
-		p.say("cors", Warning, fmt.Sprintf("%s read from %s, and may not see %s", pages, bucket, strings.Join(hidden, ", ")), strings.Replace(mend, "Allow it", "Expose them", 1))
+		c.warn("cors", explanation{
+			fmt.Sprintf("%s may read %s, but may not see %s",
+				c.readers, c.bucket, strings.Join(hidden, ", ")),
+			strings.Replace(c.remedy, "Allow it", "Expose them", 1),
+		})
 		return
 	}
-	p.ok("cors", "%s lets %s read, also in ranges", bucket, pages)
+	c.ok("cors", "%s allows %s, also in ranges", c.bucket, c.readers)
 }
 
-// admits tells whether the answer to a preflight lets an origin's page go on.
-func admits(a *answer, origin string) bool { return a.status < 300 && readable(a, origin) }
-
-// whyNotAdmitted says what is wrong with the answer to a preflight.
-func whyNotAdmitted(a *answer) string {
-	allowed := a.header.Get("Access-Control-Allow-Origin")
-	switch {
-	case a.status >= 300:
-		return "the preflight is refused: " + a.refusal.String()
-	case allowed == "":
-		return "the answer to the preflight allows no origin; is it the store that answers?"
-	}
-	return "the answer to the preflight allows another origin, " + oneLine(allowed)
+// allowsPreflight reports whether r is a preflight response that allows an origin.
+func (r *response) allowsPreflight(origin string) bool {
+	return r.status < 300 && r.allowsOrigin(origin)
 }
 
-// readable tells whether an answer's header lets an origin's page read it.
-func readable(a *answer, origin string) bool {
-	allowed := a.header.Get("Access-Control-Allow-Origin")
+// allowsOrigin reports whether pages of an origin may read r.
+func (r *response) allowsOrigin(origin string) bool {
+	allowed := r.header.Get("Access-Control-Allow-Origin")
 	return allowed == "*" || allowed == origin
 }
 
-// tokens are the members of a header's list, in small letters.
-func tokens(a *answer, name string) (all []string) {
-	for _, line := range a.header.Values(name) {
-		for t := range strings.SplitSeq(line, ",") {
-			all = append(all, strings.ToLower(strings.TrimSpace(t)))
+// explainPreflight returns the reason that a preflight response does not allow an origin.
+func (r *response) explainPreflight() string {
+	allowed := r.header.Get("Access-Control-Allow-Origin")
+	switch {
+	case r.status >= 300:
+		return "the preflight was rejected: " + r.String()
+	case allowed == "":
+		return "the response to the preflight allows no origin; check that it comes from the store"
+	}
+	return "the response to the preflight allows another origin, " + sanitize(allowed)
+}
+
+// lists reports whether a response header that contains a list has the value, ignoring case, or *.
+func (r *response) lists(name, value string) bool {
+	for _, line := range r.header.Values(name) {
+		for item := range strings.SplitSeq(line, ",") {
+			item = strings.TrimSpace(item)
+			if item == "*" || strings.EqualFold(item, value) {
+				return true
+			}
 		}
 	}
-	return all
+	return false
 }

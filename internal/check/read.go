@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,29 +18,30 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// most bounds the buckets of an integration that are looked at.
-const most = 50
+// maxBuckets bounds the buckets of an integration whose region is checked.
+const maxBuckets = 50
 
-// regions asks where the buckets are. For reading it leaves the region of the sample's.
+// regions checks the regions of the integration's buckets, the sample's bucket first. It sets
+// p.region.
 func (p *probe) regions(ctx context.Context) {
-	var named []string
+	var buckets []string
 	for _, b := range p.i.Buckets() {
 		if !locator.IsPattern(b) && (p.sample == nil || b != p.sample.Bucket) {
-			named = append(named, b)
+			buckets = append(buckets, b)
 		}
 	}
 	if p.sample != nil {
-		named = append([]string{p.sample.Bucket}, named...)
+		buckets = append([]string{p.sample.Bucket}, buckets...)
 	}
-	if len(named) == 0 {
-		p.skip("region", "the integration has patterns and no bucket's name: name an object with --sample")
+	if len(buckets) == 0 {
+		p.skip("region", "the integration has only patterns; name an object with --sample")
 		return
 	}
-	if len(named) > most {
-		p.skip("region", "only the first %d of %d buckets are looked at", most, len(named))
-		named = named[:most]
+	if len(buckets) > maxBuckets {
+		p.skip("region", "only the first %d of %d buckets are checked", maxBuckets, len(buckets))
+		buckets = buckets[:maxBuckets]
 	}
-	for _, b := range named {
+	for _, b := range buckets {
 		p.bucketRegion(ctx, b)
 	}
 }
@@ -50,51 +52,77 @@ func (p *probe) bucketRegion(ctx context.Context, bucket string) {
 	configured := p.i.Region
 	endpoint := p.i.BucketEndpoint(bucket, p.i.HomeRegion())
 	found, err := integration.BucketRegion(ctx, p.client, endpoint.URL())
-	use := found
+	region := found
 	switch {
 	case errors.Is(err, integration.ErrNoSuchBucket):
 		p.unreached[bucket] = true
-		p.say("region", Failed, "there is no bucket "+bucket, "Look at its spelling, and at whether it is in this partition or store.")
+		p.fail("region", explainNoBucket(bucket))
 		return
 	case errors.Is(err, integration.ErrRegionUnavailable):
 		p.unreached[bucket] = true
-		if strings.Contains(err.Error(), "it answered 5") {
-			p.say("region", Failed, fmt.Sprintf("%s is out of order: %v", endpoint.Origin(), err), "Wait and try again; if it stays so, look at the store's own state.")
-			return
-		}
-		e := unreachable("the store", endpoint.Origin(), err)
-		p.say("region", Failed, e.reason, e.remedy)
+		p.fail("region", explainRegionUnavailable(endpoint.Origin(), err))
 		return
 	case err != nil && configured == config.RegionAuto:
-		p.say("region", Failed, "the store does not say where "+bucket+" is, and the region is auto", "Write the bucket's region instead of auto.")
+		p.fail("region", explanation{
+			"the region is auto, but the store does not return the region of " + bucket,
+			"Set the bucket's region instead of auto.",
+		})
 		return
 	case err != nil:
-		p.skip("region", "the store does not say where %s is; %s is taken as written", bucket, configured)
-		use = configured
-	case configured != config.RegionAuto && found != configured && !p.i.Foreign():
-		p.say("region", Failed, fmt.Sprintf("%s is in %s, and the integration says %s: S3 will refuse its URLs", bucket, found, configured), "Write region: "+found+", or auto; or put the bucket into an integration of its own.")
+		p.skip("region", "the store does not return the region of %s; using %s", bucket, configured)
+		region = configured
+	case configured != config.RegionAuto && found != configured && p.i.IsAWS():
+		p.fail("region", explanation{
+			fmt.Sprintf("%s is in %s, but the integration's region is %s, so S3 rejects its URLs",
+				bucket, found, configured),
+			"Set region: " + found + ", or auto, or move the bucket to its own integration.",
+		})
 	case configured != config.RegionAuto && found != configured:
-		p.say("region", Warning, fmt.Sprintf("the store says that %s is in %s, and the integration says %s", bucket, found, configured), "If reading fails, write region: "+found)
+		p.warn("region", explanation{
+			fmt.Sprintf("the store reports %s for %s, but the integration's region is %s",
+				found, bucket, configured),
+			"If reading fails, set region: " + found,
+		})
 	default:
 		p.ok("region", "%s is in %s", bucket, found)
 	}
 	if p.sample != nil && bucket == p.sample.Bucket {
-		p.region = use
-		if p.i.Foreign() && configured != config.RegionAuto {
-			p.region = configured // what the proxy signs for
+		p.region = region
+		if !p.i.IsAWS() && configured != config.RegionAuto {
+			p.region = configured // the proxy signs for it
 		}
 	}
 }
 
-// sign makes a URL as the proxy would.
+func explainNoBucket(bucket string) explanation {
+	return explanation{
+		"the bucket " + bucket + " does not exist",
+		"Check its spelling, and that it is in this partition or store.",
+	}
+}
+
+func explainRegionUnavailable(origin string, err error) explanation {
+	if strings.Contains(err.Error(), "the store answered 5") {
+		return explanation{fmt.Sprintf("%s is unavailable: %v", origin, err), remedyUnavailable}
+	}
+	return explainUnreachable("the store", origin, err)
+}
+
+// sign returns the URL that the proxy would return for the sample.
 func (p *probe) sign(method, params string) (string, error) {
 	now := p.Clock()
 	lifetime := min(p.i.URLLifetime, p.expires.Sub(now)).Truncate(time.Second)
-	signer, err := presign.NewSigner(p.session, p.region, now.Truncate(time.Second), max(lifetime, time.Second))
+	signer, err := presign.NewSigner(
+		p.session, p.region, now.Truncate(time.Second), max(lifetime, time.Second))
 	if err != nil {
 		return "", err
 	}
-	o := &presign.Object{Method: method, Endpoint: p.i.BucketEndpoint(p.sample.Bucket, p.region), Key: p.sample.Key, Params: params}
+	o := &presign.Object{
+		Method:   method,
+		Endpoint: p.i.BucketEndpoint(p.sample.Bucket, p.region),
+		Key:      p.sample.Key,
+		Params:   params,
+	}
 	return string(signer.AppendURL(nil, o, signer.Sign(o))), nil
 }
 
@@ -104,20 +132,22 @@ func (p *probe) params(version string) string {
 	return params.Canonical()
 }
 
-// answer is what a store said, without the object.
-type answer struct {
-	status int
+// response is a store's response without the object.
+type response struct {
 	header http.Header
-	refusal
+	errorResponse
 }
 
-// ask sends a request to a presigned URL. Header lines are as in "Range: bytes=0-0". Errors do not hold the URL.
-func (p *probe) ask(ctx context.Context, method, target string, header ...string) (*answer, error) {
+// send sends a request to a presigned URL. Header lines have the form "Range: bytes=0-0". Errors do
+// not contain the URL.
+func (p *probe) send(
+	ctx context.Context, method, target string, header ...string,
+) (*response, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
-		return nil, errors.New("the URL is none")
+		return nil, errors.New("invalid URL")
 	}
 	for _, line := range header {
 		name, value, _ := strings.Cut(line, ": ")
@@ -125,90 +155,110 @@ func (p *probe) ask(ctx context.Context, method, target string, header ...string
 	}
 	resp, err := p.client.Do(req)
 	if err != nil {
-		if failed, ok := errors.AsType[*url.Error](err); ok {
-			err = failed.Err
+		if urlErr, ok := errors.AsType[*url.Error](err); ok {
+			err = urlErr.Err // without the URL
 		}
 		return nil, err
 	}
 	defer resp.Body.Close()
-	a := &answer{status: resp.StatusCode, header: resp.Header, refusal: refusal{status: resp.StatusCode}}
+	r := &response{header: resp.Header, errorResponse: errorResponse{status: resp.StatusCode}}
 	if resp.StatusCode >= 300 {
-		var said struct{ Code, Message string }
-		if xml.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&said) == nil {
-			a.code, a.message = oneLine(said.Code), oneLine(said.Message)
+		var body struct{ Code, Message string }
+		if xml.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&body) == nil {
+			r.code, r.message = sanitize(body.Code), sanitize(body.Message)
 		}
 	}
-	return a, nil
+	return r, nil
 }
 
-// try signs, asks, and says what is wrong if it is not one of the statuses that are right.
-func (p *probe) try(ctx context.Context, step, method, params string, right []int, header ...string) (*answer, bool) {
+// try signs a URL and sends a request to it. If the response's status is not one of want, it
+// reports a failure of the step, and the result is false.
+func (p *probe) try(
+	ctx context.Context, step, method, params string, want []int, header ...string,
+) (*response, bool) {
 	target, err := p.sign(method, params)
 	if err != nil {
-		p.say(step, Failed, "a URL could not be signed: "+err.Error(), "Look at the integration's keys and region.")
+		p.fail(step, explanation{
+			"cannot sign a URL: " + err.Error(),
+			"Check the integration's access key and region.",
+		})
 		return nil, false
 	}
-	a, err := p.ask(ctx, method, target, header...)
+	r, err := p.send(ctx, method, target, header...)
 	if err != nil {
-		e := unreachable("the store", p.i.BucketEndpoint(p.sample.Bucket, p.region).Origin(), err)
-		p.say(step, Failed, e.reason, e.remedy)
+		origin := p.i.BucketEndpoint(p.sample.Bucket, p.region).Origin()
+		p.fail(step, explainUnreachable("the store", origin, err))
 		return nil, false
 	}
-	for _, status := range right {
-		if a.status == status {
-			return a, true
-		}
+	if !slices.Contains(want, r.status) {
+		p.fail(step, p.explainRead(r, step))
+		return r, false
 	}
-	e := p.whyRefused(a, step)
-	p.say(step, Failed, e.reason, e.remedy)
-	return a, false
+	return r, true
 }
 
-// nginxBuffer is what nginx has for all of an answer's headers unless proxy_buffer_size says otherwise, less what ours come to
+// nginxBuffer is the size of nginx's default buffer for the headers of a response, less the headers
 // besides Location.
 // https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffer_size
 const nginxBuffer = 4096 - 162
 
-// read reads the sample as a browser would: whole, in part, and its headers alone.
+// read reads the sample as a browser would: the entire object, a range, and its headers only.
 func (p *probe) read(ctx context.Context) {
 	params := p.params("")
-	got, fine := p.try(ctx, "get", http.MethodGet, params, []int{http.StatusOK})
-	if !fine {
+	got, ok := p.try(ctx, "get", http.MethodGet, params, []int{http.StatusOK})
+	if !ok {
 		p.skip("range", "the object cannot be read")
 		return
 	}
-	p.ok("get", "%s: %s bytes of %s", p.sample, got.header.Get("Content-Length"), got.header.Get("Content-Type"))
-	if got.header.Get("Content-Length") == "0" {
+	length := got.header.Get("Content-Length")
+	p.ok("get", "%s: %s bytes of %s", p.sample, length, got.header.Get("Content-Type"))
+	if length == "0" {
 		p.skip("range", "the object is empty")
-	} else if part, fine := p.try(ctx, "range", http.MethodGet, params, []int{http.StatusPartialContent, http.StatusOK}, "Range: bytes=0-0"); fine {
-		if part.status == http.StatusPartialContent {
-			p.ok("range", "%s", part.header.Get("Content-Range"))
-		} else {
-			p.say("range", Warning, "the store answers a Range with the whole object", "Videos cannot be sought in, and downloads not resumed: have the store, or what stands before it, honour Range.")
-		}
+	} else {
+		p.readRange(ctx, params)
 	}
-	if _, fine := p.try(ctx, "head", http.MethodHead, params, []int{http.StatusOK}); fine {
-		p.ok("head", "with a URL signed for HEAD")
+	if _, ok := p.try(ctx, "head", http.MethodHead, params, []int{http.StatusOK}); ok {
+		p.ok("head", "a URL signed for HEAD works")
 	}
 	p.headByGet(ctx, params)
 	p.versions(ctx, got.header.Get("X-Amz-Version-Id"))
 	p.urlSize(params)
 }
 
-// headByGet sees whether the store looks at the method that was signed.
+func (p *probe) readRange(ctx context.Context, params string) {
+	want := []int{http.StatusPartialContent, http.StatusOK}
+	r, ok := p.try(ctx, "range", http.MethodGet, params, want, "Range: bytes=0-0")
+	switch {
+	case !ok:
+	case r.status == http.StatusPartialContent:
+		p.ok("range", "%s", r.header.Get("Content-Range"))
+	default:
+		p.warn("range", explanation{
+			"the store ignores Range and returns the entire object",
+			"Videos cannot seek and downloads cannot resume: enable Range in the store, or in " +
+				"the reverse proxy in front of it.",
+		})
+	}
+}
+
+// headByGet checks that the store verifies the signed method.
 func (p *probe) headByGet(ctx context.Context, params string) {
 	target, err := p.sign(http.MethodGet, params)
 	if err != nil {
 		return
 	}
-	switch a, err := p.ask(ctx, http.MethodHead, target); {
+	switch r, err := p.send(ctx, http.MethodHead, target); {
 	case err != nil:
 		p.skip("head_by_get", "the store did not answer")
-	case a.status == http.StatusForbidden:
-		p.ok("head_by_get", "HEAD with a URL signed for GET is refused, as it must be")
+	case r.status == http.StatusForbidden:
+		p.ok("head_by_get", "the store rejects HEAD with a URL signed for GET, as it should")
 	default:
-		p.say("head_by_get", Warning, fmt.Sprintf("HEAD with a URL signed for GET is answered with %d: the store does not look at the method that was signed", a.status),
-			"Look whether the store verifies signatures at all: open the object's URL without its query.")
+		p.warn("head_by_get", explanation{
+			fmt.Sprintf("the store answers HEAD with a URL signed for GET with %d: "+
+				"it does not verify the signed method", r.status),
+			"Check whether the store verifies signatures at all: open the object's URL without " +
+				"its query.",
+		})
 	}
 }
 
@@ -217,10 +267,15 @@ func (p *probe) versions(ctx context.Context, newest string) {
 	case !p.i.FileVersioning:
 		p.skip("versions", "file_versioning is off")
 	case newest == "" || newest == "null":
-		p.say("versions", Warning, "the bucket keeps no versions, and file_versioning is on", "Switch versioning on for the bucket, or file_versioning off.")
+		p.warn("versions", explanation{
+			"file_versioning is on, but the bucket does not keep versions",
+			"Enable versioning for the bucket, or set file_versioning: false.",
+		})
 	default:
-		if _, fine := p.try(ctx, "versions", http.MethodGet, p.params(newest), []int{http.StatusOK}); fine {
-			p.ok("versions", "the newest version is read by its ID")
+		params := p.params(newest)
+		_, ok := p.try(ctx, "versions", http.MethodGet, params, []int{http.StatusOK})
+		if ok {
+			p.ok("versions", "the newest version can be read by its ID")
 		}
 	}
 }
@@ -230,9 +285,13 @@ func (p *probe) urlSize(params string) {
 	switch n := len(target); {
 	case err != nil:
 	case n > nginxBuffer:
-		p.say("url_size", Warning, fmt.Sprintf("the URL has %d bytes, more than nginx's default buffer holds (%d): behind nginx this is a 502", n, nginxBuffer),
-			"In nginx: proxy_buffer_size 16k; proxy_buffers 4 16k; proxy_busy_buffers_size 16k;")
+		p.warn("url_size", explanation{
+			fmt.Sprintf("the URL has %d bytes, more than nginx's default buffer (%d bytes), so "+
+				"nginx would answer 502", n, nginxBuffer),
+			"In nginx, set: " +
+				"proxy_buffer_size 16k; proxy_buffers 4 16k; proxy_busy_buffers_size 16k;",
+		})
 	default:
-		p.ok("url_size", "%d bytes; nginx's default buffer holds %d", n, nginxBuffer)
+		p.ok("url_size", "%d bytes; nginx's default buffer has %d bytes", n, nginxBuffer)
 	}
 }

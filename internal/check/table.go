@@ -6,68 +6,79 @@ import (
 	"strings"
 )
 
-// Table writes steps for people to read, an integration below the other.
+// Table prints steps as a table, grouped by integration.
 type Table struct {
 	w         io.Writer
-	colour    bool
+	color     bool
 	textWidth int
-	last      string
+	last      string // the integration of the last step
 }
 
-// The widths of the columns, and of what is written to their right: as much as there is room for, within bounds.
+// The widths of the columns. The width of the text in the last column depends on the terminal,
+// within bounds.
 const (
-	verdictWidth          = 9
-	nameWidth             = 14
-	marginWidth           = 2 + verdictWidth + nameWidth
-	leastWidth, mostWidth = 30, 96
+	verdictWidth = 9
+	nameWidth    = 14
+	marginWidth  = 2 + verdictWidth + nameWidth
+	minWidth     = 30
+	maxWidth     = 96
 )
 
-// NewTable makes a table. Colour is for terminals, and so are the columns that there are; 0 is many.
-func NewTable(w io.Writer, colour bool, columns int) *Table {
-	width := mostWidth
+// NewTable returns a table that writes to w. Columns is the width of the terminal; 0 means
+// unlimited.
+func NewTable(w io.Writer, color bool, columns int) *Table {
+	width := maxWidth
 	if columns > 0 {
-		width = min(max(leastWidth, columns-marginWidth), mostWidth)
+		width = min(max(minWidth, columns-marginWidth), maxWidth)
 	}
-	return &Table{w: w, colour: colour, textWidth: width}
+	return &Table{w: w, color: color, textWidth: width}
 }
 
-// The colours of ECMA-48.
-var colours = map[Verdict]string{OK: "\x1b[32m", Warning: "\x1b[33m", Failed: "\x1b[1;31m", Skipped: "\x1b[2m"}
+// The escape sequences of ECMA-48 that set the color of a verdict.
+var colors = map[Verdict]string{
+	OK:      "\x1b[32m",
+	Warning: "\x1b[33m",
+	Failed:  "\x1b[1;31m",
+	Skipped: "\x1b[2m",
+}
 
-// Add writes a step.
+// Add prints a step.
 func (t *Table) Add(s Step) {
 	if s.Integration != t.last {
 		fmt.Fprintf(t.w, "\n%s\n", s.Integration)
 		t.last = s.Integration
 	}
 	verdict := fmt.Sprintf("%-*s", verdictWidth, s.Verdict)
-	if t.colour {
-		verdict = colours[s.Verdict] + verdict + "\x1b[0m"
+	if t.color {
+		verdict = colors[s.Verdict] + verdict + "\x1b[0m"
 	}
 	margin := strings.Repeat(" ", marginWidth)
-	fmt.Fprintf(t.w, "  %s%-*s%s\n", verdict, nameWidth, s.Name, wrap(s.Reason, margin, t.textWidth))
+	reason := wrap(s.Reason, margin, t.textWidth)
+	fmt.Fprintf(t.w, "  %s%-*s%s\n", verdict, nameWidth, s.Name, reason)
 	if s.Remedy != "" {
-		fmt.Fprintf(t.w, "%s%s\n", margin, wrap("→ "+s.Remedy, margin+"  ", t.textWidth-2))
+		remedy := wrap("→ "+s.Remedy, margin+"  ", t.textWidth-2)
+		fmt.Fprintf(t.w, "%s%s\n", margin, remedy)
 	}
 }
 
-// wrap breaks a text into lines, at its blanks.
-func wrap(text, margin string, most int) string {
+// wrap breaks text at spaces into lines of at most width characters. Lines after the first begin
+// with margin.
+func wrap(text, margin string, width int) string {
 	var b strings.Builder
-	width := 0
+	column := 0
 	for n, word := range strings.Fields(text) {
 		length := len([]rune(word))
 		switch {
 		case n == 0:
-		case width+1+length > most:
+		case column+1+length > width:
 			b.WriteString("\n" + margin)
-			width = 0
+			column = 0
 		default:
 			b.WriteString(" ")
-			width++
+			column++
 		}
 		b.WriteString(word)
-		width += length
+		column += length
 	}
 	return b.String()
 }

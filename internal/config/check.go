@@ -87,6 +87,7 @@ func (k *checker) check() {
 		k.wrong("cache.credentials", "%d entries are out of bounds; use 1 to 10000000 (the default is 1000)", k.Cache.Credentials)
 	}
 	k.checkRedis()
+	k.checkProxies()
 	k.checkViewers()
 	k.checkCORS()
 	k.checkLifetimes("", k.URLLifetime, k.MinRemaining)

@@ -8,12 +8,14 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"s3redirect/internal/locator"
+	"s3redirect/internal/partition"
 	"s3redirect/internal/presign"
 )
 
@@ -27,6 +29,9 @@ type Config struct {
 	Admin Admin `yaml:"admin"`
 	// PublicURL is how viewers reach Listen, for links. Optional.
 	PublicURL string `yaml:"public_url"`
+	// TrustedProxies are the addresses, or CIDR blocks, of the reverse proxies in front, from which X-Forwarded-For is believed: it
+	// has the client's address, for rate limits and the access log. Default: viewers.forwarded.trusted_proxies.
+	TrustedProxies []string `yaml:"trusted_proxies"`
 	// TLS is for Listen. Optional: without it a reverse proxy in front is to have it.
 	TLS TLS `yaml:"tls"`
 	// URLLifetime is X-Amz-Expires of a presigned URL: whole seconds, at most 7 days. Default 45m.
@@ -48,6 +53,8 @@ type Config struct {
 	// Log says what is logged, and how. Optional.
 	Log Log `yaml:"log"`
 
+	// Proxies is TrustedProxies, parsed.
+	Proxies []netip.Prefix `yaml:"-"`
 	// Warnings are findings that do not stop the start, each in the form of an [Error]'s text.
 	Warnings []string `yaml:"-"`
 }
@@ -115,23 +122,23 @@ func (i *Integration) HomeRegion() string {
 		return i.Region
 	}
 	if arn := strings.Split(i.RoleARN, ":"); len(arn) > 1 {
-		if p, ok := presign.PartitionNamed(arn[1]); ok {
+		if p, ok := partition.Named(arn[1]); ok {
 			return p.Home
 		}
 	}
-	return presign.PartitionOf("").Home
+	return partition.Of("").Home
 }
 
 // Partition is the AWS partition of the integration's ARNs. Other stores call theirs aws.
 func (i *Integration) Partition() string {
-	if i.Foreign() {
-		return presign.PartitionOf("").Name
+	if !i.IsAWS() {
+		return partition.Of("").Name
 	}
-	return presign.PartitionOf(i.HomeRegion()).Name
+	return partition.Of(i.HomeRegion()).Name
 }
 
-// Foreign tells whether the integration's buckets are in another store than AWS.
-func (i *Integration) Foreign() bool { return i.Endpoint != "" || i.STSEndpoint != "" }
+// IsAWS reports whether the integration's buckets and STS are AWS's, not an S3-compatible store's.
+func (i *Integration) IsAWS() bool { return i.Endpoint == "" && i.STSEndpoint == "" }
 
 // Params are what every URL of the integration carries.
 func (i *Integration) Params() presign.Params {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"s3redirect/internal/locator"
-	"s3redirect/internal/presign"
+	"s3redirect/internal/partition"
 )
 
 const (
@@ -110,7 +110,7 @@ func (k *checker) checkRole(at string, i *Integration) {
 	key := at + ".role_arn"
 	m, known := roleARN.FindStringSubmatch(i.RoleARN), false
 	if m != nil {
-		_, known = presign.PartitionNamed(m[1])
+		_, known = partition.Named(m[1])
 	}
 	switch {
 	case i.STSEndpoint != "" && !foreignRoleARN.MatchString(i.RoleARN):
@@ -119,8 +119,8 @@ func (k *checker) checkRole(at string, i *Integration) {
 		k.wrong(key, "%s is no role's ARN; write it as arn:aws:iam::123456789012:role/name", k.written(key))
 	case i.STSEndpoint == "" && !known:
 		k.wrong(key, "there is no partition %s; write aws, aws-cn or aws-us-gov", m[1])
-	case i.STSEndpoint == "" && region.MatchString(i.Region) && m[1] != presign.PartitionOf(i.Region).Name:
-		k.wrong(key, "the role is of the partition %s, and the region %s of %s; a role serves its own partition only", m[1], i.Region, presign.PartitionOf(i.Region).Name)
+	case i.STSEndpoint == "" && region.MatchString(i.Region) && m[1] != partition.Of(i.Region).Name:
+		k.wrong(key, "the role is of the partition %s, and the region %s of %s; a role serves its own partition only", m[1], i.Region, partition.Of(i.Region).Name)
 	}
 	if i.Endpoint != "" && i.STSEndpoint == "" {
 		k.wrong(key, "sessions of AWS's STS are no good at another store: name its sts_endpoint, or give access_key_id and secret_access_key instead of the role")

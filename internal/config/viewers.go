@@ -38,14 +38,16 @@ type Viewers struct {
 
 // Forwarded is about headers that the reverse proxy sets.
 type Forwarded struct {
-	// UserHeader and GroupsHeader name the headers. The first is required, the second is not. Neither has a default: a header that
-	// the proxy does not set on every request is the viewer's own.
+	// UserHeader and GroupsHeader name the headers. The first is required, the second is not.
+	// Neither has a default: a header that the proxy does not set on every request is the viewer's
+	// own. A request with a user and without GroupsHeader is rejected.
 	UserHeader   string `yaml:"user_header"`
 	GroupsHeader string `yaml:"groups_header"`
-	// TrustedProxies are the addresses, or CIDR blocks, from which the headers are believed. Required.
+	// TrustedProxies are the addresses, or CIDR blocks, from which the headers are believed. Each must be within one of the top
+	// level's trusted_proxies, if there are any. Required.
 	TrustedProxies []string `yaml:"trusted_proxies"`
 
-	// Proxies is TrustedProxies, read.
+	// Proxies is TrustedProxies, parsed.
 	Proxies []netip.Prefix `yaml:"-"`
 }
 
@@ -60,7 +62,8 @@ type JWT struct {
 	Algorithms []string `yaml:"algorithms"`
 	// Cookie names a cookie that may hold the token, for browsers' images. Default: the Authorization header alone.
 	Cookie string `yaml:"cookie"`
-	// UserClaim names the claim that is the viewer, and GroupsClaim that of the groups. Default email and groups.
+	// UserClaim names the claim that is the viewer, and GroupsClaim that of the groups. Default
+	// email and groups. If rules name groups, tokens without a readable GroupsClaim are rejected.
 	UserClaim   string `yaml:"user_claim"`
 	GroupsClaim string `yaml:"groups_claim"`
 	// Leeway is how far clocks may be apart, at most 5m. Default 30s.
@@ -96,8 +99,9 @@ type Rule struct {
 	Groups    []string `yaml:"groups"`
 	Known     bool     `yaml:"known"`
 	Anonymous bool     `yaml:"anonymous"`
-	// Locators are what it is about: s3://bucket/key, or s3://bucket/prefix* . The bucket may be a pattern; {user} in the key is
-	// the viewer.
+	// Locators are what it is about: s3://bucket/key, or s3://bucket/prefix* . The bucket may be a
+	// pattern; {user} in the key is the viewer, and needs a slash between it and a *. Those of a
+	// deny rule match a key whatever its slashes.
 	Locators []string `yaml:"locators"`
 	// Deny makes it a no.
 	Deny bool `yaml:"deny"`
@@ -171,23 +175,8 @@ func (k *checker) checkForwarded(f *Forwarded) {
 	if len(f.TrustedProxies) == 0 {
 		k.wrong(at+"trusted_proxies", "the addresses of the reverse proxy are needed: the headers are believed from there, and from nowhere else")
 	}
-	for n, text := range f.TrustedProxies {
-		key := fmt.Sprintf("%strusted_proxies[%d]", at, n)
-		prefix, err := netip.ParsePrefix(text)
-		if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
-			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
-		}
-		switch {
-		case err != nil:
-			k.wrong(key, "%s is neither an address nor a block; write it as 10.0.0.0/8", k.written(key))
-		case prefix.Bits() < 7:
-			k.wrong(key, "%s is half the world, and anybody in it could send the headers; name the reverse proxy's own addresses", k.written(key))
-		case prefix.Masked() != prefix:
-			k.wrong(key, "%s has more than the block; did you mean %s?", k.written(key), prefix.Masked())
-		default:
-			f.Proxies = append(f.Proxies, prefix)
-		}
-	}
+	f.Proxies = k.parseProxies(at+"trusted_proxies", f.TrustedProxies)
+	k.checkForwardedProxies(at+"trusted_proxies", f)
 }
 
 func (k *checker) checkJWT(j *JWT) {
@@ -268,6 +257,9 @@ func (k *checker) checkRule(at string, r *Rule) {
 			}
 		}
 	}
+	for n, name := range r.Groups {
+		k.checkGroup(fmt.Sprintf("%s.groups[%d]", at, n), name)
+	}
 	if len(r.Locators) == 0 {
 		k.wrong(at+".locators", `what it is about is missing; "s3://bucket/*" is a whole bucket`)
 	}
@@ -278,6 +270,20 @@ func (k *checker) checkRule(at string, r *Rule) {
 		} else if r.Anonymous && strings.Contains(text, UserPlaceholder) {
 			k.wrong(key, "%s: who asks anonymously has no name to put for {user}", k.written(key))
 		}
+	}
+}
+
+// checkGroup refuses names that no viewer's groups can hold: a rule that denies such a group would
+// deny nobody.
+func (k *checker) checkGroup(key, name string) {
+	f := k.Viewers.Forwarded
+	switch {
+	case name == "-":
+		k.wrong(key, "- stands for no groups, as reverse proxies write it; name a group")
+	case name != "" && f != nil && f.GroupsHeader != "" &&
+		(strings.ContainsAny(name, ",|;") || strings.ContainsAny(name[:1], `[{"`) || strings.TrimSpace(name) != name):
+		k.wrong(key, "%s cannot come in groups_header, which separates groups by commas and refuses bars, semicolons and JSON",
+			k.written(key))
 	}
 }
 
@@ -307,10 +313,13 @@ func ruleLocatorProblem(text string) string {
 	case strings.ContainsFunc(literal, unicode.IsControl):
 		return "it holds a control character"
 	}
-	for segment := range strings.SplitSeq(strings.TrimSuffix(key, "*"), "/") {
-		if segment == "." || segment == ".." {
-			return "dot segments are never served"
-		}
+	// The rest of the segment could belong to a longer name.
+	last := strings.LastIndex(key, UserPlaceholder)
+	if last >= 0 && strings.HasSuffix(key, "*") && !strings.Contains(key[last:], "/") {
+		return "a slash is needed between {user} and the *, or the viewer an would match what is ann's; write {user}/*"
+	}
+	if locator.HasDotSegment(strings.TrimSuffix(key, "*")) {
+		return "dot segments are never served"
 	}
 	return ""
 }

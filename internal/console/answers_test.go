@@ -151,7 +151,7 @@ func TestDocumentsOfADraft(t *testing.T) {
 		t.Errorf("%d %+v", status, d)
 	}
 	principal = "" // STS says who we are, and that is nobody in China
-	if d, status = ask(true); status != http.StatusOK || !strings.Contains(d.Documents[1].Error, "of the partition aws, and the integration is of aws-cn") {
+	if d, status = ask(true); status != http.StatusOK || !strings.Contains(d.Documents[1].Error, "in partition aws, but the integration is in aws-cn") {
 		t.Errorf("%d %+v", status, d)
 	}
 	if d, status := ask(false); status != http.StatusUnprocessableEntity || !strings.Contains(d.Error, "role_arn is needed") {

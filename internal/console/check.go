@@ -10,7 +10,7 @@ import (
 	"s3redirect/internal/check"
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
-	"s3redirect/internal/policy"
+	"s3redirect/internal/policy/document"
 )
 
 // checkRequest says what to check: an integration that there is, or, with a change, as it would be after it.
@@ -93,7 +93,7 @@ func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.
 		o.Config, o.Integrations = changed.config, []string{changed.integration.Name}
 		o.PolicyCommand = func(words string) string {
 			kind, _, _ := strings.Cut(words, " ")
-			return "the document " + titles[policy.Kind(kind)].title + ", which the steps before show"
+			return "the document " + titles[document.Kind(kind)].title + ", which the steps before show"
 		}
 	}
 	if _, err := named(o.Config, o.Integrations[0]); err != nil {

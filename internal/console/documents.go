@@ -11,25 +11,26 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/policy"
+	"s3redirect/internal/policy/document"
 )
 
 // documentsRequest asks for an integration's documents: of one that there is, or, with a change, as it would be after it.
 type documentsRequest struct {
-	Name      string         `json:"name"`
-	Change    *changeRequest `json:"change"`
-	RoleLater bool           `json:"role_later"` // the role is not made yet: any ARN will do
-	Format    policy.Format  `json:"format"`
-	Kinds     []policy.Kind  `json:"kinds"`     // null means all that make sense; an empty list asks only whether all is right
-	Principal string         `json:"principal"` // who assumes the role; "" has STS asked
+	Name      string          `json:"name"`
+	Change    *changeRequest  `json:"change"`
+	RoleLater bool            `json:"role_later"` // the role is not made yet: any ARN will do
+	Format    document.Format `json:"format"`
+	Kinds     []document.Kind `json:"kinds"`     // null means all that make sense; an empty list asks only whether all is right
+	Principal string          `json:"principal"` // who assumes the role; "" has STS asked
 }
 
 type documentAnswer struct {
-	Kind  policy.Kind `json:"kind"`
-	Title string      `json:"title"`
-	Hint  string      `json:"hint"`
-	Text  string      `json:"text"`
-	Notes []string    `json:"notes"`
-	Error string      `json:"error,omitempty"`
+	Kind  document.Kind `json:"kind"`
+	Title string        `json:"title"`
+	Hint  string        `json:"hint"`
+	Text  string        `json:"text"`
+	Notes []string      `json:"notes"`
+	Error string        `json:"error,omitempty"`
 }
 
 // documents are what an integration needs, ready to apply.
@@ -38,7 +39,7 @@ func (c *Console) documents(r *http.Request) (any, error) {
 	if err := readJSON(r, &in); err != nil {
 		return nil, err
 	}
-	if !slices.Contains(policy.Formats(), in.Format) {
+	if !slices.Contains(document.Formats(), in.Format) {
 		return nil, &refusal{status: http.StatusBadRequest, text: "there is no such form"}
 	}
 	state := c.Proxy.State().Config
@@ -53,7 +54,7 @@ func (c *Console) documents(r *http.Request) (any, error) {
 			continue
 		}
 		a := documentAnswer{Kind: kind, Title: titles[kind].title, Hint: titles[kind].hint}
-		req := policy.Request{Kind: kind, Format: in.Format, Integration: i, Config: state}
+		req := document.Request{Kind: kind, Format: in.Format, Integration: i, Config: state}
 		if req.NeedsPrincipal() {
 			req.Principal = who()
 		}
@@ -82,7 +83,7 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 	}
 	if d := maps.Clone(in.Change.Draft); d != nil && in.RoleLater && d["role_arn"] == "" && (d["endpoint"] == "" || d["sts_endpoint"] != "") {
 		i := config.Integration{Region: d["region"], Name: d["name"], Endpoint: d["endpoint"], STSEndpoint: d["sts_endpoint"]}
-		d["role_arn"] = policy.SomeRole(&i, strings.TrimSpace(in.Principal))
+		d["role_arn"] = policy.PlaceholderRoleARN(&i, strings.TrimSpace(in.Principal))
 		in.Change.Draft = d
 	}
 	done, err := c.changed(in.Change)
@@ -116,21 +117,21 @@ func (c *Console) principal(r *http.Request, i *config.Integration, named string
 
 // kindsFor are the documents that make sense for an integration. Roles are two documents in JSON, and one that makes the role otherwise; the
 // parts are shown beside it.
-func kindsFor(i *config.Integration, f policy.Format) []policy.Kind {
+func kindsFor(i *config.Integration, f document.Format) []document.Kind {
 	switch {
 	case i.RoleARN == "":
-		return []policy.Kind{policy.KindAccess, policy.KindCORS}
-	case f == policy.JSON:
-		return []policy.Kind{policy.KindAccess, policy.KindTrust, policy.KindCORS, policy.KindAssume}
+		return []document.Kind{document.KindAccess, document.KindCORS}
+	case f == document.JSON:
+		return []document.Kind{document.KindAccess, document.KindTrust, document.KindCORS, document.KindAssume}
 	}
-	return []policy.Kind{policy.KindRole, policy.KindAccess, policy.KindTrust, policy.KindCORS, policy.KindAssume}
+	return []document.Kind{document.KindRole, document.KindAccess, document.KindTrust, document.KindCORS, document.KindAssume}
 }
 
 // titles are what people need to know of a document.
-var titles = map[policy.Kind]struct{ title, hint string }{
-	policy.KindRole:   {"Role", "Makes the role, with both policies."},
-	policy.KindAccess: {"Access policy", "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."},
-	policy.KindTrust:  {"Trust policy", "In IAM: Roles, Create role, Custom trust policy; then add the access policy. It lets us assume the role, and only with the external ID."},
-	policy.KindCORS:   {"CORS", "Only if pages read the objects with fetch(); images and videos need none. In S3: the bucket, Permissions, Cross-origin resource sharing."},
-	policy.KindAssume: {"Our own policy", "For the principal that the proxy runs as, if the role is in another account."},
+var titles = map[document.Kind]struct{ title, hint string }{
+	document.KindRole:   {"Role", "Makes the role, with both policies."},
+	document.KindAccess: {"Access policy", "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."},
+	document.KindTrust:  {"Trust policy", "In IAM: Roles, Create role, Custom trust policy; then add the access policy. It lets us assume the role, and only with the external ID."},
+	document.KindCORS:   {"CORS", "Only if pages read the objects with fetch(); images and videos need none. In S3: the bucket, Permissions, Cross-origin resource sharing."},
+	document.KindAssume: {"Our own policy", "For the principal that the proxy runs as, if the role is in another account."},
 }

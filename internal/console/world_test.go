@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/demo"
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/integration"
 	"s3redirect/internal/locator"
 	"s3redirect/metrics"
@@ -68,7 +68,7 @@ type world struct {
 	*Console
 	t       *testing.T
 	path    string
-	cloud   *demo.Cloud
+	cloud   *fakeaws.Cloud
 	metrics *metrics.Metrics
 	log     *bytes.Buffer
 
@@ -83,17 +83,17 @@ type world struct {
 
 func newWorld(t *testing.T, text string) *world {
 	t.Helper()
-	w := &world{t: t, path: filepath.Join(t.TempDir(), "config.yaml"), cloud: demo.NewCloud(time.Now), metrics: metrics.New("test"), log: &bytes.Buffer{}}
-	w.cloud.AddUser(demo.User{AccessKeyID: testKey, SecretAccessKey: testSecret, ARN: "arn:aws:iam::123456789012:user/proxy"})
-	w.cloud.AddRole(demo.Role{ARN: roleARN, ExternalID: "id-0123456789", Trusts: []string{testKey}, Buckets: []string{"photos"}})
+	w := &world{t: t, path: filepath.Join(t.TempDir(), "config.yaml"), cloud: fakeaws.NewCloud(time.Now), metrics: metrics.New("test"), log: &bytes.Buffer{}}
+	w.cloud.AddUser(fakeaws.User{AccessKeyID: testKey, SecretAccessKey: testSecret, ARN: "arn:aws:iam::123456789012:user/proxy"})
+	w.cloud.AddRole(fakeaws.Role{ARN: roleARN, ExternalID: "id-0123456789", Trusts: []string{testKey}, Buckets: []string{"photos"}})
 	w.cloud.CreateBucket("photos", "eu-central-1")
-	w.cloud.Put(locator.Locator{Bucket: "photos", Key: "a.jpg"}, demo.Object{ContentType: "image/jpeg", Data: []byte("0123456789")})
+	w.cloud.Put(locator.Locator{Bucket: "photos", Key: "a.jpg"}, fakeaws.Object{ContentType: "image/jpeg", Data: []byte("0123456789")})
 	w.write(text)
 	if err := w.Reload(); err != nil {
 		t.Fatal(err)
 	}
 	w.Console = New(Options{Proxy: w, Metrics: w.metrics, Log: slog.New(slog.NewJSONHandler(w.log, nil)), Clock: time.Now, Version: "1.2.3", Getenv: testEnv,
-		Transport: demo.InMemory{Handler: http.HandlerFunc(w.aws)}})
+		Transport: fakeaws.InMemory{Handler: http.HandlerFunc(w.aws)}})
 	return w
 }
 
@@ -144,7 +144,7 @@ func (w *world) Reload() error {
 		return err
 	}
 	o := integration.Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: w.metrics,
-		STS: &integration.AWSSTS{HTTPClient: &http.Client{Transport: demo.InMemory{Handler: http.HandlerFunc(w.aws)}}}}
+		STS: &integration.AWSSTS{HTTPClient: &http.Client{Transport: fakeaws.InMemory{Handler: http.HandlerFunc(w.aws)}}}}
 	if w.set == nil {
 		w.set, err = integration.NewSet(c, o)
 		w.t.Cleanup(func() { w.set.Close() })
@@ -161,7 +161,7 @@ func (w *world) Reload() error {
 func (w *world) Try(l locator.Locator, asker Asker) Trial {
 	i, ok := w.state.Config.ServedBy(l.Bucket)
 	if !ok {
-		return Trial{Why: "refused: no integration serves the bucket " + l.Bucket}
+		return Trial{Why: "refused: no integration serves bucket " + l.Bucket}
 	}
 	return Trial{Allowed: true, Why: "allowed to " + asker.User + strings.Join(asker.Groups, "|"), Integration: i.Name, Region: i.Region, Origin: "https://store.example.com", Session: true, Hit: true,
 		MaxAge: time.Minute, Bytes: 1234, WindowEnds: time.Now(), Expires: time.Now()}

@@ -1,3 +1,5 @@
+// Package demo holds what `s3redirect demo` shows: samples to store in a stand-in of S3, and a page that loads them through
+// the proxy.
 package demo
 
 import (

@@ -7,7 +7,9 @@ import (
 	"image/jpeg"
 	"image/png"
 	"sync"
+	"time"
 
+	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/locator"
 )
 
@@ -66,13 +68,13 @@ func Samples() []Sample {
 	return append(samples, orbits, day, text)
 }
 
-// AddSamples creates the samples' buckets in a region and stores the samples there.
-func (c *Cloud) AddSamples(samples []Sample, region string) {
+// AddSamples creates the samples' buckets in a region and stores the samples there, as objects that are a month old.
+func AddSamples(c *fakeaws.Cloud, samples []Sample, region string, now time.Time) {
 	// Browsers keep an object that names no lifetime for a tenth of its age (RFC 9111, 4.2.2): so let it have some.
-	modified := c.clock().AddDate(0, -1, 0)
+	modified := now.AddDate(0, -1, 0)
 	for _, s := range samples {
 		c.CreateBucket(s.Locator.Bucket, region)
-		c.Put(s.Locator, Object{ContentType: s.ContentType, Data: s.Data, Modified: modified})
+		c.Put(s.Locator, fakeaws.Object{ContentType: s.ContentType, Data: s.Data, Modified: modified})
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"s3redirect/internal/config"
 )
 
-// CORSRule is a rule of a bucket's CORS configuration.
+// CORSRule is one rule of a bucket's CORS configuration.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CORSRule.html
 type CORSRule struct {
 	AllowedHeaders []string
@@ -17,10 +17,11 @@ type CORSRule struct {
 	MaxAgeSeconds  int
 }
 
-// CORS lets pages of some origins read a bucket's objects: whole or in ranges, and see how long they are.
+// CORS returns the rules that let pages of the given origins read a bucket's objects, whole or in
+// ranges, and see their length.
 func CORS(origins []string) []CORSRule {
 	return []CORSRule{{
-		AllowedHeaders: []string{"*"}, // Range and If-None-Match above all
+		AllowedHeaders: []string{"*"}, // Range and If-None-Match in particular
 		AllowedMethods: []string{"GET", "HEAD"},
 		AllowedOrigins: origins,
 		ExposeHeaders:  ExposedHeaders(),
@@ -28,35 +29,37 @@ func CORS(origins []string) []CORSRule {
 	}}
 }
 
-// ExposedHeaders are the headers of S3's answers that scripts ask for, and may not see unless the bucket says so.
+// ExposedHeaders returns the S3 response headers that scripts commonly read. Browsers hide them
+// unless the bucket's CORS rules expose them.
 func ExposedHeaders() []string {
 	return []string{"Accept-Ranges", "Content-Length", "Content-Range", "ETag"}
 }
 
 const (
-	nullOrigin = "After a redirect from another origin than the page's, browsers send S3 \"Origin: null\" (https://fetch.spec.whatwg.org/#concept-http-redirect-fetch), " +
-		"and only * lets that pass. It gives away nothing: whoever has no presigned URL is refused as before."
-	sameOrigin = "These origins are enough while the pages have the proxy on their own origin, as a path of theirs. If the proxy has an origin of its own, browsers send S3 " +
-		"\"Origin: null\" after its redirect: then allow * instead."
+	nullOrigin = "after a redirect to another origin, browsers send S3 \"Origin: null\" " +
+		"(https://fetch.spec.whatwg.org/#concept-http-redirect-fetch), which only * allows. " +
+		"This grants nothing by itself: requests without a presigned URL are still rejected"
+	sameOrigin = "these origins are sufficient only if the pages and the proxy share an origin. " +
+		"If the proxy has its own origin, browsers send S3 \"Origin: null\" after its redirect; " +
+		"then allow * instead"
 )
 
-// CORSOrigins are the origins that a bucket must allow, for the pages that the configuration names, and the reason.
-func CORSOrigins(c *config.Config) (origins []string, why string) {
+// CORSOrigins returns the origins that a bucket must allow for the pages that c names, and a note
+// that explains them.
+func CORSOrigins(c *config.Config) (origins []string, note string) {
 	own := strings.TrimSuffix(c.PublicURL, "/")
 	if c.CORS != nil {
 		origins = c.CORS.AllowedOrigins
 	}
 	foreign := slices.ContainsFunc(origins, func(o string) bool { return o != own })
-	switch {
-	case foreign, own == "":
+	if foreign || own == "" {
 		return []string{"*"}, nullOrigin
-	default:
-		return []string{own}, sameOrigin
 	}
+	return []string{own}, sameOrigin
 }
 
-// CORSFor is the reason that goes with origins that were named outright.
-func CORSFor(origins []string) (why string) {
+// CORSNote returns the note for origins that the user named.
+func CORSNote(origins []string) string {
 	if slices.Contains(origins, "*") {
 		return nullOrigin
 	}

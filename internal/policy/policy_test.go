@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -11,38 +12,74 @@ import (
 	"s3redirect/internal/config"
 )
 
-func role(mend func(*config.Integration)) *config.Integration {
-	i := &config.Integration{Name: "lab", Bucket: "bucket", RoleARN: "arn:aws:iam::123456789012:role/lab", Region: "eu-central-1", SessionPolicy: true, SessionDuration: time.Hour}
-	mend(i)
+// role returns an integration with a role, changed by edit.
+func role(edit func(*config.Integration)) *config.Integration {
+	i := &config.Integration{
+		Name:            "lab",
+		Bucket:          "bucket",
+		RoleARN:         "arn:aws:iam::123456789012:role/lab",
+		Region:          "eu-central-1",
+		SessionPolicy:   true,
+		SessionDuration: time.Hour,
+	}
+	edit(i)
 	return i
 }
 
 func TestSession(t *testing.T) {
-	const read = `{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::bucket/*"]}`
-	const decrypt = `{"Effect":"Allow","Action":["kms:Decrypt"],"Resource":["*"],"Condition":{"StringLike":{"kms:ViaService":"s3.*"}}}`
+	const (
+		read = `{"Effect":"Allow","Action":["s3:GetObject"],` +
+			`"Resource":["arn:aws:s3:::bucket/*"]}`
+		list = `{"Effect":"Allow","Action":["s3:ListBucket"],` +
+			`"Resource":["arn:aws:s3:::bucket"]}`
+		decrypt = `{"Effect":"Allow","Action":["kms:Decrypt"],"Resource":["*"],` +
+			`"Condition":{"StringLike":{"kms:ViaService":"s3.*"}}}`
+	)
 	many := make([]string, 100)
 	for i := range many {
 		many[i] = fmt.Sprintf("some-bucket-with-a-long-name-%d", i)
 	}
 	for _, c := range []struct {
 		name string
-		mend func(*config.Integration)
-		want string
+		edit func(*config.Integration)
+		want string // the statements
 		fits bool
 	}{
-		{"scoped", func(*config.Integration) {}, `{"Version":"2012-10-17","Statement":[` + read + "," + decrypt + `]}`, true},
-		{"own STS", func(c *config.Integration) { c.STSEndpoint = "http://127.0.0.1" }, `{"Version":"2012-10-17","Statement":[` + read + `]}`, true},
-		{"versions and patterns, China", func(c *config.Integration) {
-			c.Bucket, c.PermittedBuckets, c.FileVersioning, c.Region = "", []string{"photos", "team-*"}, true, "cn-north-1"
-		}, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion"],"Resource":["arn:aws-cn:s3:::photos/*","arn:aws-cn:s3:::team-*/*"]},` + decrypt + `]}`, true},
-		{"missing keys are to be 404", func(c *config.Integration) { c.ListBucket = true },
-			`{"Version":"2012-10-17","Statement":[` + read + `,{"Effect":"Allow","Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::bucket"]},` + decrypt + `]}`, true},
-		{"switched off", func(c *config.Integration) { c.SessionPolicy = false }, "", true},
+		{"one bucket", func(*config.Integration) {}, read + "," + decrypt, true},
+		{
+			"custom STS endpoint",
+			func(c *config.Integration) { c.STSEndpoint = "http://127.0.0.1" },
+			read, true,
+		},
+		{
+			"versions and patterns in China",
+			func(c *config.Integration) {
+				c.Bucket, c.PermittedBuckets = "", []string{"photos", "team-*"}
+				c.FileVersioning, c.Region = true, "cn-north-1"
+			},
+			`{"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion"],` +
+				`"Resource":["arn:aws-cn:s3:::photos/*","arn:aws-cn:s3:::team-*/*"]},` + decrypt,
+			true,
+		},
+		{
+			"list_bucket",
+			func(c *config.Integration) { c.ListBucket = true },
+			read + "," + list + "," + decrypt, true,
+		},
+		{"session_policy off", func(c *config.Integration) { c.SessionPolicy = false }, "", true},
 		{"static keys", func(c *config.Integration) { c.RoleARN = "" }, "", true},
-		{"too many buckets", func(c *config.Integration) { c.Bucket, c.PermittedBuckets = "", many }, "", false},
+		{
+			"too many buckets",
+			func(c *config.Integration) { c.Bucket, c.PermittedBuckets = "", many },
+			"", false,
+		},
 	} {
-		if got, fits := Session(role(c.mend)); got != c.want || fits != c.fits {
-			t.Errorf("%s: fits %v,\n got %s\nwant %s", c.name, fits, got, c.want)
+		want := c.want
+		if want != "" {
+			want = `{"Version":"2012-10-17","Statement":[` + want + `]}`
+		}
+		if got, fits := Session(role(c.edit)); got != want || fits != c.fits {
+			t.Errorf("%s: Session = %s, %v\nwant %s, %v", c.name, got, fits, want, c.fits)
 		}
 	}
 }
@@ -50,42 +87,64 @@ func TestSession(t *testing.T) {
 func TestAccess(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		mend func(*config.Integration)
+		edit func(*config.Integration)
 		keys []string
-		want string
+		want string // the statements
 	}{
-		{"scoped", func(*config.Integration) {}, nil, `[{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::bucket/*"]}]`},
-		{"all of it, GovCloud", func(c *config.Integration) {
-			c.Bucket, c.PermittedBuckets, c.FileVersioning, c.ListBucket = "", []string{"photos", "team-*"}, true, true
-			c.Region, c.RoleARN = "auto", "arn:aws-us-gov:iam::123456789012:role/lab"
-		}, []string{"arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/k1"},
-			`[{"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion"],"Resource":["arn:aws-us-gov:s3:::photos/*","arn:aws-us-gov:s3:::team-*/*"]},` +
-				`{"Effect":"Allow","Action":["s3:ListBucket"],"Resource":["arn:aws-us-gov:s3:::photos","arn:aws-us-gov:s3:::team-*"]},` +
-				`{"Effect":"Allow","Action":["kms:Decrypt"],"Resource":["arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/k1"],"Condition":{"StringLike":{"kms:ViaService":"s3.*"}}}]`},
-		{"a region and no role yet", func(c *config.Integration) { c.Region, c.RoleARN = "cn-northwest-1", "" }, nil,
-			`[{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws-cn:s3:::bucket/*"]}]`},
-		{"another store", func(c *config.Integration) { c.Endpoint, c.Region = "https://s3.example", "cn-north-1" }, nil,
-			`[{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::bucket/*"]}]`},
+		{
+			"one bucket", func(*config.Integration) {}, nil,
+			`{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::bucket/*"]}`,
+		},
+		{
+			"all options in GovCloud",
+			func(c *config.Integration) {
+				c.Bucket, c.PermittedBuckets = "", []string{"photos", "team-*"}
+				c.FileVersioning, c.ListBucket = true, true
+				c.Region, c.RoleARN = "auto", "arn:aws-us-gov:iam::123456789012:role/lab"
+			},
+			[]string{"arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/k1"},
+			`{"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion"],
+				"Resource":["arn:aws-us-gov:s3:::photos/*","arn:aws-us-gov:s3:::team-*/*"]},
+			{"Effect":"Allow","Action":["s3:ListBucket"],
+				"Resource":["arn:aws-us-gov:s3:::photos","arn:aws-us-gov:s3:::team-*"]},
+			{"Effect":"Allow","Action":["kms:Decrypt"],
+				"Resource":["arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/k1"],
+				"Condition":{"StringLike":{"kms:ViaService":"s3.*"}}}`,
+		},
+		{
+			"region without a role",
+			func(c *config.Integration) { c.Region, c.RoleARN = "cn-northwest-1", "" }, nil,
+			`{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws-cn:s3:::bucket/*"]}`,
+		},
+		{
+			"S3-compatible store",
+			func(c *config.Integration) {
+				c.Endpoint, c.Region = "https://s3.example", "cn-north-1"
+			}, nil,
+			`{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::bucket/*"]}`,
+		},
 	} {
-		got, err := JSON.WriteRole(Role{Access: new(Access(role(c.mend), c.keys))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkJSON(t, c.name, got, `{"Version":"2012-10-17","Statement":`+c.want+`}`)
+		checkDocument(t, c.name, Access(role(c.edit), c.keys), c.want)
 	}
 }
 
-func checkJSON(t *testing.T, name, got, want string) {
+// checkDocument compares a policy's JSON with the JSON of the wanted statements.
+func checkDocument(t *testing.T, name string, d Document, statements string) {
 	t.Helper()
+	want := `{"Version":"2012-10-17","Statement":[` + statements + `]}`
+	text, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var a, b any
-	if err := json.Unmarshal([]byte(got), &a); err != nil {
-		t.Fatalf("%s: %v: %s", name, err, got)
+	if err := json.Unmarshal(text, &a); err != nil {
+		t.Fatal(err)
 	}
 	if err := json.Unmarshal([]byte(want), &b); err != nil {
 		t.Fatal(err)
 	}
-	if compact(a) != compact(b) {
-		t.Errorf("%s:\n got %s\nwant %s", name, compact(a), compact(b))
+	if !reflect.DeepEqual(a, b) {
+		t.Errorf("%s: policy = %s\nwant %s", name, text, want)
 	}
 }
 
@@ -94,82 +153,133 @@ func TestTrust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkJSON(t, "with an external ID", compact(Trust(p, "id-1")), `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:role/app/s3redirect"},
-		"Action":["sts:AssumeRole"],"Condition":{"StringEquals":{"sts:ExternalId":"id-1"}}}]}`)
-	checkJSON(t, "without", compact(Trust(p, "")), `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:role/app/s3redirect"},"Action":["sts:AssumeRole"]}]}`)
-	checkJSON(t, "our own", compact(Assume("arn:aws:iam::210987654321:role/r")), `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole"],"Resource":["arn:aws:iam::210987654321:role/r"]}]}`)
+	checkDocument(t, "with an external ID", Trust(p, "id-1"), `{"Effect":"Allow",
+		"Principal":{"AWS":"arn:aws:iam::123456789012:role/app/s3redirect"},
+		"Action":["sts:AssumeRole"],"Condition":{"StringEquals":{"sts:ExternalId":"id-1"}}}`)
+	checkDocument(t, "without an external ID", Trust(p, ""), `{"Effect":"Allow",
+		"Principal":{"AWS":"arn:aws:iam::123456789012:role/app/s3redirect"},
+		"Action":["sts:AssumeRole"]}`)
+}
 
-	const provider = "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/ABC"
-	d, err := WebIdentity(provider, "system:serviceaccount:media:s3redirect", "sts.amazonaws.com")
+func TestAssume(t *testing.T) {
+	checkDocument(t, "role", Assume("arn:aws:iam::210987654321:role/r"), `{"Effect":"Allow",
+		"Action":["sts:AssumeRole"],"Resource":["arn:aws:iam::210987654321:role/r"]}`)
+}
+
+func TestWebIdentity(t *testing.T) {
+	const (
+		host     = "oidc.eks.eu-central-1.amazonaws.com/id/ABC"
+		provider = "arn:aws:iam::123456789012:oidc-provider/" + host
+		subject  = "system:serviceaccount:media:s3redirect"
+	)
+	d, err := WebIdentity(provider, subject, "sts.amazonaws.com")
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkJSON(t, "web identity", compact(d), `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"`+provider+`"},"Action":["sts:AssumeRoleWithWebIdentity"],
-		"Condition":{"StringEquals":{"oidc.eks.eu-central-1.amazonaws.com/id/ABC:aud":"sts.amazonaws.com","oidc.eks.eu-central-1.amazonaws.com/id/ABC:sub":"system:serviceaccount:media:s3redirect"}}}]}`)
-	for _, wrong := range [][2]string{{provider, ""}, {provider, "system:serviceaccount:*:*"}, {"arn:aws:iam::1:oidc-provider/x", "s"}, {"https://oidc.example", "s"}} {
-		if d, err := WebIdentity(wrong[0], wrong[1], "a"); err == nil {
-			t.Errorf("%q: %s", wrong, compact(d))
+	checkDocument(t, "service account", d, `{"Effect":"Allow",
+		"Principal":{"Federated":"`+provider+`"},
+		"Action":["sts:AssumeRoleWithWebIdentity"],
+		"Condition":{"StringEquals":{
+			"`+host+`:aud":"sts.amazonaws.com","`+host+`:sub":"`+subject+`"}}}`)
+	for _, c := range []struct{ provider, subject string }{
+		{provider, ""},
+		{provider, "system:serviceaccount:*:*"},
+		{"arn:aws:iam::1:oidc-provider/x", "s"},
+		{"https://oidc.example", "s"},
+	} {
+		if d, err := WebIdentity(c.provider, c.subject, "a"); err == nil {
+			t.Errorf("WebIdentity(%q, %q) = %+v, want an error", c.provider, c.subject, d)
 		}
 	}
 }
 
 func TestParsePrincipal(t *testing.T) {
+	const account = "every principal"
 	for _, c := range []struct {
-		text, arn string
-		role      bool
-		warning   string
+		text    string
+		arn     string // "" means an error
+		role    bool
+		warning string
 	}{
 		{"arn:aws:iam::123456789012:user/ann", "arn:aws:iam::123456789012:user/ann", false, ""},
 		{"arn:aws:iam::123456789012:role/path/r", "arn:aws:iam::123456789012:role/path/r", true, ""},
-		{"123456789012", "arn:aws-cn:iam::123456789012:root", true, "everyone"},
-		{"arn:aws:iam::123456789012:root", "arn:aws:iam::123456789012:root", true, "everyone"},
-		{"arn:aws:sts::123456789012:assumed-role/r/i-0abc", "arn:aws:iam::123456789012:role/r", true, "path"},
-		{"arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Admin_0123/ann", "arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Admin_0123", true, "sign-in"},
-		{"arn:aws:iam:::user/trusted", "arn:aws:iam:::user/trusted", false, ""}, // Ceph's
-		{"*", "", false, ""}, {"arn:aws:iam::123456789012:role/*", "", false, ""}, {"", "", false, ""}, {"ann", "", false, ""}, {"12345678901", "", false, ""},
-		{"arn:aws:s3:::bucket", "", false, ""}, {"arn:aws:iam::123456789012:group/g", "", false, ""}, {"arn:aws:iam::123456789012:role/r\n", "", false, ""},
+		{"123456789012", "arn:aws-cn:iam::123456789012:root", true, account},
+		{"arn:aws:iam::123456789012:root", "arn:aws:iam::123456789012:root", true, account},
+		{
+			"arn:aws:sts::123456789012:assumed-role/r/i-0abc",
+			"arn:aws:iam::123456789012:role/r", true, "path",
+		},
+		{
+			"arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Admin_0123/ann",
+			"arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Admin_0123",
+			true, "sign-in",
+		},
+		{"arn:aws:iam:::user/trusted", "arn:aws:iam:::user/trusted", false, ""}, // Ceph
+		{"*", "", false, ""},
+		{"arn:aws:iam::123456789012:role/*", "", false, ""},
+		{"", "", false, ""},
+		{"ann", "", false, ""},
+		{"12345678901", "", false, ""},
+		{"arn:aws:s3:::bucket", "", false, ""},
+		{"arn:aws:iam::123456789012:group/g", "", false, ""},
+		{"arn:aws:iam::123456789012:role/r\n", "", false, ""},
 		{"arn:aws:sts::123456789012:federated-user/x", "", false, ""},
 	} {
 		p, err := ParsePrincipal(c.text, "aws-cn")
-		if (err != nil) != (c.arn == "") || p.ARN != c.arn || p.Role != c.role || !strings.Contains(strings.Join(p.Warnings, " "), c.warning) || (c.warning == "") != (len(p.Warnings) == 0) {
-			t.Errorf("%q: %+v, %v", c.text, p, err)
+		if (err != nil) != (c.arn == "") || p.ARN != c.arn || p.Role != c.role {
+			t.Errorf("ParsePrincipal(%q) = %+v, %v, want ARN %q, Role %v",
+				c.text, p, err, c.arn, c.role)
+		}
+		warned := strings.Join(p.Warnings, " ")
+		if !strings.Contains(warned, c.warning) || (c.warning == "") != (warned == "") {
+			t.Errorf("ParsePrincipal(%q) warns %q, want %q", c.text, warned, c.warning)
 		}
 	}
 }
 
 func TestCheckKMSKey(t *testing.T) {
-	if err := CheckKMSKey("arn:aws-cn:kms:cn-north-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"); err != nil {
-		t.Error(err)
+	const key = "arn:aws-cn:kms:cn-north-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+	if err := CheckKMSKey(key); err != nil {
+		t.Errorf("CheckKMSKey(%q) = %v, want nil", key, err)
 	}
-	if err := CheckKMSKey("arn:aws:kms:eu-central-1:123456789012:alias/media"); err == nil || !strings.Contains(err.Error(), "describe-key") {
-		t.Errorf("an alias: %v", err)
+	const alias = "arn:aws:kms:eu-central-1:123456789012:alias/media"
+	if err := CheckKMSKey(alias); err == nil || !strings.Contains(err.Error(), "describe-key") {
+		t.Errorf("CheckKMSKey(%q) = %v, want an error that mentions describe-key", alias, err)
 	}
-	for _, wrong := range []string{"", "*", "1234abcd", "arn:aws:kms:eu-central-1:123456789012:key/*", "arn:aws:kms:*:123456789012:key/x"} {
-		if CheckKMSKey(wrong) == nil {
-			t.Errorf("%q was accepted", wrong)
+	for _, arn := range []string{
+		"",
+		"*",
+		"1234abcd",
+		"arn:aws:kms:eu-central-1:123456789012:key/*",
+		"arn:aws:kms:*:123456789012:key/x",
+	} {
+		if CheckKMSKey(arn) == nil {
+			t.Errorf("CheckKMSKey(%q) = nil, want an error", arn)
 		}
 	}
 }
 
 func TestCORSOrigins(t *testing.T) {
+	const own, other = "https://media.example", "https://app.example"
 	for _, c := range []struct {
-		public  string
-		allowed []string
-		want    []string
-		why     string
+		publicURL string
+		allowed   []string
+		want      []string
+		note      string
 	}{
-		{"https://media.example", nil, []string{"https://media.example"}, sameOrigin},
-		{"https://media.example/", []string{"https://media.example"}, []string{"https://media.example"}, sameOrigin},
-		{"https://media.example", []string{"https://media.example", "https://app.example"}, []string{"*"}, nullOrigin},
-		{"https://media.example", []string{"*"}, []string{"*"}, nullOrigin},
+		{own, nil, []string{own}, sameOrigin},
+		{own + "/", []string{own}, []string{own}, sameOrigin},
+		{own, []string{own, other}, []string{"*"}, nullOrigin},
+		{own, []string{"*"}, []string{"*"}, nullOrigin},
 		{"", nil, []string{"*"}, nullOrigin},
 	} {
-		cfg := &config.Config{PublicURL: c.public}
+		cfg := &config.Config{PublicURL: c.publicURL}
 		if c.allowed != nil {
 			cfg.CORS = &config.CORS{AllowedOrigins: c.allowed}
 		}
-		if got, why := CORSOrigins(cfg); !slices.Equal(got, c.want) || why != c.why {
-			t.Errorf("%q, %q: %q, %s", c.public, c.allowed, got, why)
+		if got, note := CORSOrigins(cfg); !slices.Equal(got, c.want) || note != c.note {
+			t.Errorf("CORSOrigins with public_url %q and allowed_origins %q = %q, %q, want %q, %q",
+				c.publicURL, c.allowed, got, note, c.want, c.note)
 		}
 	}
 }

@@ -16,13 +16,15 @@ import (
 const (
 	// maxToken bounds a token, in bytes. A header's bound is 64 kB.
 	maxToken = 16 << 10
-	// maxTokens is how many verified tokens are remembered.
-	maxTokens = 16_384
+	// maxTokens and maxTokenBytes bound the cache of verified tokens.
+	maxTokens     = 16_384
+	maxTokenBytes = 16 << 20
 )
 
 // tokens verifies JSON Web Tokens (RFC 7519) and remembers those that were good.
 type tokens struct {
 	config     *config.JWT
+	needGroups bool // a rule depends on them
 	algorithms []jose.SignatureAlgorithm
 	keys       *keySet
 	// The key is the token itself: to hash it with SHA-256 would take longer than all else that is done to admit a viewer.
@@ -38,57 +40,83 @@ type verified struct {
 // Deadline implements [cache.Perishable]: the token's own.
 func (v *verified) Deadline() time.Time { return v.viewer.Until }
 
-func newTokens(c *config.JWT, o Options) *tokens {
-	t := &tokens{config: c, keys: newKeySet(c, o)}
+// bytesOf returns about how much memory a verified token takes.
+func bytesOf(token string, v *verified) int {
+	const (
+		entry  = 512 // the cache's entry and *v
+		header = 16  // of a string
+	)
+	bytes := entry + len(token) + len(v.viewer.ID) + header*cap(v.viewer.groups)
+	for _, group := range v.viewer.groups {
+		bytes += header + len(group) // small allocations are rounded up
+	}
+	return bytes
+}
+
+func newTokens(c *config.JWT, needGroups bool, o Options) *tokens {
+	t := &tokens{config: c, needGroups: needGroups, keys: newKeySet(c, o)}
 	for _, a := range c.Algorithms {
 		t.algorithms = append(t.algorithms, jose.SignatureAlgorithm(a))
 	}
 	var err error
-	if t.verified, err = cache.New[string, *verified](maxTokens, nil); err != nil {
+	if t.verified, err = cache.NewSized(maxTokens, maxTokenBytes, bytesOf); err != nil {
 		panic(err) // there is room for one
 	}
 	return t
 }
 
-// verify is whom a token is proof of.
-func (t *tokens) verify(ctx context.Context, token string, now time.Time) (Viewer, error) {
-	if len(token) > maxToken {
-		return Viewer{}, ErrUnknown
+// remembered returns the viewer of a token that was verified before, with keys that are still good.
+func (t *tokens) remembered(token string, now time.Time) (Viewer, bool) {
+	known, ok := t.verified.Get(token, now)
+	if !ok || known.keys != t.keys.generation() {
+		return Viewer{}, false
 	}
-	generation := t.keys.generation()
-	if known, ok := t.verified.Get(token, now); ok && known.keys == generation {
-		return known.viewer, nil
+	return known.viewer, true
+}
+
+// signed is a token whose signature is not verified yet, with the keys that could have made it.
+type signed struct {
+	*jwt.JSONWebToken
+	text       string
+	keys       []jose.JSONWebKey
+	generation int // of the keys
+}
+
+// parse parses a token and finds its keys, for which it may have to wait.
+func (t *tokens) parse(ctx context.Context, token string, now time.Time) (*signed, error) {
+	if len(token) > maxToken || strings.ContainsAny(token, "\r\n") { // base64 would skip line breaks
+		return nil, ErrUnknown
 	}
-	v, err := t.check(ctx, token, now)
+	// It accepts the compact serialization only, which has one signature, and no algorithm but those that are given.
+	parsed, err := jwt.ParseSigned(token, t.algorithms)
+	if err != nil || !isIdentity(parsed.Headers[0].ExtraHeaders[jose.HeaderType]) {
+		return nil, ErrUnknown
+	}
+	s := &signed{JSONWebToken: parsed, text: token, generation: t.keys.generation()}
+	s.keys, err = t.keys.find(ctx, parsed.Headers[0].KeyID, now)
+	return s, err
+}
+
+// verify verifies a token's signature and its claims, and remembers the token if it is good.
+func (t *tokens) verify(s *signed, now time.Time) (Viewer, error) {
+	v, err := t.check(s, now)
 	if err != nil {
 		return Viewer{}, err
 	}
 	if now.Before(v.Until) { // within the leeway each request is looked at anew
-		t.verified.Add(strings.Clone(token), &verified{viewer: v, keys: generation})
+		t.verified.Add(strings.Clone(s.text), &verified{viewer: v, keys: s.generation})
 	}
 	return v, nil
 }
 
-// check verifies a token's signature and its claims.
-func (t *tokens) check(ctx context.Context, token string, now time.Time) (Viewer, error) {
-	if strings.ContainsAny(token, "\r\n") { // which base64 would skip
-		return Viewer{}, ErrUnknown
-	}
-	parsed, err := jwt.ParseSigned(token, t.algorithms) // which refuses every other algorithm, none and HMAC's among them
-	if err != nil || len(parsed.Headers) != 1 || !isIdentity(parsed.Headers[0].ExtraHeaders[jose.HeaderType]) {
-		return Viewer{}, ErrUnknown
-	}
-	keys, err := t.keys.find(ctx, parsed.Headers[0].KeyID, now)
-	if err != nil {
-		return Viewer{}, err
-	}
-	for _, key := range keys {
-		if key.Algorithm != "" && key.Algorithm != parsed.Headers[0].Algorithm {
+func (t *tokens) check(s *signed, now time.Time) (Viewer, error) {
+	for _, key := range s.keys {
+		if key.Algorithm != "" && key.Algorithm != s.Headers[0].Algorithm {
 			continue
 		}
 		var registered jwt.Claims
 		var all map[string]json.RawMessage
-		if parsed.Claims(key.Key, &registered, &all) == nil { // the signature is that key's
+		if s.Claims(key.Key, &registered, &all) == nil { // the signature is that key's
 			return t.viewer(&registered, all, now)
 		}
 	}
@@ -116,22 +144,17 @@ func (t *tokens) viewer(registered *jwt.Claims, all map[string]json.RawMessage, 
 	if json.Unmarshal(all[t.config.UserClaim], &v.ID) != nil || !plausibleName(v.ID) {
 		return Viewer{}, ErrUnknown
 	}
-	if t.config.UserClaim == "email" && isFalse(all["email_verified"]) {
-		return Viewer{}, ErrUnknown // anybody could have typed it
+	if verified, ok := all["email_verified"]; ok && t.config.UserClaim == "email" && !isTrue(verified) {
+		return Viewer{}, ErrUnknown // the user may have entered any address
 	}
-	if groups, ok := all[t.config.GroupsClaim]; ok {
-		var one string
-		if json.Unmarshal(groups, &v.groups) != nil {
-			if json.Unmarshal(groups, &one) != nil {
-				return Viewer{}, ErrUnknown // a rule that denies may be about them
-			}
-			v.groups = []string{one}
-		}
+	var known bool
+	if v.groups, known = claimedGroups(all, t.config.GroupsClaim); !known && t.needGroups {
+		return Viewer{}, errGroups
 	}
 	return v, nil
 }
 
-// isFalse tells whether a claim is there and says no; some providers write it as a text.
-func isFalse(claim json.RawMessage) bool {
-	return string(claim) == "false" || string(claim) == `"false"`
+// isTrue reports whether a claim is true. Some providers send the string "true".
+func isTrue(claim json.RawMessage) bool {
+	return string(claim) == "true" || string(claim) == `"true"`
 }

@@ -2,6 +2,7 @@ package viewer
 
 import (
 	"context"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -234,13 +235,14 @@ func (k *keySet) getJSON(ctx context.Context, url string, into any) error {
 	return nil
 }
 
-// usable tells whether a key can verify signatures, and is a public one: a symmetric key in public is everybody's.
+// usable reports whether a key can verify signatures and is public. A private or symmetric key that is published is
+// everybody's.
 func usable(key *jose.JSONWebKey) bool {
 	if !key.Valid() || !key.IsPublic() || key.Use != "" && key.Use != "sig" {
 		return false
 	}
-	if rsa, ok := key.Key.(interface{ Size() int }); ok {
-		return rsa.Size()*8 >= minRSABits
+	if k, ok := key.Key.(*rsa.PublicKey); ok {
+		return k.N.BitLen() >= minRSABits
 	}
 	return true
 }

@@ -25,6 +25,12 @@ const (
 	paramSignature = "sig"    // base64url of the HMAC
 )
 
+// maxLinkQuery and maxLinkParams bound a link's query, in bytes and in parameters.
+const (
+	maxLinkQuery  = 8 << 10
+	maxLinkParams = 32
+)
+
 // linkPurpose begins what is signed: a link is for reading, and for nothing that may be signed with the same key one day.
 const linkPurpose = "s3redirect link v1 read\n"
 
@@ -111,40 +117,33 @@ func linkSignature(key linkKey, t Target, expires int64) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// HasLink tells whether a query has a link's signature.
+// HasLink reports whether a query has a link's signature. It takes a query of any length, since one that is too long for
+// [Links.Check] must not pass for one without a link.
 func HasLink(query string) bool {
 	return strings.HasPrefix(query, paramSignature+"=") || strings.Contains(query, "&"+paramSignature+"=")
 }
 
-// Check says until when a link is good for an object. Its error is [ErrUnknown]: it is another object's, it has ended, it lives
-// for longer than links may, or no key of ours signed it.
+// Check returns until when a link is good for an object. Its error is [ErrUnknown]: the link is another object's, it has
+// ended, it lives for longer than links may, none of the keys signed it, or its query is too long.
 func (l *Links) Check(query string, object locator.Locator, now time.Time) (until time.Time, err error) {
-	params, err := url.ParseQuery(query)
-	if err != nil {
+	params, ok := parseLink(query)
+	if !ok {
 		return time.Time{}, ErrUnknown
 	}
-	for _, name := range []string{paramExpires, paramKey, paramPrefix, paramSignature} {
-		if n := len(params[name]); n > 1 || n == 0 && name != paramPrefix {
-			return time.Time{}, ErrUnknown
-		}
-	}
-	if params.Has("versionId") {
-		return time.Time{}, ErrUnknown // what the link was made for is not what the object once was
-	}
-	t := Target{Locator: object, Prefix: params.Has(paramPrefix)}
-	if t.Prefix {
-		t.Key = params.Get(paramPrefix)
+	t := Target{Locator: object}
+	if prefix, ok := params[paramPrefix]; ok {
+		t.Key, t.Prefix = prefix, true
 		if t.Key != "" && !strings.HasSuffix(t.Key, "/") || !strings.HasPrefix(object.Key, t.Key) {
 			return time.Time{}, ErrUnknown
 		}
 	}
-	expires, err := strconv.ParseInt(params.Get(paramExpires), 10, 64)
+	expires, err := strconv.ParseInt(params[paramExpires], 10, 64)
 	if err != nil || expires < 0 || expires > 1<<40 {
 		return time.Time{}, ErrUnknown
 	}
-	n := slices.IndexFunc(l.keys, func(k linkKey) bool { return k.id == params.Get(paramKey) })
+	n := slices.IndexFunc(l.keys, func(k linkKey) bool { return k.id == params[paramKey] })
 	// As text, since there are several texts for the same bytes.
-	if n < 0 || !hmac.Equal([]byte(params.Get(paramSignature)), []byte(linkSignature(l.keys[n], t, expires))) {
+	if n < 0 || !hmac.Equal([]byte(params[paramSignature]), []byte(linkSignature(l.keys[n], t, expires))) {
 		return time.Time{}, ErrUnknown
 	}
 	until = time.Unix(expires, 0)
@@ -152,4 +151,36 @@ func (l *Links) Check(query string, object locator.Locator, now time.Time) (unti
 		return time.Time{}, ErrUnknown
 	}
 	return until, nil
+}
+
+// parseLink parses the parameters of a link: each is given once, and only the prefix may be missing. A client needs no right
+// to have a query checked, so the work is bounded.
+func parseLink(query string) (params map[string]string, ok bool) {
+	if len(query) > maxLinkQuery || strings.Count(query, "&") >= maxLinkParams || strings.Contains(query, ";") {
+		return nil, false
+	}
+	params = map[string]string{}
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		name, nameErr := url.QueryUnescape(name)
+		value, valueErr := url.QueryUnescape(value)
+		if nameErr != nil || valueErr != nil {
+			return nil, false
+		}
+		switch name {
+		case "versionId":
+			return nil, false // a link is for the newest version
+		case paramExpires, paramKey, paramPrefix, paramSignature:
+			if _, twice := params[name]; twice {
+				return nil, false
+			}
+			params[name] = value
+		}
+	}
+	for _, name := range []string{paramExpires, paramKey, paramSignature} {
+		if _, given := params[name]; !given {
+			return nil, false
+		}
+	}
+	return params, true
 }

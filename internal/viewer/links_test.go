@@ -1,6 +1,10 @@
 package viewer
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -144,6 +148,100 @@ func TestLinks(t *testing.T) {
 	if _, err := newTestLinks(config.LinkKey{ID: "k1", Secret: secondSecret}).Check(folder, object, now); err == nil {
 		t.Error("another secret of the same ID makes the same signature")
 	}
+}
+
+// Everything that a link means is in its signature, without ambiguity.
+func TestWhatALinksSignatureCovers(t *testing.T) {
+	keys := newTestLinks(config.LinkKey{ID: "k1", Secret: firstSecret}, config.LinkKey{ID: "k2", Secret: firstSecret}, config.LinkKey{ID: "k1", Secret: secondSecret}).keys
+	target := func(bucket, key string, prefix bool) Target {
+		return Target{Locator: locator.Locator{Bucket: bucket, Key: key}, Prefix: prefix}
+	}
+	const expires = 1_777_777_777
+	signatures := map[string]string{
+		"the link":                       linkSignature(keys[0], target("bucket-a", "b/c", false), expires),
+		"another key's ID":               linkSignature(keys[1], target("bucket-a", "b/c", false), expires),
+		"another secret":                 linkSignature(keys[2], target("bucket-a", "b/c", false), expires),
+		"another end":                    linkSignature(keys[0], target("bucket-a", "b/c", false), expires+1),
+		"a prefix":                       linkSignature(keys[0], target("bucket-a", "b/c", true), expires),
+		"another bucket":                 linkSignature(keys[0], target("bucket-b", "b/c", false), expires),
+		"another key":                    linkSignature(keys[0], target("bucket-a", "b/d", false), expires),
+		"a letter from key to bucket":    linkSignature(keys[0], target("bucket-ab", "/c", false), expires),
+		"a letter from bucket to key":    linkSignature(keys[0], target("bucket-", "ab/c", false), expires),
+		"a letter from key ID to bucket": linkSignature(linkKey{id: "k", mac: keys[0].mac}, target("1bucket-a", "b/c", false), expires),
+		"the end moved into the key":     linkSignature(keys[0], target("bucket-a", "b/c"+string(binary.BigEndian.AppendUint64(nil, expires)), false), expires),
+	}
+	seen := map[string]string{}
+	for what, signature := range signatures {
+		if other, twice := seen[signature]; twice {
+			t.Errorf("%s and %s have the same signature", what, other)
+		}
+		seen[signature] = what
+	}
+
+	// The format is fixed, or links would end with the next version: the purpose, then each field after its length in eight
+	// bytes, then the end.
+	mac := hmac.New(sha256.New, []byte(firstSecret))
+	mac.Write([]byte("s3redirect link v1 read\n" +
+		"\x00\x00\x00\x00\x00\x00\x00\x06object" + "\x00\x00\x00\x00\x00\x00\x00\x02k1" +
+		"\x00\x00\x00\x00\x00\x00\x00\x08bucket-a" + "\x00\x00\x00\x00\x00\x00\x00\x03b/c" +
+		"\x00\x00\x00\x00\x69\xf6\xbc\x71"))
+	if got, want := signatures["the link"], base64.RawURLEncoding.EncodeToString(mac.Sum(nil)); got != want {
+		t.Errorf("the signature is %s, want %s", got, want)
+	}
+}
+
+// What a link's query costs is bounded, whatever it holds: a request needs no right to have it checked.
+func TestCostOfALinksQuery(t *testing.T) {
+	l := newTestLinks(config.LinkKey{ID: "k1", Secret: firstSecret})
+	own := query(t, l, "s3://bucket/folder/x", time.Hour)
+	object := locator.Locator{Bucket: "bucket", Key: "folder/x"}
+	check := func(q string) error { _, err := l.Check(q, object, now); return err }
+	few := strings.Repeat("a=b&", maxLinkParams-3) // beside the three of the link
+	for what, c := range map[string]struct {
+		query string
+		good  bool
+	}{
+		"as many parameters as there may be":  {few + own, true},
+		"one too many before":                 {"a&" + few + own, false},
+		"one too many behind":                 {few + own + "&a", false},
+		"an empty one too many":               {few + own + "&", false},
+		"as long as it may be":                {own + "&a=" + strings.Repeat("b", maxLinkQuery-len(own)-3), true},
+		"a byte too long":                     {own + "&a=" + strings.Repeat("b", maxLinkQuery-len(own)-2), false},
+		"10,000 parameters":                   {strings.Repeat("a=b&", 10_000) + own, false},
+		"10,000 parameters of different name": {manyParams(10_000) + own, false},
+	} {
+		if err := check(c.query); (err == nil) != c.good {
+			t.Errorf("%s: %v, want accepted: %v", what, err, c.good)
+		}
+		if !HasLink(c.query) {
+			t.Errorf("%s: no link is seen", what)
+		}
+	}
+	if raceEnabled {
+		return
+	}
+	least := testing.AllocsPerRun(100, func() { _ = check(own) })
+	for what, q := range map[string]string{
+		"60 kB of parameters":        manyParams(5000) + own,
+		"60 kB of escapes":           strings.Repeat("%61&", 15_000) + own,
+		"60 kB in one":               own + "&a=" + strings.Repeat("%62", 20_000),
+		"8 kB of parameters":         own + "&" + strings.Repeat("a&", (maxLinkQuery-len(own)-1)/2),
+		"8 kB of separators":         own + strings.Repeat("&", maxLinkQuery-len(own)),
+		"8 kB of escaped parameters": own + "&" + strings.Repeat("%61&", (maxLinkQuery-len(own)-1)/4),
+	} {
+		if got, most := testing.AllocsPerRun(100, func() { _ = check(q) }), least+maxLinkParams; got > most {
+			t.Errorf("%s: %v allocations, want %v at most", what, got, most)
+		}
+	}
+}
+
+// manyParams returns n parameters of different names.
+func manyParams(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "p%d=1&", i)
+	}
+	return b.String()
 }
 
 func TestLinkLifetime(t *testing.T) {

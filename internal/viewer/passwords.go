@@ -34,12 +34,14 @@ type passwords struct {
 	right    *cache.LRU[passwordID, *rightPassword]
 	salt     [32]byte      // so that what is remembered is no hash that could be looked up
 	checking chan struct{} // as many as may run at once: wrong passwords must not take every core
+	turns    *turns        // at checking: those of one address must not take every place
+	compare  func(hash, password []byte) error
 }
 
 // htpasswd is one version of the file.
 type htpasswd struct {
 	hashes map[string][]byte
-	nobody []byte // compared with where there is no such user, so that both take as long
+	cost   int // the highest of the hashes
 }
 
 // passwordID stands for a credential, which is not kept.
@@ -55,7 +57,11 @@ type rightPassword struct {
 func (r *rightPassword) Deadline() time.Time { return r.until }
 
 func newPasswords(name string, o Options) (*passwords, error) {
-	p := &passwords{checking: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+	cores := runtime.GOMAXPROCS(0)
+	p := &passwords{
+		checking: make(chan struct{}, max(1, cores/2)), turns: newTurns(max(1, cores/4)),
+		compare: bcrypt.CompareHashAndPassword,
+	}
 	if _, err := rand.Read(p.salt[:]); err != nil {
 		return nil, err
 	}
@@ -74,7 +80,6 @@ func readHtpasswd(name string) (*htpasswd, error) {
 		return nil, err
 	}
 	h := &htpasswd{hashes: map[string][]byte{}}
-	cost := bcrypt.MinCost
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
@@ -95,7 +100,7 @@ func readHtpasswd(name string) (*htpasswd, error) {
 			return nil, fmt.Errorf("%s:%d: %s is there already", name, n, user)
 		}
 		h.hashes[user] = []byte(hash)
-		cost = max(cost, own)
+		h.cost = max(h.cost, own)
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -103,20 +108,28 @@ func readHtpasswd(name string) (*htpasswd, error) {
 	if len(h.hashes) == 0 {
 		return nil, fmt.Errorf("%s: it has no users; write it with htpasswd -B", name)
 	}
-	h.nobody, err = bcrypt.GenerateFromPassword([]byte("nobody"), cost)
-	return h, err
+	return h, nil
 }
 
-// verify is whose user and password a credential is (RFC 7617, section 2).
-func (p *passwords) verify(ctx context.Context, credential string, now time.Time) (Viewer, error) {
-	file := p.file.Get()
+// remembered returns the viewer of a credential that was verified a short time ago, against the file as it is now.
+func (p *passwords) remembered(credential string, now time.Time) (Viewer, bool) {
+	known, ok := p.right.Get(p.id(credential), now)
+	if !ok || known.file != p.file.Get() {
+		return Viewer{}, false
+	}
+	return Viewer{ID: known.user}, true
+}
+
+func (p *passwords) id(credential string) passwordID {
 	salted := sha256.New()
 	salted.Write(p.salt[:])
 	salted.Write([]byte(credential))
-	id := passwordID(salted.Sum(nil))
-	if known, ok := p.right.Get(id, now); ok && known.file == file {
-		return Viewer{ID: known.user}, nil
-	}
+	return passwordID(salted.Sum(nil))
+}
+
+// verify verifies a user and a password (RFC 7617, section 2), and remembers them if they are good.
+func (p *passwords) verify(ctx context.Context, credential string, now time.Time) (Viewer, error) {
+	file := p.file.Get()
 	plain, err := base64.StdEncoding.DecodeString(credential)
 	if err != nil {
 		return Viewer{}, ErrUnknown
@@ -125,20 +138,40 @@ func (p *passwords) verify(ctx context.Context, credential string, now time.Time
 	if !ok || len(password) > 72 { // bcrypt would not look at the rest
 		return Viewer{}, ErrUnknown
 	}
-	hash, known := file.hashes[user]
-	if !known {
-		hash = file.nobody
-	}
 	select {
 	case p.checking <- struct{}{}:
 	case <-ctx.Done():
 		return Viewer{}, context.Cause(ctx)
 	}
-	err = bcrypt.CompareHashAndPassword(hash, []byte(password))
+	matches := p.check(file, user, password)
 	<-p.checking
-	if err != nil || !known {
+	if !matches {
 		return Viewer{}, ErrUnknown
 	}
-	p.right.Add(id, &rightPassword{user: user, file: file, until: now.Add(passwordMemory)})
+	p.right.Add(p.id(credential), &rightPassword{user: user, file: file, until: now.Add(passwordMemory)})
 	return Viewer{ID: user}, nil
+}
+
+// check reports whether a password is the user's. It takes 2^file.cost rounds of bcrypt for every user, known or not, so
+// that the time reveals nothing: comparisons with decoys make up for the rounds that a cheaper hash saves.
+func (p *passwords) check(file *htpasswd, user, password string) bool {
+	hash, known := file.hashes[user]
+	if !known {
+		hash = decoy(file.cost)
+	}
+	matches := p.compare(hash, []byte(password)) == nil && known
+	cost, err := bcrypt.Cost(hash)
+	if err != nil {
+		return false // readHtpasswd checked it
+	}
+	for ; cost < file.cost; cost++ { // 2^cost rounds so far, which each comparison doubles
+		_ = p.compare(decoy(cost), []byte(password))
+	}
+	return matches
+}
+
+// decoy returns a hash of a cost that belongs to no password.
+func decoy(cost int) []byte {
+	const saltAndHash = 53 // letters
+	return fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", saltAndHash))
 }

@@ -92,6 +92,69 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
+// The time of an answer must not reveal which users exist: every check takes as many rounds of bcrypt as the file's most
+// expensive hash, whichever user it names.
+func TestPasswordChecksTakeTheSameTime(t *testing.T) {
+	hash := func(password string, cost int) string {
+		h, err := bcrypt.GenerateFromPassword([]byte(password), cost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(h)
+	}
+	const highest = bcrypt.MinCost + 3
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	text := "cheap:" + hash("a", bcrypt.MinCost) + "\nmiddle:" + hash("b", bcrypt.MinCost+1) + "\ndear:" + hash("c", highest) + "\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPasswords(file, Options{Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rounds := 0
+	p.compare = func(hash, password []byte) error {
+		err := bcrypt.CompareHashAndPassword(hash, password)
+		if cost, costErr := bcrypt.Cost(hash); costErr == nil && (err == nil || errors.Is(err, bcrypt.ErrMismatchedHashAndPassword)) {
+			rounds += 1 << cost
+		}
+		return err
+	}
+	for _, c := range []struct {
+		user, password string
+		good           bool
+	}{
+		{"cheap", "a", true}, {"middle", "b", true}, {"dear", "c", true},
+		{"cheap", "x", false}, {"middle", "x", false}, {"dear", "x", false},
+		{"nobody", "x", false}, {"nobody", "a", false}, {"", "x", false}, {"cheap", "", false}, {"dear", "a", false},
+	} {
+		rounds = 0
+		_, err := p.verify(t.Context(), basic(c.user, c.password)[6:], time.Now())
+		if (err == nil) != c.good || rounds != 1<<highest {
+			t.Errorf("%s:%s took %d rounds, %v; want %d, accepted: %v", c.user, c.password, rounds, err, 1<<highest, c.good)
+		}
+	}
+}
+
+// Bcrypt ignores what follows 72 bytes: a longer password is rejected, and not taken for the one that it begins with.
+func TestLongPasswords(t *testing.T) {
+	password := strings.Repeat("x", 72)
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(file, []byte("ann:"+bcryptOf(t, password)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if bcrypt.CompareHashAndPassword([]byte(bcryptOf(t, password)), []byte(password+"y")) != nil {
+		t.Fatal("bcrypt no longer ignores what follows 72 bytes")
+	}
+	g := newGate(t, &config.Viewers{Basic: &config.Basic{HtpasswdFile: file}}, nil)
+	for text, good := range map[string]bool{password: true, password + "y": false, password + password: false, password[1:]: false} {
+		_, err := g.Identify(request("192.0.2.1:1", "Authorization", basic("ann", text)), now)
+		if (err == nil) != good || err != nil && !errors.Is(err, ErrUnknown) {
+			t.Errorf("%d bytes: %v, want accepted: %v", len(text), err, good)
+		}
+	}
+}
+
 // What was verified is remembered: bcrypt is too slow for every image of a page.
 func TestPasswordsAreRemembered(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
@@ -99,12 +162,10 @@ func TestPasswordsAreRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		p, err := newPasswords(file, Options{Clock: time.Now})
-		if err != nil {
-			t.Fatal(err)
-		}
+		g := newGate(t, &config.Viewers{Basic: &config.Basic{HtpasswdFile: file}}, nil)
+		p := g.basic
 		verify := func() error {
-			_, err := p.verify(t.Context(), basic("ann", "a")[6:], time.Now())
+			_, err := g.Identify(request("192.0.2.1:1", "Authorization", basic("ann", "a")), time.Now())
 			return err
 		}
 		if err := verify(); err != nil {

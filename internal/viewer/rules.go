@@ -18,17 +18,21 @@ type rule struct {
 // pattern is a rule's locator.
 type pattern struct {
 	bucket string
-	// parts are the key's, between which the viewer's name stands.
+	// parts are the literal parts of the key; the viewer's name stands between them. Those of a
+	// deny rule are normalized.
 	parts []string
-	// open means that the key may go on.
+	// open means that the key may continue after the last part.
 	open bool
 }
 
 func newRule(c *config.Rule) rule {
 	r := rule{users: setOf(c.Users), groups: setOf(c.Groups), known: c.Known, anonymous: c.Anonymous, deny: c.Deny}
 	for _, text := range c.Locators {
-		bucket, key, _ := strings.Cut(strings.TrimPrefix(text, "s3://"), "/")
+		bucket, key, _ := strings.Cut(strings.TrimPrefix(text, locator.Scheme), "/")
 		literal, open := strings.CutSuffix(key, "*")
+		if c.Deny {
+			literal = normalizeKey(literal)
+		}
 		r.patterns = append(r.patterns, pattern{bucket: bucket, parts: strings.Split(literal, config.UserPlaceholder), open: open})
 	}
 	return r
@@ -42,13 +46,53 @@ func setOf(names []string) map[string]struct{} {
 	return set
 }
 
-// matches tells whether the rule is about a viewer and an object.
-func (r *rule) matches(v *Viewer, l locator.Locator) bool {
+// normalizeKey returns the key that a store may read instead of key. AWS and Ceph keep every key as
+// it is. MinIO, versitygw and SeaweedFS drop leading slashes and merge repeated ones, and SeaweedFS
+// takes a backslash for a slash.
+func normalizeKey(key string) string {
+	if !strings.HasPrefix(key, "/") && !strings.Contains(key, "//") && strings.IndexByte(key, '\\') < 0 {
+		return key
+	}
+	b := make([]byte, 0, len(key))
+	for i := range len(key) {
+		c := key[i]
+		if c == '\\' {
+			c = '/'
+		}
+		if c != '/' || len(b) > 0 && b[len(b)-1] != '/' {
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
+
+// folderSuffix is what MinIO stores in place of a key's last slash. It serves the object under
+// either key.
+const folderSuffix = "__XLDIR__"
+
+// allows reports whether the rule allows v to read l. An allow rule is compared with the key
+// exactly as it was sent.
+func (r *rule) allows(v *Viewer, l locator.Locator) bool {
 	if !r.about(v) {
 		return false
 	}
 	for n := range r.patterns {
 		if r.patterns[n].matches(v, l) {
+			return true
+		}
+	}
+	return false
+}
+
+// denies reports whether the rule denies v an object. The key is normalized: the object may be one
+// that the rule names.
+func (r *rule) denies(v *Viewer, bucket, key string) bool {
+	if !r.about(v) {
+		return false
+	}
+	folder, isFolder := strings.CutSuffix(key, folderSuffix)
+	for n := range r.patterns {
+		if r.patterns[n].denies(v, bucket, key) || isFolder && r.patterns[n].denies(v, bucket, folder+"/") {
 			return true
 		}
 	}
@@ -68,10 +112,14 @@ func (r *rule) about(v *Viewer) bool {
 	return v.in(r.groups)
 }
 
-// matches tells whether an object is one that the pattern means. The viewer's name stands for itself and nothing else: one
-// that holds a slash would be a path, and is no folder's name.
+func (p *pattern) inBucket(bucket string) bool {
+	return p.bucket == bucket || locator.IsPattern(p.bucket) && locator.MatchBucket(p.bucket, bucket)
+}
+
+// matches reports whether the pattern matches l for v. The viewer's name stands for itself and
+// nothing else. A name with a slash would be a path: no placeholder matches it.
 func (p *pattern) matches(v *Viewer, l locator.Locator) bool {
-	if p.bucket != l.Bucket && (!locator.IsPattern(p.bucket) || !locator.MatchBucket(p.bucket, l.Bucket)) {
+	if !p.inBucket(l.Bucket) {
 		return false
 	}
 	if len(p.parts) > 1 && (v.ID == "" || strings.Contains(v.ID, "/")) {
@@ -92,8 +140,27 @@ func (p *pattern) matches(v *Viewer, l locator.Locator) bool {
 	return p.open || rest == ""
 }
 
-// AllowTarget decides whether a viewer may read all that a link would be for: one rule must allow the whole of it, and none
-// before that may deny a part.
+// denies reports whether a deny rule's pattern matches a normalized key for v.
+func (p *pattern) denies(v *Viewer, bucket, key string) bool {
+	if len(p.parts) > 1 && strings.ContainsAny(v.ID, `/\`) {
+		literal, open := p.literal(v)
+		return p.inBucket(bucket) && (key == literal || open && strings.HasPrefix(key, literal))
+	}
+	return p.matches(v, locator.Locator{Bucket: bucket, Key: key})
+}
+
+// literal returns the normalized key of a deny rule's pattern for v, and whether a matching key may
+// continue after it. Which folder belongs to a name with a slash is unknown: for such a viewer the
+// pattern is open where the first name would stand.
+func (p *pattern) literal(v *Viewer) (key string, open bool) {
+	if len(p.parts) > 1 && strings.Contains(v.ID, "/") {
+		return p.parts[0], true
+	}
+	return normalizeKey(strings.Join(p.parts, v.ID)), p.open
+}
+
+// AllowTarget reports whether v may read everything that a link to t would serve. One rule must
+// allow all of it, and no rule before that one may deny a part.
 func (g *Gate) AllowTarget(v *Viewer, t Target) bool {
 	if !t.Prefix {
 		return g.Allow(v, t.Locator).Allowed
@@ -118,16 +185,10 @@ func (g *Gate) AllowTarget(v *Viewer, t Target) bool {
 	return false
 }
 
-// touches tells whether a pattern could mean an object whose key begins with the target's.
+// touches reports whether a deny rule's pattern matches any key that begins with t's, in any
+// spelling of its slashes.
 func (p *pattern) touches(v *Viewer, t Target) bool {
-	if p.matches(v, t.Locator) {
-		return true
-	}
-	// As far as the pattern's key is known it must begin like the target's, or the other way round.
-	key := p.parts[0]
-	if len(p.parts) > 1 {
-		key = strings.Join(p.parts, v.ID)
-	}
-	bucket := p.bucket == t.Bucket || locator.IsPattern(p.bucket) && locator.MatchBucket(p.bucket, t.Bucket)
-	return bucket && strings.HasPrefix(key, t.Key)
+	prefix := normalizeKey(t.Key)
+	literal, open := p.literal(v)
+	return p.inBucket(t.Bucket) && (strings.HasPrefix(literal, prefix) || open && strings.HasPrefix(prefix, literal))
 }

@@ -30,13 +30,15 @@ type Viewer struct {
 	groups    []string
 	groupList string // from a header: separated by commas
 	link      bool   // a signed link was the proof, and says what may be read
+	charged   bool   // a bad credential has taken a token for this request already
 }
 
 // ErrUnknown is that there is no proof of who asks, or that it is not good. What was wrong with it is for the log at most.
 var ErrUnknown = errors.New("viewer: no proof of who asks")
 
-// ErrUnavailable is that whether a proof is good cannot be told at present: the identity provider's keys are not to be had.
-var ErrUnavailable = errors.New("viewer: the identity provider's keys cannot be had")
+// ErrUnavailable means that a credential cannot be verified at present: the identity provider's keys are unavailable, or too
+// many passwords wait to be checked.
+var ErrUnavailable = errors.New("viewer: credentials cannot be verified at present")
 
 // Options are what a [Gate] needs. Clock and Log are required.
 type Options struct {
@@ -44,27 +46,34 @@ type Options struct {
 	Log   *slog.Logger
 	// Transport carries the questions to the identity provider. nil means http.DefaultTransport.
 	Transport http.RoundTripper
+	// TrustedProxies are the addresses from which X-Forwarded-For is believed. Default: those of forwarded.
+	TrustedProxies []netip.Prefix
 }
 
 // Gate decides who asks and what they may see. It is safe for concurrent use.
 type Gate struct {
-	anonymous bool
-	forwarded *config.Forwarded
-	jwt       *tokens
-	cookie    string
-	basic     *passwords
-	links     *Links
-	rules     []rule
-	limits    *limits
-	challenge []string
-	vary      []string
+	anonymous  bool
+	forwarded  *config.Forwarded
+	jwt        *tokens
+	cookie     string
+	basic      *passwords
+	links      *Links
+	rules      []rule
+	needGroups bool // a rule depends on them
+	limits     *limits
+	proxies    []netip.Prefix // from which X-Forwarded-For is believed
+	challenge  []string
+	vary       []string
 }
 
 // New makes the gate of a configuration that passed config's checks. An error is about a file that cannot be used.
 func New(c *config.Viewers, o Options) (*Gate, error) {
-	g := &Gate{anonymous: c.Anonymous, forwarded: c.Forwarded}
+	g := &Gate{anonymous: c.Anonymous, forwarded: c.Forwarded, needGroups: nameGroups(c.Rules), proxies: o.TrustedProxies}
+	if len(g.proxies) == 0 && c.Forwarded != nil {
+		g.proxies = c.Forwarded.Proxies
+	}
 	if c.JWT != nil {
-		g.jwt, g.cookie = newTokens(c.JWT, o), c.JWT.Cookie
+		g.jwt, g.cookie = newTokens(c.JWT, g.needGroups, o), c.JWT.Cookie
 		g.challenge = append(g.challenge, "Bearer")
 	}
 	if c.Basic != nil {
@@ -81,16 +90,18 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 		g.rules = append(g.rules, newRule(&c.Rules[n]))
 	}
 	if c.RateLimit != nil {
-		limits, err := newLimits(c.RateLimit)
+		limits, err := newLimits(c.RateLimit, o.Clock)
 		if err != nil {
 			return nil, err
 		}
 		g.limits = limits
 	}
-	if g.jwt != nil || g.basic != nil {
+	// Browsers send a sign-in proxy its own credentials, in Cookie or Authorization, and never the
+	// headers that it derives from them.
+	if g.forwarded != nil || g.jwt != nil || g.basic != nil {
 		g.vary = append(g.vary, "Authorization")
 	}
-	if g.cookie != "" {
+	if g.forwarded != nil || g.cookie != "" {
 		g.vary = append(g.vary, "Cookie")
 	}
 	if g.forwarded != nil {
@@ -109,7 +120,7 @@ func (g *Gate) Close() {
 	}
 }
 
-// Vary are the headers of a request by which the gate knows who asks.
+// Vary returns the names of the request headers that identify the viewer.
 func (g *Gate) Vary() []string { return g.vary }
 
 // Challenge is the value of WWW-Authenticate for those who are unknown, or nil. It is not to be changed.
@@ -118,13 +129,27 @@ func (g *Gate) Challenge() []string { return g.challenge }
 // Links makes and checks signed links, or is nil where they are off.
 func (g *Gate) Links() *Links { return g.links }
 
-// Identify finds out who sent a request. A credential in Authorization that is not good is refused, whoever else may ask; a
-// cookie that is not, as one that has expired, is as good as absent. Its error is [ErrUnknown], [ErrUnavailable] or the
-// context's.
+// Identify finds out who sent a request. A bad credential in Authorization is rejected, even if anonymous clients are served;
+// a bad cookie, such as an expired one, is ignored. A request that is rejected takes a token from its address's bucket; if
+// that is empty, no credential is verified, except those that are remembered. The error is [ErrUnknown], [ErrUnavailable], a
+// [*LimitError] or the context's.
 func (g *Gate) Identify(r *http.Request, now time.Time) (Viewer, error) {
+	v, err := g.identify(r, now)
+	if err == nil {
+		return v, nil
+	}
+	if errors.Is(err, ErrUnknown) && !v.charged {
+		if exceeded := g.Limit(&Viewer{}, r, 1, now); exceeded != nil {
+			return Viewer{}, exceeded
+		}
+	}
+	return Viewer{}, err
+}
+
+func (g *Gate) identify(r *http.Request, now time.Time) (Viewer, error) {
 	if g.forwarded != nil {
-		if v, ok := g.fromHeaders(r); ok {
-			return v, nil
+		if v, found, err := g.fromHeaders(r); found {
+			return v, err
 		}
 	}
 	if g.jwt != nil || g.basic != nil {
@@ -133,59 +158,78 @@ func (g *Gate) Identify(r *http.Request, now time.Time) (Viewer, error) {
 			return v, err
 		}
 	}
+	charged := false
 	if g.cookie != "" {
 		if token := cookieValue(r.Header["Cookie"], g.cookie); token != "" {
-			v, err := g.jwt.verify(r.Context(), token, now)
-			if err == nil || !errors.Is(err, ErrUnknown) && !g.anonymous {
+			v, err := g.fromToken(r, token, now)
+			_, limited := errors.AsType[*LimitError](err)
+			if err == nil || limited || !errors.Is(err, ErrUnknown) && !g.anonymous {
 				return v, err
 			}
+			charged = v.charged
 		}
 	}
 	if g.anonymous {
-		return Viewer{}, nil
+		return Viewer{charged: charged}, nil
 	}
-	return Viewer{}, ErrUnknown
+	return Viewer{charged: charged}, ErrUnknown
 }
 
-// fromHeaders is whom the reverse proxy says it is: only its own word counts, and only one.
-func (g *Gate) fromHeaders(r *http.Request) (Viewer, bool) {
-	users := r.Header[g.forwarded.UserHeader]
-	if len(users) != 1 || !plausibleName(users[0]) || !g.trusted(peer(r)) {
-		return Viewer{}, false
+// fromToken returns the viewer whom a token identifies.
+func (g *Gate) fromToken(r *http.Request, token string, now time.Time) (Viewer, error) {
+	if v, ok := g.jwt.remembered(token, now); ok {
+		return v, nil
 	}
-	v := Viewer{ID: users[0]}
-	if g.forwarded.GroupsHeader == "" {
-		return v, true
-	}
-	switch groups := r.Header[g.forwarded.GroupsHeader]; len(groups) {
-	case 0:
-	case 1:
-		v.groupList = groups[0]
-	default:
-		return Viewer{}, false // a rule that denies may be about the one that is not believed
-	}
-	return v, true
-}
-
-// peer is the address at the other end of the connection.
-func peer(r *http.Request) netip.Addr {
-	a, err := netip.ParseAddrPort(r.RemoteAddr)
+	s, err := g.jwt.parse(r.Context(), token, now)
 	if err != nil {
-		return netip.Addr{}
+		return Viewer{}, err
 	}
-	return a.Addr().Unmap().WithZone("")
+	return g.limits.guess(g.network(r), func() (Viewer, error) { return g.jwt.verify(s, now) })
 }
 
+// fromPassword returns the viewer whom a user and a password identify.
+func (g *Gate) fromPassword(r *http.Request, credential string, now time.Time) (Viewer, error) {
+	if v, ok := g.basic.remembered(credential, now); ok {
+		return v, nil
+	}
+	from := g.network(r)
+	done, err := g.basic.turns.wait(r.Context(), from)
+	if err != nil {
+		return Viewer{}, err
+	}
+	defer done()
+	if v, ok := g.basic.remembered(credential, now); ok { // verified for another request meanwhile
+		return v, nil
+	}
+	return g.limits.guess(from, func() (Viewer, error) { return g.basic.verify(r.Context(), credential, now) })
+}
+
+// fromHeaders returns the viewer that the reverse proxy names. A user header that comes from another
+// address, or twice, is ignored. With a user, the groups header must be there exactly once: a client
+// can make the proxy drop it by naming it in Connection (RFC 9110, section 7.6.1).
+func (g *Gate) fromHeaders(r *http.Request) (v Viewer, found bool, err error) {
+	users := r.Header[g.forwarded.UserHeader]
+	if len(users) != 1 || users[0] == noValue || !plausibleName(users[0]) || !g.trusted(peer(r)) {
+		return Viewer{}, false, nil
+	}
+	v = Viewer{ID: users[0]}
+	if g.forwarded.GroupsHeader == "" {
+		return v, true, nil
+	}
+	groups := r.Header[g.forwarded.GroupsHeader]
+	if len(groups) != 1 {
+		return Viewer{}, true, errGroups
+	}
+	var known bool
+	if v.groupList, known = parseGroupList(groups[0]); !known && g.needGroups {
+		return Viewer{}, true, errGroups
+	}
+	return v, true, nil
+}
+
+// trusted reports whether an address is the reverse proxy's, whose headers name the user.
 func (g *Gate) trusted(a netip.Addr) bool {
-	if g.forwarded == nil || !a.IsValid() {
-		return false
-	}
-	for _, p := range g.forwarded.Proxies {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return g.forwarded != nil && contains(g.forwarded.Proxies, a)
 }
 
 // maxName bounds a viewer's name, in bytes: it may be kept in tables and signed into URLs.
@@ -211,9 +255,9 @@ func (g *Gate) fromAuthorization(r *http.Request, now time.Time) (v Viewer, foun
 	case len(values) > 1:
 		return v, true, ErrUnknown
 	case bearer:
-		v, err = g.jwt.verify(r.Context(), strings.Trim(credential, " "), now)
+		v, err = g.fromToken(r, strings.Trim(credential, " "), now)
 	default:
-		v, err = g.basic.verify(r.Context(), strings.Trim(credential, " "), now)
+		v, err = g.fromPassword(r, strings.Trim(credential, " "), now)
 	}
 	return v, true, err
 }
@@ -234,15 +278,18 @@ type Decision struct {
 	Rule int
 }
 
-// Allow decides whether a viewer may read an object.
+// Allow reports whether v may read l.
 func (g *Gate) Allow(v *Viewer, l locator.Locator) Decision {
-	switch {
-	case v.link, len(g.rules) == 0:
+	if v.link || len(g.rules) == 0 {
 		return Decision{Allowed: true}
 	}
+	normalized := normalizeKey(l.Key)
 	for n := range g.rules {
-		if g.rules[n].matches(v, l) {
-			return Decision{Allowed: !g.rules[n].deny, Rule: n + 1}
+		switch r := &g.rules[n]; {
+		case r.deny && r.denies(v, l.Bucket, normalized):
+			return Decision{Rule: n + 1}
+		case !r.deny && r.allows(v, l):
+			return Decision{Allowed: true, Rule: n + 1}
 		}
 	}
 	return Decision{}

@@ -54,7 +54,7 @@ func TestImagesInChromium(t *testing.T) {
 	}
 	wantCounts := func(when string) {
 		t.Helper()
-		if asked, given := g.store.gets(), g.redirects(t); asked != images || given != images {
+		if asked, given := g.store.gets(), g.awaitRedirects(t, images); asked != images || given != images {
 			t.Errorf("%s: the store was asked %d times, the proxy %d times, want %d each", when, asked, given, images)
 		}
 	}

@@ -51,6 +51,17 @@ func openTab(t *testing.T) *tab {
 	return &tab{t: t, ctx: browser(t)}
 }
 
+// another opens a tab of the same browser, with the same cookies and the same cache. The caller
+// closes it.
+func (p *tab) another() (other *tab, closeTab func()) {
+	p.t.Helper()
+	ctx, closeTab := chromedp.NewContext(p.ctx)
+	if _, err := chromedp.Run(ctx, chromedp.Navigate("about:blank")); err != nil {
+		p.t.Fatal(err)
+	}
+	return &tab{t: p.t, ctx: ctx}, closeTab
+}
+
 func (p *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, 60*time.Second)

@@ -96,7 +96,7 @@ func TestConsoleAddsTheFirstIntegration(t *testing.T) {
 	c.fill("locator", "s3://"+bucket+"/pictures/one.png")
 	c.do(chromedp.KeyEvent(kb.Enter))
 	c.until(`document.querySelector("#trial-result iframe")?.contentDocument?.images[0]?.naturalWidth === 48`)
-	if text := c.text(); !strings.Contains(text, "allowed, as there are no rules") || !strings.Contains(text, "wizard") {
+	if text := c.text(); !strings.Contains(text, "allowed, because there are no rules") || !strings.Contains(text, "wizard") {
 		t.Errorf("the trial says\n%s", text)
 	}
 	// What the image did shows on the next look.

@@ -281,7 +281,7 @@ func TestFleetInChromium(t *testing.T) {
 	}
 	asked := 0
 	for _, p := range f.replicas {
-		if p.redirects(t) > 0 {
+		if p.awaitRedirects(t, 1) > 0 {
 			asked++
 		}
 	}

@@ -1,323 +1,145 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
-
-	"s3redirect/internal/locator"
 )
 
-// shipped copies a folder of deploy/, with pieces replaced: old and new in turn. Every old piece must be there.
-func shipped(t *testing.T, folder string, pieces ...string) (dir string) {
+// echo stands where s3redirect would be. Its answers have the header of the request that arrived as their body.
+func echo(t *testing.T) *proxy {
 	t.Helper()
-	dir = t.TempDir()
-	from := filepath.Join("..", "..", "deploy", folder)
-	found := make([]bool, len(pieces))
-	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/readyz" {
+			w.WriteHeader(http.StatusNotFound)
 		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
+		if err := json.NewEncoder(w).Encode(r.Header); err != nil {
+			t.Error(err)
 		}
-		for i := 0; i+1 < len(pieces); i += 2 {
-			found[i] = found[i] || strings.Contains(string(text), pieces[i])
-		}
-		return os.WriteFile(filepath.Join(dir, entry.Name()), []byte(strings.NewReplacer(pieces...).Replace(strings.ReplaceAll(string(text), "/etc/nginx/s3redirect", dir))), 0o600)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; i+1 < len(pieces); i += 2 {
-		if !found[i] {
-			t.Fatalf("deploy/%s holds no %q", folder, pieces[i])
-		}
-	}
-	return dir
+	}))
+	t.Cleanup(s.Close)
+	return &proxy{host: strings.TrimPrefix(s.URL, "http://"), admin: s.URL}
 }
 
-// front is a reverse proxy before s3redirect. Its host is where viewers ask.
-type front struct {
-	*server
-	host string
+// forgeries are headers by which a client may try to choose its address, or who it is: in its own words, and by having a proxy
+// remove the proxy's words as hop-by-hop headers (RFC 9110, section 7.6.1).
+var forgeries = map[string][]string{
+	"nothing":                        nil,
+	"an address":                     {"X-Forwarded-For: 203.0.113.7"},
+	"several addresses":              {"X-Forwarded-For: 203.0.113.7, 203.0.113.8", "X-Forwarded-For: 203.0.113.9"},
+	"address named hop-by-hop":       {"Connection: close, X-Forwarded-For", "X-Forwarded-For: 203.0.113.7"},
+	"groups named hop-by-hop":        {"Connection: X-Auth-Request-Groups"},
+	"user named hop-by-hop":          {"Connection: keep-alive, x-auth-request-email, x-auth-request-groups"},
+	"all named, on lines":            {"Connection: X-Forwarded-For", "Connection: X-Auth-Request-Groups", "Connection: X-Auth-Request-Email"},
+	"the proxy's view of the client": {"X-Real-Ip: 203.0.113.7", "Connection: X-Real-Ip"},
+	"an identity":                    {"X-Auth-Request-Email: ann", "X-Auth-Request-Groups: admins"},
+	"an identity, twice":             {"X-Auth-Request-Email: ann", "X-Auth-Request-Email: bob", "X-Auth-Request-Groups: admins", "X-Auth-Request-Groups: lab"},
+	"no groups":                      {"X-Auth-Request-Groups: -"},
+	"empty headers":                  {"X-Auth-Request-Email: ", "X-Auth-Request-Groups: ", "X-Forwarded-For: "},
 }
 
-// startFront starts a reverse proxy and waits until it listens.
-func startFront(t *testing.T, dir, host string, args ...string) *front {
-	t.Helper()
-	s, err := startServer(dir, args[0], []string{"XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &front{server: s, host: host}
-	t.Cleanup(func() {
-		s.stop()
-		if t.Failed() {
-			log := s.output()
-			t.Logf("%s said:\n%s", args[0], log[max(0, len(log)-3000):])
-		}
-	})
-	if err := s.await(args[0], func() bool {
-		resp, err := client.Get("http://" + host + "/is-it-there")
-		if err != nil {
-			return strings.Contains(err.Error(), "malformed HTTP response") // it wants TLS
-		}
-		return resp.Body.Close() == nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
-
-// asProxy is the front as if it were the proxy itself.
-func (f *front) asProxy() *proxy { return &proxy{host: f.host} }
-
-// freeAddress is an address of loopback that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	ports, err := freePorts(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("127.0.0.1:%d", ports[0])
-}
-
-// behindShippedNginx starts nginx with the shipped location, and whatever else the server block is to have.
-func behindShippedNginx(t *testing.T, p *proxy, more string) *front {
-	t.Helper()
-	host, dir := freeAddress(t), shipped(t, "nginx", "127.0.0.1:8080", p.host)
-	return nginxWith(t, host, fmt.Sprintf("include %[1]s/upstream.conf; server { listen %[2]s; include %[1]s/location.conf; %[3]s }", dir, host, more))
-}
-
-// startOddKeys is a proxy before radosgw, which keeps every key exactly.
-func startOddKeys(t *testing.T, bucket string) (*gateway, *proxy) {
-	t.Helper()
-	g := radosgw(t)
-	return g, startProxy(t, `
-integrations:
-  - name: role
-    bucket: `+bucket+asTrusted, g.env()...)
-}
-
-// Each reverse proxy, configured as shipped, passes on every odd key byte for byte.
-func TestOddKeysBehindNginx(t *testing.T) {
+// Whatever a client sends, each shipped front passes the client's own address on as the only one, and who the viewer is as the
+// front knows it; a front that does not know says nothing.
+func TestFrontsOwnTheirHeaders(t *testing.T) {
 	t.Parallel()
-	g, p := startOddKeys(t, "odd-nginx")
-	// A location by extension, as many sites have, takes nothing away.
-	f := behindShippedNginx(t, p, `proxy_cache cache; location ~* \.(jpg|png|txt)$ { return 418; } location / { return 404; }`)
-	checkKeys(t, &g.store, f.asProxy(), "odd-nginx", oddKeys)
-	checkBatch(t, f.asProxy(), "odd-nginx")
+	need(t, "nginx", "caddy", "haproxy")
+	const from = "127.0.0.2"              // the fronts connect from 127.0.0.1
+	var asked atomic.Pointer[http.Header] // what the sign-in proxy was last asked with
+	auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := r.Header.Clone()
+		asked.Store(&header)
+		cookieAuth(w, r)
+	}))
+	t.Cleanup(auth.Close)
+	p, signIn := echo(t), strings.TrimPrefix(auth.URL, "http://")
+	for _, c := range []struct {
+		name   string
+		f      *front
+		signIn string // who says who the viewer is
+	}{
+		{"nginx", behindShippedNginx(t, p, ""), ""},
+		{"nginx, compose", behindComposedNginx(t, p), ""},
+		{"nginx, auth_request", behindAuthRequest(t, p, signIn), "proxy"},
+		{"caddy", behindShippedCaddy(t, "Caddyfile", p), ""},
+		{"caddy, forward_auth", behindShippedCaddy(t, "forward_auth.Caddyfile", p, "127.0.0.1:4180", signIn), "proxy"},
+		{"haproxy", behindShippedHAProxy(t, p), ""},
+		{"haproxy, client certificates", behindClientCertificates(t, p), "certificate"},
+	} {
+		for viewer, groups := range map[string]string{"ann": "-", "eve": "suspended", unnamed: "-"} {
+			for forgery, header := range forgeries {
+				asked.Store(nil)
+				a := c.f.ask(t, from, viewer, "/s3/b/k", header...)
+				var got http.Header
+				if err := json.Unmarshal(a.body, &got); err != nil {
+					t.Errorf("%s, %s, %s: %d %s: %v", c.name, viewer, forgery, a.status, a.body, err)
+					continue
+				}
+				want := http.Header{"X-Forwarded-For": {from}}
+				if c.signIn != "" {
+					want["X-Auth-Request-Groups"] = []string{groups}
+				}
+				if c.signIn != "" && viewer != unnamed {
+					want["X-Auth-Request-Email"] = []string{viewer}
+				}
+				if slices.Equal(got["X-Auth-Request-Email"], []string{""}) {
+					got.Del("X-Auth-Request-Email") // s3redirect takes an empty name for none
+				}
+				for _, name := range []string{"X-Forwarded-For", "X-Auth-Request-Email", "X-Auth-Request-Groups"} {
+					if !slices.Equal(got[name], want[name]) {
+						t.Errorf("%s, %s, %s: %s arrived as %q, want %q", c.name, viewer, forgery, name, got[name], want[name])
+					}
+				}
+				if c.signIn != "proxy" {
+					continue
+				}
+				for _, name := range []string{"X-Forwarded-For", "X-Real-Ip"} {
+					if got := (*asked.Load())[name]; !slices.Equal(got, []string{from}) {
+						t.Errorf("%s, %s, %s: the sign-in proxy got %s as %q, want %q", c.name, viewer, forgery, name, got, from)
+					}
+				}
+			}
+		}
+	}
 }
 
-func TestOddKeysBehindHAProxy(t *testing.T) {
+// A client's own X-Forwarded-For does not choose the bucket of the rate limit: behind each shipped front it runs out of requests,
+// whatever it sends, and another client does not.
+func TestRateLimitBehindFronts(t *testing.T) {
 	t.Parallel()
-	need(t, "haproxy")
-	g, p := startOddKeys(t, "odd-haproxy")
-	f := behindShippedHAProxy(t, p)
-	checkKeys(t, &g.store, f.asProxy(), "odd-haproxy", oddKeys)
-	checkBatch(t, f.asProxy(), "odd-haproxy")
-}
-
-func TestOddKeysBehindCaddy(t *testing.T) {
-	t.Parallel()
-	need(t, "caddy")
-	g, p := startOddKeys(t, "odd-caddy")
-	f := behindShippedCaddy(t, "Caddyfile", p)
-	checkKeys(t, &g.store, f.asProxy(), "odd-caddy", oddKeys)
-	checkBatch(t, f.asProxy(), "odd-caddy")
-}
-
-// behindShippedHAProxy starts HAProxy as shipped, also with TLS, which it tries.
-func behindShippedHAProxy(t *testing.T, p *proxy) *front {
-	t.Helper()
-	host, secure := freeAddress(t), freeAddress(t)
-	authority := newAuthority(t)
-	pair := filepath.Join(t.TempDir(), "pair.pem")
-	if err := os.WriteFile(pair, []byte(readFile(t, authority.certificate)+readFile(t, authority.key)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	dir := shipped(t, "haproxy", "127.0.0.1:8000", host, ":443 ssl", secure+" ssl", "/etc/haproxy/app.example.com.pem", pair,
-		"127.0.0.1:8080", p.host, "port 9090", "port "+p.admin[strings.LastIndexByte(p.admin, ':')+1:])
-	f := startFront(t, dir, host, "haproxy", "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
-	resp, err := authority.client.Get("https://" + secure + "/s3/not-served/x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _ = resp.Body.Close(); resp.StatusCode != http.StatusNotFound || resp.ProtoMajor != 2 {
-		t.Errorf("HAProxy with TLS: %d, %s", resp.StatusCode, resp.Proto)
-	}
-	return f
-}
-
-// behindShippedCaddy starts Caddy with one of the shipped files, without TLS, whose certificates it gets by itself.
-func behindShippedCaddy(t *testing.T, name string, p *proxy, pieces ...string) *front {
-	t.Helper()
-	host := freeAddress(t)
-	dir := shipped(t, "caddy", append(pieces, "app.example.com", "http://"+host, "127.0.0.1:8080", p.host)...)
-	caddyfile := filepath.Join(dir, name)
-	if err := os.WriteFile(caddyfile, []byte("{\n\tadmin off\n}\n"+readFile(t, caddyfile)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return startFront(t, dir, host, "caddy", "run", "--config", caddyfile, "--adapter", "caddyfile")
-}
-
-// checkBatch asks for many URLs at once, of the objects that checkKeys has stored: they are those of the redirects.
-func checkBatch(t *testing.T, p *proxy, bucket string) {
-	t.Helper()
-	for key, a := range presignAll(t, p, bucket, oddKeys) {
-		if a.URL == "" || a.URL != p.location(t, http.MethodGet, path(bucket, key)) {
-			t.Errorf("POST /presign, %.80q: %s%s", key, a.URL, a.Error)
+	need(t, "nginx", "caddy", "haproxy")
+	p := flooded(t, `
+viewers:
+  anonymous: true
+  forwarded: {user_header: X-Auth-Request-Email, trusted_proxies: [127.0.0.1]}
+  rate_limit: {per_second: 1, burst: 20}
+`)
+	for n, c := range []struct {
+		name string
+		f    *front
+	}{
+		{"nginx", behindShippedNginx(t, p, "")},
+		{"nginx, compose", behindComposedNginx(t, p)},
+		{"caddy", behindShippedCaddy(t, "Caddyfile", p)},
+		{"haproxy", behindShippedHAProxy(t, p)},
+	} {
+		greedy, other := fmt.Sprintf("127.0.%d.2", n+1), fmt.Sprintf("127.0.%d.3", n+1)
+		refused := false
+		for i := 0; i < 500 && !refused; i++ {
+			a := c.f.ask(t, greedy, "", "/s3/flooded/k", fmt.Sprintf("X-Forwarded-For: 203.0.113.%d", i%256), "Connection: X-Forwarded-For")
+			if refused = a.status == http.StatusTooManyRequests; !refused && a.status != http.StatusFound {
+				t.Fatalf("%s: %d %s", c.name, a.status, a.body)
+			}
 		}
-	}
-}
-
-// presigned is an answer of POST /presign for one locator.
-type presigned struct{ URL, Error string }
-
-// presignAll asks POST /presign, with header lines.
-func presignAll(t *testing.T, p *proxy, bucket string, keys []string, header ...string) map[string]presigned {
-	t.Helper()
-	var question struct {
-		Locators []string `json:"locators"`
-	}
-	for _, key := range keys {
-		question.Locators = append(question.Locators, locator.Locator{Bucket: bucket, Key: key}.String())
-	}
-	body, err := json.Marshal(question)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url("/presign"), bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range append(header, "Content-Type: application/json") {
-		name, value, _ := strings.Cut(line, ": ")
-		req.Header.Set(name, value)
-	}
-	a, err := readAnswer(client.Do(req))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var answer struct{ URLs []presigned }
-	if err := json.Unmarshal(a.body, &answer); err != nil || len(answer.URLs) != len(keys) {
-		t.Fatalf("POST /presign: %d, %d URLs for %d locators: %v %.300s", a.status, len(answer.URLs), len(keys), err, a.body)
-	}
-	all := map[string]presigned{}
-	for n, key := range keys {
-		all[key] = answer.URLs[n]
-	}
-	return all
-}
-
-// What deploy/README.md says of a proxy_pass with a URI part: keys come out as others, or not at all.
-func TestURIPartChangesKeys(t *testing.T) {
-	t.Parallel()
-	_, p := startOddKeys(t, "odd-uri-part")
-	host := freeAddress(t)
-	f := nginxWith(t, host, fmt.Sprintf("server { listen %s; location /s3/ { proxy_pass http://%s/s3/; proxy_buffer_size 16k; proxy_buffers 4 16k; proxy_busy_buffers_size 16k; } }", host, p.host))
-	changed := 0
-	for _, key := range oddKeys {
-		direct, through := p.raw(t, http.MethodGet, path("odd-uri-part", key)), f.asProxy().raw(t, http.MethodGet, path("odd-uri-part", key))
-		if direct.header.Get("Location") != through.header.Get("Location") {
-			changed++
+		if !refused {
+			t.Errorf("%s: 500 requests with addresses of the client's choice: none is refused", c.name)
 		}
-	}
-	for encoded, want := range map[string]string{"a%2Fb": "a/b", "a//b": "a/b"} {
-		direct := p.raw(t, http.MethodGet, "/s3/odd-uri-part/"+want).header.Get("Location")
-		if got := f.asProxy().raw(t, http.MethodGet, "/s3/odd-uri-part/"+encoded).header.Get("Location"); got != direct {
-			t.Errorf("%s is no longer taken for %s: %s", encoded, want, got)
-		}
-	}
-	if changed < 5 {
-		t.Errorf("of %d keys %d came out as others", len(oddKeys), changed)
-	}
-	t.Logf("of %d keys %d come out as others", len(oddKeys), changed)
-}
-
-// A Location of 8 kB passes what is shipped, and not nginx's own buffers.
-func TestLongLocations(t *testing.T) {
-	t.Parallel()
-	need(t, "haproxy", "caddy")
-	_, p := startOddKeys(t, "long-location")
-	// S3 has each ! as %21, so that the Location is longer than the request, of which nginx reads 8 kB.
-	target := "/s3/long-location/" + strings.Repeat("k", 450) + strings.Repeat("!", 450) + "?response-content-disposition=" + strings.Repeat("%C3%BC", 500) + "&response-content-type=" + strings.Repeat("%C3%BC", 500)
-	for name, f := range map[string]*front{"nginx": behindShippedNginx(t, p, ""), "haproxy": behindShippedHAProxy(t, p), "caddy": behindShippedCaddy(t, "Caddyfile", p)} {
-		a := fetch(t, http.MethodGet, "http://"+f.host+target)
-		if err := a.checkRedirect(); err != nil || len(a.header.Get("Location")) < 8000 {
-			t.Errorf("%s: %v, a Location of %d bytes", name, err, len(a.header.Get("Location")))
-		}
-	}
-	host := freeAddress(t)
-	plain := nginxWith(t, host, fmt.Sprintf("server { listen %s; location /s3/ { proxy_pass http://%s; } }", host, p.host))
-	if a := fetch(t, http.MethodGet, "http://"+plain.host+target); a.status != http.StatusBadGateway {
-		t.Errorf("with nginx's own buffers: %d", a.status)
-	}
-}
-
-// HEAD stays HEAD behind the shipped location, though the site has a cache. Where nginx's cache is before the proxy, it asks GET.
-func TestHeadBehindNginxCache(t *testing.T) {
-	t.Parallel()
-	g, p := startOddKeys(t, "head-cached")
-	g.createBucket(t, "head-cached")
-	g.put(t, "head-cached", "k", []byte("12345"))
-	head := func(f *front) int {
-		t.Helper()
-		a := fetch(t, http.MethodHead, "http://"+f.host+"/s3/head-cached/k")
-		if err := a.checkRedirect(); err != nil {
-			t.Fatal(err)
-		}
-		return fetch(t, http.MethodHead, a.header.Get("Location")).status
-	}
-	if got := head(behindShippedNginx(t, p, "proxy_cache cache; proxy_cache_valid 302 1h;")); got != http.StatusOK {
-		t.Errorf("as shipped: %d", got)
-	}
-	host := freeAddress(t)
-	const block = "server { listen %s; location /s3/ { proxy_pass http://%s; proxy_cache cache; %s } }"
-	if got := head(nginxWith(t, host, fmt.Sprintf(block, host, p.host, ""))); got != http.StatusForbidden {
-		t.Errorf("with a cache that converts HEAD: %d; it is no longer as proxy.conf says", got)
-	}
-	host = freeAddress(t)
-	if got := head(nginxWith(t, host, fmt.Sprintf(block, host, p.host, "proxy_cache_convert_head off; proxy_cache_key $request_method$request_uri;"))); got != http.StatusOK {
-		t.Errorf("with a cache that does not: %d", got)
-	}
-}
-
-// The whole site as shipped: pages and objects on one origin, with TLS and HTTP/2.
-func TestShippedSite(t *testing.T) {
-	t.Parallel()
-	g, p := startOddKeys(t, "site-as-shipped")
-	g.createBucket(t, "site-as-shipped")
-	g.put(t, "site-as-shipped", "a.png", []byte("image"))
-	pages := t.TempDir()
-	if err := os.WriteFile(filepath.Join(pages, "index.html"), []byte("<title>The site</title>"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	authority := newAuthority(t)
-	host := freeAddress(t)
-	dir := shipped(t, "nginx", "127.0.0.1:8080", p.host, "listen 443 ssl http2", "listen "+host+" ssl http2",
-		"/etc/ssl/app.example.com.crt", authority.certificate, "/etc/ssl/app.example.com.key", authority.key, "/var/www/app", pages)
-	nginxWith(t, host, "include "+dir+"/site.conf;")
-	for path, status := range map[string]int{"/": http.StatusOK, "/s3/site-as-shipped/a.png": http.StatusFound} {
-		resp, err := authority.client.Get("https://" + host + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		if resp.StatusCode != status || resp.ProtoMajor != 2 {
-			t.Errorf("%s: %d, %s", path, resp.StatusCode, resp.Proto)
-		}
-		if location := resp.Header.Get("Location"); location != "" && string(fetch(t, http.MethodGet, location).body) != "image" {
-			t.Errorf("%s leads to %s", path, location)
+		if a := c.f.ask(t, other, "", "/s3/flooded/k"); a.status != http.StatusFound {
+			t.Errorf("%s: another client: %d, want %d", c.name, a.status, http.StatusFound)
 		}
 	}
 }
@@ -337,49 +159,63 @@ integrations:
 viewers:
   forwarded: {user_header: X-Auth-Request-Email, groups_header: X-Auth-Request-Groups, trusted_proxies: [127.0.0.1]}
   rules:
-    - {known: true, locators: ["s3://shipped-auth/{user}/*"]}
+    - {groups: [suspended], locators: ["s3://*/*"], deny: true}
+    - {known: true, locators: ["s3://shipped-auth/{user}/*", "s3://shipped-auth/everyone/*"]}
     - {groups: [admins], locators: ["s3://shipped-auth/*"]}
 `, s.env()...)
 	signIn := strings.TrimPrefix(auth.URL, "http://")
-	t.Run("nginx", func(t *testing.T) {
-		host := freeAddress(t)
-		dir := shipped(t, "nginx", "127.0.0.1:8080", p.host, "127.0.0.1:4180", signIn)
-		checkViewers(t, p, nginxWith(t, host, fmt.Sprintf("include %[1]s/upstream.conf; server { listen %[2]s; include %[1]s/auth_request.conf; }", dir, host)))
-	})
+	t.Run("nginx", func(t *testing.T) { checkViewers(t, p, behindAuthRequest(t, p, signIn)) })
 	t.Run("caddy", func(t *testing.T) {
 		checkViewers(t, p, behindShippedCaddy(t, "forward_auth.Caddyfile", p, "127.0.0.1:4180", signIn))
 	})
+	t.Run("haproxy", func(t *testing.T) { checkViewers(t, p, behindClientCertificates(t, p)) })
 }
 
-// checkViewers asks as two viewers, and as somebody who would be one of them, or an administrator.
+// checkViewers asks as several viewers, and as a client that would be one of them, or an administrator.
 func checkViewers(t *testing.T, p *proxy, f *front) {
 	t.Helper()
-	const ann, bob = "Cookie: session=secret-of-ann", "Cookie: session=secret-of-bob"
 	const odd = "/s3/shipped-auth/ann/a%2Fb//c%2Bd+e%20f"
 	for _, c := range []struct {
 		status int
+		viewer string
 		path   string
 		header []string
 	}{
-		{http.StatusFound, "/s3/shipped-auth/ann/x", []string{ann}},
-		{http.StatusFound, odd, []string{ann}},
-		{http.StatusForbidden, "/s3/shipped-auth/ann/x", []string{bob}},
-		{http.StatusUnauthorized, "/s3/shipped-auth/ann/x", nil},
-		{http.StatusForbidden, "/s3/shipped-auth/ann/x", []string{bob, "X-Auth-Request-Email: ann"}},
-		{http.StatusForbidden, "/s3/shipped-auth/ann/x", []string{bob, "X-Auth-Request-Groups: admins"}},
-		{http.StatusUnauthorized, "/s3/shipped-auth/ann/x", []string{"X-Auth-Request-Email: ann"}},
+		{http.StatusFound, "ann", "/s3/shipped-auth/ann/x", nil},
+		{http.StatusFound, "ann", odd, nil},
+		{http.StatusForbidden, "bob", "/s3/shipped-auth/ann/x", nil},
+		{http.StatusUnauthorized, "", "/s3/shipped-auth/ann/x", nil},
+		{http.StatusUnauthorized, unnamed, "/s3/shipped-auth/ann/x", nil},
+		{http.StatusUnauthorized, unnamed, "/s3/shipped-auth/everyone/x", nil},
+		{http.StatusFound, "bob", "/s3/shipped-auth/everyone/x", nil},
+		{http.StatusForbidden, "bob", "/s3/shipped-auth/ann/x", []string{"X-Auth-Request-Email: ann"}},
+		{http.StatusForbidden, "bob", "/s3/shipped-auth/ann/x", []string{"X-Auth-Request-Groups: admins"}},
+		{http.StatusUnauthorized, "", "/s3/shipped-auth/ann/x", []string{"X-Auth-Request-Email: ann", "X-Auth-Request-Groups: -"}},
+		// A group that is denied stays denied, whatever the client has the front remove.
+		{http.StatusForbidden, "eve", "/s3/shipped-auth/eve/x", nil},
+		{http.StatusForbidden, "dan", "/s3/shipped-auth/dan/x", nil},
+		{http.StatusForbidden, "eve", "/s3/shipped-auth/eve/x", []string{"Connection: X-Auth-Request-Groups"}},
+		{http.StatusForbidden, "eve", "/s3/shipped-auth/eve/x", []string{"Connection: X-Auth-Request-Groups", "X-Auth-Request-Groups: -"}},
 	} {
-		a := fetch(t, http.MethodGet, "http://"+f.host+c.path, c.header...)
+		a := f.ask(t, "127.0.0.1", c.viewer, c.path, c.header...)
 		if a.status != c.status {
-			t.Errorf("%s %q: %d, want %d", c.path, c.header, a.status, c.status)
+			t.Errorf("%s as %q, %q: %d, want %d", c.path, c.viewer, c.header, a.status, c.status)
 		}
-		if direct := fetch(t, http.MethodGet, p.url(c.path), "X-Auth-Request-Email: ann"); c.status == http.StatusFound && a.header.Get("Location") != direct.header.Get("Location") {
-			t.Errorf("%s became %s", c.path, a.header.Get("Location"))
+		if c.status != http.StatusFound {
+			continue
+		}
+		direct := fetch(t, http.MethodGet, p.url(c.path), "X-Auth-Request-Email: ann", "X-Auth-Request-Groups: -")
+		if got, want := a.header.Get("Location"), direct.header.Get("Location"); got != want {
+			t.Errorf("%s leads to %s, want %s", c.path, got, want)
 		}
 	}
-	for header, want := range map[string]string{ann: "", bob: "viewer_denied"} {
-		if got := presignAll(t, f.asProxy(), "shipped-auth", []string{"ann/x"}, header)["ann/x"]; got.Error != want || (got.URL == "") != (want != "") {
-			t.Errorf("POST /presign, %q: %+v", header, got)
+	if f.tls != nil {
+		return
+	}
+	for viewer, want := range map[string]string{"ann": "", "bob": "viewer_denied", "eve": "viewer_denied"} {
+		got := presignAll(t, f.asProxy(), "shipped-auth", []string{"ann/x"}, "Cookie: session=secret-of-"+viewer)["ann/x"]
+		if got.Error != want || (got.URL == "") != (want != "") {
+			t.Errorf("POST /presign as %s: %+v, want the error %q", viewer, got, want)
 		}
 	}
 }

@@ -75,6 +75,35 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+// Whatever runs these tests gives them more time than the 10 minutes of go test, which a slow machine needs.
+func TestTimeouts(t *testing.T) {
+	t.Parallel()
+	need(t, "make")
+	lines := map[string]string{".ci/run": readFile(t, "../../.ci/run")}
+	for _, target := range []string{"test", "e2e", "soak"} {
+		lines["make "+target] = output(t, "make", "-C", "../..", "-n", target)
+	}
+	for from, text := range lines {
+		runs := regexp.MustCompile(`go test (?:[^|;&\n]|\|[^|])*`).FindAllString(text, -1)
+		if len(runs) == 0 {
+			t.Errorf("%s runs no go test:\n%s", from, text)
+		}
+		for _, run := range runs {
+			atLeast := 45 * time.Minute
+			if strings.Contains(run, "packages[@]") || strings.Contains(run, "grep -v '/test/e2e$'") { // all but these tests
+				atLeast = 20 * time.Minute
+			}
+			var timeout time.Duration
+			if m := regexp.MustCompile(`-timeout (\S+)`).FindStringSubmatch(run); m != nil {
+				timeout, _ = time.ParseDuration(m[1]) // 0 is too short
+			}
+			if timeout < atLeast {
+				t.Errorf("%s: %q has a timeout of %v, want %v at least", from, run, timeout, atLeast)
+			}
+		}
+	}
+}
+
 // The Dockerfile is built as it stands, with stand-ins under the names of the images that it begins with; what comes out runs as
 // nobody, on a root that cannot be written, and gets ready.
 func TestImage(t *testing.T) {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -160,18 +161,41 @@ func output(t *testing.T, args ...string) string {
 	return strings.TrimSpace(out)
 }
 
-// freePorts are ports of loopback that nobody listens on. All are held before any is let go, so that no two are the same.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+// givenPorts are those that freePorts has returned.
+var givenPorts struct {
+	sync.Mutex
+	taken map[int]bool
+}
+
+// freePorts returns ports that nothing listens on, and each only once. They are below the range from which Linux takes the ports
+// of outgoing connections and of listeners on port 0, so that none of these takes one before the server that is to have it.
+func freePorts(n int) (free []int, err error) {
+	const lowest, end = 10_000, 32_768
+	givenPorts.Lock()
+	defer givenPorts.Unlock()
+	if givenPorts.taken == nil {
+		givenPorts.taken = map[int]bool{}
+	}
+	for range end - lowest {
+		if len(free) == n {
+			return free, nil
+		}
+		port := lowest + rand.IntN(end-lowest)
+		if givenPorts.taken[port] {
+			continue
+		}
+		givenPorts.taken[port] = true
+		l, listenErr := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		if listenErr != nil {
+			err = listenErr
+			continue
+		}
+		if err := l.Close(); err != nil {
 			return nil, err
 		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		free = append(free, port)
 	}
-	return ports, nil
+	return nil, fmt.Errorf("%d of %d ports are free: %w", len(free), n, err)
 }
 
 // answersOK tells whether a URL is there and answers 200.

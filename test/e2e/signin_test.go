@@ -17,23 +17,16 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// gatehouse has nginx ask a real oauth2-proxy, which signs viewers in at a real OpenID provider.
+// gatehouse has nginx ask a real oauth2-proxy, as shipped, and send viewers who have not signed in to a real OpenID provider.
 const gatehouse = `
+include ${DIR}/upstream.conf;
+server {
+    listen ${HOST};
     root ${PAGES};
     location / { auth_request /oauth2/auth; error_page 401 = @sign_in; }
     location @sign_in { return 302 /oauth2/start?rd=$request_uri; }
-    location /s3/ {
-      auth_request /oauth2/auth;
-      auth_request_set $email $upstream_http_x_auth_request_email;
-      auth_request_set $groups $upstream_http_x_auth_request_groups;
-      proxy_set_header X-Auth-Request-Email $email;
-      proxy_set_header X-Auth-Request-Groups $groups;
-      proxy_pass http://${PROXY};
-      proxy_buffer_size 16k; proxy_buffers 4 16k; proxy_busy_buffers_size 16k;
-    }
-    location /oauth2/ { proxy_pass http://${OAUTH}; proxy_set_header Host $http_host; proxy_set_header X-Auth-Request-Redirect $request_uri; }
-    location = /oauth2/auth { proxy_pass http://${OAUTH}; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Uri $request_uri;
-      proxy_set_header Content-Length ""; proxy_pass_request_body off; }
+    include ${DIR}/auth_request.conf;
+}
 `
 
 // page has an image that its reader may see, and one that is somebody else's.
@@ -52,7 +45,7 @@ integrations:
     bucket: albums
 `+withKeys+`
 viewers:
-  forwarded: {user_header: X-Auth-Request-Email, trusted_proxies: [127.0.0.1]}
+  forwarded: {user_header: X-Auth-Request-Email, groups_header: X-Auth-Request-Groups, trusted_proxies: [127.0.0.1]}
   rules: [{known: true, locators: ["s3://albums/{user}/*"]}]
 `, s.env()...)
 	s.createBucket(t, "albums")
@@ -67,7 +60,8 @@ viewers:
 		t.Fatal(err)
 	}
 	oauth := fmt.Sprintf("127.0.0.1:%d", ports[1])
-	n := startNginx(t, gatehouse, "PAGES", pages, "PROXY", p.host, "OAUTH", oauth)
+	dir, host := shipped(t, "nginx", "127.0.0.1:8080", p.host, "127.0.0.1:4180", oauth), freeAddress(t)
+	n := nginxWith(t, host, strings.NewReplacer("${DIR}", dir, "${HOST}", host, "${PAGES}", pages).Replace(gatehouse))
 	site := "http://app.localhost" + n.host[strings.LastIndexByte(n.host, ':'):]
 	signInAt(t, ports[0], oauth, site)
 

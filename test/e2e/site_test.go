@@ -97,6 +97,16 @@ func (p *proxy) redirects(t *testing.T) (n int) {
 	return n
 }
 
+// awaitRedirects is redirects, once there are as many as wanted: the proxy counts a redirect after it has sent it.
+func (p *proxy) awaitRedirects(t *testing.T, want int) (n int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if n = p.redirects(t); n >= want || time.Now().After(deadline) {
+			return n
+		}
+	}
+}
+
 // longWindow has URLs that do not change while a test runs.
 const longWindow = `
 url_lifetime: 160h

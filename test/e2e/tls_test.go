@@ -1,14 +1,20 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // authority has a certificate for 127.0.0.1, as files, and a client that believes it.
@@ -43,4 +49,55 @@ func writePair(t *testing.T, pair tls.Certificate) (certificate, key string) {
 		}
 	}
 	return certificate, key
+}
+
+// issuer issues certificates for viewers. Its own is in a file.
+type issuer struct {
+	file        string
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+func newIssuer(t *testing.T) *issuer {
+	t.Helper()
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: "viewers"},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign,
+	}
+	i := &issuer{certificate: template}
+	pair := i.sign(t, template)
+	i.key = pair.PrivateKey.(*ecdsa.PrivateKey)
+	i.file, _ = writePair(t, pair)
+	return i
+}
+
+// issue returns a client certificate that has the viewer as its common name and a unit for each group.
+func (i *issuer) issue(t *testing.T, viewer string, groups ...string) tls.Certificate {
+	t.Helper()
+	return i.sign(t, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: viewer, OrganizationalUnit: groups},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+}
+
+// sign makes a key and a certificate for it. Until the issuer has a key of its own the certificate signs itself.
+func (i *issuer) sign(t *testing.T, template *x509.Certificate) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer := i.key
+	if signer == nil {
+		signer = key
+	}
+	template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	der, err := x509.CreateCertificate(rand.Reader, template, i.certificate, &key.PublicKey, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }

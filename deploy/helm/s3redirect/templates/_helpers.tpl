@@ -17,3 +17,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "s3redirect.serviceAccount" -}}
 {{- if .Values.serviceAccount.create }}{{ default (include "s3redirect.name" .) .Values.serviceAccount.name }}{{ else }}{{ default "default" .Values.serviceAccount.name }}{{ end }}
 {{- end }}
+
+{{- /* The Secret that has the administrators' token, or "" if config.admin.token is the operator's or there is none. */}}
+{{- define "s3redirect.adminToken" -}}
+{{- if dig "admin" "token" "" .Values.config }}
+{{- else if .Values.adminToken.existingSecret }}{{ .Values.adminToken.existingSecret }}
+{{- else if .Values.adminToken.create }}{{ include "s3redirect.name" . | trunc 57 }}-admin
+{{- end }}
+{{- end }}

@@ -1,0 +1,93 @@
+package viewer
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// maxHops bounds the hops of X-Forwarded-For that are looked at.
+const maxHops = 32
+
+// peer is the address at the other end of the connection.
+func peer(r *http.Request) netip.Addr {
+	a, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return plain(a.Addr())
+}
+
+// plain returns an address as the configuration's blocks contain it: IPv4 and not IPv4-mapped IPv6, and without a zone.
+func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+// contains reports whether an address is in one of some blocks.
+func contains(blocks []netip.Prefix, a netip.Addr) bool {
+	for _, b := range blocks {
+		if b.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// client returns the client's address: the peer's or, behind trusted proxies, the rightmost hop of X-Forwarded-For that is
+// not one of them. Any client can have written what stands to the left of that. A hop that is no address ends the search at
+// the proxy that reported it. relayed reports whether the address comes from X-Forwarded-For.
+func (g *Gate) client(r *http.Request) (a netip.Addr, relayed bool) {
+	a = peer(r)
+	lines := r.Header["X-Forwarded-For"]
+	hops := 0
+	for n := len(lines) - 1; n >= 0; n-- {
+		for rest, more := lines[n], true; more; hops++ {
+			if hops == maxHops || !contains(g.proxies, a) {
+				return a, relayed
+			}
+			hop := rest
+			if i := strings.LastIndexByte(rest, ','); i >= 0 {
+				rest, hop = rest[:i], rest[i+1:]
+			} else {
+				more = false
+			}
+			next, ok := parseHop(strings.TrimSpace(hop))
+			if !ok {
+				return a, relayed
+			}
+			a, relayed = next, true
+		}
+	}
+	return a, relayed
+}
+
+// parseHop parses an address with or without a port, as proxies write it.
+func parseHop(hop string) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(strings.Trim(hop, "[]"))
+	if err != nil {
+		ap, err := netip.ParseAddrPort(hop)
+		if err != nil {
+			return netip.Addr{}, false
+		}
+		a = ap.Addr()
+	}
+	return plain(a), true
+}
+
+// AppendRemote appends the client's address to b: as X-Forwarded-For has it behind trusted proxies, else the peer's with its
+// port.
+func (g *Gate) AppendRemote(b []byte, r *http.Request) []byte {
+	if a, relayed := g.client(r); relayed {
+		return a.AppendTo(b)
+	}
+	return append(b, r.RemoteAddr...)
+}
+
+// network returns the part of the client's address by which requests are counted: all of it for IPv4, a /64 for IPv6.
+func (g *Gate) network(r *http.Request) netip.Addr {
+	a, _ := g.client(r)
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return a
+}

@@ -1,0 +1,284 @@
+package viewer
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
+)
+
+// gateOf returns a gate with rules, in front of which a reverse proxy identifies viewers.
+func gateOf(t testing.TB, rules ...config.Rule) *Gate {
+	t.Helper()
+	c := forwarded()
+	c.Rules = rules
+	return newGate(t, c, nil)
+}
+
+// denied and allowed are rules for all named viewers.
+func denied(locators ...string) config.Rule {
+	return config.Rule{Known: true, Locators: locators, Deny: true}
+}
+
+func allowed(locators ...string) config.Rule {
+	return config.Rule{Known: true, Locators: locators}
+}
+
+// Several stores serve one object under several keys. A deny rule applies to all of them.
+func TestDenyRulesAndSlashes(t *testing.T) {
+	g := gateOf(t, denied("s3://bucket/secret/*", "s3://bucket/one", "s3://bucket/folder/", "s3://bucket/part-*",
+		"s3://team-*/a//b/*", `s3://bucket/c\d/*`), allowed("s3://*/*"))
+	for _, c := range []struct {
+		locator string
+		want    bool
+	}{
+		{"s3://bucket/secret/x", false},
+		{"s3://bucket//secret/x", false},
+		{"s3://bucket///secret/x", false},
+		{"s3://bucket/secret//x", false},
+		{"s3://bucket//secret///x//y", false},
+		{"s3://bucket/secret/", false},
+		{"s3://bucket/secret//", false},
+		{"s3://bucket//secret/", false},
+		{`s3://bucket/secret\x`, false},
+		{`s3://bucket/\secret/x`, false},
+		{`s3://bucket/\/secret\/\x`, false},
+		{"s3://bucket//one", false},
+		{`s3://bucket/\one`, false},
+		{"s3://bucket//folder//", false},
+		{`s3://bucket/folder\`, false},
+		{"s3://bucket//part-2/x", false},
+		{"s3://bucket/secret__XLDIR__", false},
+		{"s3://bucket//secret__XLDIR__", false},
+		{"s3://bucket/folder__XLDIR__", false},
+		{"s3://bucket/part-__XLDIR__", false},
+		{"s3://team-a/a//b/x", false},
+		{"s3://team-a/a/b/x", false},
+		{"s3://team-a/a///b/x", false},
+		{`s3://bucket/c\d/x`, false},
+		{"s3://bucket/c/d/x", false},
+
+		{"s3://bucket/secret", true},
+		{"s3://bucket/secrets/x", true},
+		{"s3://bucket/a/secret/x", true},
+		{"s3://bucket/a//secret/x", true},
+		{"s3://bucket/one/two", true},
+		{"s3://bucket/one__XLDIR__", true},
+		{"s3://bucket/folder/x", true},
+		{"s3://bucket/folder", true},
+		{"s3://bucket/par/t-2", true},
+		{"s3://bucket//", true},
+		{"s3://other//secret/x", true},
+		{"s3://team-a/ab/x", true},
+	} {
+		v := As("ann")
+		l := object(t, c.locator)
+		if got := g.Allow(&v, l).Allowed; got != c.want {
+			t.Errorf("Allow(%s) = %v, want %v", c.locator, got, c.want)
+		}
+		if got := g.AllowTarget(&v, Target{Locator: l}); got != c.want {
+			t.Errorf("AllowTarget(%s) = %v, want %v", c.locator, got, c.want)
+		}
+	}
+}
+
+// A deny rule for keys with a leading slash applies to the whole bucket: some stores drop it.
+func TestDenyOfNothingButSlashes(t *testing.T) {
+	g := gateOf(t, denied("s3://bucket//*"), allowed("s3://bucket/*"))
+	v := As("ann")
+	for _, text := range []string{"s3://bucket//x", "s3://bucket/x"} {
+		if got := g.Allow(&v, object(t, text)).Allowed; got {
+			t.Errorf("Allow(%s) = %v, want false", text, got)
+		}
+	}
+}
+
+// An allow rule is compared with the key as it was sent, byte by byte.
+func TestAllowRulesAreExact(t *testing.T) {
+	g := gateOf(t, allowed("s3://bucket/public/*", "s3://bucket//rooted/*", "s3://bucket/a//b",
+		"s3://bucket/users/{user}/*", "s3://bucket/dir/"))
+	for text, want := range map[string]bool{
+		"s3://bucket/public/x": true, "s3://bucket/public//x": true, "s3://bucket//rooted/x": true,
+		"s3://bucket/a//b": true, "s3://bucket/users/ann//x": true,
+		"s3://bucket//public/x": false, "s3://bucket/rooted/x": false, "s3://bucket/a/b": false,
+		"s3://bucket/a///b": false, `s3://bucket/public\x`: false,
+		"s3://bucket//users/ann/x": false, "s3://bucket/users//ann/x": false, "s3://bucket/dir__XLDIR__": false,
+	} {
+		v := As("ann")
+		if got := g.Allow(&v, object(t, text)).Allowed; got != want {
+			t.Errorf("Allow(%s) = %v, want %v", text, got, want)
+		}
+	}
+}
+
+// A link to a folder is refused if any spelling of a key in it is denied.
+func TestDenyRulesForFolderLinks(t *testing.T) {
+	g := gateOf(t, denied("s3://bucket/secret/*", "s3://bucket/a//b/c", "s3://bucket/users/{user}/diary"),
+		allowed("s3://bucket/*"))
+	for _, c := range []struct {
+		name, target string
+		want         bool
+	}{
+		{"ann", "s3://bucket/*", false},
+		{"ann", "s3://bucket//*", false},
+		{"ann", "s3://bucket///*", false},
+		{"ann", `s3://bucket/\/*`, false},
+		{"ann", "s3://bucket/secret/*", false},
+		{"ann", "s3://bucket//secret/*", false},
+		{"ann", "s3://bucket///secret///*", false},
+		{"ann", `s3://bucket/secret\x/*`, false},
+		{"ann", "s3://bucket/secret//x/*", false},
+		{"ann", "s3://bucket/a/*", false},
+		{"ann", "s3://bucket/a/b/*", false},
+		{"ann", "s3://bucket//a///b/*", false},
+		{"ann", "s3://bucket/users//ann/*", false},
+		{"ann", "s3://bucket//users/*", false},
+		{"a/b", "s3://bucket/users/x/*", false},
+		{"a/b", "s3://bucket//users/*", false},
+		{`dom\ann`, `s3://bucket/users/dom\ann/*`, false},
+		{`dom\ann`, "s3://bucket/users/dom/*", false},
+
+		{"ann", "s3://bucket/secrets/*", true},
+		{"ann", "s3://bucket//secrets/*", true},
+		{"ann", "s3://bucket/a/bc/*", true},
+		{"ann", "s3://bucket/a/b/c/*", true},
+		{"ann", "s3://bucket/users/bob/*", true},
+		{"ann", "s3://bucket//users//ann//trip/*", true},
+		{"a/b", "s3://bucket/trips/*", true},
+	} {
+		target, err := ParseTarget(c.target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := As(c.name)
+		if got := g.AllowTarget(&v, target); got != c.want {
+			t.Errorf("AllowTarget(%q, %s) = %v, want %v", c.name, c.target, got, c.want)
+		}
+	}
+}
+
+// A rule for one object whose key ends in a slash allows no link to the folder of that name.
+func TestFolderLinksNeedAnOpenPattern(t *testing.T) {
+	g := gateOf(t, allowed("s3://bucket/album/", "s3://bucket/open/*"))
+	for text, want := range map[string]bool{"s3://bucket/album/*": false, "s3://bucket/open/*": true} {
+		target, err := ParseTarget(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := As("ann")
+		if got := g.AllowTarget(&v, target); got != want {
+			t.Errorf("AllowTarget(%s) = %v, want %v", text, got, want)
+		}
+	}
+	v := As("ann")
+	if got := g.Allow(&v, object(t, "s3://bucket/album/")).Allowed; !got {
+		t.Errorf("Allow(s3://bucket/album/) = %v, want true", got)
+	}
+}
+
+func TestDenyRulesWithUser(t *testing.T) {
+	deny := denied("s3://bucket/users/{user}/diary/*", "s3://bucket/mail/{user}.mbox")
+	g := gateOf(t, deny, allowed("s3://bucket/*"))
+	for _, c := range []struct {
+		name, locator string
+		want          bool
+	}{
+		{"ann", "s3://bucket/users/ann/diary/x", false},
+		{"ann", "s3://bucket//users//ann//diary/x", false},
+		{"ann", "s3://bucket/mail/ann.mbox", false},
+		{"ann", `s3://bucket/mail\ann.mbox`, false},
+		{"ann", "s3://bucket/users/bob/diary/x", true},
+		{"ann", "s3://bucket/users/ann/trip/x", true},
+		{"ann", "s3://bucket/mail/bob.mbox", true},
+		{"an", "s3://bucket/users/ann/diary/x", true},
+		// Which folder belongs to a name with a slash is unknown: the rule denies all of them.
+		{"ann/x", "s3://bucket/users/ann/x/diary/x", false},
+		{"ann/x", "s3://bucket//users/ann/diary/x", false},
+		{"ann/x", "s3://bucket/users/bob", false},
+		{"ann/x", "s3://bucket/mail/", false},
+		{"/", "s3://bucket/users/x", false},
+		{"ann/x", "s3://bucket/trips/x", true},
+		{"ann/x", "s3://bucket/users", true},
+		{"ann/x", "s3://other/users/x", false}, // by no rule
+		{`dom\ann`, `s3://bucket/users/dom\ann/diary/x`, false},
+		{`dom\ann`, "s3://bucket/users/dom/ann/diary/x", false},
+		{`dom\ann\`, "s3://bucket/users/dom/ann/diary/x", false},
+		{`dom\ann`, "s3://bucket/users/dom/diary/x", true},
+	} {
+		v := As(c.name)
+		if got := g.Allow(&v, object(t, c.locator)).Allowed; got != c.want {
+			t.Errorf("Allow(%q, %s) = %v, want %v", c.name, c.locator, got, c.want)
+		}
+	}
+	// The rule is about named viewers: an anonymous one is not denied by it.
+	c := forwarded()
+	c.Anonymous = true
+	c.Rules = []config.Rule{deny, {Anonymous: true, Locators: []string{"s3://bucket/*"}}}
+	if got := newGate(t, c, nil).Allow(&Viewer{}, object(t, "s3://bucket/users/ann/diary/x")); !got.Allowed {
+		t.Errorf("Allow(anonymous) = %+v, want allowed by rule 2", got)
+	}
+}
+
+// Whatever its slashes, a key is denied if and only if the normalized pattern matches its segments.
+func TestDenyRulesAgainstRandomSpellings(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	slashes := []string{"/", "//", "///", `\`, `/\`, `\\/`}
+	patterns := []string{"secret/*", "a//b*", "/c/*", "a/{user}/*", "a/b", "*"}
+	normalized := map[string]string{
+		"secret/*": "secret/*", "a//b*": "a/b*", "/c/*": "c/*", "a/{user}/*": "a/ann/*", "a/b": "a/b", "*": "*",
+	}
+	for range 20_000 {
+		var written, clean []string
+		for range 1 + r.IntN(4) {
+			segment := []string{"secret", "a", "b", "bc", "c", "ann"}[r.IntN(6)]
+			written, clean = append(written, segment, slashes[r.IntN(len(slashes))]), append(clean, segment)
+		}
+		key := strings.Join(written[:len(written)-1], "")
+		if r.IntN(2) == 0 {
+			key = slashes[r.IntN(len(slashes))] + key
+		}
+		canonical, pattern := strings.Join(clean, "/"), patterns[r.IntN(len(patterns))]
+		literal, open := strings.CutSuffix(normalized[pattern], "*")
+		want := canonical == literal || open && strings.HasPrefix(canonical, literal)
+		g, v := gateOf(t, denied("s3://bucket/"+pattern), allowed("s3://bucket/*")), As("ann")
+		if got := g.Allow(&v, locator.Locator{Bucket: "bucket", Key: key}); got.Allowed == want {
+			t.Fatalf("deny %s, key %q: %+v, want denied = %v", pattern, key, got, want)
+		}
+	}
+}
+
+// No pattern that the configuration accepts gives one key to two viewers, however similar their
+// names are.
+func TestOneViewerPerKey(t *testing.T) {
+	names := []string{"a", "an", "ann", "an-x", "ann-x", "an.png", "an-an", "x-an", "-", ".", "n", `a\n`, "{user}", "*"}
+	for _, text := range []string{"{user}/*", "users/{user}/*", "users/{user}/x*", "users/{user}-x/*",
+		"users/x-{user}/*", "{user}.png", "x-{user}", "{user}", "by-{user}-of-{user}/x", "{user}{user}/*"} {
+		g := gateOf(t, allowed("s3://bucket/"+text))
+		for _, owner := range names {
+			key := strings.ReplaceAll(strings.Replace(text, "*", "photo.jpg", 1), config.UserPlaceholder, owner)
+			for _, name := range names {
+				v := As(name)
+				if got := g.Allow(&v, locator.Locator{Bucket: "bucket", Key: key}).Allowed; got != (name == owner) {
+					t.Errorf("%s: Allow(%q, %q) = %v, want %v", text, name, key, got, name == owner)
+				}
+			}
+		}
+	}
+}
+
+func TestNormalizeKey(t *testing.T) {
+	for key, want := range map[string]string{
+		"": "", "a": "a", "a/b": "a/b", "a/": "a/", "/": "", "//": "", `\`: "", "/a": "a", "//a": "a",
+		"a//b": "a/b", "a///": "a/", `a\b`: "a/b", `\a\\b\`: "a/b/",
+		`/\a`: "a", `a/\b`: "a/b", "ü//日": "ü/日",
+	} {
+		if got := normalizeKey(key); got != want {
+			t.Errorf("normalizeKey(%q) = %q, want %q", key, got, want)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { _ = normalizeKey("folder/another folder/photo.jpg") }); n != 0 {
+		t.Errorf("normalizeKey allocates %v times for a key that it does not change, want 0", n)
+	}
+}

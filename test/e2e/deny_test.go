@@ -1,0 +1,183 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"s3redirect/internal/locator"
+)
+
+// slashTricks are request targets whose keys are in the folder secret of the bucket open, for a
+// store that merges slashes.
+func slashTricks() (targets []string) {
+	slashes := []string{"/", "//", "///", "%2F", "%2f%2F", "/%2F", "%2F/", "%5C", "%5c%5C", `\`, `/\`, "%5C/"}
+	for _, leading := range append([]string{""}, slashes...) {
+		for _, between := range slashes {
+			targets = append(targets, "/s3/open/"+leading+"secret"+between+"x",
+				"/s3/open/"+leading+"secret"+between+"deep"+between+"y", "/s3/open/"+leading+"%73ecret"+between)
+		}
+		targets = append(targets, "/s3/open/"+leading+"secret__XLDIR__", "/s3/open/"+leading+"secret/deep__XLDIR__")
+	}
+	return targets
+}
+
+// secrets are the objects that no viewer may read, and public is one that all may.
+var secrets = map[string]string{"secret/x": "the secret x", "secret/deep/y": "the secret y",
+	"secret/": "the secret folder", "secret/deep/": "the secret folder deep"}
+
+const public = "public/x"
+
+// A deny rule holds in front of stores that merge slashes and of those that keep every key: no
+// redirect leads to a denied object. Without the rule, some of the same targets do reach one.
+func TestTricksUnderDenyRules(t *testing.T) {
+	t.Parallel()
+	// reached is the least number of slash tricks that reach a denied object without the rule. MinIO
+	// drops leading slashes. radosgw keeps every key, and serves those that decode to a stored one.
+	for name, c := range map[string]struct {
+		store   func(*testing.T) *store
+		reached int
+	}{
+		"minio":   {minio, 60},
+		"radosgw": {func(t *testing.T) *store { return &radosgw(t).store }, 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := c.store(t)
+			s.createBucket(t, "open")
+			for key, text := range secrets {
+				s.put(t, "open", key, []byte(text))
+			}
+			s.put(t, "open", public, []byte("public"))
+			const integration = "\nintegrations:\n  - name: keys\n    permitted_buckets: [\"open*\", shut]\n" + withKeys
+			const viewers = "\nviewers:\n  anonymous: true\n"
+			with := startProxy(t, integration+viewers+`
+  rules:
+    - {anonymous: true, locators: ["s3://open/secret/*"], deny: true}
+    - {anonymous: true, locators: ["s3://*/*"]}
+`, s.env()...)
+			without := startProxy(t, integration+viewers, s.env()...)
+			all := append(tricks(), slashTricks()...)
+			if len(all) < 1000 {
+				t.Fatalf("%d tricks, want 1000 at least", len(all))
+			}
+			for _, target := range all {
+				for _, method := range []string{http.MethodGet, http.MethodHead} {
+					if key := with.reaches(t, method, target); key != "" {
+						t.Errorf("%s %s reaches %s", method, target, key)
+					}
+				}
+			}
+			reached := 0
+			for _, target := range slashTricks() {
+				if a := with.raw(t, http.MethodGet, target); a.status != http.StatusForbidden {
+					t.Errorf("%s: status %d, want %d", target, a.status, http.StatusForbidden)
+				}
+				if without.reaches(t, http.MethodGet, target) != "" {
+					reached++
+				}
+			}
+			if reached < c.reached {
+				t.Errorf("without the rule %d slash tricks reach a denied object, want %d at least: the test proves nothing", reached, c.reached)
+			}
+			a := fetch(t, http.MethodGet, with.location(t, http.MethodGet, path("open", public)))
+			if got := string(a.body); got != "public" {
+				t.Errorf("%s is %q, want public", public, got)
+			}
+		})
+	}
+}
+
+// reaches returns the key of the denied object to which a request is redirected, or "".
+func (p *proxy) reaches(t *testing.T, method, target string) string {
+	t.Helper()
+	location := p.raw(t, method, target).header.Get("Location")
+	if location == "" {
+		return ""
+	}
+	a := fetch(t, method, location)
+	for key, text := range secrets {
+		if a.status == http.StatusOK && (string(a.body) == text || method == http.MethodHead && a.length == int64(len(text))) {
+			return key
+		}
+	}
+	return ""
+}
+
+// POST /presign and POST /link follow the same rules: neither gives out a denied object under
+// another spelling of its key.
+func TestTricksByPost(t *testing.T) {
+	t.Parallel()
+	s := minio(t)
+	s.createBucket(t, "open")
+	const user = "X-User: ann"
+	p := startProxy(t, "\nintegrations:\n  - name: keys\n    bucket: open\n"+withKeys+`
+viewers:
+  forwarded: {user_header: X-User, trusted_proxies: [127.0.0.1]}
+  links: {keys: [{id: k1, secret: canary-of-a-link-with-32-bytes!!}]}
+  rules:
+    - {known: true, locators: ["s3://open/secret/*"], deny: true}
+    - {known: true, locators: ["s3://open/*"]}
+`, s.env()...)
+	keys := []string{public, "secrets//x"}
+	for _, target := range slashTricks() {
+		key, err := url.PathUnescape(strings.TrimPrefix(target, "/s3/open/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, key)
+	}
+	for key, a := range presignAll(t, p, "open", keys, user) {
+		want := "viewer_denied"
+		if key == public || key == "secrets//x" {
+			want = ""
+		}
+		if a.Error != want || (a.URL == "") == (want == "") {
+			t.Errorf("POST /presign %q: error %q, URL %q, want error %q", key, a.Error, a.URL, want)
+		}
+	}
+	for n, key := range keys {
+		want := http.StatusForbidden
+		if n < 2 {
+			want = http.StatusOK
+		}
+		for _, text := range []string{key, strings.TrimSuffix(key, "/") + "/*"} {
+			if text == public+"/*" || strings.HasSuffix(text, "__XLDIR__/*") {
+				continue // folders of other names
+			}
+			if got := p.link(t, locator.Locator{Bucket: "open", Key: text}, user); got != want {
+				t.Errorf("POST /link %q: status %d, want %d", text, got, want)
+			}
+		}
+	}
+	for _, text := range []string{"*", "/*", "//*", `\/*`} {
+		if got := p.link(t, locator.Locator{Bucket: "open", Key: text}, user); got != http.StatusForbidden {
+			t.Errorf("POST /link %q: status %d, want %d", text, got, http.StatusForbidden)
+		}
+	}
+}
+
+// link asks POST /link, with header lines, and returns the status.
+func (p *proxy) link(t *testing.T, l locator.Locator, header ...string) int {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"locator": l.String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url("/link"), bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range append(header, "Content-Type: application/json") {
+		name, value, _ := strings.Cut(line, ": ")
+		req.Header.Set(name, value)
+	}
+	a, err := readAnswer(client.Do(req))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.status
+}
