@@ -108,14 +108,14 @@ func TestFrontsOwnTheirHeaders(t *testing.T) {
 }
 
 // A client's own X-Forwarded-For does not choose the bucket of the rate limit: behind each shipped front it runs out of requests,
-// whatever it sends, and another client does not.
+// whatever it sends, and another client does not. The access log has the client's address, and not one that it made up.
 func TestRateLimitBehindFronts(t *testing.T) {
 	t.Parallel()
 	need(t, "nginx", "caddy", "haproxy")
 	p := flooded(t, `
+trusted_proxies: [127.0.0.1]
 viewers:
   anonymous: true
-  forwarded: {user_header: X-Auth-Request-Email, trusted_proxies: [127.0.0.1]}
   rate_limit: {per_second: 1, burst: 20}
 `)
 	for n, c := range []struct {
@@ -141,6 +141,15 @@ viewers:
 		if a := c.f.ask(t, other, "", "/s3/flooded/k"); a.status != http.StatusFound {
 			t.Errorf("%s: another client: %d, want %d", c.name, a.status, http.StatusFound)
 		}
+		for _, client := range []string{greedy, other} {
+			line := fmt.Sprintf(`"msg":"request","remote":%q,`, client)
+			if err := p.await("the access log of "+client, func() bool { return strings.Contains(p.output(), line) }); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+	}
+	if strings.Contains(p.output(), "203.0.113.") {
+		t.Error("the access log has addresses that the client made up")
 	}
 }
 
