@@ -32,9 +32,9 @@ const (
 type passwords struct {
 	file     *reread.Value[*htpasswd]
 	right    *cache.LRU[passwordID, *rightPassword]
-	salt     [32]byte      // so that what is remembered is no hash that could be looked up
-	checking chan struct{} // as many as may run at once: wrong passwords must not take every core
-	turns    *turns        // at checking: those of one address must not take every place
+	salt     [32]byte                          // so that what is remembered is no hash that could be looked up
+	checking chan struct{}                     // as many as may run at once: wrong passwords must not take every core
+	turns    *turns                            // at checking: those of one address must not take every place
 	compare  func(hash, password []byte) error // bcrypt's, which tests count
 }
 
