@@ -26,7 +26,7 @@ type Peeked struct {
 }
 
 // Peek tells what a viewer who may read an object, and asks for it with GET, would meet; the ID is "" for an anonymous one. It asks neither
-// STS nor S3, counts nothing, and changes nothing. It is false where no integration serves the bucket.
+// STS nor S3, counts nothing, and changes nothing. It is false where no integration serves bucket.
 func (h *Handler) Peek(l locator.Locator, viewerID string) (p Peeked, ok bool) {
 	now := h.clock()
 	bucket, ok := h.integrations.Find(l.Bucket, now)

@@ -12,7 +12,6 @@ import (
 	"s3redirect/internal/app"
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
-	"s3redirect/internal/presign"
 )
 
 // presignLocator prints the URL that a viewer would be redirected to.
@@ -37,28 +36,14 @@ func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer
 		return err
 	}
 	defer p.Close()
-	now := time.Now()
-	bucket, ok := p.Integrations().Find(l.Bucket, now)
-	if !ok {
-		return fmt.Errorf("no integration serves bucket %s", l.Bucket)
-	}
-	place, now, err := bucket.Place(ctx, now)
-	if err != nil {
-		return err
-	}
-	window, _, err := bucket.Integration.Window(ctx, now)
-	if err != nil {
-		return err
-	}
-	signer, err := window.Signer(place.Region)
-	if err != nil {
-		return err
-	}
-	o := &presign.Object{Method: http.MethodGet, Endpoint: place.Endpoint, Key: l.Key}
+	method := http.MethodGet
 	if *head {
-		o.Method = http.MethodHead
+		method = http.MethodHead
 	}
-	o.Params = bucket.Integration.CanonicalParams(false)
-	_, err = fmt.Fprintf(stdout, "%s\n", signer.AppendURL(nil, o, signer.Sign(o)))
+	u, err := p.Integrations().Presign(ctx, method, l, time.Now())
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, u)
 	return err
 }

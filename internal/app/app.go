@@ -14,9 +14,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"s3redirect/cache"
 	"s3redirect/internal/config"
 	"s3redirect/internal/integration"
+	"s3redirect/internal/sessionstore"
 	"s3redirect/internal/viewer"
 	"s3redirect/metrics"
 	"s3redirect/proxy"
@@ -32,8 +32,8 @@ type App struct {
 	metrics   *metrics.Metrics
 	accessLog *proxy.AccessLog // nil if requests are not logged
 	sts       *integration.AWSSTS
-	vault     *cache.Vault   // nil if sessions are not shared
-	started   *config.Config // the configuration at start, to find changes that need a restart
+	store     *sessionstore.Redis // nil if replicas do not share sessions
+	started   *config.Config      // the configuration at start, to find changes that need a restart
 
 	current     atomic.Pointer[generation]
 	listen      atomic.Pointer[string]        // the clients' address; nil until the listener is open
@@ -98,7 +98,7 @@ func New(o Options) (_ *App, err error) {
 		}
 	}()
 	if r := c.Cache.Redis; r != nil {
-		a.vault, err = cache.NewVault(cache.VaultOptions{URL: string(r.URL), Keys: r.Keys(), Clock: time.Now})
+		a.store, err = sessionstore.NewRedis(sessionstore.Options{URL: string(r.URL), Keys: r.Keys(), Clock: time.Now})
 		if err != nil {
 			return nil, &ConfigError{fmt.Errorf("cache.redis: %w", err)}
 		}
@@ -120,8 +120,8 @@ func New(o Options) (_ *App, err error) {
 func (a *App) newGeneration(c *config.Config, previous *generation) (*generation, error) {
 	g := &generation{config: c, read: time.Now()}
 	o := integration.Options{Clock: time.Now, Log: a.log, Metrics: a.metrics, STS: a.sts}
-	if a.vault != nil {
-		o.Shared = a.vault
+	if a.store != nil {
+		o.Shared = a.store
 	}
 	var err error
 	if previous != nil && reflect.DeepEqual(previous.config.Viewers, c.Viewers) && slices.Equal(previous.config.Proxies, c.Proxies) {
@@ -172,8 +172,8 @@ func (a *App) Close() {
 
 // closeShared closes what all generations share.
 func (a *App) closeShared() {
-	if a.vault != nil {
-		a.vault.Close()
+	if a.store != nil {
+		a.store.Close()
 	}
 	if a.accessLog != nil {
 		a.accessLog.Close()

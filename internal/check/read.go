@@ -102,7 +102,7 @@ func explainNoBucket(bucket string) explanation {
 }
 
 func explainRegionUnavailable(origin string, err error) explanation {
-	if strings.Contains(err.Error(), "it answered 5") {
+	if strings.Contains(err.Error(), "the store answered 5") {
 		return explanation{fmt.Sprintf("%s is unavailable: %v", origin, err), remedyUnavailable}
 	}
 	return explainUnreachable("the store", origin, err)

@@ -10,99 +10,118 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// budget bounds the calls that are on their way at once, so that those that hang hold up nobody else's and do not use up the
-// process's sockets. Calls to one server are half of all at most. Those of integrations whose last call made no session, or that
-// have made none yet, are a quarter of all at one server, and three quarters altogether: for what has worked before there is a
-// place, however many others hang.
+// budget bounds the calls in flight, so that calls that hang neither block the others nor use up
+// the process's sockets.
+//
+// One endpoint gets at most half of all calls. Unproven callers are integrations whose last call
+// failed and integrations that have made none: they get at most a quarter of all calls at one
+// endpoint, and three quarters in total. A healthy integration thus always finds a free slot,
+// however many of the others hang.
 type budget struct {
-	limits
+	slots
 	calls int64
 
-	mu      sync.Mutex
-	servers map[string]*server
+	mu        sync.Mutex // guards endpoints and their users
+	endpoints map[string]*endpointLimit
 }
 
-// limits are for all calls, and for the doubtful ones among them.
-type limits struct{ all, doubtful *semaphore.Weighted }
+// slots limit all calls, and the calls of unproven callers among them.
+type slots struct{ all, unproven *semaphore.Weighted }
 
-// server is where calls go to: an STS, or an integration's store.
-type server struct {
-	limits
-	users int // that have a call there, or wait for one
+// endpointLimit limits the calls to one endpoint: an STS, or an integration's store.
+type endpointLimit struct {
+	slots
+	users int // calls in flight and waiting
 }
 
-// busyWait is how long a call waits for its turn.
+// busyWait bounds how long a call waits for a free slot.
 const busyWait = 5 * time.Second
 
-// errBusy is for calls that were not made.
-var errBusy = errors.New("too many calls are on their way already")
+// errBusy means that a call was not made.
+var errBusy = errors.New("too many calls in flight")
 
 func newBudget(calls int64) *budget {
-	return &budget{calls: calls, limits: limits{all: semaphore.NewWeighted(calls), doubtful: semaphore.NewWeighted(calls - calls/4)}, servers: map[string]*server{}}
+	return &budget{
+		calls: calls,
+		slots: slots{
+			all:      semaphore.NewWeighted(calls),
+			unproven: semaphore.NewWeighted(calls - calls/4),
+		},
+		endpoints: map[string]*endpointLimit{},
+	}
 }
 
-// enter waits for a call's turn. Its error wraps [errBusy], or is the context's.
-func (b *budget) enter(ctx context.Context, name string, proven bool) (leave func(), err error) {
+// enter waits for a free slot. The caller must call leave after its call. The error wraps
+// [errBusy], or is the context's.
+func (b *budget) enter(
+	ctx context.Context, endpoint string, healthy bool,
+) (leave func(), err error) {
 	waiting, cancel := context.WithTimeout(ctx, busyWait)
 	defer cancel()
-	at := b.visit(name)
-	// Whoever holds one waits for the next, always in this order.
-	needed := []*semaphore.Weighted{at.doubtful, b.doubtful, at.all, b.all}
-	if proven {
+	at := b.acquireEndpoint(endpoint)
+	// A caller holds some while it waits for the next. The order is always the same: no deadlock.
+	needed := []*semaphore.Weighted{at.unproven, b.unproven, at.all, b.all}
+	if healthy {
 		needed = []*semaphore.Weighted{at.all, b.all}
 	}
 	for n, s := range needed {
 		if s.Acquire(waiting, 1) != nil {
-			b.leave(name, at, needed[:n])
+			b.release(endpoint, at, needed[:n])
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
-			return nil, fmt.Errorf("%w: there was no place for this one within %v", errBusy, busyWait)
+			return nil, fmt.Errorf("%w: no slot became free within %v", errBusy, busyWait)
 		}
 	}
-	return func() { b.leave(name, at, needed) }, nil
+	return func() { b.release(endpoint, at, needed) }, nil
 }
 
-func (b *budget) visit(name string) *server {
+// acquireEndpoint returns an endpoint's limit, which is kept until release.
+func (b *budget) acquireEndpoint(endpoint string) *endpointLimit {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	at, ok := b.servers[name]
+	at, ok := b.endpoints[endpoint]
 	if !ok {
-		at = &server{limits: limits{all: semaphore.NewWeighted(b.calls / 2), doubtful: semaphore.NewWeighted(b.calls / 4)}}
-		b.servers[name] = at
+		at = &endpointLimit{slots: slots{
+			all:      semaphore.NewWeighted(b.calls / 2),
+			unproven: semaphore.NewWeighted(b.calls / 4),
+		}}
+		b.endpoints[endpoint] = at
 	}
 	at.users++
 	return at
 }
 
-func (b *budget) leave(name string, at *server, held []*semaphore.Weighted) {
+func (b *budget) release(endpoint string, at *endpointLimit, held []*semaphore.Weighted) {
 	for _, s := range held {
 		s.Release(1)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if at.users--; at.users == 0 {
-		delete(b.servers, name)
+		delete(b.endpoints, endpoint)
 	}
 }
 
-// maxWaiters bounds the requests that wait for calls, over all integrations. One may have as many of them as there are places left
-// for all others: half, if it is alone. A tenant whose STS hangs cannot fill the memory of all, nor keep another from waiting.
+// maxWaiters bounds the requests that wait for calls, over all integrations. One integration may
+// use as many places as are left for all others: half if it is the only one. An integration whose
+// STS hangs can thus neither fill the memory nor keep another's requests from waiting.
 const maxWaiters = 20_000
 
-// errCrowd is for requests that find too many others waiting.
-var errCrowd = errors.New("too many requests wait already")
+// errTooManyWaiters is returned to requests that would have to wait but find no place.
+var errTooManyWaiters = errors.New("too many requests are waiting")
 
-// join has a request wait with the others, if there is room. Who has joined must part.
-func (i *Integration) join() bool {
-	if all, own := i.crowd.Add(1), i.waiting.Add(1); own+all <= maxWaiters {
+// enqueue counts a request that is about to wait. It reports whether there is a place; if so, the
+// caller must call dequeue.
+func (k *keeper) enqueue() bool {
+	if all, own := k.pool.waiters.Add(1), k.waiting.Add(1); own+all <= maxWaiters {
 		return true
 	}
-	i.part()
+	k.dequeue()
 	return false
 }
 
-func (i *Integration) part() {
-	i.waiting.Add(-1)
-	i.crowd.Add(-1)
+func (k *keeper) dequeue() {
+	k.waiting.Add(-1)
+	k.pool.waiters.Add(-1)
 }

@@ -6,19 +6,20 @@ import (
 	"time"
 )
 
-// Result is how an AssumeRole call ended; its text is the metric's label.
+// Result classifies the result of an AssumeRole call. Its text is the value of a metric's label.
 type Result string
 
 // The results of an AssumeRole call.
 const (
 	OK          Result = "ok"
-	Denied      Result = "denied"      // STS answered no: a configuration to mend
-	Throttled   Result = "throttled"   // STS asks for patience
+	Denied      Result = "denied"      // STS refused: the configuration must be fixed
+	Throttled   Result = "throttled"   // STS limits the rate of calls
 	Unavailable Result = "unavailable" // STS was not reached, timed out, or failed
-	Malformed   Result = "malformed"   // something answered, and it made no sense: perhaps it is no STS
+	Malformed   Result = "malformed"   // the response is not one of STS: the endpoint may be wrong
 )
 
-// AssumeRoleError says why an integration has no session. Its text is for the operator's log: it may hold what STS said.
+// AssumeRoleError is returned when an integration has no session. Its text is for the operator's
+// log: it may quote STS.
 type AssumeRoleError struct {
 	Integration string
 	Result      Result        // not OK
@@ -32,15 +33,15 @@ func (e *AssumeRoleError) Error() string {
 
 func (e *AssumeRoleError) Unwrap() error { return e.Err }
 
-// errMalformed begins what is wrong with an answer.
-var errMalformed = errors.New("STS's answer makes no sense")
+// errMalformed means that a response of STS lacks something or contradicts itself.
+var errMalformed = errors.New("malformed response from STS")
 
-// errRemoved is for requests that began while the configuration still had the integration.
+// errRemoved is returned to requests that began before the integration left the configuration.
 var errRemoved = errors.New("the integration is no longer in the configuration")
 
 // The reasons why a bucket's region is not known.
 var (
-	ErrNoSuchBucket      = errors.New("there is no such bucket")
-	ErrRegionNotTold     = errors.New("the store does not tell the bucket's region: set the integration's region")
-	ErrRegionUnavailable = errors.New("the store could not be asked for the bucket's region")
+	ErrNoSuchBucket      = errors.New("the bucket does not exist")
+	ErrRegionNotTold     = errors.New("the store does not report the bucket's region; configure it")
+	ErrRegionUnavailable = errors.New("the bucket's region is unavailable")
 )

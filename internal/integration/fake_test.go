@@ -15,17 +15,20 @@ import (
 	"s3redirect/metrics"
 )
 
-// fakeSTS answers as it is told to, and counts.
+// fakeSTS is an STS that counts its calls.
 type fakeSTS struct {
-	// answer says what becomes of call n (from 1) for an integration: how long it takes, how long the session lives, or why there is none.
+	// answer determines the result of call n, counted from 1, of an integration: how long it takes,
+	// and the session's lifetime or an error. nil means 100 ms and the requested lifetime.
 	answer func(n int, integration string) (takes, lives time.Duration, err error)
 
 	mu       sync.Mutex
 	calls    map[string]int
-	expiries map[string]time.Time // by access key
+	expiries map[string]time.Time // by access key ID
 }
 
-func (f *fakeSTS) AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.Credentials, time.Time, error) {
+func (f *fakeSTS) AssumeRole(
+	ctx context.Context, in *AssumeRoleInput,
+) (presign.Credentials, time.Time, error) {
 	f.mu.Lock()
 	if f.calls == nil {
 		f.calls, f.expiries = map[string]int{}, map[string]time.Time{}
@@ -50,23 +53,29 @@ func (f *fakeSTS) AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.
 	f.mu.Lock()
 	f.expiries[id] = expires
 	f.mu.Unlock()
-	return presign.Credentials{AccessKeyID: id, SecretAccessKey: "secret", SessionToken: "token-" + id}, expires, nil
+	c := presign.Credentials{
+		AccessKeyID:     id,
+		SecretAccessKey: "secret",
+		SessionToken:    "token-" + id,
+	}
+	return c, expires, nil
 }
 
-// expiry is when the session of a window really expires.
+// expiry returns the true expiry of a window's session.
 func (f *fakeSTS) expiry(w *Window) time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.expiries[w.session.credentials.AccessKeyID]
 }
 
+// count returns the number of calls for an integration.
 func (f *fakeSTS) count(integration string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.calls[integration]
 }
 
-// status is an answer of STS, as the SDK's errors tell it.
+// status is an error with an HTTP status, like the SDK's.
 type status int
 
 func (s status) Error() string       { return fmt.Sprintf("STS answered %d", int(s)) }
@@ -74,15 +83,36 @@ func (s status) HTTPStatusCode() int { return int(s) }
 
 var errReset = errors.New("connection reset by peer")
 
-// role is an integration with DESIGN's defaults.
+// role returns an integration with the default durations.
 func role(name, bucket string) config.Integration {
 	return config.Integration{
-		Name: name, Bucket: bucket, RoleARN: "arn:aws:iam::123456789012:role/" + name, ExternalID: "id", SessionName: "s3redirect-" + name,
-		SessionDuration: time.Hour, SessionPolicy: true, Region: "us-east-1", URLLifetime: 45 * time.Minute, MinRemaining: 15 * time.Minute,
+		Name:            name,
+		Bucket:          bucket,
+		RoleARN:         "arn:aws:iam::123456789012:role/" + name,
+		ExternalID:      "id",
+		SessionName:     "s3redirect-" + name,
+		SessionDuration: time.Hour,
+		SessionPolicy:   true,
+		Region:          "us-east-1",
+		URLLifetime:     45 * time.Minute,
+		MinRemaining:    15 * time.Minute,
 	}
 }
 
-// world is a set with its surroundings.
+// staticKeys returns an integration with static keys and the default durations.
+func staticKeys(name string, buckets ...string) config.Integration {
+	return config.Integration{
+		Name:             name,
+		PermittedBuckets: buckets,
+		Region:           "us-east-1",
+		AccessKeyID:      "AKIA",
+		SecretAccessKey:  "s",
+		URLLifetime:      45 * time.Minute,
+		MinRemaining:     15 * time.Minute,
+	}
+}
+
+// world is a set and what it depends on.
 type world struct {
 	*Set
 	t     *testing.T
@@ -94,10 +124,28 @@ type world struct {
 
 type worldOption func(*config.Config, *Options)
 
-func newWorld(t *testing.T, sts *fakeSTS, integrations []config.Integration, options ...worldOption) *world {
+func withClock(clock func() time.Time) worldOption {
+	return func(_ *config.Config, o *Options) { o.Clock = clock }
+}
+
+func withTransport(t http.RoundTripper) worldOption {
+	return func(_ *config.Config, o *Options) { o.Transport = t }
+}
+
+func newWorld(
+	t *testing.T, sts *fakeSTS, integrations []config.Integration, options ...worldOption,
+) *world {
 	t.Helper()
-	c := &config.Config{Integrations: integrations, Cache: config.Cache{URLs: 100, Credentials: 100}}
-	o := Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: metrics.New("test"), STS: sts}
+	c := &config.Config{
+		Integrations: integrations,
+		Cache:        config.Cache{URLs: 100, Credentials: 100},
+	}
+	o := Options{
+		Clock:   time.Now,
+		Log:     slog.New(slog.DiscardHandler),
+		Metrics: metrics.New("test"),
+		STS:     sts,
+	}
 	for _, option := range options {
 		option(c, &o)
 	}
@@ -113,18 +161,24 @@ func (w *world) bucket(name string) *Bucket {
 	w.t.Helper()
 	b, ok := w.Find(name, w.clock())
 	if !ok {
-		w.t.Fatalf("nobody serves %s", name)
+		w.t.Fatalf("Find(%q) = false, want true", name)
 	}
 	return b
 }
 
-// sleepUntilTurn sleeps until a window of the bucket's integration begins: the next one's session is not fetched yet.
-func (w *world) sleepUntilTurn(bucket string) {
-	p := w.bucket(bucket).Integration.plan
-	time.Sleep(p.start(p.index(w.clock()) + 1).Sub(w.clock()))
+// keeper returns the keeper of the integration that serves a bucket.
+func (w *world) keeper(bucket string) *keeper {
+	w.t.Helper()
+	return w.bucket(bucket).Integration.keeper
 }
 
-// window asks for the window of a bucket's integration.
+// sleepUntilTurn sleeps until the next window of the bucket's integration begins, which is long
+// before the session of the window after it is fetched.
+func (w *world) sleepUntilTurn(bucket string) {
+	time.Sleep(w.keeper(bucket).plan.end(w.clock()).Sub(w.clock()))
+}
+
+// window requests a window of the bucket's integration.
 func (w *world) window(bucket string) (*Window, error) {
 	w.t.Helper()
 	win, _, err := w.bucket(bucket).Integration.Window(context.Background(), w.clock())
@@ -143,3 +197,13 @@ func (w *world) mustWindow(bucket string) *Window {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// hasRegion returns a response that names a bucket's region.
+func hasRegion(r *http.Request, region string) *http.Response {
+	return &http.Response{
+		StatusCode: http.StatusForbidden,
+		Header:     http.Header{"X-Amz-Bucket-Region": {region}},
+		Body:       http.NoBody,
+		Request:    r,
+	}
+}

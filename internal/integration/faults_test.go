@@ -17,151 +17,169 @@ import (
 	"s3redirect/internal/config"
 )
 
-// pauses are how long nobody asked STS, between one failure and the next.
-func pauses(t *testing.T, failures int, fails error, random func() float64) (all []time.Duration) {
+// pauses returns the intervals between calls to an STS that always fails.
+func pauses(t *testing.T, n int, failure error, random func() float64) (all []time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		var asked []time.Time
+		var called []time.Time
 		sts := &fakeSTS{answer: func(int, string) (time.Duration, time.Duration, error) {
-			asked = append(asked, time.Now())
-			return 0, 0, fails
+			called = append(called, time.Now())
+			return 0, 0, failure
 		}}
-		w := newWorld(t, sts, []config.Integration{role("lab", "bucket")}, func(_ *config.Config, o *Options) { o.Random = random })
+		w := newWorld(t, sts, []config.Integration{role("lab", "bucket")},
+			func(_ *config.Config, o *Options) { o.Random = random })
 		defer w.Close()
-		for len(asked) < failures+1 {
+		for len(called) < n+1 {
 			_, err := w.window("bucket")
 			var failed *AssumeRoleError
 			if !errors.As(err, &failed) || failed.RetryAfter <= 0 {
-				t.Fatal(err)
+				t.Fatalf("Window() = %v, want an AssumeRoleError with RetryAfter", err)
 			}
 			time.Sleep(min(failed.RetryAfter, 10*time.Millisecond))
 		}
-		for n := range failures {
-			all = append(all, asked[n+1].Sub(asked[n]).Round(10*time.Millisecond))
+		for i := range n {
+			all = append(all, called[i+1].Sub(called[i]).Round(10*time.Millisecond))
 		}
 	})
 	return all
 }
 
-// Full jitter: from next to nothing up to all of a pause that doubles; what STS asks for comes first; denials are remembered for
-// seconds.
-func TestPauses(t *testing.T) {
+func TestPausesBetweenCalls(t *testing.T) {
 	asks := func(status int, seconds string) error {
-		return &smithyhttp.ResponseError{Err: errReset, Response: &smithyhttp.Response{Response: &http.Response{
-			StatusCode: status, Header: http.Header{"Retry-After": {seconds}}}}}
+		return &smithyhttp.ResponseError{
+			Err: errReset,
+			Response: &smithyhttp.Response{Response: &http.Response{
+				StatusCode: status,
+				Header:     http.Header{"Retry-After": {seconds}},
+			}},
+		}
 	}
 	const s = time.Second
 	least, most := func() float64 { return 0 }, func() float64 { return 0.9999999 }
 	for name, c := range map[string]struct {
-		fails  error
-		random func() float64
-		want   []time.Duration
+		failure error
+		random  func() float64
+		want    []time.Duration
 	}{
-		"at least":              {errReset, least, []time.Duration{s / 10, s / 10, s / 10, s / 10}},
-		"at most":               {errReset, most, []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s, 60 * s}},
-		"throttled, at most":    {status(429), most, []time.Duration{s, 2 * s, 4 * s}},
-		"denied, at least":      {status(403), least, []time.Duration{5 * s, 5 * s}},
-		"denied, at most":       {status(403), most, []time.Duration{10 * s, 10 * s}},
-		"STS asks for it":       {asks(503, "90"), least, []time.Duration{90 * s, 90 * s}},
-		"a denial asks for it":  {asks(403, "30"), least, []time.Duration{30 * s}},
-		"STS asks for too much": {asks(429, "86400"), least, []time.Duration{longestRequest, longestRequest}},
-		"it asks for less":      {asks(503, "1"), most, []time.Duration{s, 2 * s, 4 * s}},
+		"failure, least jitter": {
+			errReset, least, []time.Duration{s / 10, s / 10, s / 10, s / 10},
+		},
+		"failure, most jitter": {
+			errReset, most, []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s, 60 * s},
+		},
+		"throttled, most jitter":   {status(429), most, []time.Duration{s, 2 * s, 4 * s}},
+		"denied, least jitter":     {status(403), least, []time.Duration{5 * s, 5 * s}},
+		"denied, most jitter":      {status(403), most, []time.Duration{10 * s, 10 * s}},
+		"failure with Retry-After": {asks(503, "90"), least, []time.Duration{90 * s, 90 * s}},
+		"denied with Retry-After":  {asks(403, "30"), least, []time.Duration{30 * s}},
+		"Retry-After above the cap": {
+			asks(429, "86400"), least, []time.Duration{maxRetryAfter, maxRetryAfter},
+		},
+		"Retry-After below back-off": {asks(503, "1"), most, []time.Duration{s, 2 * s, 4 * s}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := pauses(t, len(c.want), c.fails, c.random); !slices.Equal(got, c.want) {
-				t.Errorf("%v, want %v", got, c.want)
+			if got := pauses(t, len(c.want), c.failure, c.random); !slices.Equal(got, c.want) {
+				t.Errorf("pauses = %v, want %v", got, c.want)
 			}
 		})
 	}
 }
 
-// A clock that is set back while STS fails does not make the pause longer, neither for who has no session nor for who works
-// overtime: once STS is well, it is asked within the longest pause, as it would have been.
-func TestClockSetBackDuringAPause(t *testing.T) {
+// Stepping the clock back while STS fails does not prolong the pause, neither without a session nor
+// in the fallback window: once STS works, it is called within the longest pause.
+func TestClockSteppedBackDuringAPause(t *testing.T) {
+	steps := []time.Duration{3 * time.Second, 5 * time.Minute, 25 * time.Minute, 24 * time.Hour}
 	for _, warm := range []bool{false, true} {
-		for _, back := range []time.Duration{3 * time.Second, 5 * time.Minute, 25 * time.Minute, 24 * time.Hour} {
-			t.Run(strconv.FormatBool(warm)+" "+back.String(), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					var down atomic.Bool
-					var set atomic.Int64
-					// As when the system's clock is set: the monotonic one goes on.
-					clock := func() time.Time { return time.Now().Round(0).Add(time.Duration(set.Load())) }
-					sts := &fakeSTS{answer: func(int, string) (time.Duration, time.Duration, error) {
-						if down.Load() {
-							return 0, 0, errReset
-						}
-						return 0, time.Hour + time.Duration(set.Load()), nil
-					}}
-					w := newWorld(t, sts, []config.Integration{role("lab", "bucket")}, func(_ *config.Config, o *Options) { o.Clock = clock })
-					defer w.Close()
-					w.sleepUntilTurn("bucket")
-					down.Store(!warm)
-					ask := func() (own bool) {
-						win, err := w.window("bucket")
-						synctest.Wait()
-						return err == nil && win.session.window == win.index
-					}
-					ask()
-					down.Store(true)
-					if warm { // into the next window, by half an hour
-						p := &w.bucket("bucket").Integration.plan
-						for k := p.index(clock()); p.index(clock()) == k || clock().Sub(p.start(k+1)) < 26*time.Minute; time.Sleep(time.Second) {
-							ask()
-						}
-					} else {
-						for range 10 * 60 {
-							ask()
-							time.Sleep(time.Second)
-						}
-					}
-					set.Store(-int64(back))
-					down.Store(false)
-					began := time.Now()
-					for !ask() {
-						if time.Since(began) > longestPause+2*staleness {
-							t.Fatalf("not asked for %v", time.Since(began))
-						}
-						time.Sleep(time.Second)
-					}
-				})
+		for _, back := range steps {
+			t.Run("warm="+strconv.FormatBool(warm)+" "+back.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { testClockSteppedBack(t, warm, back) })
 			})
 		}
 	}
 }
 
-// A session that arrives while a purge is on its way, having been asked for before it, signs nothing after it.
-func TestPurgeAgainstAnArrival(t *testing.T) {
+func testClockSteppedBack(t *testing.T, warm bool, back time.Duration) {
+	var down atomic.Bool
+	var offset atomic.Int64
+	// Without the monotonic reading, as when the system's clock is set.
+	clock := func() time.Time { return time.Now().Round(0).Add(time.Duration(offset.Load())) }
+	sts := &fakeSTS{answer: func(int, string) (time.Duration, time.Duration, error) {
+		if down.Load() {
+			return 0, 0, errReset
+		}
+		return 0, time.Hour + time.Duration(offset.Load()), nil
+	}}
+	w := newWorld(t, sts, []config.Integration{role("lab", "bucket")}, withClock(clock))
+	defer w.Close()
+	w.sleepUntilTurn("bucket")
+	down.Store(!warm)
+	request := func() (ownSession bool) {
+		win, err := w.window("bucket")
+		synctest.Wait()
+		return err == nil && win.session.window == win.index
+	}
+	request()
+	down.Store(true)
+	if warm { // 26 minutes into the next window
+		p := &w.keeper("bucket").plan
+		k := p.index(clock())
+		for p.index(clock()) == k || clock().Sub(p.start(k+1)) < 26*time.Minute {
+			request()
+			time.Sleep(time.Second)
+		}
+	} else {
+		for range 10 * 60 {
+			request()
+			time.Sleep(time.Second)
+		}
+	}
+	offset.Store(-int64(back))
+	down.Store(false)
+	began := time.Now()
+	for !request() {
+		if waited := time.Since(began); waited > longestPause+2*staleness {
+			t.Fatalf("no session for %v, want at most %v", waited, longestPause+2*staleness)
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+// See keeper.forget for the interleaving.
+func TestPurgeWhileASessionArrives(t *testing.T) {
 	for range 20 {
 		answer := make(chan struct{})
-		w := newWorld(t, &fakeSTS{answer: func(n int, _ string) (time.Duration, time.Duration, error) {
+		sts := &fakeSTS{answer: func(n int, _ string) (time.Duration, time.Duration, error) {
 			if n == 1 {
 				<-answer
 			}
 			return 0, time.Hour, nil
-		}}, []config.Integration{role("lab", "bucket")})
-		i := w.bucket("bucket").Integration
-		i.mu.Lock()
-		i.startFetch(i.plan.index(time.Now()), time.Now())
+		}}
+		w := newWorld(t, sts, []config.Integration{role("lab", "bucket")})
+		k := w.keeper("bucket")
+		k.mu.Lock()
+		k.startFetchLocked(k.plan.index(time.Now()), time.Now())
 		close(answer)
-		time.Sleep(time.Millisecond) // the session is there, and waits for the lock
+		time.Sleep(time.Millisecond) // the session has arrived, and waits for the lock
 		var wg sync.WaitGroup
 		wg.Go(func() { w.Purge("lab") })
 		time.Sleep(time.Millisecond) // so does the purge
-		i.mu.Unlock()
+		k.mu.Unlock()
 		wg.Wait()
 		if got := w.mustWindow("bucket").session.credentials.AccessKeyID; got != "ASIA-lab-2" {
-			t.Fatalf("the session of %s signs", got)
+			t.Fatalf("the session after the purge is %s, want ASIA-lab-2", got)
 		}
 		w.Close()
 	}
 }
 
-// Reloads, purges, requests and failing calls at once: nobody waits for ever, no window is dead, and in the end all is well.
+// Reloads, purges, requests and failing calls at once: no request waits forever, no unusable window
+// is returned, and no waiter, endpoint or session is left over.
 func TestReloadsPurgesAndRequestsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		failures := []error{errReset, status(403), status(429)}
 		sts := &fakeSTS{answer: func(n int, _ string) (time.Duration, time.Duration, error) {
 			if n%3 == 0 {
-				return time.Duration(n%7) * time.Second, 0, []error{errReset, status(403), status(429)}[n%9/3]
+				return time.Duration(n%7) * time.Second, 0, failures[n%9/3]
 			}
 			return time.Duration(n%5) * 300 * time.Millisecond, time.Hour, nil
 		}}
@@ -188,20 +206,21 @@ func TestReloadsPurgesAndRequestsAtOnce(t *testing.T) {
 					var failed *AssumeRoleError
 					switch {
 					case err != nil && !errors.As(err, &failed):
-						t.Error(err)
+						t.Errorf("Window() = %v, want an AssumeRoleError", err)
 					case err == nil && (!win.usable(now) || win.Expires.After(sts.expiry(win))):
-						t.Errorf("a window until %v, at %v", win.Expires, now)
+						t.Errorf("at %v the window expires at %v and its session at %v",
+							now, win.Expires, sts.expiry(win))
 					}
 				}
 			})
 		}
 		for n := range 600 {
 			time.Sleep(500 * time.Millisecond)
-			set := both
+			integrations := both
 			if n%3 == 0 {
-				set = both[:1+n%2]
+				integrations = both[:1+n%2]
 			}
-			next := current.Load().next(set...)
+			next := current.Load().next(integrations...)
 			current.Store(next)
 			if n%5 == 0 {
 				next.Purge([]string{"", "lab"}[n%2])
@@ -215,79 +234,90 @@ func TestReloadsPurgesAndRequestsAtOnce(t *testing.T) {
 			if _, err := last.window("bucket"); err == nil {
 				break
 			} else if time.Since(began) > 2*time.Minute {
-				t.Fatal(err)
+				t.Fatalf("no session after %v: %v", time.Since(began), err)
 			}
 		}
 		last.Close()
-		if last.crowd.Load() != 0 || len(last.calls.servers) != 0 || last.sessions.Len() > 2 {
-			t.Errorf("%d wait, %d servers, %d sessions are left", last.crowd.Load(), len(last.calls.servers), last.sessions.Len())
+		if n := last.waiters.Load(); n != 0 {
+			t.Errorf("%d waiters are left, want none", n)
+		}
+		if n := len(last.calls.endpoints); n != 0 {
+			t.Errorf("%d endpoints are left, want none", n)
+		}
+		if n := last.sessions.Len(); n > 2 {
+			t.Errorf("%d entries in the credentials cache, want at most 2", n)
 		}
 	})
 }
 
-// Who still asks for what is gone is told so at once, and STS is not asked for it again, whatever was on its way.
-func TestWhatIsGoneIsNotAskedFor(t *testing.T) {
+// See keeper.decide for the interleaving.
+func TestWhatIsGoneIsNotFetched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, &fakeSTS{answer: func(int, string) (time.Duration, time.Duration, error) { return 3 * time.Second, time.Hour, nil }},
+		sts := &fakeSTS{answer: func(int, string) (time.Duration, time.Duration, error) {
+			return 3 * time.Second, time.Hour, nil
+		}}
+		w := newWorld(t, sts,
 			[]config.Integration{role("lab", "bucket"), role("other", "other-bucket")})
 		w.sleepUntilTurn("bucket")
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if _, err := w.window("bucket"); !errors.Is(err, errRemoved) {
-				t.Errorf("who waited: %v", err)
+				t.Errorf("a request that waited got %v, want %v", err, errRemoved)
 			}
 		})
 		synctest.Wait()
 		n := w.next(role("other", "other-bucket"))
 		defer n.Close()
 		if _, err := w.window("bucket"); !errors.Is(err, errRemoved) {
-			t.Errorf("who came later: %v", err)
+			t.Errorf("a later request got %v, want %v", err, errRemoved)
 		}
 		wg.Wait()
 		if got := w.sts.count("lab"); got != 1 {
-			t.Errorf("%d calls", got)
+			t.Errorf("%d calls, want 1", got)
 		}
-		if n.sessions.Len() != 0 {
-			t.Error("its session is kept")
+		if got := n.sessions.Len(); got != 0 {
+			t.Errorf("%d entries in the credentials cache, want none", got)
 		}
 	})
 }
 
-// Whatever changes the URL makes another window: its signatures would be those of the URL as it was.
+// A signature covers the URL's host and path.
 func TestNextWithAnotherPathStyle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		keys := config.Integration{Name: "keys", Bucket: "one", Region: "us-east-1", AccessKeyID: "AKIA", SecretAccessKey: "s", Endpoint: "https://minio.internal",
-			URLLifetime: 45 * time.Minute, MinRemaining: 15 * time.Minute, PathStyle: true}
+		keys := staticKeys("keys", "one")
+		keys.Endpoint, keys.PathStyle = "https://minio.internal", true
 		w := newWorld(t, &fakeSTS{}, []config.Integration{keys})
 		before := w.mustWindow("one")
 		keys.PathStyle = false
 		n := w.next(keys)
 		defer n.Close()
 		if n.mustWindow("one") == before {
-			t.Error("the window was kept")
+			t.Error("the window is the same after a change of path_style, want another")
 		}
 	})
 }
 
-// A bucket that becomes another integration's while its region is asked for is looked for at that one's store.
-func TestNextDuringAQuestionForARegion(t *testing.T) {
+// A bucket moves to another integration, at another store, while its region is being asked for.
+func TestNextDuringARegionRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		transport := roundTripper(func(r *http.Request) (*http.Response, error) {
 			time.Sleep(time.Second)
-			return &http.Response{StatusCode: 403, Header: http.Header{"X-Amz-Bucket-Region": {"r1"}}, Body: http.NoBody, Request: r}, nil
+			return hasRegion(r, "r1"), nil
 		})
 		at := func(store string) config.Integration {
 			i := role("lab", "bucket")
-			i.Region, i.Endpoint, i.PathStyle = config.RegionAuto, "https://"+store+".internal", true
+			i.Region, i.PathStyle = config.RegionAuto, true
+			i.Endpoint = "https://" + store + ".internal"
 			return i
 		}
-		w := newWorld(t, &fakeSTS{}, []config.Integration{at("old")}, func(_ *config.Config, o *Options) { o.Transport = transport })
+		w := newWorld(t, &fakeSTS{}, []config.Integration{at("old")}, withTransport(transport))
 		var wg sync.WaitGroup
 		place := func(w *world, store string) {
 			b := w.bucket("bucket")
 			wg.Go(func() {
-				if p, _, err := b.Place(t.Context(), time.Now()); err != nil || !strings.Contains(p.Endpoint.URL(), store) {
-					t.Errorf("%s: %+v %v", store, p, err)
+				p, _, err := b.Place(t.Context(), time.Now())
+				if err != nil || !strings.Contains(p.Endpoint.URL(), store) {
+					t.Errorf("Place() = %+v, %v, want a place at %s", p, err, store)
 				}
 			})
 		}

@@ -10,133 +10,205 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// AssumeRoleInput is what an integration asks of STS.
+// AssumeRoleInput is the input of an AssumeRole call.
 type AssumeRoleInput struct {
 	Integration *config.Integration
-	// SessionPolicy narrows the session; "" does not.
+	// SessionPolicy restricts the session. "" means no restriction.
 	SessionPolicy string
 }
 
-// STS makes sessions. Its errors are classified by [Classify].
+// STS assumes roles. [Classify] classifies its errors.
 type STS interface {
-	// AssumeRole returns the credentials and their expiry, as STS tells it.
+	// AssumeRole returns a session's credentials and their expiry as reported by STS.
 	AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.Credentials, time.Time, error)
 }
 
+// fetch is a call for a session, in flight.
+type fetch struct {
+	started time.Time
+	done    chan struct{} // closed once the keeper has the result
+}
+
 const (
-	denialPause      = 5 * time.Second        // STS said no: not to be asked again for as long, and up to twice
-	firstPause       = time.Second            // STS failed: a pause of up to this, which is doubled at each failure, and
-	longestPause     = time.Minute            // at most this
-	shortestPause    = 100 * time.Millisecond // whatever the jitter says
-	longestRequest   = 5 * time.Minute        // STS may ask for a pause of this at most
-	shortestInterval = time.Second            // between sessions that are shorter than their window
+	// fetchTimeout bounds one AssumeRole call, retries included.
+	fetchTimeout = 10 * time.Second
+	// fallbackWait bounds how long a request waits for the window's own session while an older
+	// session could sign.
+	fallbackWait = 2 * time.Second
 )
 
-// staleness is by how much the instant that a request brings along may lie behind the clock. What lies further back is the work of
-// a clock that was set.
-const staleness = 5 * time.Second
+const (
+	// denialPause is the shortest pause after a denial. The longest is twice that.
+	denialPause = 5 * time.Second
+	// firstPause, longestPause and shortestPause bound the pause after any other failure: full
+	// jitter up to firstPause, which is doubled with each further failure up to longestPause.
+	firstPause    = time.Second
+	longestPause  = time.Minute
+	shortestPause = 100 * time.Millisecond
+	// maxRetryAfter bounds the pause that STS asks for.
+	maxRetryAfter = 5 * time.Minute
+	// shortestInterval bounds how often sessions that are shorter than their window are replaced.
+	shortestInterval = time.Second
+)
 
-// pause forbids to ask STS for some time.
-func (i *Integration) pause(now time.Time, lasts time.Duration) {
-	i.pausedAt, i.retryAt = now, now.Add(lasts)
+// pauseLocked forbids calls to STS for a time.
+func (k *keeper) pauseLocked(now time.Time, lasts time.Duration) {
+	k.pausedAt, k.retryAt = now, now.Add(lasts)
 }
 
-// mayFetch tells whether no pause forbids to ask STS now. One that has not begun is none: the clock was set back.
-func (i *Integration) mayFetch(now time.Time) bool {
-	return !now.Before(i.retryAt) || now.Add(staleness).Before(i.pausedAt)
+// mayFetchLocked reports whether no pause forbids a call. A pause that starts in the future does
+// not count: the clock was stepped back.
+func (k *keeper) mayFetchLocked(now time.Time) bool {
+	return !now.Before(k.retryAt) || now.Add(staleness).Before(k.pausedAt)
 }
 
-// startFetch asks STS for a window's session. It is nobody's call in particular: whoever waits for it may go.
-func (i *Integration) startFetch(index int64, now time.Time) {
+// startFetchLocked starts the call for a window's session. The call belongs to no request: it
+// continues when all requests that wait for it have given up.
+func (k *keeper) startFetchLocked(index int64, now time.Time) {
 	f := &fetch{started: now, done: make(chan struct{})}
-	i.fetching = f
-	i.fetches.Go(func() {
+	k.fetching = f
+	k.pool.fetches.Go(func() {
 		defer close(f.done)
-		ctx, cancel := context.WithTimeout(i.life, fetchTimeout)
+		ctx, cancel := context.WithTimeout(k.pool.life, fetchTimeout)
 		defer cancel()
-		s, err := i.obtain(ctx, index)
-
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		if i.fetching != f {
-			return // it was asked for before a purge, or the integration is gone: it is not wanted any more
-		}
-		i.fetching, i.asked = nil, i.clock()
-		// Whatever was decided while there was no answer is to be decided again.
-		defer i.lease.Store(nil)
-		switch {
-		case errors.Is(err, errAway):
-			i.pause(i.clock(), i.plan.lead/8)
-		case err != nil:
-			i.failed(err)
-		default:
-			i.keep(s)
-		}
+		s, err := k.obtain(ctx, index)
+		k.finish(f, s, err)
 	})
 }
 
-// assumeRole asks STS for a session, once it is the integration's turn.
-func (i *Integration) assumeRole(ctx context.Context, index int64) (*session, error) {
-	leave, err := i.calls.enter(ctx, i.config.HomeRegion()+" "+i.config.STSEndpoint, i.proven.Load())
+// wait waits until the call has ended, the caller gives up or, if there is a fallback window, until
+// fallbackWait has passed.
+func (f *fetch) wait(ctx context.Context, now time.Time, fallback bool) error {
+	var enough <-chan time.Time
+	if fallback {
+		timer := time.NewTimer(min(fallbackWait, f.started.Add(fallbackWait).Sub(now)))
+		defer timer.Stop()
+		enough = timer.C
+	}
+	select {
+	case <-f.done:
+	case <-enough:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// finish records the result of a call.
+func (k *keeper) finish(f *fetch, s *session, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	// A purge may have come between the call's start and its end:
+	//
+	//	1: startFetchLocked: the call is in flight
+	//	2: forget: drops the sessions and clears fetching
+	//	1: finish: the session was issued before the purge
+	//
+	// The session must not be kept. Requests that waited for it start another call.
+	if k.fetching != f {
+		return
+	}
+	k.fetching, k.answeredAt = nil, k.clock()
+	// While the call was in flight, requests may have published a snapshot that holds to the end of
+	// the fallback window, or of the pause. The result calls for a new decision.
+	k.snapshot.Store(nil)
+	switch {
+	case errors.Is(err, errStoreUnreachable):
+		k.pauseLocked(k.clock(), k.plan.prefetchLead/8)
+	case err != nil:
+		k.failedLocked(err)
+	default:
+		k.addLocked(s)
+	}
+}
+
+// obtain returns a session for a window: from the shared store if there is one, else from STS.
+func (k *keeper) obtain(ctx context.Context, index int64) (*session, error) {
+	if k.fleet == nil {
+		return k.assumeRole(ctx, index)
+	}
+	return k.fleet.obtain(ctx, k.sharedName(index), index)
+}
+
+// assumeRole gets a session from STS, once the call budget admits it.
+func (k *keeper) assumeRole(ctx context.Context, index int64) (*session, error) {
+	endpoint := k.config.HomeRegion() + " " + k.config.STSEndpoint
+	leave, err := k.pool.calls.enter(ctx, endpoint, k.healthy.Load())
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	called := i.clock()
-	credentials, expires, err := i.sts.AssumeRole(ctx, &AssumeRoleInput{Integration: i.config, SessionPolicy: i.sessionPolicy})
-	answered := i.clock()
-	// The session may be older than the answer and lives no longer than was asked for: with a clock that goes slow, STS's
-	// expiry is later than it will seem.
+	called := k.clock()
+	credentials, expires, err := k.sts.AssumeRole(ctx, &AssumeRoleInput{
+		Integration:   k.config,
+		SessionPolicy: k.sessionPolicy,
+	})
+	answered := k.clock()
+	// The session was issued at some time between the call and its answer: assume the earliest. Nor
+	// does it live longer than requested: if the clock is slow, STS's expiry lies too far ahead of
+	// it.
 	s := &session{window: index, issued: called.Truncate(time.Second), credentials: credentials}
-	s.expires = earlier(expires, s.issued.Add(i.config.SessionDuration)).Truncate(time.Second)
-	switch {
-	case err != nil:
-	case credentials.AccessKeyID == "" || credentials.SecretAccessKey == "" || credentials.SessionToken == "" || expires.IsZero():
-		err = fmt.Errorf("%w: it lacks a key, a token or an expiry", errMalformed)
-	// Half of its life at least it must be of use, or STS would be asked without end.
-	case s.expires.Sub(answered) < 2*i.plan.floor || !answered.Before(s.expires):
-		err = fmt.Errorf("%w: its session expires at %s, and it is %s already: is the clock right?", errMalformed,
-			expires.UTC().Format(time.RFC3339), answered.UTC().Format(time.RFC3339))
+	s.expires = earlier(expires, s.issued.Add(k.config.SessionDuration)).Truncate(time.Second)
+	if err == nil {
+		err = k.checkSession(s, expires, answered)
 	}
 	result := OK
 	if err != nil {
 		result = Classify(err)
 	}
-	i.Metrics.AssumeRole(string(result), answered.Sub(called))
+	k.metrics.AssumeRole(string(result), answered.Sub(called))
 	return s, err
 }
 
-// failed notes a failure and when to try again: after a pause with full jitter, so that those who failed together do not come
-// back together, or as late as STS asks for.
-func (i *Integration) failed(err error) {
-	now, result := i.clock(), Classify(err)
-	pause := denialPause + time.Duration(i.random()*float64(denialPause))
-	if result != Denied {
-		pause = min(longestPause, firstPause<<min(i.failures, 10))
-		pause = max(shortestPause, time.Duration(i.random()*float64(pause)))
+// checkSession checks what STS returned.
+func (k *keeper) checkSession(s *session, expires, answered time.Time) error {
+	c := s.credentials
+	if c.AccessKeyID == "" || c.SecretAccessKey == "" || c.SessionToken == "" || expires.IsZero() {
+		return fmt.Errorf("%w: no access key, secret key, session token or expiry", errMalformed)
 	}
-	if asked := retryAfter(err, now); asked > 0 {
-		pause = max(pause, min(asked, longestRequest))
+	// At least half of the session's life must be usable, or STS would be called without pause.
+	if s.expires.Sub(answered) < 2*k.plan.floor || !answered.Before(s.expires) {
+		return fmt.Errorf("%w: the session expires at %s, and now is %s; check the clock",
+			errMalformed, expires.UTC().Format(time.RFC3339), answered.UTC().Format(time.RFC3339))
 	}
-	if !errors.Is(err, errBusy) { // which says nothing about STS
-		i.proven.Store(false)
-	}
-	i.failures++
-	i.pause(now, pause)
-	i.failure = &AssumeRoleError{Integration: i.Name, Result: result, Err: err}
-	if i.life.Err() != nil {
-		return // we ended the call, and the program is about to end
-	}
-	i.log.Error("AssumeRole failed", "result", string(result), "error", oneLine(err), "failures", i.failures, "retry_in", pause.Round(time.Millisecond).String())
+	return nil
 }
 
-// keep adds a session to those that the integration holds.
-func (i *Integration) keep(s *session) {
-	now := i.clock()
-	i.proven.Store(true)
-	i.failures, i.failure, i.retryAt = 0, nil, time.Time{}
-	next := &holding{owner: i.tenancy}
-	for _, old := range i.held(now) {
+// failedLocked records a failed call and when to try again: after a pause with full jitter, so that
+// integrations that failed together do not retry together, or when STS asks for it.
+func (k *keeper) failedLocked(err error) {
+	now, result := k.clock(), Classify(err)
+	pause := denialPause + time.Duration(k.random()*float64(denialPause))
+	if result != Denied {
+		pause = min(longestPause, firstPause<<min(k.failures, 10))
+		pause = max(shortestPause, time.Duration(k.random()*float64(pause)))
+	}
+	if asked := retryAfter(err, now); asked > 0 {
+		pause = max(pause, min(asked, maxRetryAfter))
+	}
+	if !errors.Is(err, errBusy) { // which says nothing about STS
+		k.healthy.Store(false)
+	}
+	k.failures++
+	k.pauseLocked(now, pause)
+	k.failure = &AssumeRoleError{Integration: k.name, Result: result, Err: err}
+	if k.pool.life.Err() != nil {
+		return // Close has ended the call
+	}
+	k.log.Error("AssumeRole failed",
+		"result", string(result),
+		"error", truncate(err),
+		"failures", k.failures,
+		"retry_in", pause.Round(time.Millisecond).String())
+}
+
+// addLocked adds a session to the credentials cache.
+func (k *keeper) addLocked(s *session) {
+	now := k.clock()
+	k.healthy.Store(true)
+	k.failures, k.failure, k.retryAt = 0, nil, time.Time{}
+	next := &sessionSet{owner: k}
+	for _, old := range k.sessionsLocked(now) {
 		if now.Before(old.expires) && old.window != s.window {
 			next.sessions = append(next.sessions, old)
 		}
@@ -145,22 +217,29 @@ func (i *Integration) keep(s *session) {
 		next.sessions = next.sessions[extra:]
 	}
 	next.sessions = append(next.sessions, s)
-	i.sessions.Add(i.identity, next)
-	i.Metrics.SessionExpires(s.expires)
+	k.pool.sessions.Add(k.identity, next)
+	k.metrics.SessionExpires(s.expires)
 
-	w := i.window(s.window, s)
-	i.log.Info("session", "expires", s.expires, "window_start", w.Start, "window_end", w.End)
+	w := k.windowLocked(s.window, s)
+	k.log.Info("session ready",
+		"expires", s.expires,
+		"window_start", w.Start,
+		"window_end", w.End)
 	if w.fresh.Before(w.End) {
-		// Without this pause a role whose sessions are short would have STS asked at every request.
+		// Without this pause a role with short sessions would cause a call to STS with each
+		// request.
 		life := s.expires.Sub(now)
-		i.pause(now, max(shortestInterval, life/4))
-		i.log.Warn("the session is shorter than its window wants: URLs may have less than min_remaining left; check the role's maximum session duration and the clock",
-			"asked", i.config.SessionDuration.String(), "got", life.Round(time.Second).String())
+		k.pauseLocked(now, max(shortestInterval, life/4))
+		k.log.Warn("session is shorter than its window needs: "+
+			"URLs may have less than min_remaining left; "+
+			"check the role's maximum session duration and the clock",
+			"asked", k.config.SessionDuration.String(),
+			"got", life.Round(time.Second).String())
 	}
 }
 
-// oneLine is an error's text, bounded.
-func oneLine(err error) string {
+// truncate returns an error's text, truncated to about 1,000 bytes.
+func truncate(err error) string {
 	text := err.Error()
 	if len(text) > 1000 {
 		text = text[:1000] + "…"

@@ -1,9 +1,11 @@
-// Package integration knows which role serves which bucket, and keeps for each integration a window: a span of time with one
-// session and one signing instant, so that a URL made within it is always the same.
+// Package integration maps buckets to the roles that serve them, and keeps the sessions of those
+// roles.
 //
-// A window's session is fetched ahead while the integration is in use, else by the first who needs it; everybody else waits
-// for that one call. What counts is always the session's true expiry. While STS fails, the newest session that is still
-// true goes on signing.
+// Each integration's time is divided into windows. A window has one session and one signing
+// instant, so that an object's URL does not change within it. The session of the next window is
+// fetched ahead of time while the integration is in use, else by the first request that needs it;
+// all other requests wait for that one call. A session's true expiry always counts. While STS
+// fails, the newest session that is still valid continues to sign.
 package integration
 
 import (
@@ -27,89 +29,63 @@ import (
 	"s3redirect/metrics"
 )
 
-// Options are what integrations need from outside. Clock, Log, Metrics and STS are required.
+// Options holds the dependencies of a [Set]. Clock, Log, Metrics and STS are required.
 type Options struct {
 	Clock   func() time.Time
 	Log     *slog.Logger
 	Metrics *metrics.Metrics
 	STS     STS
-	// Transport carries the questions for buckets' regions. nil means http.DefaultTransport.
+	// Transport carries the requests for buckets' regions. nil means http.DefaultTransport.
 	Transport http.RoundTripper
-	// Shared is where replicas find each other's sessions. nil means that each has its own.
+	// Shared is the store through which replicas share sessions. nil means that they do not.
 	Shared Shared
-	// Random is uniform in [0, 1), for jitter, and safe for concurrent use. nil means math/rand's.
+	// Random returns numbers uniform in [0, 1), for jitter. It must be safe for concurrent use. nil
+	// means math/rand's.
 	Random func() float64
 }
 
-// Integration is a role (or keys), a region, and the buckets that it serves.
+// Integration is a role or a pair of static keys, a region, and the buckets that it serves. It is
+// immutable; what changes is in its keeper.
 type Integration struct {
 	Name string
-	// Versions tells whether ?versionId= is allowed.
+	// Versions reports whether ?versionId= is allowed.
 	Versions bool
-	// Params are what every URL carries, whatever is asked for.
+	// Overrides selects the response-* parameters that are allowed; see [config.Integration].
+	Overrides string
+	// Params are the parameters of every URL, whatever the request.
 	Params  presign.Params
 	Metrics *metrics.Integration
 
-	config        *config.Integration
-	plain, cors   string // Params' canonical forms
-	identity      identity
-	plan          plan
-	sessionPolicy string
-	static        *session // of an integration with keys and no role
-
-	clock  func() time.Time
-	random func() float64
-	log    *slog.Logger
-	sts    STS
-	*pool
-	*tenancy
+	config      *config.Integration
+	plain, cors string // Params in canonical form
+	keeper      *keeper
+	pool        *pool
 }
 
-// tenancy is what an integration knows beside its configuration. It goes from one configuration to the next, as long as the
-// integration's identity stays the same.
-type tenancy struct {
-	lease   atomic.Pointer[lease]
-	waiting atomic.Int64
-	touched atomic.Int64 // the second in which the cache was last told that it is in use
-	proven  atomic.Bool  // the last call made a session
-
-	mu        sync.Mutex // guards what follows; it is never held over a call
-	windows   []*Window
-	fetching  *fetch
-	asked     time.Time // when STS, or who asked it for us, answered last
-	failures  int       // in a row
-	failure   *AssumeRoleError
-	pausedAt  time.Time // STS is not to be asked from then
-	retryAt   time.Time // until then
-	purged    []string  // access key IDs of sessions that are not to come back from the common store,
-	notBefore time.Time // and until when sessions were issued that are not, either
-	removed   bool      // from the configuration: no session is kept any more
-}
-
-// pool is what all sets share that came one from the other.
+// pool holds what a set shares with the sets that follow it.
 type pool struct {
-	sessions *cache.LRU[identity, *holding]
+	sessions *cache.LRU[identity, *sessionSet]
 	regions  *regions
-	fleet    *fleet  // nil: none
-	calls    *budget // of STS
-	crowd    atomic.Int64
+	store    *sharedStore // nil: sessions are not shared
+	calls    *budget      // of STS
+	waiters  atomic.Int64 // requests that wait for a call
 	life     context.Context
 	end      context.CancelFunc
 	fetches  sync.WaitGroup
 }
 
-// maxCalls bounds the calls of STS that are on their way at once.
+// maxCalls bounds the calls to STS in flight.
 const maxCalls = 1000
 
-// maxFound bounds how many buckets that match a pattern are remembered with their region.
+// maxFound bounds the buckets that match a pattern and are remembered with their region.
 const maxFound = 16384
 
-// Set is all integrations of a configuration.
+// Set holds all integrations of a configuration.
 type Set struct {
 	integrations []*Integration
-	buckets      map[string]*Bucket // those that the configuration names
+	buckets      map[string]*Bucket // named in the configuration
 	patterns     []pattern
-	found        *cache.LRU[string, *Bucket] // those that match a pattern
+	found        *cache.LRU[string, *Bucket] // matched by a pattern
 	*pool
 }
 
@@ -118,9 +94,9 @@ type pattern struct {
 	integration *Integration
 }
 
-// NewSet makes the integrations of a configuration that passed config's checks.
+// NewSet returns the integrations of a valid configuration.
 func NewSet(c *config.Config, o Options) (*Set, error) {
-	sessions, err := cache.New(c.Cache.Credentials, func(_ identity, h *holding) { h.owner.lease.Store(nil) })
+	sessions, err := cache.New(c.Cache.Credentials, dropSnapshot)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +106,7 @@ func NewSet(c *config.Config, o Options) (*Set, error) {
 	}
 	p := &pool{sessions: sessions, regions: regions, calls: newBudget(maxCalls)}
 	if o.Shared != nil {
-		p.fleet = &fleet{Shared: o.Shared}
+		p.store = &sharedStore{Shared: o.Shared}
 	}
 	p.life, p.end = context.WithCancel(context.Background())
 	o.Metrics.WatchCache("credentials", sessions.Len, map[string]func() uint64{
@@ -141,8 +117,8 @@ func NewSet(c *config.Config, o Options) (*Set, error) {
 	return newSet(c, o, p, nil)
 }
 
-// newSet makes a set with what an older one knew.
-func newSet(c *config.Config, o Options, p *pool, known map[identity]*Integration) (*Set, error) {
+// newSet returns a set whose integrations take over the keepers of the same identity.
+func newSet(c *config.Config, o Options, p *pool, keepers map[identity]*keeper) (*Set, error) {
 	if o.Random == nil {
 		o.Random = rand.Float64
 	}
@@ -152,12 +128,7 @@ func newSet(c *config.Config, o Options, p *pool, known map[identity]*Integratio
 	}
 	s := &Set{buckets: map[string]*Bucket{}, found: found, pool: p}
 	for n := range c.Integrations {
-		i := newIntegration(&c.Integrations[n], o)
-		i.pool, i.tenancy = p, &tenancy{}
-		if old, ok := known[i.identity]; ok {
-			i.tenancy = old.tenancy
-		}
-		s.add(i)
+		s.add(newIntegration(&c.Integrations[n], o, p, keepers))
 	}
 	return s, nil
 }
@@ -173,36 +144,73 @@ func (s *Set) add(i *Integration) {
 	}
 }
 
-func newIntegration(c *config.Integration, o Options) *Integration {
+func newIntegration(
+	c *config.Integration, o Options, p *pool, keepers map[identity]*keeper,
+) *Integration {
 	i := &Integration{
-		Name: c.Name, Versions: c.FileVersioning, Params: c.Params(), Metrics: o.Metrics.Integration(c.Name),
-		config: c, clock: o.Clock, random: o.Random, sts: o.STS, log: o.Log.With("integration", c.Name),
-	}
-	if c.RoleARN == "" {
-		i.static = &session{expires: forever, credentials: presign.Credentials{
-			AccessKeyID: c.AccessKeyID, SecretAccessKey: string(c.SecretAccessKey)}}
+		Name:      c.Name,
+		Versions:  c.FileVersioning,
+		Overrides: c.Overrides,
+		Params:    c.Params(),
+		Metrics:   o.Metrics.Integration(c.Name),
+		config:    c,
+		pool:      p,
 	}
 	i.plain = i.Params.Canonical()
 	withCORS := i.Params
 	withCORS.CORS = true
 	i.cors = withCORS.Canonical()
 	if c.RoleARN != "" {
-		i.Metrics.HasRole()
+		i.Metrics.InitAssumeRole()
 		if o.Shared != nil {
-			i.Metrics.Shares()
+			i.Metrics.InitSharedSessions()
 		}
 	}
-	var fits bool
-	if i.sessionPolicy, fits = policy.Session(c); !fits {
-		i.log.Warn("the session policy for so many buckets is longer than STS takes: sessions have all rights of the role; use patterns, or give the role no more than it needs",
-			"limit", policy.MaxSession, "buckets", len(c.PermittedBuckets))
+	log := o.Log.With("integration", c.Name)
+	sessionPolicy, fits := policy.Session(c)
+	if !fits {
+		log.Warn("session policy omitted: it would be longer than STS accepts; "+
+			"sessions have all rights of the role; use bucket patterns, or restrict the role",
+			"limit", policy.MaxSession,
+			"buckets", len(c.PermittedBuckets))
 	}
-	i.identity = identityOf(c, i.sessionPolicy)
-	i.plan = newPlan(c.URLLifetime, c.MinRemaining, i.identity)
+	id := identityOf(c, sessionPolicy)
+	if k, ok := keepers[id]; ok {
+		i.keeper = k
+		return i
+	}
+	own := *c // with a pointer into it, the keeper would keep all of an old configuration in memory
+	i.keeper = &keeper{
+		name:          c.Name,
+		identity:      id,
+		config:        &own,
+		sessionPolicy: sessionPolicy,
+		plan:          newPlan(c.URLLifetime, c.MinRemaining, id),
+		static:        staticSession(c),
+		clock:         o.Clock,
+		random:        o.Random,
+		log:           log,
+		metrics:       i.Metrics,
+		sts:           o.STS,
+		pool:          p,
+	}
+	i.keeper.joinFleet(p.store)
 	return i
 }
 
-// CanonicalParams are the canonical form of [Integration.Params], for scripts that read across origins or for others.
+// staticSession returns the session of an integration with static keys, or nil for one with a role.
+func staticSession(c *config.Integration) *session {
+	if c.RoleARN != "" {
+		return nil
+	}
+	return &session{expires: forever, credentials: presign.Credentials{
+		AccessKeyID:     c.AccessKeyID,
+		SecretAccessKey: string(c.SecretAccessKey),
+	}}
+}
+
+// CanonicalParams returns [Integration.Params] in canonical form, for scripts that read across
+// origins if cors is true.
 func (i *Integration) CanonicalParams(cors bool) string {
 	if cors {
 		return i.cors
@@ -210,19 +218,51 @@ func (i *Integration) CanonicalParams(cors bool) string {
 	return i.plain
 }
 
+// Window returns the window to sign with, and the instant for which it was chosen: later than now
+// if the request waited for STS. The error is an [*AssumeRoleError], or the context's.
+func (i *Integration) Window(ctx context.Context, now time.Time) (*Window, time.Time, error) {
+	return i.keeper.window(ctx, now)
+}
+
+// Peek returns the window that signs at an instant, or nil if a request would have to wait for STS.
+// It makes no calls.
+func (i *Integration) Peek(now time.Time) *Window { return i.keeper.peek(now) }
+
+// WindowEnd returns when the window that an instant is in ends.
+func (i *Integration) WindowEnd(now time.Time) time.Time {
+	return i.keeper.plan.end(now)
+}
+
+// identityOf returns the identity of an integration. Replicas of all versions of the program must
+// agree on it, or they do not share sessions.
 func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 	h := sha256.New()
-	for _, field := range []string{c.Name, c.RoleARN, c.ExternalID, c.SessionName, c.SessionDuration.String(), sessionPolicy,
-		c.Region, c.STSEndpoint, c.Endpoint, strconv.FormatBool(c.PathStyle), c.AccessKeyID, string(c.SecretAccessKey), c.URLLifetime.String(), c.MinRemaining.String()} {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field)))) // so that no two lists of fields read the same
+	for _, field := range []string{
+		c.Name,
+		c.RoleARN,
+		c.ExternalID,
+		c.SessionName,
+		c.SessionDuration.String(),
+		sessionPolicy,
+		c.Region,
+		c.STSEndpoint,
+		c.Endpoint,
+		strconv.FormatBool(c.PathStyle),
+		c.AccessKeyID,
+		string(c.SecretAccessKey),
+		c.URLLifetime.String(),
+		c.MinRemaining.String(),
+	} {
+		// With the lengths, different lists of fields never hash the same bytes.
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field))))
 		h.Write([]byte(field))
 	}
 	h.Sum(id[:0])
 	return id
 }
 
-// Find is the bucket of a name in S3's grammar, and whether an integration serves it. A bucket's own integration comes
-// before any pattern; that it fails is no reason to try another.
+// Find returns a bucket, and reports whether an integration serves it. The name must be valid. An
+// integration that names the bucket takes precedence over patterns, even if its calls fail.
 func (s *Set) Find(name string, now time.Time) (*Bucket, bool) {
 	if b, ok := s.buckets[name]; ok {
 		return b, true
@@ -235,7 +275,7 @@ func (s *Set) Find(name string, now time.Time) (*Bucket, bool) {
 	}
 	for _, p := range s.patterns {
 		if locator.MatchBucket(p.text, name) {
-			name = strings.Clone(name) // it is a piece of a request
+			name = strings.Clone(name) // it shares memory with a request
 			b := newBucket(name, p.integration)
 			s.found.Add(name, b)
 			return b, true
@@ -244,7 +284,7 @@ func (s *Set) Find(name string, now time.Time) (*Bucket, bool) {
 	return nil, false
 }
 
-// Close ends all calls that are on their way, and waits until they have ended. It closes the sets that s came from, too.
+// Close ends all calls in flight and waits for them. That includes the calls of the sets before s.
 func (s *Set) Close() {
 	s.end()
 	s.fetches.Wait()

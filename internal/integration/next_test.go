@@ -12,11 +12,14 @@ import (
 	"s3redirect/internal/config"
 )
 
-// next gives a world another configuration.
+// next returns the world with another configuration.
 func (w *world) next(integrations ...config.Integration) *world {
 	w.t.Helper()
 	old := w.Set
-	set, err := old.Next(&config.Config{Integrations: integrations, Cache: config.Cache{URLs: 100, Credentials: 100}}, w.options)
+	set, err := old.Next(&config.Config{
+		Integrations: integrations,
+		Cache:        config.Cache{URLs: 100, Credentials: 100},
+	}, w.options)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -24,10 +27,10 @@ func (w *world) next(integrations ...config.Integration) *world {
 	return &world{Set: set, t: w.t, sts: w.sts, clock: w.clock, options: w.options}
 }
 
-// What stays the same keeps its session and its window; what is new has its own; what has another identity, too.
-func TestNextKeepsWhatIsTheSame(t *testing.T) {
+func TestNextKeepsUnchangedIntegrations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, &fakeSTS{}, []config.Integration{role("lab", "bucket"), role("other", "other-bucket")})
+		w := newWorld(t, &fakeSTS{},
+			[]config.Integration{role("lab", "bucket"), role("other", "other-bucket")})
 		w.sleepUntilTurn("bucket")
 		lab, other := w.mustWindow("bucket"), w.mustWindow("other-bucket")
 
@@ -35,49 +38,80 @@ func TestNextKeepsWhatIsTheSame(t *testing.T) {
 		changed.ExternalID = "another"
 		n := w.next(role("lab", "bucket"), changed, role("new", "new-bucket"))
 		defer n.Close()
-		if got := n.mustWindow("bucket"); got != lab || n.sts.count("lab") != 1 {
-			t.Errorf("lab has another window, after %d calls", n.sts.count("lab"))
+		if n.mustWindow("bucket") != lab {
+			t.Error("an unchanged integration has another window")
 		}
-		if got := n.mustWindow("other-bucket"); got == other || n.sts.count("other") < 2 {
-			t.Errorf("other kept its window with another external ID, after %d calls", n.sts.count("other"))
+		if got := n.sts.count("lab"); got != 1 {
+			t.Errorf("%d calls for an unchanged integration, want 1", got)
+		}
+		if n.mustWindow("other-bucket") == other {
+			t.Error("with another external ID the window is the same")
+		}
+		if got := n.sts.count("other"); got < 2 {
+			t.Errorf("%d calls for an integration with another external ID, want 2", got)
 		}
 		n.mustWindow("new-bucket")
-		if n.sts.count("new") != 1 {
-			t.Errorf("%d calls for what is new", n.sts.count("new"))
+		if got := n.sts.count("new"); got != 1 {
+			t.Errorf("%d calls for a new integration, want 1", got)
 		}
-		// A configuration without it, and one with it again: nothing is left of the first time.
+		// The integration leaves and comes back: its sessions do not.
 		again := n.next(changed).next(role("lab", "bucket"))
-		if got := again.mustWindow("bucket"); got == lab || again.sts.count("lab") != 2 {
-			t.Errorf("lab came back with its old window, after %d calls", again.sts.count("lab"))
+		if again.mustWindow("bucket") == lab {
+			t.Error("an integration that was removed and added has its old window")
+		}
+		if got := again.sts.count("lab"); got != 2 {
+			t.Errorf("%d calls for an integration that was removed and added, want 2", got)
 		}
 	})
 }
 
-func TestNextStopsWhatIsGone(t *testing.T) {
+// The windows of static keys are kept as well, and so the signers of cached signatures.
+func TestNextKeepsTheWindowsOfStaticKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, &fakeSTS{}, []config.Integration{role("lab", "bucket"), role("other", "other-bucket")})
+		w := newWorld(t, &fakeSTS{}, []config.Integration{staticKeys("keys", "one")})
+		before := w.mustWindow("one")
+		n := w.next(staticKeys("keys", "one"), role("new", "new-bucket"))
+		defer n.Close()
+		// Without its snapshot, the keeper must find the same window again.
+		n.keeper("one").snapshot.Store(nil)
+		if got := n.mustWindow("one"); got != before {
+			t.Errorf("the window is %p after an unrelated change, want %p", got, before)
+		}
+	})
+}
+
+func TestNextStopsRemovedIntegrations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &fakeSTS{},
+			[]config.Integration{role("lab", "bucket"), role("other", "other-bucket")})
 		w.sleepUntilTurn("bucket")
 		lab := w.mustWindow("bucket")
 		n := w.next(role("other", "other-bucket"))
 		defer n.Close()
 		if _, ok := n.Find("bucket", n.clock()); ok {
-			t.Error("the bucket is served still")
+			t.Error("Find of a removed integration's bucket = true, want false")
 		}
-		if n.sessions.Len() != 0 || n.Windows()[lab] {
-			t.Errorf("%d sessions are left, %d windows", n.sessions.Len(), len(n.Windows()))
+		if got := n.sessions.Len(); got != 0 {
+			t.Errorf("%d entries in the credentials cache, want none", got)
 		}
-		// Whoever was on the way is told so, and does not have STS asked for ever.
-		if _, err := w.window("bucket"); err == nil || !errors.Is(err, errRemoved) || w.sts.count("lab") > 2 {
-			t.Errorf("%v after %d calls", err, w.sts.count("lab"))
+		if n.Windows()[lab] {
+			t.Error("a removed integration has a window")
 		}
-		if n.sessions.Len() != 0 {
-			t.Error("a session of what is gone was kept")
+		// A request that began before the change must not start calls.
+		if _, err := w.window("bucket"); !errors.Is(err, errRemoved) {
+			t.Errorf("Window() of a removed integration = %v, want %v", err, errRemoved)
+		}
+		if got := w.sts.count("lab"); got > 2 {
+			t.Errorf("%d calls for a removed integration, want at most 2", got)
+		}
+		if got := n.sessions.Len(); got != 0 {
+			t.Errorf("%d entries in the credentials cache, want none", got)
 		}
 	})
 }
 
-// A session that is on its way while the configuration changes arrives, and serves those who wait for it.
-func TestNextDuringAFetch(t *testing.T) {
+// A call in flight during the change serves the requests of both sets.
+func TestNextDuringACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, &fakeSTS{}, []config.Integration{role("lab", "bucket")})
 		w.sleepUntilTurn("bucket")
@@ -89,82 +123,91 @@ func TestNextDuringAFetch(t *testing.T) {
 		defer n.Close()
 		after := n.mustWindow("bucket")
 		wg.Wait()
-		if before != after || n.sts.count("lab") != 1 {
-			t.Errorf("two windows of %d calls", n.sts.count("lab"))
+		if before != after {
+			t.Errorf("the sets have windows %p and %p, want the same", before, after)
+		}
+		if got := n.sts.count("lab"); got != 1 {
+			t.Errorf("%d calls, want 1", got)
 		}
 	})
 }
 
-// With other buckets, sessions are kept and windows are not, so that what was signed for buckets that are gone can be told.
+// With other buckets the window changes, so that signatures for removed buckets can be purged.
 func TestNextWithOtherBuckets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		keys := config.Integration{Name: "keys", PermittedBuckets: []string{"one", "two"}, Region: "us-east-1", AccessKeyID: "AKIA", SecretAccessKey: "s",
-			URLLifetime: 45 * time.Minute, MinRemaining: 15 * time.Minute}
-		w := newWorld(t, &fakeSTS{}, []config.Integration{keys})
+		w := newWorld(t, &fakeSTS{}, []config.Integration{staticKeys("keys", "one", "two")})
 		before := w.mustWindow("one")
-		keys.PermittedBuckets = []string{"one"}
-		n := w.next(keys)
+		n := w.next(staticKeys("keys", "one"))
 		defer n.Close()
-		if after := n.mustWindow("one"); after == before || n.Windows()[before] || !n.Windows()[after] {
-			t.Error("the window was kept")
+		after := n.mustWindow("one")
+		if after == before {
+			t.Error("the window is the same, want another")
+		}
+		if all := n.Windows(); all[before] || !all[after] {
+			t.Errorf("Windows() holds the old window: %v, the new one: %v", all[before], all[after])
 		}
 		if _, ok := n.Find("two", n.clock()); ok {
-			t.Error("the bucket that is gone is served")
+			t.Error("Find of a removed bucket = true, want false")
 		}
 	})
 }
 
-// A purge has a new session assumed, and one that was asked for before it is not used.
 func TestPurge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, &fakeSTS{}, []config.Integration{role("lab", "bucket"), role("other", "other-bucket")})
+		w := newWorld(t, &fakeSTS{},
+			[]config.Integration{role("lab", "bucket"), role("other", "other-bucket")})
 		defer w.Close()
 		w.sleepUntilTurn("bucket")
 		lab, other := w.mustWindow("bucket"), w.mustWindow("other-bucket")
 		if got := w.Purge("lab"); len(got) != 1 || got[0] != "lab" {
-			t.Errorf("%v", got)
+			t.Errorf("Purge(lab) = %v, want [lab]", got)
 		}
-		if got := w.Purge("nobody"); len(got) != 0 {
-			t.Errorf("%v", got)
+		if got := w.Purge("unknown"); len(got) != 0 {
+			t.Errorf("Purge(unknown) = %v, want none", got)
 		}
 		time.Sleep(time.Second)
-		if got := w.mustWindow("bucket"); got == lab || got.session == lab.session || w.sts.count("lab") != 2 {
-			t.Errorf("the old session, after %d calls", w.sts.count("lab"))
+		if got := w.mustWindow("bucket"); got == lab || got.session == lab.session {
+			t.Error("after the purge the old session signs")
+		}
+		if n := w.sts.count("lab"); n != 2 {
+			t.Errorf("%d calls, want 2", n)
 		}
 		if w.mustWindow("other-bucket") != other {
-			t.Error("another integration's window went too")
+			t.Error("the purge changed another integration's window")
 		}
 		if got := w.Purge(""); len(got) != 2 || w.sessions.Len() != 0 {
-			t.Errorf("%v, %d sessions left", got, w.sessions.Len())
+			t.Errorf("Purge of all = %v, leaving %d sessions, want 2 names and none",
+				got, w.sessions.Len())
 		}
+		// See keeper.finish for the interleaving.
 		var wg sync.WaitGroup
 		var arrived *Window
 		wg.Go(func() { arrived = w.mustWindow("bucket") })
-		synctest.Wait() // the call is on its way
+		synctest.Wait() // the third call is in flight
 		w.Purge("lab")
 		wg.Wait()
 		if got := arrived.session.credentials.AccessKeyID; got != "ASIA-lab-4" {
-			t.Errorf("the session is that of call %s: it was asked for before the purge", got)
+			t.Errorf("the session is %s, want ASIA-lab-4, requested after the purge", got)
 		}
 	})
 }
 
-// That a region is known outlives the configuration.
 func TestNextKeepsRegions(t *testing.T) {
 	asked := 0
 	transport := roundTripper(func(r *http.Request) (*http.Response, error) {
 		asked++
-		return &http.Response{StatusCode: 403, Header: http.Header{"X-Amz-Bucket-Region": {"eu-west-3"}}, Body: http.NoBody, Request: r}, nil
+		return hasRegion(r, "eu-west-3"), nil
 	})
 	auto := role("lab", "bucket")
 	auto.Region = config.RegionAuto
-	w := newWorld(t, &fakeSTS{}, []config.Integration{auto}, func(_ *config.Config, o *Options) { o.Transport = transport })
-	for _, w := range []*world{w, w.next(auto, role("new", "new-bucket"))} {
-		if p, _, err := w.bucket("bucket").Place(context.Background(), w.clock()); err != nil || p.Region != "eu-west-3" {
-			t.Errorf("%+v %v", p, err)
+	w := newWorld(t, &fakeSTS{}, []config.Integration{auto}, withTransport(transport))
+	for n, w := range []*world{w, w.next(auto, role("new", "new-bucket"))} {
+		p, _, err := w.bucket("bucket").Place(context.Background(), w.clock())
+		if err != nil || p.Region != "eu-west-3" {
+			t.Errorf("set %d: Place() = %+v, %v, want eu-west-3", n, p, err)
 		}
 	}
 	if asked != 1 {
-		t.Errorf("asked %d times", asked)
+		t.Errorf("the store was asked %d times, want once", asked)
 	}
 }

@@ -6,31 +6,32 @@ import (
 	"time"
 )
 
-// identity is a digest of all that tells one integration's sessions and URLs from another's.
+// identity is a digest of everything that distinguishes the sessions and URLs of an integration.
 type identity [sha256.Size]byte
 
-// plan is the arithmetic of an integration's windows. Window k lasts from start(k) to start(k+1), on the wall clock's own
-// grid: whoever has the same configuration and the same session makes the same URLs.
+// plan holds the window arithmetic of an integration. Window k lasts from start(k) to start(k+1),
+// on a grid of the wall clock: with the same configuration and the same session, every process
+// makes the same URLs.
 type plan struct {
-	lifetime     time.Duration // L: of a URL, at most
-	minRemaining time.Duration // R: what a URL has left when it is handed out, at least
-	period       time.Duration // W = L - R: of a window
-	lead         time.Duration // how long before a window its session may be fetched
-	floor        time.Duration // what a URL has left at the very least, when STS fails
-	phase        time.Duration // so that integrations do not all turn over at once
+	lifetime     time.Duration // L: the longest lifetime of a URL
+	minRemaining time.Duration // R: what a URL has left when it is handed out, while STS works
+	period       time.Duration // W = L - R: the length of a window
+	prefetchLead time.Duration // how long before a window its session may be fetched
+	floor        time.Duration // what a URL has left when it is handed out, in any case
+	phase        time.Duration // shifts the grid, so that not all integrations change URLs at once
 }
 
-// newPlan takes durations in whole seconds, minRemaining less than lifetime.
+// newPlan returns the plan for durations in whole seconds. minRemaining must be less than lifetime.
 func newPlan(lifetime, minRemaining time.Duration, id identity) plan {
 	p := plan{lifetime: lifetime, minRemaining: minRemaining, period: lifetime - minRemaining}
-	p.lead = min(5*time.Minute, p.period/4)
+	p.prefetchLead = min(5*time.Minute, p.period/4)
 	p.floor = min(time.Minute, minRemaining/4)
 	seconds := uint64(p.period / time.Second)
 	p.phase = time.Duration(binary.BigEndian.Uint64(id[:8])%seconds) * time.Second
 	return p
 }
 
-// index is the window of an instant.
+// index returns the index of the window that an instant is in.
 func (p *plan) index(at time.Time) int64 {
 	since := at.UnixNano() - int64(p.phase)
 	k := since / int64(p.period)
@@ -40,10 +41,10 @@ func (p *plan) index(at time.Time) int64 {
 	return k
 }
 
-// start is the first instant of a window, in whole seconds.
+// end returns when the window that an instant is in ends.
+func (p *plan) end(at time.Time) time.Time { return p.start(p.index(at) + 1) }
+
+// start returns the first instant of a window, in whole seconds.
 func (p *plan) start(index int64) time.Time {
 	return time.Unix(0, int64(p.phase)+index*int64(p.period)).UTC()
 }
-
-// WindowEnd is when the integration's window at an instant ends.
-func (i *Integration) WindowEnd(now time.Time) time.Time { return i.plan.start(i.plan.index(now) + 1) }

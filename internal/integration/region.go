@@ -18,7 +18,7 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// RegionPause is for how long a failure to find a bucket's region is remembered.
+// RegionPause is how long a failure to find a bucket's region is cached.
 const RegionPause = 5 * time.Second
 
 // Bucket is a bucket that an integration serves.
@@ -26,7 +26,7 @@ type Bucket struct {
 	Name        string
 	Integration *Integration
 
-	place   atomic.Pointer[Place]
+	place   atomic.Pointer[Place] // nil: the region is not known yet
 	failure atomic.Pointer[regionFailure]
 }
 
@@ -41,7 +41,7 @@ type regionFailure struct {
 	until time.Time
 }
 
-// Deadline is that of a cache's entry: a bucket stays where it is.
+// Deadline implements [cache.Perishable]: a bucket never moves.
 func (*Bucket) Deadline() time.Time { return forever }
 
 var forever = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -54,13 +54,17 @@ func newBucket(name string, i *Integration) *Bucket {
 	return b
 }
 
-// placeOf is where a bucket of a region is.
+// placeOf returns the place of a bucket in a region.
 func (i *Integration) placeOf(bucket, region string) *Place {
 	return &Place{Region: region, Endpoint: i.config.BucketEndpoint(bucket, region)}
 }
 
-// Place is where the bucket is, and the instant for which that holds. With region auto the first caller asks S3, and the
-// answer is kept. Errors wrap [ErrNoSuchBucket], [ErrRegionNotTold] or [ErrRegionUnavailable], or are the context's.
+// Peek returns where the bucket is, or nil if its region is not known yet. It makes no calls.
+func (b *Bucket) Peek() *Place { return b.place.Load() }
+
+// Place returns where the bucket is, and the instant at which that was known: later than now if the
+// request waited. With region auto the first request asks the store, and the answer is kept. The
+// error wraps [ErrNoSuchBucket], [ErrRegionNotTold] or [ErrRegionUnavailable], or is the context's.
 func (b *Bucket) Place(ctx context.Context, now time.Time) (*Place, time.Time, error) {
 	if p := b.place.Load(); p != nil {
 		return p, now, nil
@@ -69,75 +73,94 @@ func (b *Bucket) Place(ctx context.Context, now time.Time) (*Place, time.Time, e
 		return nil, now, f.err
 	}
 	i := b.Integration
-	if !i.join() {
-		return nil, now, fmt.Errorf("%w: %w", ErrRegionUnavailable, errCrowd)
+	if !i.keeper.enqueue() {
+		return nil, now, fmt.Errorf("%w: %w", ErrRegionUnavailable, errTooManyWaiters)
 	}
-	defer i.part()
-	// The question is nobody's in particular, and outlives the caller that was first. After a change of the configuration the
-	// bucket may be another integration's, at another store, while the old one's question is on its way.
+	defer i.keeper.dequeue()
+	// The call belongs to no request: it continues when the first has given up. The key has the
+	// identity and the URL: after a reload the bucket may belong to another integration, at another
+	// store, while the previous integration's call is in flight.
 	asked := i.placeOf(b.Name, i.config.HomeRegion()).Endpoint.URL()
-	answer := i.regions.DoChan(string(i.identity[:])+asked, func() (any, error) { return b.find(asked) })
+	key := string(i.keeper.identity[:]) + asked
+	answer := i.pool.regions.DoChan(key, func() (any, error) { return b.find(asked) })
 	select {
 	case r := <-answer:
 		p, _ := r.Val.(*Place)
-		return p, i.clock(), r.Err
+		return p, i.keeper.clock(), r.Err
 	case <-ctx.Done():
 		return nil, now, context.Cause(ctx)
 	}
 }
 
+// find asks the store at a URL for the bucket's region.
 func (b *Bucket) find(asked string) (*Place, error) {
+	// Single flight only merges calls that overlap. Two requests can still call find one after the
+	// other:
+	//
+	//	1: Place: place is nil
+	//	2: Place: place is nil
+	//	1: DoChan, find: stores place, returns
+	//	2: DoChan, find
+	//
+	// Without this check the store would be asked twice.
 	if p := b.place.Load(); p != nil {
-		return p, nil // found by the flight before
+		return p, nil
 	}
 	i := b.Integration
-	ctx, cancel := context.WithTimeout(i.life, fetchTimeout)
+	regions, log := i.pool.regions, i.keeper.log
+	ctx, cancel := context.WithTimeout(i.pool.life, fetchTimeout)
 	defer cancel()
-	if region, ok := i.regions.known.Get(asked, i.clock()); ok { // by the set before
+	if region, ok := regions.known.Get(asked, i.keeper.clock()); ok { // found by a previous Set
 		p := i.placeOf(b.Name, string(region))
 		b.place.Store(p)
 		return p, nil
 	}
-	region, err := i.regions.ask(ctx, i.Name, asked)
-	if err == nil && i.config.Endpoint == "" && partition.Of(region).Name != i.config.Partition() {
-		err = fmt.Errorf("%w: it is said to be in %s, of another partition than the role", ErrRegionNotTold, region)
+	region, err := regions.ask(ctx, i.Name, asked)
+	if err == nil && i.config.Endpoint == "" &&
+		partition.Of(region).Name != i.config.Partition() {
+		err = fmt.Errorf("%w: it reports %s, which is in another partition than the role",
+			ErrRegionNotTold, region)
 	}
 	if err != nil {
-		b.failure.Store(&regionFailure{err: err, until: i.clock().Add(RegionPause)})
-		i.log.Error("bucket's region not found", "bucket", b.Name, "error", oneLine(err))
+		b.failure.Store(&regionFailure{err: err, until: i.keeper.clock().Add(RegionPause)})
+		log.Error("bucket region not found", "bucket", b.Name, "error", truncate(err))
 		return nil, err
 	}
 	p := i.placeOf(b.Name, region)
 	b.place.Store(p)
-	i.regions.known.Add(asked, knownRegion(region))
-	i.log.Info("bucket's region found", "bucket", b.Name, "region", region)
+	regions.known.Add(asked, knownRegion(region))
+	log.Info("bucket region found", "bucket", b.Name, "region", region)
 	return p, nil
 }
 
-// maxQuestions bounds the questions for regions that are on their way at once: whoever may ask for any bucket that a pattern
-// matches could make as many as there are names.
+// maxQuestions bounds the region requests in flight. A client that may read all buckets that match
+// a pattern could otherwise cause as many requests as there are names.
 const maxQuestions = 200
 
-// regions asks stores for their buckets' regions, once for all who wait for one.
+// regions finds buckets' regions. Concurrent requests for one bucket share a call.
 type regions struct {
 	singleflight.Group
 	client *http.Client
 	calls  *budget
-	known  *cache.LRU[string, knownRegion] // by the URL that was asked, for the sets to come
+	known  *cache.LRU[string, knownRegion] // by the URL that was asked; outlives a Set
 }
 
-// knownRegion is a store's answer: a bucket stays where it is.
+// knownRegion is a region that a store reported.
 type knownRegion string
 
-// Deadline implements [cache.Perishable].
+// Deadline implements [cache.Perishable]: a bucket never moves.
 func (knownRegion) Deadline() time.Time { return forever }
 
 func newRegions(transport http.RoundTripper) (*regions, error) {
 	known, err := cache.New[string, knownRegion](maxFound, nil)
-	return &regions{client: &http.Client{Transport: transport, CheckRedirect: NoRedirects}, calls: newBudget(maxQuestions), known: known}, err
+	return &regions{
+		client: &http.Client{Transport: transport, CheckRedirect: NoRedirects},
+		calls:  newBudget(maxQuestions),
+		known:  known,
+	}, err
 }
 
-// ask asks an integration's store, once it is its turn.
+// ask asks an integration's store, once the budget admits the call.
 func (r *regions) ask(ctx context.Context, integration, bucketURL string) (string, error) {
 	leave, err := r.calls.enter(ctx, integration, true)
 	if err != nil {
@@ -147,13 +170,16 @@ func (r *regions) ask(ctx context.Context, integration, bucketURL string) (strin
 	return BucketRegion(ctx, r.client, bucketURL)
 }
 
-// NoRedirects has a client return redirects as they are: the answer of S3 in the wrong region is one, and tells the right region.
+// NoRedirects makes an [http.Client] return redirects instead of following them. S3 answers a
+// request to the wrong region with a redirect that names the right one.
 func NoRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 var regionGrammar = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
-// BucketRegion sends HeadBucket without a signature: S3 names the region in x-amz-bucket-region with every answer, refusals
-// included. The client must not follow redirects. Errors are those of [Bucket.Place].
+// BucketRegion sends an unsigned HeadBucket request and returns the region that the store reports.
+// S3 sets x-amz-bucket-region on every response, including errors. The client must not follow
+// redirects (see [NoRedirects]). The errors are those of [Bucket.Place].
+//
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
 func BucketRegion(ctx context.Context, client *http.Client, bucketURL string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, bucketURL, nil)
@@ -176,7 +202,7 @@ func BucketRegion(ctx context.Context, client *http.Client, bucketURL string) (s
 	case resp.StatusCode == http.StatusNotFound:
 		return "", ErrNoSuchBucket
 	case resp.StatusCode >= 500:
-		return "", fmt.Errorf("%w: it answered %s", ErrRegionUnavailable, resp.Status)
+		return "", fmt.Errorf("%w: the store answered %s", ErrRegionUnavailable, resp.Status)
 	}
-	return "", fmt.Errorf("%w: it answered %s", ErrRegionNotTold, resp.Status)
+	return "", fmt.Errorf("%w: the store answered %s", ErrRegionNotTold, resp.Status)
 }

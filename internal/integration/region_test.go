@@ -14,24 +14,22 @@ import (
 	"s3redirect/internal/fakeaws"
 )
 
+// auto returns an integration whose buckets' regions are not configured.
 func auto(name, bucket string) config.Integration {
 	c := role(name, bucket)
 	c.Region = "auto"
 	return c
 }
 
-func withTransport(t http.RoundTripper) worldOption {
-	return func(_ *config.Config, o *Options) { o.Transport = t }
-}
-
-func TestRegionIsFoundOnceAndKept(t *testing.T) {
+func TestRegionIsRequestedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud := fakeaws.NewCloud(time.Now)
 		cloud.CreateBucket("bucket", "eu-west-3")
 		cloud.CreateBucket("my.dotted.bucket", "ap-south-1")
 		var asked atomic.Int64
 		s3 := fakeaws.InMemory{Handler: cloud.S3()}
-		w := newWorld(t, &fakeSTS{}, []config.Integration{auto("lab", "bucket"), auto("dots", "my.dotted.bucket")},
+		w := newWorld(t, &fakeSTS{},
+			[]config.Integration{auto("lab", "bucket"), auto("dots", "my.dotted.bucket")},
 			withTransport(roundTripper(func(r *http.Request) (*http.Response, error) {
 				asked.Add(1)
 				time.Sleep(time.Second)
@@ -42,30 +40,33 @@ func TestRegionIsFoundOnceAndKept(t *testing.T) {
 		for range 1000 {
 			wg.Go(func() {
 				place, now, err := w.bucket("bucket").Place(context.Background(), time.Now())
-				if err != nil || place.Region != "eu-west-3" || place.Endpoint.URL() != "https://bucket.s3.eu-west-3.amazonaws.com/" {
-					t.Errorf("%+v, %v", place, err)
+				want := "https://bucket.s3.eu-west-3.amazonaws.com/"
+				if err != nil || place.Region != "eu-west-3" || place.Endpoint.URL() != want {
+					t.Errorf("Place() = %+v, %v, want %s in eu-west-3", place, err, want)
 				}
 				if now != time.Now() {
-					t.Errorf("an answer for %v at %v", now, time.Now())
+					t.Errorf("Place() is for %v, want %v", now, time.Now())
 				}
 			})
 		}
 		wg.Wait()
 		if n := asked.Load(); n != 1 {
-			t.Errorf("asked %d times", n)
+			t.Errorf("the store was asked %d times, want once", n)
 		}
 		time.Sleep(24 * time.Hour)
-		if _, _, err := w.bucket("bucket").Place(context.Background(), time.Now()); err != nil || asked.Load() != 1 {
-			t.Errorf("a day later: %v, asked %d times", err, asked.Load())
+		_, _, err := w.bucket("bucket").Place(context.Background(), time.Now())
+		if n := asked.Load(); err != nil || n != 1 {
+			t.Errorf("a day later: Place() = %v, the store was asked %d times, want once", err, n)
 		}
 		place, _, err := w.bucket("my.dotted.bucket").Place(context.Background(), time.Now())
-		if err != nil || place.Endpoint.URL() != "https://s3.ap-south-1.amazonaws.com/my.dotted.bucket/" {
-			t.Errorf("%+v, %v", place, err)
+		want := "https://s3.ap-south-1.amazonaws.com/my.dotted.bucket/"
+		if err != nil || place.Endpoint.URL() != want {
+			t.Errorf("Place() = %+v, %v, want %s", place, err, want)
 		}
 	})
 }
 
-func TestRegionIsNotFound(t *testing.T) {
+func TestRegionFailuresAreCached(t *testing.T) {
 	header := func(status int, region string) roundTripper {
 		return func(*http.Request) (*http.Response, error) {
 			r := answer(status, "")
@@ -80,64 +81,109 @@ func TestRegionIsNotFound(t *testing.T) {
 		s3   roundTripper
 		want error
 	}{
-		{"no such bucket", header(404, ""), ErrNoSuchBucket},
+		{"missing bucket", header(404, ""), ErrNoSuchBucket},
 		{"no header", header(403, ""), ErrRegionNotTold},
-		{"a header that is no region", header(403, "evil.example/"), ErrRegionNotTold},
+		{"invalid header", header(403, "evil.example/"), ErrRegionNotTold},
 		{"another partition", header(403, "cn-north-1"), ErrRegionNotTold},
 		{"failing", header(500, ""), ErrRegionUnavailable},
-		{"unreachable", func(*http.Request) (*http.Response, error) { return nil, errReset }, ErrRegionUnavailable},
-		{"silent", func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() }, ErrRegionUnavailable},
+		{"unreachable", func(*http.Request) (*http.Response, error) {
+			return nil, errReset
+		}, ErrRegionUnavailable},
+		{"hanging", func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}, ErrRegionUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var asked int
-				w := newWorld(t, &fakeSTS{}, []config.Integration{auto("lab", "bucket")}, withTransport(roundTripper(func(r *http.Request) (*http.Response, error) {
-					asked++
-					return c.s3(r)
-				})))
+				w := newWorld(t, &fakeSTS{}, []config.Integration{auto("lab", "bucket")},
+					withTransport(roundTripper(func(r *http.Request) (*http.Response, error) {
+						asked++
+						return c.s3(r)
+					})))
 				defer w.Close()
 				for range 3 {
-					if place, _, err := w.bucket("bucket").Place(context.Background(), time.Now()); !errors.Is(err, c.want) || place != nil {
-						t.Errorf("%+v, %v, want %v", place, err, c.want)
+					place, _, err := w.bucket("bucket").Place(context.Background(), time.Now())
+					if !errors.Is(err, c.want) || place != nil {
+						t.Errorf("Place() = %+v, %v, want %v", place, err, c.want)
 					}
 				}
 				if asked != 1 {
-					t.Errorf("asked %d times at once", asked)
+					t.Errorf("the store was asked %d times, want once", asked)
 				}
 				time.Sleep(RegionPause)
-				if _, _, err := w.bucket("bucket").Place(context.Background(), time.Now()); !errors.Is(err, c.want) || asked != 2 {
-					t.Errorf("after the pause: %v, asked %d times", err, asked)
+				_, _, err := w.bucket("bucket").Place(context.Background(), time.Now())
+				if !errors.Is(err, c.want) || asked != 2 {
+					t.Errorf("after the pause: Place() = %v, want %v; asked %d times, want 2",
+						err, c.want, asked)
 				}
 			})
 		})
 	}
 }
 
-func TestWhoServesABucket(t *testing.T) {
+// S3 in the wrong region answers with a redirect that names the right one. The client must not follow it: it could
+// lead anywhere.
+func TestRegionClientFollowsNoRedirects(t *testing.T) {
+	for header, want := range map[string]error{"eu-west-3": nil, "": ErrRegionNotTold} {
+		synctest.Test(t, func(t *testing.T) {
+			var hosts []string
+			store := roundTripper(func(r *http.Request) (*http.Response, error) {
+				hosts = append(hosts, r.URL.Host)
+				a := answer(http.StatusMovedPermanently, "")
+				a.Header.Set("Location", "http://169.254.169.254/latest/meta-data")
+				if header != "" {
+					a.Header.Set("X-Amz-Bucket-Region", header)
+				}
+				return a, nil
+			})
+			w := newWorld(t, &fakeSTS{}, []config.Integration{auto("lab", "bucket")}, withTransport(store))
+			defer w.Close()
+			place, _, err := w.bucket("bucket").Place(context.Background(), time.Now())
+			if !errors.Is(err, want) || want == nil && (place == nil || place.Region != header) {
+				t.Errorf("Place = %+v, %v, want region %q, %v", place, err, header, want)
+			}
+			if len(hosts) != 1 || hosts[0] != "bucket.s3.us-east-1.amazonaws.com" {
+				t.Errorf("asked %q, want the bucket's host alone", hosts)
+			}
+		})
+	}
+}
+
+func TestFindPrefersNamesToPatterns(t *testing.T) {
 	shared := role("shared", "")
 	shared.PermittedBuckets = []string{"photos", "team-*"}
 	everything := role("everything", "")
 	everything.PermittedBuckets = []string{"x*y"}
 	w := newWorld(t, &fakeSTS{}, []config.Integration{shared, role("lab", "team-lab"), everything})
 	for bucket, want := range map[string]string{
-		"photos": "shared", "team-a": "shared", "team-lab": "lab", "xy-xy": "everything", "xay": "everything",
-		"photos2": "", "team": "", "staff": "", "teams-a": "", "my-team-a": "",
+		"photos":    "shared",
+		"team-a":    "shared",
+		"team-lab":  "lab",
+		"xy-xy":     "everything",
+		"xay":       "everything",
+		"photos2":   "",
+		"team":      "",
+		"staff":     "",
+		"teams-a":   "",
+		"my-team-a": "",
 	} {
 		got := ""
 		if b, ok := w.Find(bucket, time.Now()); ok {
 			got = b.Integration.Name
 			if again, _ := w.Find(bucket, time.Now()); again != b || b.Name != bucket {
-				t.Errorf("%s: found as %s, then another", bucket, b.Name)
+				t.Errorf("Find(%s) = %p %s, then %p, want the same", bucket, b, b.Name, again)
 			}
 		}
 		if got != want {
-			t.Errorf("%s is served by %q, want %q", bucket, got, want)
+			t.Errorf("Find(%s) = a bucket of %q, want %q", bucket, got, want)
 		}
 	}
 }
 
-// That a bucket's own role fails is no reason to try the default's, though the default's pattern matches.
-func TestScopedNeverFallsBack(t *testing.T) {
+// A bucket's integration fails, and another's pattern matches the bucket.
+func TestFailureNeverFallsBackToAnotherIntegration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shared := role("shared", "")
 		shared.PermittedBuckets = []string{"*"}
@@ -152,7 +198,7 @@ func TestScopedNeverFallsBack(t *testing.T) {
 		w.mustWindow("team-a")
 		var failed *AssumeRoleError
 		if _, err := w.window("team-lab"); !errors.As(err, &failed) || failed.Integration != "lab" {
-			t.Errorf("%v", err)
+			t.Errorf("Window() = %v, want an AssumeRoleError of lab", err)
 		}
 	})
 }

@@ -10,49 +10,66 @@ import (
 	"s3redirect/internal/config"
 )
 
-// How integrations stand can be told at any time, and telling it changes nothing: STS is not asked, and no place in the cache is taken.
-func TestStatus(t *testing.T) {
+// Status and Peek make no calls, and do not touch the credentials cache.
+func TestStatusAndPeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := false
-		sts := &fakeSTS{answer: func(_ int, integration string) (time.Duration, time.Duration, error) {
-			if integration == "bad" || down {
+		sts := &fakeSTS{answer: func(_ int, name string) (time.Duration, time.Duration, error) {
+			if name == "bad" {
 				return 0, 0, status(http.StatusForbidden)
 			}
 			return 0, time.Hour, nil
 		}}
-		keys := config.Integration{Name: "keys", Bucket: "scans", Region: "us-east-1", AccessKeyID: "AKIA", SecretAccessKey: "s", URLLifetime: time.Hour, MinRemaining: time.Minute}
-		w := newWorld(t, sts, []config.Integration{role("good", "photos"), role("bad", "videos"), keys})
+		keys := staticKeys("keys", "scans")
+		keys.URLLifetime, keys.MinRemaining = time.Hour, time.Minute
+		w := newWorld(t, sts,
+			[]config.Integration{role("good", "photos"), role("bad", "videos"), keys})
+		peek := func(bucket string) *Window {
+			return w.bucket(bucket).Integration.Peek(time.Now())
+		}
 		for _, s := range w.Status(time.Now()) {
-			if !s.Asked.IsZero() || !s.Expires.IsZero() || s.Result != "" || s.Static != (s.Name == "keys") {
-				t.Errorf("before anybody asked: %+v", s)
+			if !s.Asked.IsZero() || !s.Expires.IsZero() || s.Result != "" ||
+				s.Static != (s.Name == "keys") {
+				t.Errorf("before the first call: Status = %+v", s)
 			}
 		}
-		if w.bucket("photos").Integration.Peek(time.Now()) != nil || w.bucket("scans").Integration.Peek(time.Now()) == nil {
-			t.Error("a window without a session, or none although there are keys")
+		if got := peek("photos"); got != nil {
+			t.Errorf("Peek without a session = %+v, want nil", got)
 		}
-		w.sleepUntilTurn("photos") // so that the next window's session is far away
+		if peek("scans") == nil {
+			t.Error("Peek with static keys = nil, want a window")
+		}
+		w.sleepUntilTurn("photos")
 		began := time.Now()
-		got := w.mustWindow("photos")
+		win := w.mustWindow("photos")
 		if _, err := w.window("videos"); err == nil {
-			t.Fatal("the denied role has a window")
+			t.Fatal("Window() of a denied role = nil error")
 		}
 		all := w.Status(time.Now())
-		if s := all[0]; s.Name != "good" || s.Result != OK || !s.Asked.Equal(began) || !s.Expires.Equal(w.sts.expiry(got).Truncate(time.Second)) || !s.WindowEnds.Equal(got.End) {
-			t.Errorf("%+v, its window %+v", s, got)
+		expires := w.sts.expiry(win).Truncate(time.Second)
+		if s := all[0]; s.Name != "good" || s.Result != OK || !s.Asked.Equal(began) ||
+			!s.Expires.Equal(expires) || !s.WindowEnds.Equal(win.End) {
+			t.Errorf("Status = %+v, want good, ok, a call at %v, expiry %v, window end %v",
+				s, began, expires, win.End)
 		}
-		if s := all[1]; s.Result != Denied || !strings.Contains(s.Problem, "403") || !s.RetryAt.After(time.Now()) || !s.Expires.IsZero() {
-			t.Errorf("%+v", s)
+		if s := all[1]; s.Result != Denied || !strings.Contains(s.Problem, "403") ||
+			!s.RetryAt.After(time.Now()) || !s.Expires.IsZero() {
+			t.Errorf("Status = %+v, want denied with 403, a retry and no expiry", s)
 		}
-		if w.bucket("photos").Integration.Peek(time.Now()) != got || w.bucket("videos").Integration.Peek(time.Now()) != nil {
-			t.Error("a look at the window tells of another than a request's")
+		if got := peek("photos"); got != win {
+			t.Errorf("Peek = %p, want the requests' window %p", got, win)
 		}
-		// An hour later the session has expired; the status says so, and asks nobody.
-		time.Sleep(time.Hour)
-		if s := w.Status(time.Now())[0]; !s.Expires.IsZero() || s.Result != OK || w.bucket("photos").Integration.Peek(time.Now()) != nil {
-			t.Errorf("after the session's end: %+v", s)
+		if got := peek("videos"); got != nil {
+			t.Errorf("Peek of a denied role = %+v, want nil", got)
+		}
+		time.Sleep(time.Hour) // the session expires
+		if s := w.Status(time.Now())[0]; !s.Expires.IsZero() || s.Result != OK {
+			t.Errorf("after the session's expiry: Status = %+v, want ok and no expiry", s)
+		}
+		if got := peek("photos"); got != nil {
+			t.Errorf("Peek after the session's expiry = %+v, want nil", got)
 		}
 		if n := sts.count("good"); n != 1 {
-			t.Errorf("STS was asked %d times", n)
+			t.Errorf("%d calls, want 1", n)
 		}
 	})
 }

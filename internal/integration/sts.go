@@ -27,24 +27,30 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// AWSSTS is the STS of AWS, and of the stores that speak like it. Its zero value is ready for use.
+// AWSSTS calls the STS of AWS, or of a store with a compatible API. The zero value is ready for
+// use.
 //
-// The process's own credentials come from the SDK's default chain: environment, shared files, web identity, container, IMDS.
+// The process's own credentials come from the SDK's default chain: environment, shared files, web
+// identity, container, IMDS.
 type AWSSTS struct {
-	// HTTPClient makes the calls. nil means the SDK's own.
+	// HTTPClient makes the calls. nil means the SDK's client.
 	HTTPClient aws.HTTPClient
-	// Skew is told, after each answer, how far our clock is ahead of STS's, to within a second. nil means nobody.
+	// Skew is called after each response with the time by which the local clock is ahead of STS's,
+	// to within a second. Optional.
 	Skew func(ahead time.Duration)
 
-	mu      sync.Mutex // never held over a call
+	mu      sync.Mutex // guards shared and clients; not held during a call
 	shared  *awshttp.BuildableClient
 	clients map[clientKey]*sts.Client
 
-	loading sync.Mutex  // held while own is made, for which some settings have the SDK ask the machine's metadata service
-	own     *aws.Config // of the process
+	// loading guards own. It is held while own is loaded, which can call the metadata service of
+	// the machine. It is not held together with mu.
+	loading sync.Mutex
+	own     *aws.Config // the process's own identity; nil: not loaded yet
 }
 
-// clientKey tells clients apart: they live long, since each keeps its connections, and its credentials fresh.
+// clientKey identifies a client. Clients are long-lived: each keeps its connections, and refreshes
+// its credentials.
 type clientKey struct {
 	region, endpoint string
 	accessKeyID      string
@@ -52,8 +58,11 @@ type clientKey struct {
 }
 
 // AssumeRole implements [STS].
+//
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
-func (a *AWSSTS) AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.Credentials, time.Time, error) {
+func (a *AWSSTS) AssumeRole(
+	ctx context.Context, in *AssumeRoleInput,
+) (presign.Credentials, time.Time, error) {
 	client, err := a.client(ctx, in.Integration)
 	if err != nil {
 		return presign.Credentials{}, time.Time{}, err
@@ -71,8 +80,9 @@ func (a *AWSSTS) AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.C
 	}
 	out, err := client.AssumeRole(ctx, input)
 	if err != nil {
-		// A clock that is far off shows in refusals, and nowhere else.
-		if date, err := http.ParseTime(answerHeader(err).Get("Date")); err == nil && a.Skew != nil {
+		// If the clock is far off, STS rejects every call: the error response is the only source.
+		date, parseErr := http.ParseTime(responseHeader(err).Get("Date"))
+		if parseErr == nil && a.Skew != nil {
 			a.Skew(time.Since(date).Truncate(time.Second))
 		}
 		return presign.Credentials{}, time.Time{}, err
@@ -81,7 +91,7 @@ func (a *AWSSTS) AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.C
 		a.Skew(-skew)
 	}
 	if out.Credentials == nil {
-		return presign.Credentials{}, time.Time{}, fmt.Errorf("%w: it holds no credentials", errMalformed)
+		return presign.Credentials{}, time.Time{}, fmt.Errorf("%w: no credentials", errMalformed)
 	}
 	c := out.Credentials
 	return presign.Credentials{
@@ -91,7 +101,8 @@ func (a *AWSSTS) AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.C
 	}, aws.ToTime(c.Expiration), nil
 }
 
-// HasCredentials tells whether there are credentials to ask STS with: the integration's keys, or the process's own.
+// HasCredentials returns an error if there are no credentials to call STS with: neither the
+// integration's keys nor the process's own.
 func (a *AWSSTS) HasCredentials(ctx context.Context, c *config.Integration) error {
 	client, err := a.client(ctx, c)
 	if err != nil {
@@ -101,9 +112,11 @@ func (a *AWSSTS) HasCredentials(ctx context.Context, c *config.Integration) erro
 	return err
 }
 
-// CallerIdentity is the ARN of whoever assumes an integration's role: the process's own credentials, or the integration's keys.
+// CallerIdentity returns the ARN of the principal that assumes an integration's role: that of the
+// integration's keys, or of the process's own credentials.
+//
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
-func (a *AWSSTS) CallerIdentity(ctx context.Context, c *config.Integration) (arn string, err error) {
+func (a *AWSSTS) CallerIdentity(ctx context.Context, c *config.Integration) (string, error) {
 	client, err := a.client(ctx, c)
 	if err != nil {
 		return "", err
@@ -115,7 +128,7 @@ func (a *AWSSTS) CallerIdentity(ctx context.Context, c *config.Integration) (arn
 	return aws.ToString(out.Arn), nil
 }
 
-// Keep lets go of the clients that none of a configuration's integrations needs.
+// Keep drops the clients that none of the integrations needs.
 func (a *AWSSTS) Keep(integrations []config.Integration) {
 	needed := map[clientKey]bool{}
 	for n := range integrations {
@@ -127,11 +140,17 @@ func (a *AWSSTS) Keep(integrations []config.Integration) {
 }
 
 func clientKeyOf(c *config.Integration) clientKey {
-	// Tokens of a regional STS are good in every region of the partition, those of the global one are not.
-	return clientKey{region: c.HomeRegion(), endpoint: c.STSEndpoint, accessKeyID: c.AccessKeyID, secretAccessKey: c.SecretAccessKey}
+	return clientKey{
+		// Tokens of a regional STS are valid in every region of the partition; those of the global
+		// STS are not.
+		region:          c.HomeRegion(),
+		endpoint:        c.STSEndpoint,
+		accessKeyID:     c.AccessKeyID,
+		secretAccessKey: c.SecretAccessKey,
+	}
 }
 
-// ownConfig is how the process itself is known to AWS.
+// ownConfig returns the configuration with the process's own credentials.
 func (a *AWSSTS) ownConfig(ctx context.Context) (aws.Config, error) {
 	a.loading.Lock()
 	defer a.loading.Unlock()
@@ -145,6 +164,7 @@ func (a *AWSSTS) ownConfig(ctx context.Context) (aws.Config, error) {
 	return *a.own, nil
 }
 
+// client returns the client for an integration. It makes one if there is none.
 func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*sts.Client, error) {
 	key := clientKeyOf(c)
 	a.mu.Lock()
@@ -152,13 +172,14 @@ func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*sts.Client
 	if a.shared == nil {
 		a.shared = awshttp.NewBuildableClient()
 	}
-	base := aws.Config{HTTPClient: a.shared} // one for all: each has connections of its own
+	base := aws.Config{HTTPClient: a.shared} // one for all: each would have its own connections
 	a.mu.Unlock()
 	if ok {
 		return client, nil
 	}
 	if c.AccessKeyID != "" {
-		base.Credentials = credentials.NewStaticCredentialsProvider(c.AccessKeyID, string(c.SecretAccessKey), "")
+		base.Credentials = credentials.NewStaticCredentialsProvider(
+			c.AccessKeyID, string(c.SecretAccessKey), "")
 	} else {
 		var err error
 		if base, err = a.ownConfig(ctx); err != nil {
@@ -173,18 +194,7 @@ func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*sts.Client
 		if a.HTTPClient != nil {
 			o.HTTPClient = a.HTTPClient
 		}
-		// One retry, for a connection that broke. Whatever lasts longer is for the pauses between our own calls, and so is an STS that
-		// asks for patience.
-		o.Retryer = retry.NewStandard(func(so *retry.StandardOptions) {
-			so.MaxAttempts = 2
-			so.MaxBackoff = 500 * time.Millisecond
-			so.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
-				if Classify(err) == Throttled || answerHeader(err).Get("Retry-After") != "" {
-					return aws.FalseTernary
-				}
-				return aws.UnknownTernary
-			})}, so.Retryables...)
-		})
+		o.Retryer = retry.NewStandard(retryOnce)
 	})
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -192,14 +202,29 @@ func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*sts.Client
 		a.clients = map[clientKey]*sts.Client{}
 	}
 	if other, ok := a.clients[key]; ok {
-		return other, nil // somebody was quicker
+		return other, nil // made by another call since
 	}
 	a.clients[key] = client
 	return client, nil
 }
 
-// answerHeader is the header of the answer that an error is about, if one came.
-func answerHeader(err error) http.Header {
+// retryOnce allows one retry, for a broken connection. Longer failures, and an STS that throttles
+// or sends Retry-After, are left to the keeper's pauses.
+func retryOnce(o *retry.StandardOptions) {
+	o.MaxAttempts = 2
+	o.MaxBackoff = 500 * time.Millisecond
+	leaveToKeeper := func(err error) aws.Ternary {
+		if Classify(err) == Throttled || responseHeader(err).Get("Retry-After") != "" {
+			return aws.FalseTernary
+		}
+		return aws.UnknownTernary
+	}
+	o.Retryables = append(
+		[]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(leaveToKeeper)}, o.Retryables...)
+}
+
+// responseHeader returns the header of the response that caused an error, or nil if there was none.
+func responseHeader(err error) http.Header {
 	var answered *smithyhttp.ResponseError
 	if errors.As(err, &answered) && answered.Response != nil && answered.Response.Response != nil {
 		return answered.Response.Header
@@ -207,9 +232,10 @@ func answerHeader(err error) http.Header {
 	return nil
 }
 
-// retryAfter is the pause that STS asks for, in seconds or as a date (RFC 9110, section 10.2.3), or 0. A date is by its own clock.
+// retryAfter returns the pause that STS asks for, in seconds or as a date (RFC 9110, section
+// 10.2.3), or 0. A date is compared with the response's own Date.
 func retryAfter(err error, now time.Time) time.Duration {
-	header := answerHeader(err)
+	header := responseHeader(err)
 	text := header.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second
@@ -224,8 +250,8 @@ func retryAfter(err error, now time.Time) time.Duration {
 	return max(0, until.Sub(now))
 }
 
-// Classify tells what became of an AssumeRole call from its error. Some stores answer in S3's XML, of which the SDK
-// understands the status and nothing else.
+// Classify returns the result of an AssumeRole call from its error. Some stores answer with S3's
+// error document, of which the SDK understands nothing but the status.
 func Classify(err error) Result {
 	if err == nil {
 		return OK
@@ -250,14 +276,17 @@ func Classify(err error) Result {
 		return Unavailable
 	case status >= 400 && status < 500:
 		return Denied
-	case status < 400 && !brokeOff(err):
+	case status < 400 && !truncatedResponse(err):
 		return Malformed
 	}
 	return Unavailable
 }
 
-// brokeOff tells whether an answer began, and did not come to its end.
-func brokeOff(err error) bool {
+// truncatedResponse reports whether a response was interrupted.
+func truncatedResponse(err error) bool {
 	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	return errors.As(err, &network) ||
+		errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, context.Canceled)
 }

@@ -3,7 +3,6 @@ package integration
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -21,69 +20,106 @@ const (
 	testSecret = "test/secret"
 )
 
-// viaSTS is role with an STS of its own, asked with static keys.
+// viaSTS returns an integration whose STS is called with static keys.
 func viaSTS(name, bucket string) config.Integration {
 	c := role(name, bucket)
-	c.STSEndpoint, c.AccessKeyID, c.SecretAccessKey = "http://sts.localhost", testKey, testSecret
+	c.STSEndpoint = "http://sts.localhost"
+	c.AccessKeyID, c.SecretAccessKey = testKey, testSecret
 	return c
 }
 
-func TestAssumeRoleAtAnSTSThatChecks(t *testing.T) {
+// stsOf returns an AWSSTS whose calls go to a transport.
+func stsOf(t http.RoundTripper) *AWSSTS {
+	return &AWSSTS{HTTPClient: &http.Client{Transport: t}}
+}
+
+func TestAssumeRoleWithAStrictSTS(t *testing.T) {
 	cloud := fakeaws.NewCloud(time.Now)
 	cloud.AddUser(fakeaws.User{AccessKeyID: testKey, SecretAccessKey: testSecret})
-	cloud.AddRole(fakeaws.Role{ARN: role("lab", "").RoleARN, ExternalID: "id", Trusts: []string{testKey}, Buckets: []string{"bucket"}})
+	cloud.AddRole(fakeaws.Role{
+		ARN:        role("lab", "").RoleARN,
+		ExternalID: "id",
+		Trusts:     []string{testKey},
+		Buckets:    []string{"bucket"},
+	})
 	for _, c := range []struct {
 		name   string
-		mend   func(*config.Integration)
+		change func(*config.Integration)
 		result Result
 	}{
 		{"as configured", func(*config.Integration) {}, OK},
 		{"no external ID", func(c *config.Integration) { c.ExternalID = "" }, Denied},
 		{"another external ID", func(c *config.Integration) { c.ExternalID = "other" }, Denied},
-		{"a role that does not exist", func(c *config.Integration) { c.RoleARN += "x" }, Denied},
-		{"a session longer than the role's", func(c *config.Integration) { c.SessionDuration = 2 * time.Hour }, Denied},
-		{"a key that does not exist", func(c *config.Integration) { c.AccessKeyID = "AKIANOBODYNOBODYNOBO" }, Denied},
-		{"a wrong secret", func(c *config.Integration) { c.SecretAccessKey = "wrong" }, Denied},
+		{"missing role", func(c *config.Integration) { c.RoleARN += "x" }, Denied},
+		{"session longer than the role's maximum", func(c *config.Integration) {
+			c.SessionDuration = 2 * time.Hour
+		}, Denied},
+		{"unknown key", func(c *config.Integration) {
+			c.AccessKeyID = "AKIANOBODYNOBODYNOBO"
+		}, Denied},
+		{"wrong secret", func(c *config.Integration) { c.SecretAccessKey = "wrong" }, Denied},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			i := viaSTS("lab", "bucket")
-			c.mend(&i)
+			c.change(&i)
 			skew := time.Hour
-			sts := &AWSSTS{HTTPClient: &http.Client{Transport: fakeaws.InMemory{Handler: cloud.STS()}}, Skew: func(ahead time.Duration) { skew = ahead }}
-			narrowed, _ := policy.Session(&i)
+			sts := stsOf(fakeaws.InMemory{Handler: cloud.STS()})
+			sts.Skew = func(ahead time.Duration) { skew = ahead }
+			sessionPolicy, _ := policy.Session(&i)
 			var asked fakeaws.AssumeRoleCall
-			cloud.Intercept(func(c *fakeaws.AssumeRoleCall) error { asked = *c; return nil })
-			credentials, expires, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i, SessionPolicy: narrowed})
+			cloud.Intercept(func(c *fakeaws.AssumeRoleCall) error {
+				asked = *c
+				return nil
+			})
+			credentials, expires, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{
+				Integration:   &i,
+				SessionPolicy: sessionPolicy,
+			})
 			if got := Classify(err); got != c.result {
-				t.Fatalf("%s, want %s: %v", got, c.result, err)
+				t.Fatalf("Classify(%v) = %s, want %s", err, got, c.result)
 			}
 			if err != nil {
 				if strings.Contains(err.Error(), testSecret) {
-					t.Errorf("the error shows the secret key: %v", err)
+					t.Errorf("the error contains the secret key: %v", err)
 				}
 				return
 			}
 			if left := time.Until(expires); left < 59*time.Minute || left > time.Hour {
-				t.Errorf("expires in %v", left)
+				t.Errorf("the session expires in %v, want an hour", left)
 			}
-			if asked.Policy != narrowed || narrowed == "" || asked.SessionName != i.SessionName || asked.ExternalID != i.ExternalID {
-				t.Errorf("STS was asked %+v", asked)
+			if asked.Policy != sessionPolicy || sessionPolicy == "" {
+				t.Errorf("STS got the policy %q, want %q", asked.Policy, sessionPolicy)
+			}
+			if asked.SessionName != i.SessionName || asked.ExternalID != i.ExternalID {
+				t.Errorf("STS got session name %q and external ID %q, want %q and %q",
+					asked.SessionName, asked.ExternalID, i.SessionName, i.ExternalID)
 			}
 			if skew.Abs() > 2*time.Second {
-				t.Errorf("the clocks differ by %v", skew)
+				t.Errorf("skew = %v, want at most 2s", skew)
 			}
-			if credentials.AccessKeyID == "" || credentials.SecretAccessKey == "" || credentials.SessionToken == "" {
-				t.Error("the credentials are not complete")
+			if credentials.AccessKeyID == "" || credentials.SecretAccessKey == "" ||
+				credentials.SessionToken == "" {
+				t.Error("the credentials are incomplete")
 			}
 		})
 	}
 }
 
-func TestClassifyWhatTheSDKSays(t *testing.T) {
+func TestClassifyErrorsOfTheSDK(t *testing.T) {
+	body := func(status int, body string) roundTripper {
+		return func(*http.Request) (*http.Response, error) { return answer(status, body), nil }
+	}
 	xml := func(status int, code string) roundTripper {
+		return body(status, `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">`+
+			"<Error><Type>Sender</Type><Code>"+code+"</Code><Message>m</Message></Error>"+
+			"<RequestId>r</RequestId></ErrorResponse>")
+	}
+	interrupted := func(err error) roundTripper {
 		return func(*http.Request) (*http.Response, error) {
-			body := fmt.Sprintf(`<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>%s</Code><Message>m</Message></Error><RequestId>r</RequestId></ErrorResponse>`, code)
-			return answer(status, body), nil
+			a := answer(200, "")
+			a.Body = io.NopCloser(io.MultiReader(
+				strings.NewReader("<AssumeRoleResponse><AssumeRoleResult>"), iotest.ErrReader(err)))
+			return a, nil
 		}
 	}
 	for _, c := range []struct {
@@ -101,138 +137,156 @@ func TestClassifyWhatTheSDKSays(t *testing.T) {
 		{"429", xml(429, "Whatever"), Throttled},
 		{"InternalFailure", xml(500, "InternalFailure"), Unavailable},
 		{"503", xml(503, "ServiceUnavailable"), Unavailable},
-		{"S3's XML, 403", func(*http.Request) (*http.Response, error) {
-			return answer(403, `<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>`), nil
-		}, Denied},
-		{"no XML, 502", func(*http.Request) (*http.Response, error) { return answer(502, "<html>bad gateway"), nil }, Unavailable},
-		{"half a body", func(*http.Request) (*http.Response, error) {
-			return answer(200, "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA"), nil
-		}, Malformed},
-		{"a connection that broke in the middle", func(*http.Request) (*http.Response, error) {
-			a := answer(200, "")
-			a.Body = io.NopCloser(io.MultiReader(strings.NewReader("<AssumeRoleResponse><AssumeRoleResult>"), iotest.ErrReader(io.ErrUnexpectedEOF)))
-			return a, nil
+		{"403 with S3's error document",
+			body(403, `<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>`), Denied},
+		{"502 without XML", body(502, "<html>bad gateway"), Unavailable},
+		{"truncated document", body(200,
+			"<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA"), Malformed},
+		{"connection lost in the body", interrupted(io.ErrUnexpectedEOF), Unavailable},
+		{"timeout in the body", interrupted(context.DeadlineExceeded), Unavailable},
+		{"HTML", body(200, "<html></html>"), Malformed},
+		{"empty body", body(200, ""), Malformed},
+		{"no credentials", body(200,
+			"<AssumeRoleResponse><AssumeRoleResult></AssumeRoleResult></AssumeRoleResponse>"),
+			Malformed},
+		{"redirect", body(302, "<html></html>"), Malformed},
+		{"connection refused", func(*http.Request) (*http.Response, error) {
+			return nil, errReset
 		}, Unavailable},
-		{"time that ran out in the middle", func(*http.Request) (*http.Response, error) {
-			a := answer(200, "")
-			a.Body = io.NopCloser(io.MultiReader(strings.NewReader("<AssumeRoleResponse>"), iotest.ErrReader(context.DeadlineExceeded)))
-			return a, nil
-		}, Unavailable},
-		{"another document", func(*http.Request) (*http.Response, error) { return answer(200, "<html></html>"), nil }, Malformed},
-		{"nothing", func(*http.Request) (*http.Response, error) { return answer(200, ""), nil }, Malformed},
-		{"no credentials", func(*http.Request) (*http.Response, error) {
-			return answer(200, "<AssumeRoleResponse><AssumeRoleResult></AssumeRoleResult></AssumeRoleResponse>"), nil
-		}, Malformed},
-		{"a redirect to a page", func(*http.Request) (*http.Response, error) { return answer(302, "<html></html>"), nil }, Malformed},
-		{"refused", func(*http.Request) (*http.Response, error) { return nil, errReset }, Unavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			i := viaSTS("lab", "bucket")
-			sts := &AWSSTS{HTTPClient: &http.Client{Transport: c.sts}}
-			_, _, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i})
+			in := &AssumeRoleInput{Integration: &i}
+			_, _, err := stsOf(c.sts).AssumeRole(context.Background(), in)
 			if err == nil || Classify(err) != c.result {
-				t.Errorf("%v is %s, want %s", err, Classify(err), c.result)
+				t.Errorf("Classify(%v) = %s, want %s", err, Classify(err), c.result)
 			}
 		})
 	}
 	if got := Classify(context.DeadlineExceeded); got != Unavailable {
-		t.Errorf("a timeout is %s", got)
+		t.Errorf("Classify(%v) = %s, want %s", context.DeadlineExceeded, got, Unavailable)
 	}
 }
 
 func answer(status int, body string) *http.Response {
-	return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: http.Header{"Content-Type": {"text/xml"}},
-		Body: io.NopCloser(strings.NewReader(body)), ProtoMajor: 1, ProtoMinor: 1}
+	return &http.Response{
+		StatusCode: status,
+		Status:     http.StatusText(status),
+		Header:     http.Header{"Content-Type": {"text/xml"}},
+		Body:       io.NopCloser(strings.NewReader(body)),
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+	}
 }
 
-// An STS that asks for patience gets it: it is not asked again at once, as one is whose connection broke.
-func TestPatienceThatSTSAsksFor(t *testing.T) {
+// A throttled call, and one with Retry-After, is not retried at once.
+func TestRetriesAndRetryAfter(t *testing.T) {
+	seconds := func(s string) http.Header { return http.Header{"Retry-After": {s}} }
+	date := func(clock string) http.Header {
+		return http.Header{
+			"Retry-After": {"Fri, 31 Dec 1999 " + clock + " GMT"},
+			"Date":        {"Fri, 31 Dec 1999 12:00:00 GMT"},
+		}
+	}
 	for name, c := range map[string]struct {
 		status int
 		header http.Header
 		calls  int
-		wait   time.Duration
+		want   time.Duration
 	}{
-		"a 500, without a word":        {500, http.Header{}, 2, 0},
-		"a 503 in seconds":             {503, http.Header{"Retry-After": {"30"}}, 1, 30 * time.Second},
-		"by its own clock":             {503, http.Header{"Retry-After": {"Fri, 31 Dec 1999 12:02:00 GMT"}, "Date": {"Fri, 31 Dec 1999 12:00:00 GMT"}}, 1, 2 * time.Minute},
-		"in the past":                  {503, http.Header{"Retry-After": {"Fri, 31 Dec 1999 11:00:00 GMT"}, "Date": {"Fri, 31 Dec 1999 12:00:00 GMT"}}, 1, 0},
-		"a 429":                        {429, http.Header{}, 1, 0},
-		"a 429 that says for how long": {429, http.Header{"Retry-After": {"7"}}, 1, 7 * time.Second},
-		"nonsense":                     {503, http.Header{"Retry-After": {"-5"}}, 1, 0},
+		"500":                         {500, http.Header{}, 2, 0},
+		"503 with seconds":            {503, seconds("30"), 1, 30 * time.Second},
+		"503 with a date":             {503, date("12:02:00"), 1, 2 * time.Minute},
+		"503 with a date in the past": {503, date("11:00:00"), 1, 0},
+		"503 with an invalid value":   {503, seconds("-5"), 1, 0},
+		"429":                         {429, http.Header{}, 1, 0},
+		"429 with seconds":            {429, seconds("7"), 1, 7 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			calls := 0
-			sts := &AWSSTS{HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+			sts := stsOf(roundTripper(func(*http.Request) (*http.Response, error) {
 				calls++
-				a := answer(c.status, "<ErrorResponse><Error><Code>Whatever</Code></Error></ErrorResponse>")
+				a := answer(c.status,
+					"<ErrorResponse><Error><Code>Whatever</Code></Error></ErrorResponse>")
 				a.Header = c.header
 				return a, nil
-			})}}
+			}))
 			i := viaSTS("lab", "bucket")
 			_, _, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i})
-			if got := retryAfter(err, time.Now()); err == nil || calls != c.calls || got != c.wait {
-				t.Errorf("%d calls, and %v to wait: %v", calls, got, err)
+			if got := retryAfter(err, time.Now()); err == nil || got != c.want {
+				t.Errorf("retryAfter(%v) = %v, want %v", err, got, c.want)
+			}
+			if calls != c.calls {
+				t.Errorf("%d calls, want %d", calls, c.calls)
 			}
 		})
 	}
 }
 
-// A clock that is so far off that STS refuses every call shows in the refusals.
-func TestSkewOfRefusals(t *testing.T) {
+func TestSkewIsReadFromErrorResponses(t *testing.T) {
 	var skew time.Duration
-	sts := &AWSSTS{Skew: func(ahead time.Duration) { skew = ahead }, HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
-		a := answer(403, "<ErrorResponse><Error><Code>RequestExpired</Code></Error></ErrorResponse>")
+	sts := stsOf(roundTripper(func(*http.Request) (*http.Response, error) {
+		a := answer(403,
+			"<ErrorResponse><Error><Code>RequestExpired</Code></Error></ErrorResponse>")
 		a.Header.Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
 		return a, nil
-	})}}
+	}))
+	sts.Skew = func(ahead time.Duration) { skew = ahead }
 	i := viaSTS("lab", "bucket")
-	if _, _, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i}); err == nil || skew.Round(time.Minute) != time.Hour {
-		t.Errorf("%v ahead; %v", skew, err)
+	_, _, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i})
+	if err == nil || skew.Round(time.Minute) != time.Hour {
+		t.Errorf("AssumeRole = %v, skew %v, want an error and an hour", err, skew)
 	}
 }
 
-// Clients of integrations that are gone are let go.
-func TestClientsAreBounded(t *testing.T) {
-	sts := &AWSSTS{HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, errReset })}}
+func TestKeepDropsUnusedClients(t *testing.T) {
+	sts := stsOf(roundTripper(func(*http.Request) (*http.Response, error) { return nil, errReset }))
 	one, two := viaSTS("lab", "bucket"), viaSTS("lab", "bucket")
 	two.SecretAccessKey = "another"
 	for _, i := range []config.Integration{one, two, two} {
-		_, _, _ = sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i}) // it fails
+		_, _, _ = sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i}) // fails
 	}
-	if len(sts.clients) != 2 {
-		t.Errorf("%d clients", len(sts.clients))
+	if n := len(sts.clients); n != 2 {
+		t.Errorf("%d clients, want 2", n)
 	}
 	sts.Keep([]config.Integration{two})
 	if _, ok := sts.clients[clientKeyOf(&two)]; !ok || len(sts.clients) != 1 {
-		t.Errorf("%d clients are left", len(sts.clients))
+		t.Errorf("%d clients after Keep, the kept one among them: %v, want 1", len(sts.clients), ok)
 	}
 }
 
-// The process's own credentials come from the SDK's chain, and the STS is the region's own.
+// The process's own credentials come from the SDK's chain. The STS is that of the region.
 func TestOwnCredentialsAndRegionalSTS(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", testKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", testSecret)
 	t.Setenv("AWS_CONFIG_FILE", "/nonexistent")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+	const (
+		arn    = "arn:aws:iam::123456789012:role/r"
+		arnGov = "arn:aws-us-gov:iam::123456789012:role/r"
+	)
 	for _, c := range []struct{ region, arn, host string }{
-		{"us-east-1", "arn:aws:iam::123456789012:role/r", "sts.us-east-1.amazonaws.com"},
-		{"eu-central-1", "arn:aws:iam::123456789012:role/r", "sts.eu-central-1.amazonaws.com"},
+		{"us-east-1", arn, "sts.us-east-1.amazonaws.com"},
+		{"eu-central-1", arn, "sts.eu-central-1.amazonaws.com"},
 		{"cn-north-1", "arn:aws-cn:iam::123456789012:role/r", "sts.cn-north-1.amazonaws.com.cn"},
-		{"us-gov-west-1", "arn:aws-us-gov:iam::123456789012:role/r", "sts.us-gov-west-1.amazonaws.com"},
-		{"auto", "arn:aws:iam::123456789012:role/r", "sts.us-east-1.amazonaws.com"},
-		{"auto", "arn:aws-us-gov:iam::123456789012:role/r", "sts.us-gov-west-1.amazonaws.com"},
+		{"us-gov-west-1", arnGov, "sts.us-gov-west-1.amazonaws.com"},
+		{"auto", arn, "sts.us-east-1.amazonaws.com"},
+		{"auto", arnGov, "sts.us-gov-west-1.amazonaws.com"},
 	} {
 		var host, authorization string
-		sts := &AWSSTS{HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		sts := stsOf(roundTripper(func(r *http.Request) (*http.Response, error) {
 			host, authorization = r.URL.Host, r.Header.Get("Authorization")
 			return nil, errReset
-		})}}
+		}))
 		i := role("lab", "bucket")
 		i.Region, i.RoleARN = c.region, c.arn
 		_, _, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i})
-		if !errors.Is(err, errReset) || host != c.host || !strings.Contains(authorization, testKey) {
-			t.Errorf("%s: asked %s, want %s; signed %.60s; %v", c.region, host, c.host, authorization, err)
+		if !errors.Is(err, errReset) || host != c.host {
+			t.Errorf("%s: AssumeRole = %v at %s, want %v at %s",
+				c.region, err, host, errReset, c.host)
+		}
+		if !strings.Contains(authorization, testKey) {
+			t.Errorf("%s: signed with %.60s, want %s", c.region, authorization, testKey)
 		}
 	}
 }

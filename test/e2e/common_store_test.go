@@ -234,7 +234,7 @@ func TestKeyRotation(t *testing.T) {
 			t.Errorf("%s: another session", step)
 		}
 	}
-	if location, p := replica(three); location == sealedWithNew || p.sharedSessions(t, "refused") == 0 || !strings.Contains(p.output(), "is refused, and replaced") {
+	if location, p := replica(three); location == sealedWithNew || p.sharedSessions(t, "refused") == 0 || !strings.Contains(p.output(), "shared session rejected") {
 		t.Error("a replica with another key reads what is sealed")
 	}
 }
@@ -361,7 +361,7 @@ func TestCommonStoreThatSaysNo(t *testing.T) {
 			p := startProxy(t, longWindows.Replace(atURL.Replace(fleetConfig)), env...)
 			p.location(t, http.MethodGet, "/s3/fleet/k")
 			log := p.output()
-			if n := strings.Count(log, "each goes on alone"); n != 1 || p.sharedSessions(t, "error") == 0 {
+			if n := strings.Count(log, "shared store unreachable"); n != 1 || p.sharedSessions(t, "error") == 0 {
 				t.Errorf("said %d times, counted %v", n, p.sharedSessions(t, "error"))
 			}
 			if said := log + string(fetch(t, http.MethodGet, p.admin+"/metrics").body); strings.Contains(said, "canary") {

@@ -24,7 +24,7 @@ func TestConsoleAddsTheFirstIntegration(t *testing.T) {
 	const bucket = "console-wizard"
 	g.createBucket(t, bucket)
 	g.put(t, bucket, "pictures/one.png", picture(t, 48))
-	p, dir := startProxyIn(t, withConsole, append(g.env(), "ADMIN_TOKEN="+adminToken)...)
+	p, dir := startProxyIn(t, "\nadmin: {token: \"${ADMIN_TOKEN}\", variables: [TRUSTED_KEY, TRUSTED_SECRET]}\n", append(g.env(), "ADMIN_TOKEN="+adminToken)...)
 	before, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestConsoleAddsTheFirstIntegration(t *testing.T) {
 	c.fill("sample", "s3://"+bucket+"/pictures/one.png")
 	c.press("dialog .check button")
 	c.until(`document.querySelector("dialog .check [role=status]").textContent.startsWith("Something has to be mended")`)
-	if text := c.text(); !strings.Contains(text, "there is no role arn:aws:iam:::role/nobody") || !strings.Contains(text, "Mend role_arn, or make the role") {
+	if text := c.text(); !strings.Contains(text, "the role arn:aws:iam:::role/nobody does not exist") || !strings.Contains(text, "Correct role_arn, or create the role") {
 		t.Errorf("a role that is not there:\n%s", text)
 	}
 	back := func(title string) {

@@ -79,7 +79,7 @@ func (f *fleet) goesThrough(t *testing.T, m mishap, took *latencies) {
 			if m.counted != "" {
 				n += p.sharedSessions(t, m.counted)
 			}
-			said += strings.Count(p.output(), "each goes on alone") + strings.Count(p.output(), "is refused, and replaced")
+			said += strings.Count(p.output(), "shared store unreachable") + strings.Count(p.output(), "shared session rejected")
 		}
 		return n, said
 	}

@@ -112,7 +112,7 @@ integrations:
 	if err := os.WriteFile(filepath.Join(dir, "stranger.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out := command(t, dir, g.env(), "check", "--config", "stranger.yaml"); code != 1 || !strings.Contains(out, "failed   assume_role") || !strings.Contains(out, "its trust policy does not name us") {
+	if code, out := command(t, dir, g.env(), "check", "--config", "stranger.yaml"); code != 1 || !strings.Contains(out, "failed   assume_role") || !strings.Contains(out, "its trust policy does not name the proxy") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	if code, out := command(t, dir, g.env(), "check", "--config", "config.yaml", "--sample", "s3://gallery-one/pictures/one.png"); code != 0 || !strings.Contains(out, "ok       head_by_get") {
@@ -122,7 +122,7 @@ integrations:
 	if err := os.WriteFile(filepath.Join(dir, "missing.yaml"), []byte(missing), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out := command(t, dir, g.env(), "check", "--config", "missing.yaml"); code != 1 || !strings.Contains(out, "there is no role arn:aws:iam:::role/nobody") {
+	if code, out := command(t, dir, g.env(), "check", "--config", "missing.yaml"); code != 1 || !strings.Contains(out, "the role arn:aws:iam:::role/nobody does not exist") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }

@@ -1,0 +1,71 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"s3redirect/internal/locator"
+	"s3redirect/internal/presign"
+)
+
+// Resolved is everything that a bucket's URLs are signed with at an instant.
+type Resolved struct {
+	Place  *Place  // nil: the bucket's region is not known
+	Window *Window // nil: there is no session
+	Signer *Signer // the window's, for the place's region; nil if Place or Window is nil
+	// Now is the instant at which the above was chosen. It is later than the one passed in if the
+	// request waited for STS or for the store.
+	Now time.Time
+}
+
+// Resolve returns what the bucket's URLs are signed with. It waits for the bucket's region and for
+// a session where they are not available yet. The errors are those of [Bucket.Place] and
+// [Integration.Window]. On an error, Place is set if it was found, and Now is set in any case.
+func (b *Bucket) Resolve(ctx context.Context, now time.Time) (r Resolved, err error) {
+	if r.Place, r.Now, err = b.Place(ctx, now); err != nil {
+		return r, err
+	}
+	if r.Window, r.Now, err = b.Integration.Window(ctx, r.Now); err != nil {
+		return r, err
+	}
+	r.Signer, err = r.Window.Signer(r.Place.Region)
+	return r, err
+}
+
+// ResolvePeek is [Bucket.Resolve] without waiting: it makes no calls, counts nothing, and leaves
+// out what is not available.
+func (b *Bucket) ResolvePeek(now time.Time) (r Resolved, err error) {
+	r = Resolved{Place: b.Peek(), Window: b.Integration.Peek(now), Now: now}
+	if r.Place != nil && r.Window != nil {
+		r.Signer, err = r.Window.Signer(r.Place.Region)
+	}
+	return r, err
+}
+
+// Presign returns a URL for an object that is valid for the given method, GET or HEAD. It waits for
+// STS if need be. The error says that no integration serves bucket, or is one of
+// [Bucket.Resolve].
+//
+// Presign computes the signature each time. The proxy calls the steps that Presign consists of,
+// Find and Resolve, because it needs the integration to parse the query before it waits, and looks
+// the signature up in its cache before it computes one.
+func (s *Set) Presign(
+	ctx context.Context, method string, l locator.Locator, now time.Time,
+) (string, error) {
+	bucket, ok := s.Find(l.Bucket, now)
+	if !ok {
+		return "", fmt.Errorf("no integration serves bucket %s", l.Bucket)
+	}
+	r, err := bucket.Resolve(ctx, now)
+	if err != nil {
+		return "", err
+	}
+	o := &presign.Object{
+		Method:   method,
+		Endpoint: r.Place.Endpoint,
+		Key:      l.Key,
+		Params:   bucket.Integration.CanonicalParams(false),
+	}
+	return string(r.Signer.AppendURL(nil, o, r.Signer.Sign(o))), nil
+}
