@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"s3redirect/internal/config"
 )
 
 // errGroups means a credential proves who the viewer is, and does not say which groups the viewer
@@ -19,11 +17,6 @@ const maxGroups = 1024
 // noValue is what reverse proxies write for a value that is missing, since some of them send no
 // empty headers.
 const noValue = "-"
-
-// nameGroups reports whether any of the rules depends on a viewer's groups.
-func nameGroups(rules []config.Rule) bool {
-	return slices.ContainsFunc(rules, func(r config.Rule) bool { return len(r.Groups) > 0 })
-}
 
 // parseGroupList returns a header's list of groups, separated by commas. It reports false if the
 // list is written in another way: the groups in it would pass for one group that no rule names.

@@ -7,7 +7,75 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// rule says who may, or may not, read what.
+// Rules decide who may read what. Without any rule, every viewer may read everything.
+type Rules struct {
+	rules      []rule
+	nameGroups bool // a rule depends on the viewer's groups
+}
+
+// Decision is the result of [Rules.Decide].
+type Decision struct {
+	Allowed bool
+	// Rule is the number of the rule that decided, starting at 1. It is 0 if no rule applies.
+	Rule int
+}
+
+// NewRules returns the rules of a valid configuration.
+func NewRules(rules []config.Rule) *Rules {
+	r := &Rules{}
+	for n := range rules {
+		r.rules = append(r.rules, newRule(&rules[n]))
+		r.nameGroups = r.nameGroups || len(rules[n].Groups) > 0
+	}
+	return r
+}
+
+// Decide reports whether v may read l. The first rule that applies to both decides. A signed link
+// is permission enough: the rules were applied to the viewer who made it.
+func (r *Rules) Decide(v *Viewer, l locator.Locator) Decision {
+	if v.link || len(r.rules) == 0 {
+		return Decision{Allowed: true}
+	}
+	normalized := normalizeKey(l.Key)
+	for n := range r.rules {
+		switch rule := &r.rules[n]; {
+		case rule.deny && rule.denies(v, l.Bucket, normalized):
+			return Decision{Rule: n + 1}
+		case !rule.deny && rule.allows(v, l):
+			return Decision{Allowed: true, Rule: n + 1}
+		}
+	}
+	return Decision{}
+}
+
+// AllowTarget reports whether v may read everything that a link to t would serve. One rule must
+// allow all of it, and no rule before that one may deny a part.
+func (r *Rules) AllowTarget(v *Viewer, t Target) bool {
+	if !t.Prefix {
+		return r.Decide(v, t.Locator).Allowed
+	}
+	if v.link || len(r.rules) == 0 {
+		return true
+	}
+	for n := range r.rules {
+		rule := &r.rules[n]
+		if !rule.appliesTo(v) {
+			continue
+		}
+		for m := range rule.patterns {
+			p := &rule.patterns[m]
+			if rule.deny && p.intersects(v, t) {
+				return false
+			}
+			if !rule.deny && p.open && p.matches(v, t.Locator) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// rule allows or denies some viewers the objects that its patterns match.
 type rule struct {
 	users, groups    map[string]struct{}
 	known, anonymous bool
@@ -73,7 +141,7 @@ const folderSuffix = "__XLDIR__"
 // allows reports whether the rule allows v to read l. An allow rule is compared with the key
 // exactly as it was sent.
 func (r *rule) allows(v *Viewer, l locator.Locator) bool {
-	if !r.about(v) {
+	if !r.appliesTo(v) {
 		return false
 	}
 	for n := range r.patterns {
@@ -87,7 +155,7 @@ func (r *rule) allows(v *Viewer, l locator.Locator) bool {
 // denies reports whether the rule denies v an object. The key is normalized: the object may be one
 // that the rule names.
 func (r *rule) denies(v *Viewer, bucket, key string) bool {
-	if !r.about(v) {
+	if !r.appliesTo(v) {
 		return false
 	}
 	folder, isFolder := strings.CutSuffix(key, folderSuffix)
@@ -99,7 +167,8 @@ func (r *rule) denies(v *Viewer, bucket, key string) bool {
 	return false
 }
 
-func (r *rule) about(v *Viewer) bool {
+// appliesTo reports whether the rule is about v.
+func (r *rule) appliesTo(v *Viewer) bool {
 	if v.ID == "" {
 		return r.anonymous
 	}
@@ -159,35 +228,9 @@ func (p *pattern) literal(v *Viewer) (key string, open bool) {
 	return normalizeKey(strings.Join(p.parts, v.ID)), p.open
 }
 
-// AllowTarget reports whether v may read everything that a link to t would serve. One rule must
-// allow all of it, and no rule before that one may deny a part.
-func (g *Gate) AllowTarget(v *Viewer, t Target) bool {
-	if !t.Prefix {
-		return g.Allow(v, t.Locator).Allowed
-	}
-	if v.link || len(g.rules) == 0 {
-		return true
-	}
-	for n := range g.rules {
-		r := &g.rules[n]
-		if !r.about(v) {
-			continue
-		}
-		for m := range r.patterns {
-			if r.deny && r.patterns[m].touches(v, t) {
-				return false
-			}
-			if !r.deny && r.patterns[m].open && r.patterns[m].matches(v, t.Locator) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// touches reports whether a deny rule's pattern matches any key that begins with t's, in any
+// intersects reports whether a deny rule's pattern matches any key that begins with t's, in any
 // spelling of its slashes.
-func (p *pattern) touches(v *Viewer, t Target) bool {
+func (p *pattern) intersects(v *Viewer, t Target) bool {
 	prefix := normalizeKey(t.Key)
 	literal, open := p.literal(v)
 	return p.inBucket(t.Bucket) && (strings.HasPrefix(literal, prefix) || open && strings.HasPrefix(prefix, literal))

@@ -9,13 +9,7 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// gateOf returns a gate with rules, in front of which a reverse proxy identifies viewers.
-func gateOf(t testing.TB, rules ...config.Rule) *Gate {
-	t.Helper()
-	c := forwarded()
-	c.Rules = rules
-	return newGate(t, c, nil)
-}
+func rulesOf(rules ...config.Rule) *Rules { return NewRules(rules) }
 
 // denied and allowed are rules for all named viewers.
 func denied(locators ...string) config.Rule {
@@ -28,7 +22,7 @@ func allowed(locators ...string) config.Rule {
 
 // Several stores serve one object under several keys. A deny rule applies to all of them.
 func TestDenyRulesAndSlashes(t *testing.T) {
-	g := gateOf(t, denied("s3://bucket/secret/*", "s3://bucket/one", "s3://bucket/folder/", "s3://bucket/part-*",
+	rules := rulesOf(denied("s3://bucket/secret/*", "s3://bucket/one", "s3://bucket/folder/", "s3://bucket/part-*",
 		"s3://team-*/a//b/*", `s3://bucket/c\d/*`), allowed("s3://*/*"))
 	for _, c := range []struct {
 		locator string
@@ -75,10 +69,10 @@ func TestDenyRulesAndSlashes(t *testing.T) {
 	} {
 		v := As("ann")
 		l := object(t, c.locator)
-		if got := g.Allow(&v, l).Allowed; got != c.want {
-			t.Errorf("Allow(%s) = %v, want %v", c.locator, got, c.want)
+		if got := rules.Decide(&v, l).Allowed; got != c.want {
+			t.Errorf("Decide(%s) = %v, want %v", c.locator, got, c.want)
 		}
-		if got := g.AllowTarget(&v, Target{Locator: l}); got != c.want {
+		if got := rules.AllowTarget(&v, Target{Locator: l}); got != c.want {
 			t.Errorf("AllowTarget(%s) = %v, want %v", c.locator, got, c.want)
 		}
 	}
@@ -86,18 +80,18 @@ func TestDenyRulesAndSlashes(t *testing.T) {
 
 // A deny rule for keys with a leading slash applies to the whole bucket: some stores drop it.
 func TestDenyOfNothingButSlashes(t *testing.T) {
-	g := gateOf(t, denied("s3://bucket//*"), allowed("s3://bucket/*"))
+	rules := rulesOf(denied("s3://bucket//*"), allowed("s3://bucket/*"))
 	v := As("ann")
 	for _, text := range []string{"s3://bucket//x", "s3://bucket/x"} {
-		if got := g.Allow(&v, object(t, text)).Allowed; got {
-			t.Errorf("Allow(%s) = %v, want false", text, got)
+		if got := rules.Decide(&v, object(t, text)).Allowed; got {
+			t.Errorf("Decide(%s) = %v, want false", text, got)
 		}
 	}
 }
 
 // An allow rule is compared with the key as it was sent, byte by byte.
 func TestAllowRulesAreExact(t *testing.T) {
-	g := gateOf(t, allowed("s3://bucket/public/*", "s3://bucket//rooted/*", "s3://bucket/a//b",
+	rules := rulesOf(allowed("s3://bucket/public/*", "s3://bucket//rooted/*", "s3://bucket/a//b",
 		"s3://bucket/users/{user}/*", "s3://bucket/dir/"))
 	for text, want := range map[string]bool{
 		"s3://bucket/public/x": true, "s3://bucket/public//x": true, "s3://bucket//rooted/x": true,
@@ -107,15 +101,15 @@ func TestAllowRulesAreExact(t *testing.T) {
 		"s3://bucket//users/ann/x": false, "s3://bucket/users//ann/x": false, "s3://bucket/dir__XLDIR__": false,
 	} {
 		v := As("ann")
-		if got := g.Allow(&v, object(t, text)).Allowed; got != want {
-			t.Errorf("Allow(%s) = %v, want %v", text, got, want)
+		if got := rules.Decide(&v, object(t, text)).Allowed; got != want {
+			t.Errorf("Decide(%s) = %v, want %v", text, got, want)
 		}
 	}
 }
 
 // A link to a folder is refused if any spelling of a key in it is denied.
 func TestDenyRulesForFolderLinks(t *testing.T) {
-	g := gateOf(t, denied("s3://bucket/secret/*", "s3://bucket/a//b/c", "s3://bucket/users/{user}/diary"),
+	rules := rulesOf(denied("s3://bucket/secret/*", "s3://bucket/a//b/c", "s3://bucket/users/{user}/diary"),
 		allowed("s3://bucket/*"))
 	for _, c := range []struct {
 		name, target string
@@ -153,7 +147,7 @@ func TestDenyRulesForFolderLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 		v := As(c.name)
-		if got := g.AllowTarget(&v, target); got != c.want {
+		if got := rules.AllowTarget(&v, target); got != c.want {
 			t.Errorf("AllowTarget(%q, %s) = %v, want %v", c.name, c.target, got, c.want)
 		}
 	}
@@ -161,26 +155,26 @@ func TestDenyRulesForFolderLinks(t *testing.T) {
 
 // A rule for one object whose key ends in a slash allows no link to the folder of that name.
 func TestFolderLinksNeedAnOpenPattern(t *testing.T) {
-	g := gateOf(t, allowed("s3://bucket/album/", "s3://bucket/open/*"))
+	rules := rulesOf(allowed("s3://bucket/album/", "s3://bucket/open/*"))
 	for text, want := range map[string]bool{"s3://bucket/album/*": false, "s3://bucket/open/*": true} {
 		target, err := ParseTarget(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		v := As("ann")
-		if got := g.AllowTarget(&v, target); got != want {
+		if got := rules.AllowTarget(&v, target); got != want {
 			t.Errorf("AllowTarget(%s) = %v, want %v", text, got, want)
 		}
 	}
 	v := As("ann")
-	if got := g.Allow(&v, object(t, "s3://bucket/album/")).Allowed; !got {
-		t.Errorf("Allow(s3://bucket/album/) = %v, want true", got)
+	if got := rules.Decide(&v, object(t, "s3://bucket/album/")).Allowed; !got {
+		t.Errorf("Decide(s3://bucket/album/) = %v, want true", got)
 	}
 }
 
 func TestDenyRulesWithUser(t *testing.T) {
 	deny := denied("s3://bucket/users/{user}/diary/*", "s3://bucket/mail/{user}.mbox")
-	g := gateOf(t, deny, allowed("s3://bucket/*"))
+	rules := rulesOf(deny, allowed("s3://bucket/*"))
 	for _, c := range []struct {
 		name, locator string
 		want          bool
@@ -208,16 +202,15 @@ func TestDenyRulesWithUser(t *testing.T) {
 		{`dom\ann`, "s3://bucket/users/dom/diary/x", true},
 	} {
 		v := As(c.name)
-		if got := g.Allow(&v, object(t, c.locator)).Allowed; got != c.want {
-			t.Errorf("Allow(%q, %s) = %v, want %v", c.name, c.locator, got, c.want)
+		if got := rules.Decide(&v, object(t, c.locator)).Allowed; got != c.want {
+			t.Errorf("Decide(%q, %s) = %v, want %v", c.name, c.locator, got, c.want)
 		}
 	}
 	// The rule is about named viewers: an anonymous one is not denied by it.
-	c := forwarded()
-	c.Anonymous = true
-	c.Rules = []config.Rule{deny, {Anonymous: true, Locators: []string{"s3://bucket/*"}}}
-	if got := newGate(t, c, nil).Allow(&Viewer{}, object(t, "s3://bucket/users/ann/diary/x")); !got.Allowed {
-		t.Errorf("Allow(anonymous) = %+v, want allowed by rule 2", got)
+	rules = rulesOf(deny, config.Rule{Anonymous: true, Locators: []string{"s3://bucket/*"}})
+	got := rules.Decide(&Viewer{}, object(t, "s3://bucket/users/ann/diary/x"))
+	if want := (Decision{Allowed: true, Rule: 2}); got != want {
+		t.Errorf("Decide(anonymous) = %+v, want %+v", got, want)
 	}
 }
 
@@ -242,8 +235,8 @@ func TestDenyRulesAgainstRandomSpellings(t *testing.T) {
 		canonical, pattern := strings.Join(clean, "/"), patterns[r.IntN(len(patterns))]
 		literal, open := strings.CutSuffix(normalized[pattern], "*")
 		want := canonical == literal || open && strings.HasPrefix(canonical, literal)
-		g, v := gateOf(t, denied("s3://bucket/"+pattern), allowed("s3://bucket/*")), As("ann")
-		if got := g.Allow(&v, locator.Locator{Bucket: "bucket", Key: key}); got.Allowed == want {
+		rules, v := rulesOf(denied("s3://bucket/"+pattern), allowed("s3://bucket/*")), As("ann")
+		if got := rules.Decide(&v, locator.Locator{Bucket: "bucket", Key: key}); got.Allowed == want {
 			t.Fatalf("deny %s, key %q: %+v, want denied = %v", pattern, key, got, want)
 		}
 	}
@@ -255,13 +248,13 @@ func TestOneViewerPerKey(t *testing.T) {
 	names := []string{"a", "an", "ann", "an-x", "ann-x", "an.png", "an-an", "x-an", "-", ".", "n", `a\n`, "{user}", "*"}
 	for _, text := range []string{"{user}/*", "users/{user}/*", "users/{user}/x*", "users/{user}-x/*",
 		"users/x-{user}/*", "{user}.png", "x-{user}", "{user}", "by-{user}-of-{user}/x", "{user}{user}/*"} {
-		g := gateOf(t, allowed("s3://bucket/"+text))
+		rules := rulesOf(allowed("s3://bucket/"+text))
 		for _, owner := range names {
 			key := strings.ReplaceAll(strings.Replace(text, "*", "photo.jpg", 1), config.UserPlaceholder, owner)
 			for _, name := range names {
 				v := As(name)
-				if got := g.Allow(&v, locator.Locator{Bucket: "bucket", Key: key}).Allowed; got != (name == owner) {
-					t.Errorf("%s: Allow(%q, %q) = %v, want %v", text, name, key, got, name == owner)
+				if got := rules.Decide(&v, locator.Locator{Bucket: "bucket", Key: key}).Allowed; got != (name == owner) {
+					t.Errorf("%s: Decide(%q, %q) = %v, want %v", text, name, key, got, name == owner)
 				}
 			}
 		}

@@ -52,28 +52,27 @@ type Options struct {
 
 // Gate decides who asks and what they may see. It is safe for concurrent use.
 type Gate struct {
-	anonymous  bool
-	forwarded  *config.Forwarded
-	jwt        *tokens
-	cookie     string
-	basic      *passwords
-	links      *Links
-	rules      []rule
-	needGroups bool // a rule depends on them
-	limits     *limits
-	proxies    []netip.Prefix // from which X-Forwarded-For is believed
-	challenge  []string
-	vary       []string
+	anonymous bool
+	forwarded *config.Forwarded
+	jwt       *tokens
+	cookie    string
+	basic     *passwords
+	links     *Links
+	rules     *Rules
+	limits    *limits
+	proxies   []netip.Prefix // from which X-Forwarded-For is believed
+	challenge []string
+	vary      []string
 }
 
 // New makes the gate of a configuration that passed config's checks. An error is about a file that cannot be used.
 func New(c *config.Viewers, o Options) (*Gate, error) {
-	g := &Gate{anonymous: c.Anonymous, forwarded: c.Forwarded, needGroups: nameGroups(c.Rules), proxies: o.TrustedProxies}
+	g := &Gate{anonymous: c.Anonymous, forwarded: c.Forwarded, rules: NewRules(c.Rules), proxies: o.TrustedProxies}
 	if len(g.proxies) == 0 && c.Forwarded != nil {
 		g.proxies = c.Forwarded.Proxies
 	}
 	if c.JWT != nil {
-		g.jwt, g.cookie = newTokens(c.JWT, g.needGroups, o), c.JWT.Cookie
+		g.jwt, g.cookie = newTokens(c.JWT, g.rules.nameGroups, o), c.JWT.Cookie
 		g.challenge = append(g.challenge, "Bearer")
 	}
 	if c.Basic != nil {
@@ -85,9 +84,6 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 	}
 	if c.Links != nil {
 		g.links = NewLinks(c.Links)
-	}
-	for n := range c.Rules {
-		g.rules = append(g.rules, newRule(&c.Rules[n]))
 	}
 	if c.RateLimit != nil {
 		limits, err := newLimits(c.RateLimit, o.Clock)
@@ -221,7 +217,7 @@ func (g *Gate) fromHeaders(r *http.Request) (v Viewer, found bool, err error) {
 		return Viewer{}, true, errGroups
 	}
 	var known bool
-	if v.groupList, known = parseGroupList(groups[0]); !known && g.needGroups {
+	if v.groupList, known = parseGroupList(groups[0]); !known && g.rules.nameGroups {
 		return Viewer{}, true, errGroups
 	}
 	return v, true, nil
@@ -271,29 +267,11 @@ func (g *Gate) FromLink(query string, l locator.Locator, now time.Time) (Viewer,
 	return Viewer{Until: until, link: true}, nil
 }
 
-// Decision is what the rules say.
-type Decision struct {
-	Allowed bool
-	// Rule is the number of the rule that decided, from 1; 0 if none did.
-	Rule int
-}
-
 // Allow reports whether v may read l.
-func (g *Gate) Allow(v *Viewer, l locator.Locator) Decision {
-	if v.link || len(g.rules) == 0 {
-		return Decision{Allowed: true}
-	}
-	normalized := normalizeKey(l.Key)
-	for n := range g.rules {
-		switch r := &g.rules[n]; {
-		case r.deny && r.denies(v, l.Bucket, normalized):
-			return Decision{Rule: n + 1}
-		case !r.deny && r.allows(v, l):
-			return Decision{Allowed: true, Rule: n + 1}
-		}
-	}
-	return Decision{}
-}
+func (g *Gate) Allow(v *Viewer, l locator.Locator) Decision { return g.rules.Decide(v, l) }
+
+// AllowTarget reports whether v may read everything that a link to t would serve.
+func (g *Gate) AllowTarget(v *Viewer, t Target) bool { return g.rules.AllowTarget(v, t) }
 
 // in tells whether a viewer is in one of some groups.
 func (v *Viewer) in(groups map[string]struct{}) bool {

@@ -286,13 +286,13 @@ func FuzzRules(f *testing.F) {
 	f.Add("ann", "users/ann/x")
 	f.Add("a/b", "users/a/b/x")
 	f.Add("", "users//x")
-	g := &Gate{rules: []rule{newRule(&config.Rule{Known: true, Locators: []string{"s3://bucket/users/{user}/*"}})}}
+	rules := NewRules([]config.Rule{{Known: true, Locators: []string{"s3://bucket/users/{user}/*"}}})
 	f.Fuzz(func(t *testing.T, user, key string) {
 		if locator.CheckKey(key) != nil {
 			return
 		}
 		v := As(user)
-		allowed := g.Allow(&v, locator.Locator{Bucket: "bucket", Key: key}).Allowed
+		allowed := rules.Decide(&v, locator.Locator{Bucket: "bucket", Key: key}).Allowed
 		segments := strings.Split(key, "/")
 		own := user != "" && len(segments) > 2 && segments[0] == "users" && segments[1] == user
 		if allowed != own {

@@ -45,7 +45,7 @@ var mutants = []mutant{
 	{"scripts-not-kept", "proxy/proxy.go", "	if !x.cors || forElement(r) {\n", "	{\n", []string{"./proxy"}},
 	{"redirects-vary-by-mode", "proxy/proxy.go", `"Origin", "Sec-Fetch-Mode", "Sec-Fetch-Dest"`, `"Origin", "Sec-Fetch-Dest"`, []string{"./proxy"}},
 	{"trusted-proxies", "internal/viewer/viewer.go", "!plausibleName(users[0]) || !g.trusted(peer(r)) {", "!plausibleName(users[0]) {", []string{"./internal/viewer"}},
-	{"deny-any-slashes", "internal/viewer/viewer.go", "	normalized := normalizeKey(l.Key)\n", "	normalized := l.Key\n", []string{"./internal/viewer"}},
+	{"deny-any-slashes", "internal/viewer/rules.go", "	normalized := normalizeKey(l.Key)\n", "	normalized := l.Key\n", []string{"./internal/viewer"}},
 	{"groups-header-required", "internal/viewer/viewer.go", "	if len(groups) != 1 {\n		return Viewer{}, true, errGroups\n	}\n", "	if len(groups) != 1 {\n		return v, true, nil\n	}\n", []string{"./internal/viewer"}},
 	{"groups-known", "internal/viewer/jwt.go", "!known && t.needGroups {", "false && !known && t.needGroups {", []string{"./internal/viewer"}},
 	{"token-audience", "internal/viewer/jwt.go", "Issuer: t.config.Issuer, AnyAudience: jwt.Audience{t.config.Audience}, Time: now", "Issuer: t.config.Issuer, Time: now", []string{"./internal/viewer"}},
