@@ -189,7 +189,7 @@ func TestBadTokensCount(t *testing.T) {
 
 // Verifications in flight reserve tokens, and give them back if the credential was good.
 func TestGuessReservesTokens(t *testing.T) {
-	l, err := newLimits(oneASecond(3), func() time.Time { return now })
+	l, err := newLimiters(oneASecond(3), func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestGuessReservesTokens(t *testing.T) {
 	start := func() {
 		started := make(chan struct{})
 		wg.Go(func() {
-			v, err := l.guess(from, func() (Viewer, error) { close(started); return Viewer{}, <-finish })
+			v, err := l.verify(from, func() (Viewer, error) { close(started); return Viewer{}, <-finish })
 			if v.charged != errors.Is(err, ErrUnknown) {
 				t.Errorf("charged %v after %v", v.charged, err)
 			}
@@ -209,7 +209,7 @@ func TestGuessReservesTokens(t *testing.T) {
 		<-started
 	}
 	refused := func() bool {
-		_, err := l.guess(from, func() (Viewer, error) { t.Error("verified"); return Viewer{}, nil })
+		_, err := l.verify(from, func() (Viewer, error) { t.Error("verified"); return Viewer{}, nil })
 		var exceeded *LimitError
 		return errors.As(err, &exceeded) && exceeded.RetryAfter == time.Second
 	}
@@ -230,22 +230,22 @@ func TestGuessReservesTokens(t *testing.T) {
 		t.Error("a third verification runs beside two, of the two tokens that are left")
 	}
 	// Other requests may take tokens that are reserved. The guesses in flight cost theirs nevertheless.
-	if err := l.take(limited{addr: from}, 2, now); err != nil {
+	if err := l.take(limiterKey{addr: from}, 2, now); err != nil {
 		t.Fatal(err)
 	}
 	finish <- ErrUnknown
 	finish <- ErrUnknown
 	wg.Wait()
-	if tokens := l.bucket(limited{addr: from}, now).TokensAt(now); tokens != -2 {
+	if tokens := l.get(limiterKey{addr: from}, now).TokensAt(now); tokens != -2 {
 		t.Errorf("%v tokens, want -2", tokens)
 	}
 	// A panic is a guess too, and leaves nothing reserved.
 	other := netip.MustParseAddr("192.0.2.2")
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = l.guess(other, func() (Viewer, error) { panic("x") })
+		_, _ = l.verify(other, func() (Viewer, error) { panic("x") })
 	}()
-	if b := l.bucket(limited{addr: other}, now); b.reserved != 0 || b.TokensAt(now) != 2 {
+	if b := l.get(limiterKey{addr: other}, now); b.reserved != 0 || b.TokensAt(now) != 2 {
 		t.Errorf("%d reserved and %v tokens after a panic, want 0 and 2", b.reserved, b.TokensAt(now))
 	}
 }
@@ -253,7 +253,7 @@ func TestGuessReservesTokens(t *testing.T) {
 // Requests that come at once share one bucket, also if they are the first.
 func TestFirstRequestsShareABucket(t *testing.T) {
 	for range 100 {
-		l, err := newLimits(oneASecond(5), func() time.Time { return now })
+		l, err := newLimiters(oneASecond(5), func() time.Time { return now })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,7 +263,7 @@ func TestFirstRequestsShareABucket(t *testing.T) {
 		for range 20 {
 			wg.Go(func() {
 				<-start
-				if l.take(limited{user: "ann"}, 1, now) == nil {
+				if l.take(limiterKey{user: "ann"}, 1, now) == nil {
 					allowed.Add(1)
 				}
 			})

@@ -80,7 +80,7 @@ func TestPasswords(t *testing.T) {
 
 	write(ann[:len(ann)-3] + "\n") // broken
 	want("after a broken version", basic("ann", "canary: a:b"), "ann")
-	if !strings.Contains(log.String(), "htpasswd:1: the hash of ann is not bcrypt's") {
+	if !strings.Contains(log.String(), "htpasswd:1: the hash of ann is not a bcrypt hash") {
 		t.Errorf("it said %s", log.String())
 	}
 	write("ann:" + bcryptOf(t, "new") + "\n")
@@ -108,7 +108,7 @@ func TestPasswordChecksTakeTheSameTime(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := newPasswords(file, Options{Clock: time.Now})
+	p, err := newPasswordVerifier(file, Options{Clock: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,10 +171,10 @@ func TestPasswordsAreRemembered(t *testing.T) {
 		if err := verify(); err != nil {
 			t.Fatal(err)
 		}
-		for range cap(p.checking) {
-			p.checking <- struct{}{} // nobody may compute now
+		for range cap(p.slots) {
+			p.slots <- struct{}{} // nobody may compute now
 		}
-		time.Sleep(passwordMemory - time.Second)
+		time.Sleep(passwordTTL - time.Second)
 		if err := verify(); err != nil {
 			t.Error(err)
 		}
@@ -190,8 +190,8 @@ func TestPasswordsAreRemembered(t *testing.T) {
 		if done.Load() {
 			t.Error("remembered for ever")
 		}
-		for range cap(p.checking) {
-			<-p.checking
+		for range cap(p.slots) {
+			<-p.slots
 		}
 		synctest.Wait()
 		if !done.Load() {
@@ -203,14 +203,14 @@ func TestPasswordsAreRemembered(t *testing.T) {
 func TestHtpasswdMistakes(t *testing.T) {
 	good := bcryptOf(t, "x")
 	for text, want := range map[string]string{
-		"":                                      "it has no users",
-		"# nobody\n":                            "it has no users",
+		"":                                      "the file has no users",
+		"# nobody\n":                            "the file has no users",
 		"ann":                                   ":1: ",
-		"ann:" + good + "\nbob":                 ":2: the hash of bob is not bcrypt's",
-		":" + good:                              ":1: a line is user:hash",
-		"ann:{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs=": ":1: the hash of ann is not bcrypt's; write it with htpasswd -B",
-		"ann:$apr1$x$y":                         "not bcrypt's",
-		"ann:" + good + "\nann:" + good:         ":2: ann is there already",
+		"ann:" + good + "\nbob":                 ":2: the hash of bob is not a bcrypt hash",
+		":" + good:                              ":1: the line is not user:hash",
+		"ann:{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs=": ":1: the hash of ann is not a bcrypt hash; create it with htpasswd -B",
+		"ann:$apr1$x$y":                         "not a bcrypt hash",
+		"ann:" + good + "\nann:" + good:         ":2: duplicate user ann",
 		"ann:" + strings.Replace(good, "$04$", "$31$", 1): "cost 31",
 	} {
 		file := filepath.Join(t.TempDir(), "htpasswd")

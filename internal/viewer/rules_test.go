@@ -248,7 +248,7 @@ func TestOneViewerPerKey(t *testing.T) {
 	names := []string{"a", "an", "ann", "an-x", "ann-x", "an.png", "an-an", "x-an", "-", ".", "n", `a\n`, "{user}", "*"}
 	for _, text := range []string{"{user}/*", "users/{user}/*", "users/{user}/x*", "users/{user}-x/*",
 		"users/x-{user}/*", "{user}.png", "x-{user}", "{user}", "by-{user}-of-{user}/x", "{user}{user}/*"} {
-		rules := rulesOf(allowed("s3://bucket/"+text))
+		rules := rulesOf(allowed("s3://bucket/" + text))
 		for _, owner := range names {
 			key := strings.ReplaceAll(strings.Replace(text, "*", "photo.jpg", 1), config.UserPlaceholder, owner)
 			for _, name := range names {

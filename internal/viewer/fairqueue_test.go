@@ -24,7 +24,7 @@ func TestGuessersDelayNobodyElse(t *testing.T) {
 	for what, limit := range map[string]*config.RateLimit{"no limit": nil, "a large burst": {PerSecond: 50, Burst: 500}} {
 		synctest.Test(t, func(t *testing.T) {
 			g := newGate(t, &config.Viewers{Basic: &config.Basic{HtpasswdFile: file}, RateLimit: limit}, nil)
-			g.basic.checking, g.basic.turns = make(chan struct{}, 2), newTurns(1)
+			g.basic.slots, g.basic.queue = make(chan struct{}, 2), newFairQueue(1)
 			var mu sync.Mutex
 			var passwords []string
 			compare := make(chan struct{})
@@ -63,8 +63,8 @@ func TestGuessersDelayNobodyElse(t *testing.T) {
 			if n := len(passwords); n != 41 {
 				t.Errorf("%s: %d comparisons, want 41: three logins at once need one", what, n)
 			}
-			if g.basic.turns.waiting != 0 || len(g.basic.turns.lines) != 0 {
-				t.Errorf("%s: %d still wait, in %d lines", what, g.basic.turns.waiting, len(g.basic.turns.lines))
+			if g.basic.queue.queued != 0 || len(g.basic.queue.queues) != 0 {
+				t.Errorf("%s: %d still wait, in %d lines", what, g.basic.queue.queued, len(g.basic.queue.queues))
 			}
 		})
 	}
@@ -73,7 +73,7 @@ func TestGuessersDelayNobodyElse(t *testing.T) {
 // Clients of one address wait up to a bound, and those that hang up leave.
 func TestWaitingForATurnIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := newTurns(2)
+		queue := newFairQueue(2)
 		addr := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
 		ctx, hangUp := context.WithCancelCause(t.Context())
 		gone := errors.New("gone")
@@ -81,7 +81,7 @@ func TestWaitingForATurnIsBounded(t *testing.T) {
 		var wg sync.WaitGroup
 		enter := func(n int) {
 			wg.Go(func() {
-				switch done, err := turns.wait(ctx, addr(n)); {
+				switch done, err := queue.acquire(ctx, addr(n)); {
 				case err == nil:
 					proceed.Add(1)
 					<-ctx.Done()
@@ -95,24 +95,24 @@ func TestWaitingForATurnIsBounded(t *testing.T) {
 				}
 			})
 		}
-		for range maxWaitingEach + 10 {
+		for range maxQueuedEach + 10 {
 			enter(0)
 		}
 		synctest.Wait()
 		if p, r := proceed.Load(), refused.Load(); p != 2 || r != 10 {
 			t.Errorf("%d proceed and %d are refused, want 2 and 10", p, r)
 		}
-		for n := range maxWaiting - maxWaitingEach + 10 {
+		for n := range maxQueued - maxQueuedEach + 10 {
 			enter(1 + n)
 		}
 		synctest.Wait()
-		if p, r := proceed.Load(), refused.Load(); p != 2+maxWaiting-maxWaitingEach || r != 20 {
-			t.Errorf("%d proceed and %d are refused in all, want %d and 20", p, r, 2+maxWaiting-maxWaitingEach)
+		if p, r := proceed.Load(), refused.Load(); p != 2+maxQueued-maxQueuedEach || r != 20 {
+			t.Errorf("%d proceed and %d are refused in all, want %d and 20", p, r, 2+maxQueued-maxQueuedEach)
 		}
 		hangUp(gone)
 		wg.Wait()
-		if n := left.Load(); n != maxWaitingEach-2 || turns.waiting != 0 || len(turns.lines) != 0 {
-			t.Errorf("%d left, %d still wait in %d lines, want %d, 0 and 0", n, turns.waiting, len(turns.lines), maxWaitingEach-2)
+		if n := left.Load(); n != maxQueuedEach-2 || queue.queued != 0 || len(queue.queues) != 0 {
+			t.Errorf("%d left, %d still wait in %d lines, want %d, 0 and 0", n, queue.queued, len(queue.queues), maxQueuedEach-2)
 		}
 	})
 }
