@@ -17,13 +17,18 @@ import (
 	"s3redirect/internal/config"
 )
 
-// Guesses from one address do not delay a login from another, with or without a rate limit: it waits for the comparisons
-// that run when it comes, and for no other.
-func TestGuessersDelayNobodyElse(t *testing.T) {
+// Guesses from one address do not delay a login from another, with or without a rate limit: the
+// login waits only for the comparisons in progress when it arrives.
+func TestGuessesDoNotDelayLoginsFromOtherAddresses(t *testing.T) {
 	file := htpasswdOf(t, "ann")
-	for what, limit := range map[string]*config.RateLimit{"no limit": nil, "a large burst": {PerSecond: 50, Burst: 500}} {
+	for name, limit := range map[string]*config.RateLimit{
+		"no limit":      nil,
+		"a large burst": {PerSecond: 50, Burst: 500},
+	} {
 		synctest.Test(t, func(t *testing.T) {
-			g := newGate(t, &config.Viewers{Basic: &config.Basic{HtpasswdFile: file}, RateLimit: limit}, nil)
+			c := basicViewers(file)
+			c.RateLimit = limit
+			g := newGate(t, c, nil)
 			g.basic.slots, g.basic.queue = make(chan struct{}, 2), newFairQueue(1)
 			var mu sync.Mutex
 			var passwords []string
@@ -39,7 +44,7 @@ func TestGuessersDelayNobodyElse(t *testing.T) {
 			var good, bad outcomes
 			login := func(o *outcomes, remote, password string) {
 				wg.Go(func() {
-					_, err := g.Identify(request(remote, "Authorization", basic("ann", password)), time.Now())
+					_, err := g.Identify(withPassword(remote, "ann", password), time.Now())
 					o.count(t, err)
 				})
 			}
@@ -52,44 +57,48 @@ func TestGuessersDelayNobodyElse(t *testing.T) {
 			}
 			synctest.Wait()
 			mu.Lock()
-			if len(passwords) != 2 || !strings.HasPrefix(passwords[0], "guess-") || passwords[1] != "ann" {
-				t.Errorf("%s: %q are compared at once, want one guess and ann", what, passwords)
+			if len(passwords) != 2 || !strings.HasPrefix(passwords[0], "guess-") ||
+				passwords[1] != "ann" {
+				t.Errorf("%s: passwords compared at once: %q, want one guess and ann",
+					name, passwords)
 			}
 			mu.Unlock()
 			close(compare)
 			wg.Wait()
-			bad.want(t, what, 0, 40, 0, 0)
-			good.want(t, what, 3, 0, 0, 0)
+			bad.want(t, name, 0, 40, 0, 0)
+			good.want(t, name, 3, 0, 0, 0)
 			if n := len(passwords); n != 41 {
-				t.Errorf("%s: %d comparisons, want 41: three logins at once need one", what, n)
+				t.Errorf("%s: %d comparisons, want 41, since three logins at once need one", name, n)
 			}
-			if g.basic.queue.queued != 0 || len(g.basic.queue.queues) != 0 {
-				t.Errorf("%s: %d still wait, in %d lines", what, g.basic.queue.queued, len(g.basic.queue.queues))
+			if q := g.basic.queue; q.queued != 0 || len(q.queues) != 0 {
+				t.Errorf("%s: %d requests in %d queues, want none", name, q.queued, len(q.queues))
 			}
 		})
 	}
 }
 
-// Clients of one address wait up to a bound, and those that hang up leave.
-func TestWaitingForATurnIsBounded(t *testing.T) {
+// The queues are bounded, and requests whose context ends leave them.
+func TestFairQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		queue := newFairQueue(2)
-		addr := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
+		addr := func(n int) netip.Addr {
+			return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)})
+		}
 		ctx, hangUp := context.WithCancelCause(t.Context())
 		gone := errors.New("gone")
-		var proceed, left, refused atomic.Int32
+		var admitted, left, rejected atomic.Int32
 		var wg sync.WaitGroup
 		enter := func(n int) {
 			wg.Go(func() {
-				switch done, err := queue.acquire(ctx, addr(n)); {
+				switch release, err := queue.acquire(ctx, addr(n)); {
 				case err == nil:
-					proceed.Add(1)
+					admitted.Add(1)
 					<-ctx.Done()
-					done()
+					release()
 				case errors.Is(err, gone):
 					left.Add(1)
 				case errors.Is(err, ErrUnavailable):
-					refused.Add(1)
+					rejected.Add(1)
 				default:
 					t.Error(err)
 				}
@@ -99,20 +108,24 @@ func TestWaitingForATurnIsBounded(t *testing.T) {
 			enter(0)
 		}
 		synctest.Wait()
-		if p, r := proceed.Load(), refused.Load(); p != 2 || r != 10 {
-			t.Errorf("%d proceed and %d are refused, want 2 and 10", p, r)
+		if a, r := admitted.Load(), rejected.Load(); a != 2 || r != 10 {
+			t.Errorf("one address: %d admitted and %d rejected, want 2 and 10", a, r)
 		}
 		for n := range maxQueued - maxQueuedEach + 10 {
 			enter(1 + n)
 		}
 		synctest.Wait()
-		if p, r := proceed.Load(), refused.Load(); p != 2+maxQueued-maxQueuedEach || r != 20 {
-			t.Errorf("%d proceed and %d are refused in all, want %d and 20", p, r, 2+maxQueued-maxQueuedEach)
+		want := int32(2 + maxQueued - maxQueuedEach)
+		if a, r := admitted.Load(), rejected.Load(); a != want || r != 20 {
+			t.Errorf("all addresses: %d admitted and %d rejected, want %d and 20", a, r, want)
 		}
 		hangUp(gone)
 		wg.Wait()
-		if n := left.Load(); n != maxQueuedEach-2 || queue.queued != 0 || len(queue.queues) != 0 {
-			t.Errorf("%d left, %d still wait in %d lines, want %d, 0 and 0", n, queue.queued, len(queue.queues), maxQueuedEach-2)
+		if n := left.Load(); n != maxQueuedEach-2 {
+			t.Errorf("%d requests left their queues, want %d", n, maxQueuedEach-2)
+		}
+		if queue.queued != 0 || len(queue.queues) != 0 {
+			t.Errorf("%d requests in %d queues, want none", queue.queued, len(queue.queues))
 		}
 	})
 }

@@ -165,8 +165,8 @@ func changeLetter(text string, n int) string {
 	return text[:n] + other + text[n+1:]
 }
 
-// inJSON returns a token in the JSON serialization (RFC 7515, section 7.2), with the signatures of others, or with its own
-// in the flattened form.
+// inJSON returns a token in the JSON serialization (RFC 7515, section 7.2), with the signatures
+// of others, or with its own in the flattened form.
 func inJSON(token string, others ...string) string {
 	part := func(token string, n int) string { return strings.Split(token, ".")[n] }
 	one := func(token string) string {
@@ -338,7 +338,8 @@ func TestBadProofBesideAnonymous(t *testing.T) {
 	})
 }
 
-// A token with more groups than are kept is rejected if rules name groups: one may deny a group that would be left out.
+// A token with more groups than are kept is rejected if rules name groups: one may deny a group
+// that would be left out.
 func TestTooManyGroups(t *testing.T) {
 	c := jwtViewers()
 	withoutRules := newGate(t, c, newProvider())
@@ -368,7 +369,8 @@ func BenchmarkCookie(b *testing.B) {
 	}
 }
 
-// Of all tokens, in the cookie or in Authorization, those alone are good that the provider signed; and they say what it signed.
+// Of all tokens, in the cookie or in Authorization, those alone are good that the provider
+// signed; and they say what it signed.
 func FuzzToken(f *testing.F) {
 	g := newGate(f, jwtViewers(), newProvider())
 	token := good(f)
@@ -386,7 +388,8 @@ func FuzzToken(f *testing.F) {
 			r.Header.Set("Authorization", "Bearer "+token)
 		}
 		v, err := g.Identify(r, time.Now())
-		// Base64 has several spellings of a last letter, so that a good token has more than one form; its claims do not change.
+		// Base64 has several spellings of a last letter, so that a good token has more than one
+		// form; its claims do not change.
 		if err == nil && v.ID != "ann@example.com" {
 			t.Fatalf("%q is proof of %q", token, v.ID)
 		}

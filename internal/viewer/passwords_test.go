@@ -92,8 +92,8 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
-// The time of an answer must not reveal which users exist: every check takes as many rounds of bcrypt as the file's most
-// expensive hash, whichever user it names.
+// The time of an answer must not reveal which users exist: every check takes as many rounds of
+// bcrypt as the file's most expensive hash, whichever user it names.
 func TestPasswordChecksTakeTheSameTime(t *testing.T) {
 	hash := func(password string, cost int) string {
 		h, err := bcrypt.GenerateFromPassword([]byte(password), cost)
@@ -136,7 +136,8 @@ func TestPasswordChecksTakeTheSameTime(t *testing.T) {
 	}
 }
 
-// Bcrypt ignores what follows 72 bytes: a longer password is rejected, and not taken for the one that it begins with.
+// Bcrypt ignores what follows 72 bytes: a longer password is rejected, and not taken for the one
+// that it begins with.
 func TestLongPasswords(t *testing.T) {
 	password := strings.Repeat("x", 72)
 	file := filepath.Join(t.TempDir(), "htpasswd")
