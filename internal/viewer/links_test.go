@@ -185,8 +185,8 @@ func TestWhatALinksSignatureCovers(t *testing.T) {
 		seen[signature] = what
 	}
 
-	// The format is fixed, or links would end with the next version: the purpose, then each field after its length in eight
-	// bytes, then the end.
+	// The format is fixed, or links would end with the next version: the purpose, then each field
+	// after its length in eight bytes, then the end.
 	mac := hmac.New(sha256.New, []byte(firstSecret))
 	mac.Write([]byte("s3redirect link v1 read\n" +
 		"\x00\x00\x00\x00\x00\x00\x00\x06object" + "\x00\x00\x00\x00\x00\x00\x00\x02k1" +
@@ -197,7 +197,8 @@ func TestWhatALinksSignatureCovers(t *testing.T) {
 	}
 }
 
-// What a link's query costs is bounded, whatever it holds: a request needs no right to have it checked.
+// What a link's query costs is bounded, whatever it holds: a request needs no right to have it
+// checked.
 func TestCostOfALinksQuery(t *testing.T) {
 	l := newTestLinks(config.LinkKey{ID: "k1", Secret: firstSecret})
 	own := query(t, l, "s3://bucket/folder/x", time.Hour)
@@ -280,7 +281,8 @@ func FuzzLinkCheck(f *testing.F) {
 	f.Add("sig=", "")
 	f.Fuzz(func(t *testing.T, query, key string) {
 		_, err := l.Check(query, locator.Locator{Bucket: "bucket", Key: key}, now)
-		// Nobody but us signs, and these two are all that was signed: whatever is good is in the folder.
+		// Nobody but us signs, and these two are all that was signed: whatever is good is in the
+		// folder.
 		if err == nil && !strings.HasPrefix(key, "folder/") {
 			t.Errorf("%q is good for %q", query, key)
 		}
