@@ -15,7 +15,7 @@ import (
 const fleetConfig = `
 url_lifetime: 8s
 min_remaining: 2s
-cache: {redis: {url: "redis://:` + commonPassword + `@${COMMON}/0", encryption_key: "${FLEET_KEY}"}}
+cache: {redis: {url: "redis://:` + sharedPassword + `@${COMMON}/0", encryption_key: "${FLEET_KEY}"}}
 integrations:
   - name: fleet
     bucket: fleet
@@ -39,7 +39,7 @@ type fleet struct {
 	dirs     []string // of the replicas' configurations
 	sts      *sts
 	store    *counted
-	common   *commonStore
+	common   *sharedStore
 	env      []string
 
 	mu   sync.Mutex
@@ -65,7 +65,7 @@ func startFleetVia(t *testing.T, program string, n int, config string, via func(
 	t.Helper()
 	s := minio(t)
 	s.createBucket(t, "fleet")
-	f := &fleet{t: t, sts: s.sts(t), store: s.counted(t), common: startCommonStore(t, program), seen: map[string]map[string]*sighting{}}
+	f := &fleet{t: t, sts: s.sts(t), store: s.counted(t), common: startSharedStore(t, program), seen: map[string]map[string]*sighting{}}
 	f.env = append(s.env(), "STS="+f.sts.url, "STORE="+f.store.url, "COMMON="+via(f.common.address), fleetKey)
 	var upstream []string
 	for range n {
