@@ -35,7 +35,8 @@ func browser(t *testing.T) context.Context {
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true),
-		// Without TLS, hosts under localhost are secure contexts; hosts under insecure.example are not.
+		// Without TLS, hosts under localhost are secure contexts; hosts under insecure.example are
+		// not.
 		chromedp.Flag("host-resolver-rules", "MAP *.insecure.example 127.0.0.1"),
 	}
 	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)

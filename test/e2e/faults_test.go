@@ -234,9 +234,9 @@ func outcome(a *answer) string {
 	return strings.TrimSpace(fmt.Sprint(a.status, " ", p.Code))
 }
 
-// TestFaultsOfSTS makes STS fail in every way. An integration with a session continues to serve, one
-// without fails at once with a problem, and it recovers by itself when STS does. The results are the
-// table in docs/reliability.md.
+// TestFaultsOfSTS makes STS fail in every way. An integration with a session continues to serve,
+// one without fails at once with a problem, and it recovers by itself when STS does. The results
+// are the table in docs/reliability.md.
 func TestFaultsOfSTS(t *testing.T) {
 	t.Parallel()
 	need(t, "toxiproxy-server")

@@ -39,8 +39,8 @@ func (x *toxiproxy) toxic(
 
 // TestFleetFaults makes the shared store freeze, restart, lose its connections, slow down, fill up,
 // become read-only, lose its data, and return foreign data, all under load. No request fails: each
-// replica continues alone, logs the fault and counts it. When the store recovers, the replicas share
-// windows again.
+// replica continues alone, logs the fault and counts it. When the store recovers, the replicas
+// share windows again.
 func TestFleetFaults(t *testing.T) {
 	t.Parallel()
 	need(t, "toxiproxy-server")

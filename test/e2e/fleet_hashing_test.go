@@ -7,8 +7,8 @@ import (
 )
 
 // TestConsistentHashing runs replicas without a shared store. nginx picks the replica by a hash of
-// the path, so that each object has one URL, whatever the query. When a replica stops, the objects of
-// the other replicas keep their URLs.
+// the path, so that each object has one URL, whatever the query. When a replica stops, the objects
+// of the other replicas keep their URLs.
 func TestConsistentHashing(t *testing.T) {
 	t.Parallel()
 	s := minio(t)

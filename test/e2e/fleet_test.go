@@ -65,8 +65,8 @@ func startFleet(t *testing.T, program string, n int, config string) *fleet {
 	return startFleetVia(t, program, n, config, direct)
 }
 
-// startFleetVia starts a fleet whose replicas reach the shared store at the address that via returns
-// for the store's address.
+// startFleetVia starts a fleet whose replicas reach the shared store at the address that via
+// returns for the store's address.
 func startFleetVia(
 	t *testing.T, program string, n int, config string, via func(address string) string,
 ) *fleet {
@@ -137,8 +137,8 @@ func (f *fleet) ask(key string) error {
 	return nil
 }
 
-// load requests all objects in turn from several goroutines, with a pause before each request, until
-// stop is called. If ask returns an error, the test fails.
+// load requests all objects in turn from several goroutines, with a pause before each request,
+// until stop is called. If ask returns an error, the test fails.
 func load(t *testing.T, pause time.Duration, ask func(key string) error) (stop func()) {
 	const connections = 4
 	var wg sync.WaitGroup
@@ -205,8 +205,8 @@ func (f *fleet) restart(n int) {
 	f.replicas[n] = startProxyAt(f.t, f.dirs[n], old.host, admin, f.env...)
 }
 
-// TestFleet runs four replicas behind nginx, with Redis and with Valkey. In each window, each object
-// has the same URL at every replica, and there is one AssumeRole call, even while a replica
+// TestFleet runs four replicas behind nginx, with Redis and with Valkey. In each window, each
+// object has the same URL at every replica, and there is one AssumeRole call, even while a replica
 // restarts. The shared store holds no secret in plaintext.
 func TestFleet(t *testing.T) {
 	t.Parallel()
@@ -231,8 +231,8 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// checkCalls checks that there was one AssumeRole call per window. Sessions outlive the test, so the
-// store holds one session per window, and a second one would replace it.
+// checkCalls checks that there was one AssumeRole call per window. Sessions outlive the test, so
+// the store holds one session per window, and a second one would replace it.
 func (f *fleet) checkCalls(t *testing.T) {
 	t.Helper()
 	awaitThat(t, "there is one AssumeRole call per session in the shared store", func() bool {
@@ -270,8 +270,8 @@ func (f *fleet) checkCalls(t *testing.T) {
 	}
 }
 
-// checkContents checks that the shared store holds nothing in plaintext, and that each entry expires
-// with its session.
+// checkContents checks that the shared store holds nothing in plaintext, and that each entry
+// expires with its session.
 func (f *fleet) checkContents(t *testing.T) {
 	t.Helper()
 	held := fmt.Sprint(f.common.contents())

@@ -61,8 +61,8 @@ func (p *proxy) wantService(t *testing.T) {
 	}
 }
 
-// TestIdleConnections opens ten thousand connections that send nothing or half a request, or read no
-// response. They cost a bounded amount of memory, and other clients are served.
+// TestIdleConnections opens ten thousand connections that send nothing or half a request, or read
+// no response. They cost a bounded amount of memory, and other clients are served.
 func TestIdleConnections(t *testing.T) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -105,8 +105,8 @@ func TestIdleConnections(t *testing.T) {
 	t.Logf("%d connections: memory grew from %d to %d MB", connections, before, p.resident(t))
 }
 
-// TestBigHeadersAndPipelines checks that a header of 1 MB is rejected, and that a thousand pipelined
-// requests are answered in order.
+// TestBigHeadersAndPipelines checks that a header of 1 MB is rejected, and that a thousand
+// pipelined requests are answered in order.
 func TestBigHeadersAndPipelines(t *testing.T) {
 	t.Parallel()
 	p := flooded(t, "")

@@ -70,7 +70,8 @@ func checkBatch(t *testing.T, p *proxy, bucket string) {
 // presigned is the result of POST /presign for one locator.
 type presigned struct{ URL, Error string }
 
-// presignAll sends POST /presign for the keys, with the header lines, and returns the results by key.
+// presignAll sends POST /presign for the keys, with the header lines, and returns the results by
+// key.
 func presignAll(
 	t *testing.T, p *proxy, bucket string, keys []string, header ...string,
 ) map[string]presigned {
@@ -150,14 +151,14 @@ server {
 	t.Logf("%d of %d keys were changed", changed, len(oddKeys))
 }
 
-// TestLongLocations checks that a Location of 8 kB passes the shipped configurations, but not nginx's
-// default buffers.
+// TestLongLocations checks that a Location of 8 kB passes the shipped configurations, but not
+// nginx's default buffers.
 func TestLongLocations(t *testing.T) {
 	t.Parallel()
 	need(t, "haproxy", "caddy")
 	_, p := startOddKeys(t, "long-location")
-	// nginx accepts request lines of at most 8 kB. The URL encodes each ! as %21, so the Location is
-	// longer than the request.
+	// nginx accepts request lines of at most 8 kB. The URL encodes each ! as %21, so the Location
+	// is longer than the request.
 	target := "/s3/long-location/" + strings.Repeat("k", 450) + strings.Repeat("!", 450) +
 		"?response-content-disposition=" + strings.Repeat("%C3%BC", 500) +
 		"&response-content-type=" + strings.Repeat("%C3%BC", 500)
@@ -214,8 +215,8 @@ func TestHeadBehindNginxCache(t *testing.T) {
 	}
 }
 
-// TestShippedSite checks the complete site as shipped: pages and objects on one origin, with TLS and
-// HTTP/2.
+// TestShippedSite checks the complete site as shipped: pages and objects on one origin, with TLS
+// and HTTP/2.
 func TestShippedSite(t *testing.T) {
 	t.Parallel()
 	g, p := startOddKeys(t, "site-as-shipped")

@@ -248,9 +248,9 @@ func (p *proxy) sharedSessions(t *testing.T, result string) float64 {
 	return n
 }
 
-// TestKeyRotation changes the encryption key as docs/deployment.md describes: at each step, replicas
-// before and after it share one session. A replica with another key cannot read the session, and
-// counts that.
+// TestKeyRotation changes the encryption key as docs/deployment.md describes: at each step,
+// replicas before and after it share one session. A replica with another key cannot read the
+// session, and counts that.
 func TestKeyRotation(t *testing.T) {
 	t.Parallel()
 	s, c := minio(t), startSharedStore(t, "valkey-server")
@@ -354,8 +354,8 @@ func startSentinel(t *testing.T, master, config string) (address string) {
 	return address
 }
 
-// TestSentinelFailover stops the master and promotes its replica. No request fails, and s3redirect's
-// replicas share windows again through the new master.
+// TestSentinelFailover stops the master and promotes its replica. No request fails, and
+// s3redirect's replicas share windows again through the new master.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	need(t, "redis-server", "redis-cli")
