@@ -98,9 +98,9 @@ func (m *prometheus) await(t *testing.T, expr string, right func(float64) bool) 
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
-	common := startCommonStore(t, "redis-server")
+	common := startSharedStore(t, "redis-server")
 	p := startProxy(t, `
-cache: {redis: {url: "redis://:`+commonPassword+`@${COMMON}/0", encryption_key: "${FLEET_KEY}"}}
+cache: {redis: {url: "redis://:`+sharedPassword+`@${COMMON}/0", encryption_key: "${FLEET_KEY}"}}
 integrations:
   - name: album
     bucket: scraped
