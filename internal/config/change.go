@@ -73,12 +73,21 @@ func firstGood(name string, getenv func(string) (string, bool), candidates [][]b
 
 // same tells whether two configurations say the same.
 func same(a, b *Config) bool {
-	x, y := *a, *b
+	x, y := withoutOrigins(a), withoutOrigins(b)
 	x.Warnings, y.Warnings = nil, nil
 	if len(x.Integrations) == 0 && len(y.Integrations) == 0 {
 		x.Integrations, y.Integrations = nil, nil
 	}
 	return reflect.DeepEqual(x, y)
+}
+
+func withoutOrigins(c *Config) Config {
+	x := *c
+	x.Integrations = slices.Clone(c.Integrations)
+	for n := range x.Integrations {
+		x.Integrations[n].Origin = Origin{}
+	}
+	return x
 }
 
 // changedLines changes, key by key, the lines of the n-th integration; nil where they are not of a form that it knows.

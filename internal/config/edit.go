@@ -16,7 +16,7 @@ import (
 //
 // Its error is an [Errors] where the new text would not load, for whatever reason: what does not load is not written.
 func Append(name string, text []byte, i *Integration, getenv func(string) (string, bool)) ([]byte, error) {
-	root, err := parseYAML(name, text)
+	root, err := parseMain(name, text)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ func bracketed(text []byte, root *yaml.Node, i *Integration) []byte {
 		// A comma is there already, or not; or it must not go into a comment.
 		for _, candidate := range []string{before + "," + between + item + gap, before + between + item + gap, string(text[:at]) + ", " + item + l.end, string(text[:at]) + item + l.end} {
 			candidate += string(text[at:])
-			if after, err := parseYAML("", []byte(candidate)); err == nil && len(after.Content) == len(root.Content) {
+			if after, err := parseMain("", []byte(candidate)); err == nil && len(after.Content) == len(root.Content) {
 				if _, longer := child(after, "integrations"); longer != nil && len(longer.Content) == items+1 {
 					return []byte(candidate)
 				}
@@ -197,7 +197,7 @@ func (i *Integration) node() *yaml.Node {
 	setDefaults(reflect.ValueOf(&defaults).Elem())
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for f, v := range reflect.ValueOf(i).Elem().Fields() {
-		if reflect.DeepEqual(v.Interface(), reflect.ValueOf(defaults).FieldByIndex(f.Index).Interface()) {
+		if f.Tag.Get("yaml") == "-" || reflect.DeepEqual(v.Interface(), reflect.ValueOf(defaults).FieldByIndex(f.Index).Interface()) {
 			continue
 		}
 		value := &yaml.Node{Kind: yaml.ScalarNode}

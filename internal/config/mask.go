@@ -11,7 +11,7 @@ import (
 // Masked is a configuration's text for people to read: where a secret is written out, there is a note of it instead. What is not YAML is
 // not shown at all.
 func Masked(text []byte) []byte {
-	root, err := parseYAML("", text)
+	root, err := parseMain("", text)
 	if err != nil {
 		return []byte(redacted + "\n")
 	}
