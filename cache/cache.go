@@ -1,7 +1,10 @@
-// Package cache is an LRU of things that die at a known instant.
+// Package cache provides bounded caches of values with an absolute deadline.
 //
-// A deadline is absolute: reading an entry never moves it, so the hottest key leaves as punctually as the coldest. The
-// bound is on entries, and with [NewSized] on bytes too. It is one bound for all callers together.
+// Reading an entry never moves its deadline: a hot entry expires as punctually as a cold one. When
+// a cache is full, the least recently used entry makes room for a new one.
+//
+// [LRU] holds values of any type. [Table] holds many small values without pointers, which cost the
+// garbage collector nothing.
 package cache
 
 import (
@@ -15,42 +18,43 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Perishable is what can be kept: something that knows when it dies.
+// Perishable is a value with a deadline.
 type Perishable interface {
-	// Deadline is the instant from which on the value is of no use.
+	// Deadline returns the instant at which the value expires.
 	Deadline() time.Time
 }
 
-// LRU keeps the most recently used values. It is safe for concurrent use: its keys are spread over shards, each a
-// simplelru under a lock of its own, since one lock for all gains nothing from a second core.
+// LRU is a cache that keeps the most recently used values. It is safe for concurrent use: its keys
+// are spread over shards with a lock each, because a single lock would not scale beyond one core.
 type LRU[K comparable, V Perishable] struct {
 	seed   maphash.Seed
-	shards []shard[K, V] // a power of two
+	shards []shard[K, V] // a power of two of them
 
-	size     func(K, V) int // nil means that bytes are not bounded
+	size     func(K, V) int // nil: bytes are not bounded
 	maxBytes int            // of each shard
 
 	capacity, expired, purged atomic.Uint64
 }
 
 type shard[K comparable, V Perishable] struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // guards lru and bytes
 	lru   *simplelru.LRU[K, V]
-	bytes int      // that the entries take, where they are bounded
-	_     [40]byte // neighbouring locks do not share a cache line
+	bytes int      // the size of all entries, if bytes are bounded
+	_     [40]byte // pads the shard, so that two locks do not share a cache line of the processor
 }
 
-// Evictions counts the entries that left, by reason.
+// Evictions counts evicted entries by reason.
 type Evictions struct {
-	Capacity uint64 // the least recently used, for a new one's sake
-	Expired  uint64 // found past the deadline
-	Purged   uint64 // told to go
+	Capacity uint64 // the cache was full
+	Expired  uint64 // Get found the entry past its deadline
+	Purged   uint64 // Purge or Remove
 }
 
-// minShard is how many entries a shard holds at least: with few, each shard's own order would be felt as unfair.
+// minShard is the minimum number of entries per shard. Each shard evicts its own least recently
+// used entry; in small shards that would often be one in use.
 const minShard = 512
 
-// shardsFor is how many shards there are for a number of entries: a power of two.
+// shardsFor returns the number of shards for a number of entries: a power of two.
 func shardsFor(entries int) int {
 	n := 1
 	for n < 8*runtime.GOMAXPROCS(0) && entries/(2*n) >= minShard {
@@ -59,38 +63,50 @@ func shardsFor(entries int) int {
 	return n
 }
 
-// portion is how many of the entries are the i'th shard's.
-func portion(entries, shards, i int) int {
+// shardEntries returns the number of entries of shard i.
+func shardEntries(entries, shards, i int) int {
 	if i < entries%shards {
 		return entries/shards + 1
 	}
 	return entries / shards
 }
 
-// New makes an LRU of at most entries values, which must be 1 or more. The function left, if not nil, is told of each entry
-// that leaves, though not of a value that another replaced; a lock is held meanwhile, so it must not call back.
-func New[K comparable, V Perishable](entries int, left func(K, V)) (*LRU[K, V], error) {
-	return build(entries, left, 0, nil)
+// New returns an LRU of at most entries values. entries must be at least 1.
+//
+// onEvict, if not nil, is called for each entry that is evicted, purged or removed, but not for a
+// value that Add replaces. A shard's lock is held during the call, so onEvict must not call the
+// cache.
+func New[K comparable, V Perishable](entries int, onEvict func(K, V)) (*LRU[K, V], error) {
+	return build(entries, onEvict, 0, nil)
 }
 
-// NewSized makes an LRU of at most entries values that together take at most bytes. The function size returns what an entry
-// takes, and must return the same each time. An entry that is too large for its shard is not kept.
-func NewSized[K comparable, V Perishable](entries, bytes int, size func(K, V) int) (*LRU[K, V], error) {
+// NewSized returns an LRU of at most entries values that together take at most bytes. size returns
+// the size of an entry. It must return the same for the same entry each time. An entry larger than
+// its shard is not kept.
+func NewSized[K comparable, V Perishable](
+	entries, bytes int, size func(K, V) int,
+) (*LRU[K, V], error) {
 	return build(entries, nil, bytes, size)
 }
 
-func build[K comparable, V Perishable](entries int, left func(K, V), bytes int, size func(K, V) int) (*LRU[K, V], error) {
+func build[K comparable, V Perishable](
+	entries int, onEvict func(K, V), bytes int, size func(K, V) int,
+) (*LRU[K, V], error) {
 	if entries < 1 {
-		return nil, fmt.Errorf("cache: room for %d entries: it must be 1 or more", entries)
+		return nil, fmt.Errorf("cache: %d entries, want at least 1", entries)
 	}
-	c := &LRU[K, V]{seed: maphash.MakeSeed(), shards: make([]shard[K, V], shardsFor(entries)), size: size}
+	c := &LRU[K, V]{
+		seed:   maphash.MakeSeed(),
+		shards: make([]shard[K, V], shardsFor(entries)),
+		size:   size,
+	}
 	c.maxBytes = bytes / len(c.shards)
 	for i := range c.shards {
 		s := &c.shards[i]
 		if size != nil {
-			left = func(key K, value V) { s.bytes -= size(key, value) }
+			onEvict = func(key K, value V) { s.bytes -= size(key, value) }
 		}
-		lru, err := simplelru.NewLRU[K, V](portion(entries, len(c.shards), i), left)
+		lru, err := simplelru.NewLRU[K, V](shardEntries(entries, len(c.shards), i), onEvict)
 		if err != nil {
 			return nil, err
 		}
@@ -99,13 +115,14 @@ func build[K comparable, V Perishable](entries int, left func(K, V), bytes int, 
 	return c, nil
 }
 
-// Resize makes room for another number of entries, 1 or more; the least recently used leave where there are too many. How many
-// shards there are does not change, and each holds one entry at least.
+// Resize changes the number of entries, which must be at least 1. If there are too many, the least
+// recently used are evicted. The number of shards does not change; each keeps room for at least one
+// entry.
 func (c *LRU[K, V]) Resize(entries int) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		c.capacity.Add(uint64(s.lru.Resize(max(1, portion(entries, len(c.shards), i)))))
+		c.capacity.Add(uint64(s.lru.Resize(max(1, shardEntries(entries, len(c.shards), i)))))
 		s.mu.Unlock()
 	}
 }
@@ -114,7 +131,8 @@ func (c *LRU[K, V]) shard(key K) *shard[K, V] {
 	return &c.shards[maphash.Comparable(c.seed, key)&uint64(len(c.shards)-1)]
 }
 
-// Get finds a value that lives at the instant now, and makes it the most recently used. It does not keep the key.
+// Get returns the value of a key and makes it the most recently used. A value that has expired at
+// the instant now is evicted instead. Get does not retain the key.
 func (c *LRU[K, V]) Get(key K, now time.Time) (value V, ok bool) {
 	s := c.shard(key)
 	s.mu.Lock()
@@ -129,7 +147,7 @@ func (c *LRU[K, V]) Get(key K, now time.Time) (value V, ok bool) {
 	return value, ok
 }
 
-// Peek is Get for those who only look: it leaves the order as it is, and drops nothing.
+// Peek returns the value of a key like Get, but neither changes the order nor evicts anything.
 func (c *LRU[K, V]) Peek(key K, now time.Time) (value V, ok bool) {
 	s := c.shard(key)
 	s.mu.Lock()
@@ -141,13 +159,14 @@ func (c *LRU[K, V]) Peek(key K, now time.Time) (value V, ok bool) {
 	return value, ok
 }
 
-// Add keeps a value in place of the key's old one, and evicts the least recently used values where there is no room.
+// Add stores a value, and replaces the key's old one. If there is no room, it evicts the least
+// recently used values.
 func (c *LRU[K, V]) Add(key K, value V) {
 	s := c.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.size != nil {
-		if old, ok := s.lru.Peek(key); ok { // which simplelru replaces without calling back
+		if old, ok := s.lru.Peek(key); ok { // simplelru replaces it without calling onEvict
 			s.bytes -= c.size(key, old)
 		}
 		s.bytes += c.size(key, value)
@@ -161,7 +180,7 @@ func (c *LRU[K, V]) Add(key K, value V) {
 	}
 }
 
-// Purge drops what the function picks, and says how many that were.
+// Purge removes the entries for which pick returns true, and returns how many it removed.
 func (c *LRU[K, V]) Purge(pick func(K, V) bool) (dropped int) {
 	for i := range c.shards {
 		dropped += c.shards[i].purge(pick)
@@ -182,7 +201,7 @@ func (s *shard[K, V]) purge(pick func(K, V) bool) (dropped int) {
 	return dropped
 }
 
-// Remove drops a key's value, and says whether there was one.
+// Remove removes a key's value. It reports whether there was one.
 func (c *LRU[K, V]) Remove(key K) bool {
 	s := c.shard(key)
 	s.mu.Lock()
@@ -194,7 +213,7 @@ func (c *LRU[K, V]) Remove(key K) bool {
 	return true
 }
 
-// Len is the number of entries, those included that are past their deadline and were not looked up since.
+// Len returns the number of entries. Expired entries count until Get finds them.
 func (c *LRU[K, V]) Len() (n int) {
 	for i := range c.shards {
 		c.shards[i].mu.Lock()
@@ -204,7 +223,11 @@ func (c *LRU[K, V]) Len() (n int) {
 	return n
 }
 
-// Evictions counts the entries that left so far.
+// Evictions returns the number of evicted entries by reason.
 func (c *LRU[K, V]) Evictions() Evictions {
-	return Evictions{Capacity: c.capacity.Load(), Expired: c.expired.Load(), Purged: c.purged.Load()}
+	return Evictions{
+		Capacity: c.capacity.Load(),
+		Expired:  c.expired.Load(),
+		Purged:   c.purged.Load(),
+	}
 }

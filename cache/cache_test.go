@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// until is a value that dies at an instant.
+// until is a value that expires at an instant.
 type until time.Time
 
 func (u until) Deadline() time.Time { return time.Time(u) }
@@ -33,19 +33,19 @@ func TestDeadlineIsAbsolute(t *testing.T) {
 	c.Add("hot", after(time.Minute))
 	for s := range 60 {
 		if _, ok := c.Get("hot", start.Add(time.Duration(s)*time.Second)); !ok {
-			t.Fatalf("gone after %d s of 60", s)
+			t.Fatalf("Get after %d s of 60 = false, want true", s)
 		}
 	}
-	// A key that is read every second dies with the rest: reading does not extend its life.
+	// Reading the key every second has not moved its deadline.
 	if _, ok := c.Get("hot", start.Add(time.Minute)); ok {
-		t.Error("alive at its deadline")
+		t.Error("Get at the deadline = true, want false")
 	}
-	if got := c.Evictions(); got != (Evictions{Expired: 1}) || c.Len() != 0 {
-		t.Errorf("%+v, %d entries", got, c.Len())
+	if got, want := c.Evictions(), (Evictions{Expired: 1}); got != want || c.Len() != 0 {
+		t.Errorf("Evictions = %+v, Len = %d, want %+v and 0", got, c.Len(), want)
 	}
 }
 
-func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
+func TestLeastRecentlyUsedIsEvictedFirst(t *testing.T) {
 	c := newLRU(t, 3)
 	for _, k := range []string{"a", "b", "c"} {
 		c.Add(k, after(time.Hour))
@@ -61,12 +61,12 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	if kept != "acd" {
 		t.Errorf("kept %s, want acd", kept)
 	}
-	if got := c.Evictions(); got != (Evictions{Capacity: 1}) {
-		t.Errorf("%+v", got)
+	if got, want := c.Evictions(), (Evictions{Capacity: 1}); got != want {
+		t.Errorf("Evictions = %+v, want %+v", got, want)
 	}
 }
 
-// blob is a value of some bytes.
+// blob is a value with a size.
 type blob struct {
 	bytes int
 	until time.Time
@@ -74,7 +74,7 @@ type blob struct {
 
 func (b blob) Deadline() time.Time { return b.until }
 
-// retained returns the sum of the entries' sizes.
+// retained returns the total size of the entries.
 func retained(c *LRU[string, blob]) (bytes int) {
 	for i := range c.shards {
 		s := &c.shards[i]
@@ -96,13 +96,14 @@ func TestBytesAreBounded(t *testing.T) {
 		t.Helper()
 		c.Add(key, blob{bytes: bytes, until: start.Add(lives)})
 		if got := retained(c); got > most {
-			t.Fatalf("%d bytes after %s of %d, want %d at most", got, key, bytes, most)
+			t.Fatalf("%d bytes after Add of %s with %d, want at most %d", got, key, bytes, most)
 		}
 	}
 	sizes := []int{0, 1, 100, 16_000, 3000, 40_000}
 	for n := range 3000 {
 		add(fmt.Sprint("key-", n), sizes[n%len(sizes)], time.Hour)
-		add(fmt.Sprint("key-", n/2), sizes[n%len(sizes)]/2, time.Minute) // another size of a key that may be there
+		// Another size for a key that may be stored.
+		add(fmt.Sprint("key-", n/2), sizes[n%len(sizes)]/2, time.Minute)
 		if n%7 == 0 {
 			c.Remove(fmt.Sprint("key-", n/3))
 			c.Get(fmt.Sprint("key-", n/4), start.Add(2*time.Minute)) // past the deadline
@@ -129,20 +130,19 @@ func TestBytesAreBounded(t *testing.T) {
 	}
 }
 
-// Who only looks changes neither the order nor what is there.
-func TestPeek(t *testing.T) {
+func TestPeekChangesNothing(t *testing.T) {
 	c := newLRU(t, 2)
 	c.Add("a", after(time.Minute))
 	c.Add("b", after(time.Hour))
 	if _, ok := c.Peek("a", start); !ok {
-		t.Error("a is not seen")
+		t.Error("Peek = false, want true")
 	}
 	if _, ok := c.Peek("a", start.Add(time.Minute)); ok || c.Len() != 2 {
-		t.Errorf("an expired value is seen, or was dropped: %d", c.Len())
+		t.Errorf("Peek at the deadline = %v, Len = %d, want false and 2", ok, c.Len())
 	}
 	c.Add("c", after(time.Hour))
 	if _, ok := c.Peek("a", start); ok {
-		t.Error("the look made a the most recently used")
+		t.Error("Peek made the value the most recently used")
 	}
 }
 
@@ -151,29 +151,29 @@ func TestAddReplaces(t *testing.T) {
 	c.Add("a", after(time.Minute))
 	c.Add("a", after(time.Hour))
 	if v, ok := c.Get("a", start.Add(time.Minute)); !ok || v != after(time.Hour) {
-		t.Errorf("%v, %v", v, ok)
+		t.Errorf("Get = %v, %v, want the second value", v, ok)
 	}
 	if c.Len() != 1 || c.Evictions() != (Evictions{}) {
-		t.Errorf("%d entries, %+v", c.Len(), c.Evictions())
+		t.Errorf("Len = %d, Evictions = %+v, want 1 and none", c.Len(), c.Evictions())
 	}
 }
 
-func TestBoundHoldsForEverySize(t *testing.T) {
+func TestEntriesAreBounded(t *testing.T) {
 	for _, entries := range []int{1, 2, 511, 1023, 1024, 1025, 5000, 65536} {
 		c := newLRU(t, entries)
 		for i := range 3 * entries {
 			c.Add(strconv.Itoa(i), after(time.Hour))
 		}
-		// Every shard is full by now but for chance, which leaves few places.
+		// Nearly every shard is full by now.
 		if n := c.Len(); n > entries || n < entries*9/10 {
-			t.Errorf("%d entries where %d may be", n, entries)
+			t.Errorf("Len = %d, want at most %d and little less", n, entries)
 		}
 		if got := int(c.Evictions().Capacity) + c.Len(); got != 3*entries {
-			t.Errorf("evicted and kept: %d of %d", got, 3*entries)
+			t.Errorf("%d entries evicted or kept, want %d", got, 3*entries)
 		}
 	}
 	if _, err := New[string, until](0, nil); err == nil {
-		t.Error("a cache without room was made")
+		t.Error("New(0) = nil error")
 	}
 }
 
@@ -182,17 +182,18 @@ func TestPurge(t *testing.T) {
 	for i := range 2000 {
 		c.Add(fmt.Sprintf("%d/%d", i%2, i), after(time.Hour))
 	}
-	if n := c.Purge(func(key string, _ until) bool { return strings.HasPrefix(key, "1/") }); n != 1000 {
-		t.Errorf("%d purged, want 1000", n)
+	n := c.Purge(func(key string, _ until) bool { return strings.HasPrefix(key, "1/") })
+	if n != 1000 {
+		t.Errorf("Purge = %d, want 1000", n)
 	}
 	if c.Len() != 1000 || c.Evictions() != (Evictions{Purged: 1000}) {
-		t.Errorf("%d left, %+v", c.Len(), c.Evictions())
+		t.Errorf("Len = %d, Evictions = %+v, want 1000 and 1000 purged", c.Len(), c.Evictions())
 	}
 }
 
-func TestLeavingIsTold(t *testing.T) {
-	var left []string
-	c, err := New(2, func(key string, _ until) { left = append(left, key) })
+func TestOnEvict(t *testing.T) {
+	var evicted []string
+	c, err := New(2, func(key string, _ until) { evicted = append(evicted, key) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,10 +202,10 @@ func TestLeavingIsTold(t *testing.T) {
 	c.Add("expired", after(time.Minute))
 	c.Get("expired", start.Add(time.Minute))
 	c.Add("a", after(time.Hour))
-	c.Add("b", after(time.Hour)) // for which "replaced", the oldest, goes
+	c.Add("b", after(time.Hour)) // evicts "replaced"
 	c.Purge(func(key string, _ until) bool { return key == "b" })
-	if got := strings.Join(left, " "); got != "expired replaced b" {
-		t.Errorf("left: %s", got)
+	if got, want := strings.Join(evicted, " "), "expired replaced b"; got != want {
+		t.Errorf("evicted %s, want %s", got, want)
 	}
 }
 
@@ -225,8 +226,8 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if c.Len() > 2048 {
-		t.Errorf("%d entries", c.Len())
+	if n := c.Len(); n > 2048 {
+		t.Errorf("Len = %d, want at most 2048", n)
 	}
 }
 
@@ -235,7 +236,7 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 	key := strings.Repeat("k", 80)
 	c.Add(key, after(time.Hour))
 	if n := testing.AllocsPerRun(1000, func() { c.Get(key, start) }); n > 0 {
-		t.Errorf("%v allocations", n)
+		t.Errorf("%v allocations, want none", n)
 	}
 }
 
@@ -274,20 +275,20 @@ func TestResize(t *testing.T) {
 	full := c.Len()
 	c.Resize(5_000)
 	if n := c.Len(); n > 5_000 || n < 4_000 {
-		t.Errorf("%d entries where there is room for 5,000", n)
+		t.Errorf("Len after Resize(5000) = %d, want 4000 to 5000", n)
 	}
 	if got := c.Evictions().Capacity; got < uint64(full-5_000) {
-		t.Errorf("%d evictions", got)
+		t.Errorf("%d evictions, want at least %d", got, full-5_000)
 	}
 	c.Resize(40_000)
 	for n := range 40_000 {
 		c.Add(n, until(now.Add(time.Hour)))
 	}
 	if n := c.Len(); n < 35_000 {
-		t.Errorf("%d entries where there is room for 40,000", n)
+		t.Errorf("Len after Resize(40000) = %d, want at least 35000", n)
 	}
 	c.Resize(1)
 	if n := c.Len(); n > 8*runtime.GOMAXPROCS(0) {
-		t.Errorf("%d entries: more than one a shard", n)
+		t.Errorf("Len after Resize(1) = %d, want at most one per shard", n)
 	}
 }

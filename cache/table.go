@@ -10,64 +10,78 @@ import (
 	"time"
 )
 
-// ID names what a [Table] keeps: a hash of 128 bits whose seeds nobody outside knows, so that nobody can make two alike.
+// ID is the key of a [Table]: a 128-bit hash with secret seeds, so that clients cannot construct
+// collisions.
 type ID [2]uint64
 
-// Table is an [LRU] for many small values without pointers. An entry is a cell of an array that is made once: the garbage
-// collector has nothing to follow, however many there are, nothing is allocated for a new one, and a look-up costs two lines of
-// the processor's cache. For that, the order of use is kept less strictly: the entry that makes room for a new one is the least
-// recently used of a few, not of all. It is safe for concurrent use.
+// Table is a cache like [LRU] for many small values without pointers. It is safe for concurrent
+// use.
+//
+// Entries are cells of one array. The garbage collector has no pointers to follow, adding an entry
+// does not allocate, and a lookup touches two cache lines of the processor. In return the order of
+// use is approximate: the victim is the least recently used of a sample, not of all entries.
 type Table[V Perishable] struct {
-	shards []tableShard[V] // a power of two
+	shards []tableShard[V] // a power of two of them
 
 	capacity, expired, purged atomic.Uint64
 }
 
-// fewCells is how many cells are compared to find one to give up: as many entries as that leave in their strict order.
-const fewCells = 5
+// evictionSample is the number of cells compared when choosing a victim. A shard of at most that
+// many entries evicts in strict order.
+const evictionSample = 5
 
-// tableShard is a chained hash table. Cells have numbers; 0 is none.
 type tableShard[V Perishable] struct {
-	mu     sync.Mutex
-	clock  uint32    // counts the uses
-	heads  []uint32  // the first cell of each chain; a power of two
-	cells  []cell[V] // the first is not used
-	filled int       // cells up to here have been in use
-	free   uint32    // the first of those that are no more, chained
-	hand   int       // turns round the cells, one for each that is given up
-	count  int
+	mu sync.Mutex // guards hashTable
+	hashTable[V]
+}
+
+// hashTable is a hash table with chaining. It is not safe for concurrent use. Cells are referred to
+// by their index; 0 means none.
+type hashTable[V Perishable] struct {
+	clock  uint32    // the number of accesses
+	heads  []uint32  // the first cell of each chain; a power of two of them
+	cells  []cell[V] // cells[0] is unused
+	filled int       // the number of cells that have ever been used
+	free   uint32    // the first cell of the chain of free cells among them
+	hand   int       // where the next sample begins
+	count  int       // the number of entries
 }
 
 type cell[V Perishable] struct {
 	id    ID
 	value V
-	next  uint32 // of its chain
-	used  uint32 // when it was used last, by the shard's clock
+	next  uint32 // the next cell of the chain
+	used  uint32 // the shard's clock at the last access
 }
 
-// NewTable makes a table of at most entries values, which must be 1 or more. Memory that no entry has needed yet is not resident.
+// NewTable returns a table of at most entries values. entries must be at least 1. Its memory
+// becomes resident as it fills.
 func NewTable[V Perishable](entries int) (*Table[V], error) {
 	if entries < 1 || entries > math.MaxInt32 {
-		return nil, fmt.Errorf("cache: room for %d entries: it must be 1 to %d", entries, math.MaxInt32)
+		return nil, fmt.Errorf("cache: %d entries, want 1 to %d", entries, math.MaxInt32)
 	}
 	t := &Table[V]{shards: make([]tableShard[V], shardsFor(entries))}
 	for i := range t.shards {
-		t.shards[i].make(portion(entries, len(t.shards), i))
+		t.shards[i].reset(shardEntries(entries, len(t.shards), i))
 	}
 	return t, nil
 }
 
-// Resize makes room for another number of entries, 1 or more; the least recently used leave where there are too many. How many
-// shards there are does not change, and each holds one entry at least.
+// Resize changes the number of entries, which must be at least 1. If there are too many, the least
+// recently used are evicted. The number of shards does not change; each keeps room for at least one
+// entry.
 func (t *Table[V]) Resize(entries int) {
 	for i := range t.shards {
-		t.capacity.Add(t.shards[i].resize(max(1, portion(entries, len(t.shards), i))))
+		t.capacity.Add(t.shards[i].resize(max(1, shardEntries(entries, len(t.shards), i))))
 	}
 }
 
-func (t *Table[V]) shard(id ID) *tableShard[V] { return &t.shards[id[0]&uint64(len(t.shards)-1)] }
+func (t *Table[V]) shard(id ID) *tableShard[V] {
+	return &t.shards[id[0]&uint64(len(t.shards)-1)]
+}
 
-// Get finds a value that lives at the instant now, and makes it the most recently used.
+// Get returns the value of an ID and makes it the most recently used. A value that has expired at
+// the instant now is evicted instead.
 func (t *Table[V]) Get(id ID, now time.Time) (value V, ok bool) {
 	s := t.shard(id)
 	s.mu.Lock()
@@ -85,7 +99,7 @@ func (t *Table[V]) Get(id ID, now time.Time) (value V, ok bool) {
 	return value, false
 }
 
-// Peek is Get for those who only look: it leaves the order as it is, and drops nothing.
+// Peek returns the value of an ID like Get, but neither changes the order nor evicts anything.
 func (t *Table[V]) Peek(id ID, now time.Time) (value V, ok bool) {
 	s := t.shard(id)
 	s.mu.Lock()
@@ -96,7 +110,8 @@ func (t *Table[V]) Peek(id ID, now time.Time) (value V, ok bool) {
 	return value, false
 }
 
-// Add keeps a value in place of the ID's old one, and drops one that was not used for long where there is no room.
+// Add stores a value, and replaces the ID's old one. If there is no room, it evicts a value that
+// has not been used for long.
 func (t *Table[V]) Add(id ID, value V) {
 	s := t.shard(id)
 	s.mu.Lock()
@@ -105,14 +120,14 @@ func (t *Table[V]) Add(id ID, value V) {
 		s.cells[n].value, s.cells[n].used = value, s.tick()
 		return
 	}
-	if s.count == s.room() {
-		s.remove(s.oldest())
+	if s.count == s.entries() {
+		s.remove(s.victim())
 		t.capacity.Add(1)
 	}
 	s.insert(id, value)
 }
 
-// Purge drops what the function picks, and says how many that were.
+// Purge removes the entries for which pick returns true, and returns how many it removed.
 func (t *Table[V]) Purge(pick func(ID, V) bool) (dropped int) {
 	for i := range t.shards {
 		dropped += t.shards[i].purge(pick)
@@ -121,7 +136,7 @@ func (t *Table[V]) Purge(pick func(ID, V) bool) (dropped int) {
 	return dropped
 }
 
-// Len is the number of entries, those included that are past their deadline and were not looked up since.
+// Len returns the number of entries. Expired entries count until Get finds them.
 func (t *Table[V]) Len() (n int) {
 	for i := range t.shards {
 		t.shards[i].mu.Lock()
@@ -131,36 +146,41 @@ func (t *Table[V]) Len() (n int) {
 	return n
 }
 
-// Evictions counts the entries that left so far.
+// Evictions returns the number of evicted entries by reason.
 func (t *Table[V]) Evictions() Evictions {
-	return Evictions{Capacity: t.capacity.Load(), Expired: t.expired.Load(), Purged: t.purged.Load()}
+	return Evictions{
+		Capacity: t.capacity.Load(),
+		Expired:  t.expired.Load(),
+		Purged:   t.purged.Load(),
+	}
 }
 
-// make makes an empty shard.
-func (s *tableShard[V]) make(room int) {
+// reset empties the table and gives it room for a number of entries.
+func (h *hashTable[V]) reset(entries int) {
 	chains := 1
-	for chains < room {
+	for chains < entries {
 		chains *= 2
 	}
-	s.heads, s.cells = make([]uint32, chains), make([]cell[V], room+1)
-	s.filled, s.free, s.hand, s.count = 0, 0, 0, 0
+	h.heads, h.cells = make([]uint32, chains), make([]cell[V], entries+1)
+	h.filled, h.free, h.hand, h.count = 0, 0, 0, 0
 }
 
-// room is for how many entries there is room.
-func (s *tableShard[V]) room() int { return len(s.cells) - 1 }
+// entries returns the number of entries that the table has room for.
+func (h *hashTable[V]) entries() int { return len(h.cells) - 1 }
 
-func (s *tableShard[V]) tick() uint32 {
-	s.clock++
-	return s.clock
+// tick counts an access.
+func (h *hashTable[V]) tick() uint32 {
+	h.clock++
+	return h.clock
 }
 
-// age is for how many uses of the shard a cell was not used. It goes on when the clock turns over.
-func (s *tableShard[V]) age(c *cell[V]) uint32 { return s.clock - c.used }
+// age returns the number of accesses since c was last used. It is correct across wraparound.
+func (h *hashTable[V]) age(c *cell[V]) uint32 { return h.clock - c.used }
 
-func (s *tableShard[V]) resize(room int) (dropped uint64) {
+func (s *tableShard[V]) resize(entries int) (evicted uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if room == s.room() {
+	if entries == s.entries() {
 		return 0
 	}
 	var kept []cell[V]
@@ -170,14 +190,14 @@ func (s *tableShard[V]) resize(room int) (dropped uint64) {
 		}
 	}
 	slices.SortFunc(kept, func(a, b cell[V]) int { return cmp.Compare(s.age(&b), s.age(&a)) })
-	if over := len(kept) - room; over > 0 {
-		kept, dropped = kept[over:], uint64(over)
+	if over := len(kept) - entries; over > 0 {
+		kept, evicted = kept[over:], uint64(over)
 	}
-	s.make(room)
+	s.reset(entries)
 	for i := range kept {
 		s.insert(kept[i].id, kept[i].value)
 	}
-	return dropped
+	return evicted
 }
 
 func (s *tableShard[V]) purge(pick func(ID, V) bool) (dropped int) {
@@ -196,56 +216,58 @@ func (s *tableShard[V]) purge(pick func(ID, V) bool) (dropped int) {
 	return dropped
 }
 
-// oldest is the cell that was not used for longest, of a few that are far apart: neighbours tend to be of one age. There is an entry in
-// each of the shard's cells.
-func (s *tableShard[V]) oldest() (n uint32) {
-	room := s.room()
-	few := min(fewCells, room)
-	for i := range few {
-		at := uint32((s.hand+i*(room/few))%room) + 1
-		if n == 0 || s.age(&s.cells[at]) > s.age(&s.cells[n]) {
+// victim returns the least recently used cell of a sample. The cells of the sample are far apart,
+// because neighbours tend to have the same age. The table must be full.
+func (h *hashTable[V]) victim() (n uint32) {
+	entries := h.entries()
+	sample := min(evictionSample, entries)
+	for i := range sample {
+		at := uint32((h.hand+i*(entries/sample))%entries) + 1
+		if n == 0 || h.age(&h.cells[at]) > h.age(&h.cells[n]) {
 			n = at
 		}
 	}
-	s.hand = (s.hand + 1) % room
+	h.hand = (h.hand + 1) % entries
 	return n
 }
 
-// head is where an ID's chain begins. The shard was chosen by the other half of the ID.
-func (s *tableShard[V]) head(id ID) *uint32 { return &s.heads[id[1]&uint64(len(s.heads)-1)] }
+// head returns the head of an ID's chain. The other half of the ID chose the shard.
+func (h *hashTable[V]) head(id ID) *uint32 {
+	return &h.heads[id[1]&uint64(len(h.heads)-1)]
+}
 
-// find is an ID's cell, or 0.
-func (s *tableShard[V]) find(id ID) uint32 {
-	n := *s.head(id)
-	for n != 0 && s.cells[n].id != id {
-		n = s.cells[n].next
+// find returns the cell of an ID, or 0.
+func (h *hashTable[V]) find(id ID) uint32 {
+	n := *h.head(id)
+	for n != 0 && h.cells[n].id != id {
+		n = h.cells[n].next
 	}
 	return n
 }
 
-// insert keeps a new ID's value, for which there must be room.
-func (s *tableShard[V]) insert(id ID, value V) {
-	n := s.free
+// insert adds an entry for a new ID. The table must not be full.
+func (h *hashTable[V]) insert(id ID, value V) {
+	n := h.free
 	if n != 0 {
-		s.free = s.cells[n].next
+		h.free = h.cells[n].next
 	} else {
-		s.filled++
-		n = uint32(s.filled)
+		h.filled++
+		n = uint32(h.filled)
 	}
-	head := s.head(id)
-	s.cells[n] = cell[V]{id: id, value: value, next: *head, used: s.tick()}
+	head := h.head(id)
+	h.cells[n] = cell[V]{id: id, value: value, next: *head, used: h.tick()}
 	*head = n
-	s.count++
+	h.count++
 }
 
-// remove gives a cell back.
-func (s *tableShard[V]) remove(n uint32) {
-	at := s.head(s.cells[n].id)
+// remove frees a cell.
+func (h *hashTable[V]) remove(n uint32) {
+	at := h.head(h.cells[n].id)
 	for *at != n {
-		at = &s.cells[*at].next
+		at = &h.cells[*at].next
 	}
-	*at = s.cells[n].next
-	s.cells[n] = cell[V]{next: s.free} // a signature that is of no more use is not kept
-	s.free = n
-	s.count--
+	*at = h.cells[n].next
+	h.cells[n] = cell[V]{next: h.free} // the value is cleared: it may be a secret
+	h.free = n
+	h.count--
 }

@@ -5,12 +5,13 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Counts are the counters of an integration, or sums of them, as pages show them. All count from the start.
+// Counts are the values of an integration's counters, or sums of them, since the start of the
+// process.
 type Counts struct {
 	Requests  uint64 `json:"requests"`
 	Redirects uint64 `json:"redirects"`
-	Refused   uint64 `json:"refused"` // answers of 400 to 499
-	Failed    uint64 `json:"failed"`  // answers of 500 to 599
+	Refused   uint64 `json:"refused"` // responses with a status of 400 to 499
+	Failed    uint64 `json:"failed"`  // responses with a status of 500 to 599
 
 	URLHits          uint64 `json:"url_hits"`
 	URLMisses        uint64 `json:"url_misses"`
@@ -18,7 +19,7 @@ type Counts struct {
 	CredentialMisses uint64 `json:"credential_misses"`
 }
 
-// Add adds other counts.
+// Add adds o to c.
 func (c *Counts) Add(o Counts) {
 	c.Requests += o.Requests
 	c.Redirects += o.Redirects
@@ -30,7 +31,8 @@ func (c *Counts) Add(o Counts) {
 	c.CredentialMisses += o.CredentialMisses
 }
 
-// Counts reads the counters, by integration. It costs a fraction of what a scrape does, so that it can be done every few seconds.
+// Counts returns the counts of each integration. It is much cheaper than a scrape, so it can be
+// called every few seconds.
 func (m *Metrics) Counts() map[string]Counts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -41,7 +43,7 @@ func (m *Metrics) Counts() map[string]Counts {
 	return all
 }
 
-// Total is the sum over all integrations, and over what none serves.
+// Total returns the sum of all integrations' counts, including [NoIntegration].
 func (m *Metrics) Total() (total Counts) {
 	for _, c := range m.Counts() {
 		total.Add(c)
@@ -71,15 +73,16 @@ func (i *Integration) counts() (c Counts) {
 	}
 	if i.URLs.hit != nil {
 		c.URLHits, c.URLMisses = valueOf(i.URLs.hit), valueOf(i.URLs.miss)
-		c.CredentialHits, c.CredentialMisses = valueOf(i.Credentials.hit), valueOf(i.Credentials.miss)
+		c.CredentialHits = valueOf(i.Credentials.hit)
+		c.CredentialMisses = valueOf(i.Credentials.miss)
 	}
 	return c
 }
 
 func valueOf(counter prometheus.Counter) uint64 {
 	var m dto.Metric
-	if counter.Write(&m) != nil { // it cannot fail for a counter
-		return 0
+	if counter.Write(&m) != nil {
+		return 0 // never happens for a counter
 	}
 	return uint64(m.GetCounter().GetValue())
 }

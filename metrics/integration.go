@@ -9,9 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Integration are the instruments of one integration. Make them with [Metrics.Integration].
+// Integration holds the metrics of one integration. [Metrics.Integration] returns it.
 type Integration struct {
-	// URLs and Credentials count the look-ups in the two caches.
+	// URLs and Credentials count the lookups in the two caches.
 	URLs, Credentials Lookups
 
 	name     string
@@ -22,7 +22,7 @@ type Integration struct {
 // Lookups counts a cache's hits and misses.
 type Lookups struct{ hit, miss prometheus.Counter }
 
-// Count counts a look-up.
+// Count counts a lookup.
 func (l Lookups) Count(hit bool) {
 	if hit {
 		l.hit.Inc()
@@ -31,7 +31,8 @@ func (l Lookups) Count(hit bool) {
 	}
 }
 
-// The methods and status codes that have a series; any other shares the series "other", so that no request makes one.
+// The methods and status codes that have their own series. All others share the series "other", so
+// that requests cannot create series.
 var (
 	methods = [...]string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPost}
 	codes   = [...]int{302, 200, 204, 400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 502, 503}
@@ -39,7 +40,7 @@ var (
 
 const other = "other"
 
-// Request counts a request and the status code of its answer.
+// Request counts a request and the status code of its response.
 func (i *Integration) Request(method string, code int) {
 	m, c := 0, 0
 	for m < len(methods) && methods[m] != method {
@@ -69,33 +70,35 @@ func (i *Integration) newRequests(m, c int) *prometheus.Counter {
 	return &counter
 }
 
-// HasRole has the series of AssumeRole begin with 0.
-func (i *Integration) HasRole() {
+// InitAssumeRole creates the series of AssumeRole calls with the value 0.
+func (i *Integration) InitAssumeRole() {
 	for _, result := range []string{"ok", "denied", "throttled", "unavailable", "malformed"} {
 		i.metrics.assumeRole.WithLabelValues(i.name, result)
 	}
 	i.metrics.assumeRoleDuration.WithLabelValues(i.name)
 }
 
-// AssumeRole counts an AssumeRole call: its result is ok, denied, throttled, unavailable or malformed.
+// AssumeRole counts an AssumeRole call. The result is ok, denied, throttled, unavailable or
+// malformed.
 func (i *Integration) AssumeRole(result string, took time.Duration) {
 	i.metrics.assumeRole.WithLabelValues(i.name, result).Inc()
 	i.metrics.assumeRoleDuration.WithLabelValues(i.name).Observe(took.Seconds())
 }
 
-// Shares has the series of shared sessions begin with 0.
-func (i *Integration) Shares() {
+// InitSharedSessions creates the series of shared sessions with the value 0.
+func (i *Integration) InitSharedSessions() {
 	for _, result := range []string{"hit", "miss", "stored", "refused", "error"} {
 		i.metrics.sharedSessions.WithLabelValues(i.name, result)
 	}
 }
 
-// SharedSession counts a look into the replicas' common store: its result is hit, miss, stored, refused or error.
+// SharedSession counts an access to the shared session store. The result is hit, miss, stored,
+// refused or error.
 func (i *Integration) SharedSession(result string) {
 	i.metrics.sharedSessions.WithLabelValues(i.name, result).Inc()
 }
 
-// SessionExpires notes when the newest session expires.
+// SessionExpires sets the time at which the newest session expires.
 func (i *Integration) SessionExpires(at time.Time) {
 	i.metrics.credentialsExpiry.WithLabelValues(i.name).Set(float64(at.Unix()))
 }

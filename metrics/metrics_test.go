@@ -10,13 +10,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// newUsed is instruments after one of everything.
+// newUsed returns metrics after some events.
 func newUsed() *Metrics {
 	m := New("1.2.3")
 	m.ConfigRead(true, time.Unix(1_700_000_000, 500_000_000))
 	m.WatchCache("urls", func() int { return 7 }, Evictions{"capacity": func() uint64 { return 3 }})
 	i := m.Integration("lab")
-	i.HasRole()
+	i.InitAssumeRole()
 	i.Request("GET", 302)
 	i.Request("GET", 302)
 	i.Request("PROPFIND", 405)
@@ -32,7 +32,7 @@ func TestSeries(t *testing.T) {
 	s := httptest.NewServer(newUsed().Handler())
 	defer s.Close()
 	want := `
-# HELP s3redirect_requests_total Requests answered on the viewers' listener, by integration (- where none serves the bucket), method and status code.
+# HELP s3redirect_requests_total Requests answered on the viewers' listener, by integration (- if none serves the bucket), method and status code.
 # TYPE s3redirect_requests_total counter
 s3redirect_requests_total{code="302",integration="lab",method="GET"} 2
 s3redirect_requests_total{code="302",integration="lab",method="HEAD"} 0
@@ -41,7 +41,7 @@ s3redirect_requests_total{code="405",integration="lab",method="other"} 1
 s3redirect_requests_total{code="502",integration="lab",method="GET"} 0
 s3redirect_requests_total{code="503",integration="lab",method="GET"} 0
 s3redirect_requests_total{code="other",integration="lab",method="GET"} 1
-# HELP s3redirect_cache_lookups_total Look-ups in the two caches (urls, credentials), by integration and result (hit, miss). A credentials hit is a request that did not wait for STS.
+# HELP s3redirect_cache_lookups_total Lookups in the two caches (urls, credentials), by integration and result (hit, miss). A credentials miss is a request that waited for STS.
 # TYPE s3redirect_cache_lookups_total counter
 s3redirect_cache_lookups_total{cache="credentials",integration="lab",result="hit"} 0
 s3redirect_cache_lookups_total{cache="credentials",integration="lab",result="miss"} 1
@@ -60,24 +60,27 @@ s3redirect_assume_role_total{integration="lab",result="malformed"} 0
 s3redirect_assume_role_total{integration="lab",result="ok"} 1
 s3redirect_assume_role_total{integration="lab",result="throttled"} 0
 s3redirect_assume_role_total{integration="lab",result="unavailable"} 0
-# HELP s3redirect_credentials_expiry_timestamp_seconds When the newest session expires, in Unix time, by integration.
+# HELP s3redirect_credentials_expiry_timestamp_seconds Unix time at which the newest session expires, by integration.
 # TYPE s3redirect_credentials_expiry_timestamp_seconds gauge
 s3redirect_credentials_expiry_timestamp_seconds{integration="lab"} 1.7000036e+09
-# HELP s3redirect_config_reload_success 1 if the configuration was read without a mistake the last time.
+# HELP s3redirect_config_reload_success 1 if the last reload of the configuration succeeded, 0 otherwise.
 # TYPE s3redirect_config_reload_success gauge
 s3redirect_config_reload_success 1
-# HELP s3redirect_config_reload_timestamp_seconds When the configuration in use was read, in Unix time.
+# HELP s3redirect_config_reload_timestamp_seconds Unix time at which the current configuration was loaded.
 # TYPE s3redirect_config_reload_timestamp_seconds gauge
 s3redirect_config_reload_timestamp_seconds 1.7000000005e+09
 `
-	if err := testutil.ScrapeAndCompare(s.URL, strings.NewReader(want), "s3redirect_requests_total", "s3redirect_cache_lookups_total",
-		"s3redirect_cache_entries", "s3redirect_cache_evictions_total", "s3redirect_assume_role_total",
-		"s3redirect_credentials_expiry_timestamp_seconds", "s3redirect_config_reload_success", "s3redirect_config_reload_timestamp_seconds"); err != nil {
+	err := testutil.ScrapeAndCompare(s.URL, strings.NewReader(want),
+		"s3redirect_requests_total", "s3redirect_cache_lookups_total",
+		"s3redirect_cache_entries", "s3redirect_cache_evictions_total",
+		"s3redirect_assume_role_total", "s3redirect_credentials_expiry_timestamp_seconds",
+		"s3redirect_config_reload_success", "s3redirect_config_reload_timestamp_seconds")
+	if err != nil {
 		t.Error(err)
 	}
 }
 
-// Prometheus's own rules for names, units and help texts.
+// TestLint checks names, units and help texts with Prometheus's linter.
 func TestLint(t *testing.T) {
 	problems, err := testutil.GatherAndLint(newUsed().registry)
 	if err != nil {
@@ -93,12 +96,16 @@ func TestLint(t *testing.T) {
 func TestRequestDoesNotAllocate(t *testing.T) {
 	i := New("").Integration("lab")
 	i.Request("GET", 302)
-	if n := testing.AllocsPerRun(1000, func() { i.Request("GET", 302); i.URLs.Count(true) }); n > 0 {
-		t.Errorf("%v allocations", n)
+	n := testing.AllocsPerRun(1000, func() {
+		i.Request("GET", 302)
+		i.URLs.Count(true)
+	})
+	if n > 0 {
+		t.Errorf("counting a request allocates %v times, want 0", n)
 	}
 }
 
-// Counts say what the series say, and an integration that is forgotten is no longer in them.
+// TestCounts checks that counts agree with the series, and that Forget removes them.
 func TestCounts(t *testing.T) {
 	m := newUsed()
 	m.Integration(NoIntegration).Request("GET", 404)
@@ -109,14 +116,23 @@ func TestCounts(t *testing.T) {
 		NoIntegration: {Requests: 1, Refused: 1},
 	}
 	if got := m.Counts(); !maps.Equal(got, want) {
-		t.Errorf("%+v", got)
+		t.Errorf("Counts() = %+v, want %+v", got, want)
 	}
-	if got := m.Total(); got != (Counts{Requests: 6, Redirects: 2, Refused: 2, Failed: 1, URLHits: 1, CredentialMisses: 1}) {
-		t.Errorf("%+v", got)
+	total := Counts{
+		Requests:         6,
+		Redirects:        2,
+		Refused:          2,
+		Failed:           1,
+		URLHits:          1,
+		CredentialMisses: 1,
+	}
+	if got := m.Total(); got != total {
+		t.Errorf("Total() = %+v, want %+v", got, total)
 	}
 	m.Forget("lab")
 	m.Integration("lab").Request("GET", 302)
-	if got := m.Counts()["lab"]; got != (Counts{Requests: 1, Redirects: 1}) {
-		t.Errorf("after it was forgotten: %+v", got)
+	after := Counts{Requests: 1, Redirects: 1}
+	if got := m.Counts()["lab"]; got != after {
+		t.Errorf("Counts() of lab after Forget = %+v, want %+v", got, after)
 	}
 }

@@ -254,7 +254,7 @@ func TestMetrics(t *testing.T) {
 	w.ask("GET", "/s3/nobodys/a")
 	w.ask("BREW", "/s3/bucket/a")
 	if err := testutil.ScrapeAndCompare(scrape(t, w), strings.NewReader(`
-# HELP s3redirect_requests_total Requests answered on the viewers' listener, by integration (- where none serves the bucket), method and status code.
+# HELP s3redirect_requests_total Requests answered on the viewers' listener, by integration (- if none serves the bucket), method and status code.
 # TYPE s3redirect_requests_total counter
 s3redirect_requests_total{code="302",integration="keys",method="GET"} 0
 s3redirect_requests_total{code="302",integration="keys",method="HEAD"} 0
@@ -273,7 +273,7 @@ s3redirect_requests_total{code="502",integration="shared",method="GET"} 0
 s3redirect_requests_total{code="503",integration="shared",method="GET"} 0
 s3redirect_requests_total{code="404",integration="-",method="GET"} 1
 s3redirect_requests_total{code="405",integration="-",method="other"} 1
-# HELP s3redirect_cache_lookups_total Look-ups in the two caches (urls, credentials), by integration and result (hit, miss). A credentials hit is a request that did not wait for STS.
+# HELP s3redirect_cache_lookups_total Lookups in the two caches (urls, credentials), by integration and result (hit, miss). A credentials miss is a request that waited for STS.
 # TYPE s3redirect_cache_lookups_total counter
 s3redirect_cache_lookups_total{cache="credentials",integration="keys",result="hit"} 0
 s3redirect_cache_lookups_total{cache="credentials",integration="keys",result="miss"} 0

@@ -202,7 +202,8 @@ func TestDocumentedKeys(t *testing.T) {
 // notKeys are words with an underscore that the pages use and the configuration does not: steps of check, what nginx, Redis and
 // OpenID Connect call things, fields of answers.
 var notKeys = []string{"assume_role", "head_by_get", "url_size", "auth_request", "forward_auth", "proxy_pass", "proxy_cache", "request_uri",
-	"master_set", "sentinel_username", "sentinel_password", "proxy_set_header", "set_real_ip_from", "real_ip_header", "email_verified", "_claim_names", "expires_at", "url_hit_ratio"}
+	"set_real_ip_from", "real_ip_header",
+	"master_set", "sentinel_username", "sentinel_password", "proxy_set_header", "email_verified", "_claim_names", "expires_at", "url_hit_ratio"}
 
 // What looks like a key in the text of a page (`min_remaining`, `cache.redis`) is one, or a problem's code, or one of notKeys.
 func TestKeysInText(t *testing.T) {

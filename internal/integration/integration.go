@@ -158,9 +158,9 @@ func newIntegration(
 	withCORS.CORS = true
 	i.cors = withCORS.Canonical()
 	if c.RoleARN != "" {
-		i.Metrics.HasRole()
+		i.Metrics.InitAssumeRole()
 		if o.Shared != nil {
-			i.Metrics.Shares()
+			i.Metrics.InitSharedSessions()
 		}
 	}
 	log := o.Log.With("integration", c.Name)

@@ -34,8 +34,8 @@ import (
 //	fetching  No session, one call. All requests wait for it.
 //	failed    No session, and a pause until retryAt. Requests fail at once with the last error.
 //	current   The own session signs. From fetchAt on, the first request starts the call for the next
-//	          window's session; nobody waits for it. If it succeeds before the window ends, the next
-//	          state is current again.
+//	          window's session; no request waits for it. If it succeeds before the window ends, the
+//	          next state is current again.
 //	fallback  An older session signs (see fallbackLocked). Calls continue, with pauses. While the
 //	          first call runs, requests wait for it up to fallbackWait.
 //

@@ -7,19 +7,20 @@ import (
 	"strings"
 )
 
-// ErrBucket is wrapped by every error about a bucket's name.
+// ErrBucket is wrapped by all errors about bucket names and patterns.
 var ErrBucket = errors.New("not a bucket name")
 
-// Prefixes and suffixes that S3 reserves, or that name something else than a bucket: an access point's alias, a
-// multi-region access point, a directory bucket, an Object Lambda, a table bucket.
+// Prefixes and suffixes that S3 reserves, among others for access point aliases, Object Lambda
+// access points, multi-region access points, directory buckets and table buckets.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 var (
 	reservedPrefixes = []string{"xn--", "sthree-"}
 	reservedSuffixes = []string{"-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"}
 )
 
-// CheckBucket says why a name is not a bucket's in S3's grammar: 3 to 63 characters of a-z, 0-9, '.' and '-', a letter or
-// digit at both ends, no two dots together, no IP address, and nothing that S3 reserves. An error wraps [ErrBucket].
+// CheckBucket returns an error that wraps [ErrBucket] if name is not a valid bucket name. A bucket
+// name has 3 to 63 characters of a-z, 0-9, '.' and '-', begins and ends with a letter or digit,
+// does not contain "..", and is not an IP address. S3 reserves some prefixes and suffixes.
 func CheckBucket(name string) error {
 	if len(name) < 3 || len(name) > 63 {
 		return fmt.Errorf("%w: it must have 3 to 63 characters", ErrBucket)
@@ -30,14 +31,14 @@ func CheckBucket(name string) error {
 		switch {
 		case alnum:
 		case c != '.' && c != '-':
-			return fmt.Errorf("%w: it may hold a-z, 0-9, '.' and '-' only", ErrBucket)
+			return fmt.Errorf("%w: it may contain only a-z, 0-9, '.' and '-'", ErrBucket)
 		case i == 0 || i == len(name)-1:
 			return fmt.Errorf("%w: it must begin and end with a letter or a digit", ErrBucket)
 		case c == '.' && name[i-1] == '.':
-			return fmt.Errorf("%w: it must not hold two dots together", ErrBucket)
+			return fmt.Errorf("%w: it must not contain two adjacent dots", ErrBucket)
 		}
 	}
-	// Only a name that ends in a digit can be an address, and parsing one is not for the hot path.
+	// Parsing an address is too slow for the hot path, so try only names that look like one.
 	if last := name[len(name)-1]; '0' <= last && last <= '9' && strings.Count(name, ".") == 3 {
 		if _, err := netip.ParseAddr(name); err == nil {
 			return fmt.Errorf("%w: it must not be an IP address", ErrBucket)
@@ -56,26 +57,30 @@ func CheckBucket(name string) error {
 	return nil
 }
 
-// IsPattern tells a pattern of bucket names from a name.
+// IsPattern reports whether s is a pattern and not a bucket name.
 func IsPattern(s string) bool { return strings.IndexByte(s, '*') >= 0 }
 
-// CheckPattern says why something is not a pattern of bucket names: a bucket name's characters, and * for any run of them.
-// An error wraps [ErrBucket].
+// CheckPattern returns an error that wraps [ErrBucket] if pattern is not a valid pattern of bucket
+// names. A pattern consists of the characters of bucket names, and of *, which matches any number
+// of them.
 func CheckPattern(pattern string) error {
 	if len(pattern) > 63 {
-		return fmt.Errorf("%w: a pattern may have 63 characters at most", ErrBucket)
+		return fmt.Errorf("%w: a pattern must not have more than 63 characters", ErrBucket)
 	}
 	for i := range len(pattern) {
-		if c := pattern[i]; c != '*' && c != '.' && c != '-' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
-			return fmt.Errorf("%w: a pattern may hold a-z, 0-9, '.', '-' and '*' only", ErrBucket)
+		c := pattern[i]
+		if c != '*' && c != '.' && c != '-' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return fmt.Errorf("%w: a pattern may contain only a-z, 0-9, '.', '-' and '*'",
+				ErrBucket)
 		}
 	}
 	return nil
 }
 
-// MatchBucket tells whether a pattern matches a name. It takes time proportional to the product of their lengths at worst.
+// MatchBucket reports whether pattern matches name. Its worst-case time is proportional to the
+// product of their lengths.
 func MatchBucket(pattern, name string) bool {
-	// The last star seen takes one character more each time the rest does not match.
+	// On a mismatch, backtrack to the last star and let it match one more character.
 	p, n, star, mark := 0, 0, -1, 0
 	for n < len(name) {
 		switch {
@@ -95,9 +100,9 @@ func MatchBucket(pattern, name string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// Overlap tells whether some name could match both patterns, either of which may be a plain name.
+// Overlap reports whether a name exists that matches both a and b. Each is a pattern or a name.
 func Overlap(a, b string) bool {
-	// reach[j] says whether what is read of a so far and b[:j] have a string in common.
+	// reach[j] reports whether a string matches both the prefix of a that has been read and b[:j].
 	reach := make([]bool, len(b)+1)
 	reach[0] = true
 	for j := 0; j < len(b) && b[j] == '*'; j++ {

@@ -1,5 +1,6 @@
-// Package locator is the name of an object: s3://bucket/key, and the same as a path, /s3/bucket/key with the key
-// percent-encoded. Nothing that is not a bucket in S3's grammar, or a key that a browser would rewrite, gets through.
+// Package locator parses the names of objects. A locator has the form s3://bucket/key, or, as a
+// path, /s3/bucket/key with a percent-encoded key. The package rejects invalid bucket names, and
+// keys that a browser would rewrite.
 package locator
 
 import (
@@ -11,35 +12,37 @@ import (
 )
 
 const (
-	// PathPrefix begins every locator's path.
+	// PathPrefix is the prefix of locators' paths.
 	PathPrefix = "/s3/"
-	// Scheme begins every locator.
+	// Scheme is the prefix of locators.
 	Scheme = "s3://"
-	// MaxKeyBytes is S3's limit of a key, in bytes of UTF-8.
+	// MaxKeyBytes is the maximum length of a key in bytes of UTF-8.
 	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 	MaxKeyBytes = 1024
 )
 
-// The reasons why something is no locator. None of them repeats what was sent.
+// Errors of invalid locators. They do not contain parts of the locator.
 var (
-	ErrNotLocator  = errors.New("not a locator: it must begin with " + Scheme)
-	ErrNotPath     = errors.New("not a locator's path: it must begin with " + PathPrefix)
-	ErrEmptyKey    = errors.New("the key is empty: a locator is a bucket, a slash and a key")
-	ErrLongKey     = errors.New("the key is longer than 1,024 bytes, S3's limit")
-	ErrDotSegment  = errors.New("the key has a segment '.' or '..': browsers resolve those and would fetch another object")
-	ErrControl     = errors.New("the key holds a control character")
+	ErrNotLocator = errors.New("not a locator: it must begin with " + Scheme)
+	ErrNotPath    = errors.New("not a locator's path: it must begin with " + PathPrefix)
+	ErrEmptyKey   = errors.New("the key is empty: " +
+		"a locator consists of a bucket, a slash and a key")
+	ErrLongKey    = errors.New("the key is longer than S3's limit of 1,024 bytes")
+	ErrDotSegment = errors.New("the key contains a segment '.' or '..', " +
+		"which browsers remove from paths")
+	ErrControl     = errors.New("the key contains a control character")
 	ErrInvalidUTF8 = errors.New("the key is not valid UTF-8")
-	ErrBadEscape   = errors.New("the path has a '%' that two hexadecimal digits do not follow")
-	ErrFragment    = errors.New("the path holds a '#': encode it as %23")
+	ErrBadEscape   = errors.New("the path contains a '%' without two hexadecimal digits after it")
+	ErrFragment    = errors.New("the path contains a '#': encode it as %23")
 )
 
-// Locator names an object.
+// Locator is the name of an object.
 type Locator struct {
-	Bucket string // in S3's grammar
+	Bucket string // a valid bucket name
 	Key    string // decoded
 }
 
-// Parse reads s3://bucket/key. The key is taken as it stands: nothing in it is percent-decoded, as the AWS CLI does it.
+// Parse parses s3://bucket/key. Like the AWS CLI, it does not percent-decode the key.
 func Parse(s string) (Locator, error) {
 	rest, ok := strings.CutPrefix(s, Scheme)
 	if !ok {
@@ -55,8 +58,9 @@ func Parse(s string) (Locator, error) {
 	return Locator{Bucket: bucket, Key: key}, nil
 }
 
-// ParsePath reads /s3/bucket/key as it stands in a request line, without its query. It splits at the first slash after the
-// bucket and percent-decodes the key once; a plus is a plus. A path that needs no decoding is not copied.
+// ParsePath parses the raw path of a request, /s3/bucket/key without a query. It splits the path
+// at the first slash after the bucket and percent-decodes the key once; it does not decode plus
+// signs. It does not copy a path that needs no decoding.
 func ParsePath(path string) (Locator, error) {
 	rest, ok := strings.CutPrefix(path, PathPrefix)
 	if !ok {
@@ -69,10 +73,11 @@ func ParsePath(path string) (Locator, error) {
 	if strings.IndexByte(key, '#') >= 0 {
 		return Locator{}, ErrFragment
 	}
-	if strings.IndexByte(key, '%') >= 0 { // most have none, and PathUnescape looks at each byte to find that out
+	// Most keys contain no '%', which IndexByte finds out faster than PathUnescape.
+	if strings.IndexByte(key, '%') >= 0 {
 		var err error
 		if key, err = url.PathUnescape(key); err != nil {
-			return Locator{}, ErrBadEscape // url's own error repeats what was sent
+			return Locator{}, ErrBadEscape // the error of package url contains the key
 		}
 	}
 	if err := CheckKey(key); err != nil {
@@ -81,16 +86,16 @@ func ParsePath(path string) (Locator, error) {
 	return Locator{Bucket: bucket, Key: key}, nil
 }
 
-// String is the locator as s3://bucket/key.
+// String returns the locator as s3://bucket/key.
 func (l Locator) String() string { return Scheme + l.Bucket + "/" + l.Key }
 
-// Path is the locator as /s3/bucket/key, with the key percent-encoded.
+// Path returns the locator as /s3/bucket/key with a percent-encoded key.
 func (l Locator) Path() string {
 	u := url.URL{Path: PathPrefix + l.Bucket + "/" + l.Key}
 	return u.EscapedPath()
 }
 
-// CheckKey says why a decoded key is refused.
+// CheckKey returns an error if a decoded key is invalid.
 func CheckKey(key string) error {
 	switch {
 	case key == "":
@@ -120,13 +125,16 @@ func CheckKey(key string) error {
 	return nil
 }
 
-// HasDotSegment reports whether a segment of key is "." or "..". Some stores take a backslash for a
-// slash, so that it ends a segment too.
+// HasDotSegment reports whether a segment of key is "." or "..". A backslash also separates
+// segments, because some stores treat it as a slash.
 func HasDotSegment(key string) bool {
-	if !strings.HasPrefix(key, ".") && !strings.Contains(key, "/.") && !strings.Contains(key, `\.`) {
-		return false // hardly any key has a segment that begins with a dot
+	// Few keys have a segment that begins with a dot.
+	if !strings.HasPrefix(key, ".") && !strings.Contains(key, "/.") &&
+		!strings.Contains(key, `\.`) {
+		return false
 	}
-	for segment := range strings.FieldsFuncSeq(key, func(r rune) bool { return r == '/' || r == '\\' }) {
+	isSeparator := func(r rune) bool { return r == '/' || r == '\\' }
+	for segment := range strings.FieldsFuncSeq(key, isSeparator) {
 		if segment == "." || segment == ".." {
 			return true
 		}

@@ -78,7 +78,8 @@ func TestParsePath(t *testing.T) {
 	} {
 		l, err := ParsePath(c.path)
 		if !errors.Is(err, c.err) || l != (Locator{c.bucket, c.key}) {
-			t.Errorf("%.80q: %+v, %v; want bucket %q, key %q, %v", c.path, l, err, c.bucket, c.key, c.err)
+			t.Errorf("ParsePath(%.80q) = %+v, %v, want bucket %q, key %q, %v",
+				c.path, l, err, c.bucket, c.key, c.err)
 		}
 	}
 }
@@ -100,99 +101,134 @@ func TestParse(t *testing.T) {
 	} {
 		l, err := Parse(c.text)
 		if !errors.Is(err, c.err) || l != (Locator{c.bucket, c.key}) {
-			t.Errorf("%q: %+v, %v; want bucket %q, key %q, %v", c.text, l, err, c.bucket, c.key, c.err)
+			t.Errorf("Parse(%q) = %+v, %v, want bucket %q, key %q, %v",
+				c.text, l, err, c.bucket, c.key, c.err)
 		}
 	}
 }
 
 func TestCheckBucket(t *testing.T) {
-	for _, name := range []string{"abc", "1-2", "a.b.c", "my-bucket", "1.2.3", "1.2.3.4.5", "256.1.1.1", strings.Repeat("a", 63), "a--b", "a.-b"} {
+	for _, name := range []string{
+		"abc", "1-2", "a.b.c", "my-bucket", "1.2.3", "1.2.3.4.5", "256.1.1.1", "a--b", "a.-b",
+		strings.Repeat("a", 63),
+	} {
 		if err := CheckBucket(name); err != nil {
-			t.Errorf("%q: %v", name, err)
+			t.Errorf("CheckBucket(%q) = %v, want nil", name, err)
 		}
 	}
 	for _, name := range []string{
-		"", "a", "ab", strings.Repeat("a", 64), "Abc", "a_b", "a b", "a/b", "-abc", "abc-", ".abc", "abc.", "a..b", "192.168.5.4",
-		"xn--abc", "sthree-abc", "abc-s3alias", "abc--ol-s3", "abc.mrap", "abc--use1-az4--x-s3", "abc--table-s3", "bücket", "a\x00b", "a*b",
+		"", "a", "ab", strings.Repeat("a", 64), "Abc", "a_b", "a b", "a/b", "-abc", "abc-", ".abc",
+		"abc.", "a..b", "192.168.5.4", "xn--abc", "sthree-abc", "abc-s3alias", "abc--ol-s3",
+		"abc.mrap", "abc--use1-az4--x-s3", "abc--table-s3", "bücket", "a\x00b", "a*b",
 	} {
 		if err := CheckBucket(name); !errors.Is(err, ErrBucket) {
-			t.Errorf("%q: %v, want ErrBucket", name, err)
+			t.Errorf("CheckBucket(%q) = %v, want ErrBucket", name, err)
 		}
 	}
 }
 
-func TestPatterns(t *testing.T) {
+func TestMatchBucket(t *testing.T) {
 	for _, c := range []struct {
 		pattern, name string
-		match         bool
+		want          bool
 	}{
-		{"team-*", "team-a", true}, {"team-*", "team-", true}, {"team-*", "teams", false}, {"*", "anything", true},
-		{"*-logs", "app-logs", true}, {"*-logs", "app-logs-2", false}, {"a*b*c", "a1b2c", true}, {"a*b*c", "a1c2b", false},
-		{"a**c", "abc", true}, {"plain", "plain", true}, {"plain", "plain2", false}, {"*a*a*a*b", strings.Repeat("a", 63), false},
+		{"team-*", "team-a", true},
+		{"team-*", "team-", true},
+		{"team-*", "teams", false},
+		{"*", "anything", true},
+		{"*-logs", "app-logs", true},
+		{"*-logs", "app-logs-2", false},
+		{"a*b*c", "a1b2c", true},
+		{"a*b*c", "a1c2b", false},
+		{"a**c", "abc", true},
+		{"plain", "plain", true},
+		{"plain", "plain2", false},
+		{"*a*a*a*b", strings.Repeat("a", 63), false},
 	} {
-		if got := MatchBucket(c.pattern, c.name); got != c.match {
-			t.Errorf("MatchBucket(%q, %q) = %v", c.pattern, c.name, got)
+		if got := MatchBucket(c.pattern, c.name); got != c.want {
+			t.Errorf("MatchBucket(%q, %q) = %v, want %v", c.pattern, c.name, got, c.want)
 		}
 	}
+}
+
+func TestOverlap(t *testing.T) {
 	for _, c := range []struct {
-		a, b    string
-		overlap bool
+		a, b string
+		want bool
 	}{
-		{"team-*", "team-a", true}, {"team-*", "*-logs", true}, {"team-*", "staff-*", false}, {"*", "x", true}, {"a*", "*b", true},
-		{"abc", "abc", true}, {"abc", "abd", false}, {"a*c", "a*d", false}, {"a*b*", "*c*d", true}, {"**", "*", true}, {"ab*", "a", false},
+		{"team-*", "team-a", true},
+		{"team-*", "*-logs", true},
+		{"team-*", "staff-*", false},
+		{"*", "x", true},
+		{"a*", "*b", true},
+		{"abc", "abc", true},
+		{"abc", "abd", false},
+		{"a*c", "a*d", false},
+		{"a*b*", "*c*d", true},
+		{"**", "*", true},
+		{"ab*", "a", false},
 	} {
-		for _, swapped := range []bool{false, true} {
-			a, b := c.a, c.b
-			if swapped {
-				a, b = b, a
-			}
-			if got := Overlap(a, b); got != c.overlap {
-				t.Errorf("Overlap(%q, %q) = %v", a, b, got)
+		for _, pair := range [][2]string{{c.a, c.b}, {c.b, c.a}} {
+			if got := Overlap(pair[0], pair[1]); got != c.want {
+				t.Errorf("Overlap(%q, %q) = %v, want %v", pair[0], pair[1], got, c.want)
 			}
 		}
 	}
+}
+
+func TestCheckPattern(t *testing.T) {
 	for _, p := range []string{"Team-*", "a_*", "a/*", strings.Repeat("a", 64), "ü*"} {
 		if err := CheckPattern(p); !errors.Is(err, ErrBucket) {
-			t.Errorf("CheckPattern(%q) = %v", p, err)
+			t.Errorf("CheckPattern(%q) = %v, want ErrBucket", p, err)
 		}
 	}
 }
 
 func FuzzParsePath(f *testing.F) {
-	for _, s := range []string{"/s3/bucket/key", "/s3/bucket/%2e%2e/x", "/s3/bucket//a%2Fb+c", "/s3/b%2Fc/d", "/s3/bucket/%ff", "/s3//x"} {
+	for _, s := range []string{
+		"/s3/bucket/key",
+		"/s3/bucket/%2e%2e/x",
+		"/s3/bucket//a%2Fb+c",
+		"/s3/b%2Fc/d",
+		"/s3/bucket/%ff",
+		"/s3//x",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
 		l, err := ParsePath(path)
 		if err != nil {
 			if l != (Locator{}) {
-				t.Errorf("%q: %v, and yet %+v", path, err, l)
+				t.Errorf("ParsePath(%q) = %+v, %v, want no locator with an error", path, l, err)
 			}
 			return
 		}
-		if CheckBucket(l.Bucket) != nil || !strings.HasPrefix(path, PathPrefix+l.Bucket+"/") {
-			t.Errorf("%q: bucket %q", path, l.Bucket)
+		if err := CheckBucket(l.Bucket); err != nil ||
+			!strings.HasPrefix(path, PathPrefix+l.Bucket+"/") {
+			t.Errorf("ParsePath(%q) returns bucket %q, %v", path, l.Bucket, err)
 		}
 		if !utf8.ValidString(l.Key) || l.Key == "" || len(l.Key) > MaxKeyBytes {
-			t.Errorf("%q: key %q", path, l.Key)
+			t.Errorf("ParsePath(%q) returns the invalid key %q", path, l.Key)
 		}
-		// What a browser makes of the path is the path: nothing in it is resolved away.
-		if u, err := url.Parse(l.Path()); err != nil || u.Path != PathPrefix+l.Bucket+"/"+l.Key {
-			t.Errorf("%q: its path %q means %+v, %v", path, l.Path(), u, err)
+		// A browser must not remove segments from the path.
+		want := PathPrefix + l.Bucket + "/" + l.Key
+		if u, err := url.Parse(l.Path()); err != nil || u.Path != want {
+			t.Errorf("url.Parse(%q) = %+v, %v, want the path %q", l.Path(), u, err, want)
 		}
-		if again, err := ParsePath(l.Path()); err != nil || again != l {
-			t.Errorf("%q: %+v came back as %+v, %v", path, l, again, err)
+		if got, err := ParsePath(l.Path()); err != nil || got != l {
+			t.Errorf("ParsePath(%q) = %+v, %v, want %+v", l.Path(), got, err, l)
 		}
-		if again, err := Parse(l.String()); err != nil || again != l {
-			t.Errorf("%q: %+v came back as %+v, %v", path, l, again, err)
+		if got, err := Parse(l.String()); err != nil || got != l {
+			t.Errorf("Parse(%q) = %+v, %v, want %+v", l.String(), got, err, l)
 		}
 	})
 }
 
 func BenchmarkParsePath(b *testing.B) {
+	const path = "/s3/my-bucket/some/folder/with/a/key/of/usual/length/photo-0001.jpg"
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := ParsePath("/s3/my-bucket/some/folder/with/a/key/of/usual/length/photo-0001.jpg"); err != nil {
+		if _, err := ParsePath(path); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,24 +2,24 @@ package presign
 
 import "log/slog"
 
-// Credentials sign requests: a user's own, or, with a session token, those that AssumeRole returned.
-// However they are printed or logged, they show nothing of themselves.
+// Credentials are AWS credentials: a user's access key, or a session that AssumeRole returned.
+// They print and log as "[redacted]".
 type Credentials struct {
 	AccessKeyID     string
 	SecretAccessKey string
-	SessionToken    string // "" for a user's own
+	SessionToken    string // "" for a user's access key
 }
 
 const redacted = "[redacted]"
 
-// String implements fmt.Stringer without the credentials.
+// String implements [fmt.Stringer]. It returns "[redacted]".
 func (Credentials) String() string { return redacted }
 
-// GoString implements fmt.GoStringer without the credentials.
+// GoString implements [fmt.GoStringer]. It returns "[redacted]".
 func (Credentials) GoString() string { return redacted }
 
-// LogValue implements slog.LogValuer without the credentials.
+// LogValue implements [slog.LogValuer]. It returns "[redacted]".
 func (Credentials) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalText implements encoding.TextMarshaler without the credentials.
+// MarshalText implements [encoding.TextMarshaler]. It returns "[redacted]".
 func (Credentials) MarshalText() ([]byte, error) { return []byte(redacted), nil }

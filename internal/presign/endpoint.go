@@ -7,26 +7,29 @@ import (
 	"s3redirect/internal/partition"
 )
 
-// Endpoint is where the objects of one bucket are. Its host and path come from the configuration and a bucket name in S3's
-// grammar, never from a request.
+// Endpoint is the URL prefix of a bucket's objects. It is built from the configuration and a valid
+// bucket name, never from other parts of a request.
 type Endpoint struct {
-	Host string // as in the Host header: with a port where it is not the scheme's own
+	// Host is the value of the Host header. It has a port unless that is the scheme's default.
+	Host string
 
 	origin string // scheme://host
 	path   string // "" or /bucket
 }
 
-// NewEndpoint is a bucket's endpoint in a region of AWS: the bucket in the host name, or in the path where pathStyle asks for
-// it or the bucket's name has dots, which no wildcard certificate covers.
+// NewEndpoint returns a bucket's endpoint in an AWS region. The bucket is in the host name. It is
+// in the path if pathStyle is true or its name contains dots, because a wildcard certificate does
+// not cover them.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
 func NewEndpoint(region, bucket string, pathStyle bool) *Endpoint {
-	return newEndpoint("https", "s3."+region+"."+partition.Of(region).DNSSuffix, bucket, pathStyle || strings.Contains(bucket, "."))
+	host := "s3." + region + "." + partition.Of(region).DNSSuffix
+	return newEndpoint("https", host, bucket, pathStyle || strings.Contains(bucket, "."))
 }
 
-// NewCustomEndpoint is a bucket's endpoint in an S3-compatible store.
+// NewCustomEndpoint returns a bucket's endpoint in the S3-compatible store at the given URL.
 func NewCustomEndpoint(store *url.URL, bucket string, pathStyle bool) *Endpoint {
 	host := strings.ToLower(store.Host)
-	// Browsers leave the scheme's own port out of the Host header, and the signature is over that header.
+	// The signature covers the Host header, in which browsers omit the scheme's default port.
 	switch store.Scheme {
 	case "https":
 		host = strings.TrimSuffix(host, ":443")
@@ -46,8 +49,8 @@ func newEndpoint(scheme, host, bucket string, pathStyle bool) *Endpoint {
 	return &Endpoint{Host: host, origin: scheme + "://" + host, path: path}
 }
 
-// URL is the bucket's own URL, without a signature.
+// URL returns the bucket's URL without a signature.
 func (e *Endpoint) URL() string { return e.origin + e.path + "/" }
 
-// Origin is the endpoint's scheme, host and port, as a page's Content-Security-Policy names it.
+// Origin returns the endpoint's scheme, host and port, as in a Content-Security-Policy.
 func (e *Endpoint) Origin() string { return e.origin }

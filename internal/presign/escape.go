@@ -2,16 +2,18 @@ package presign
 
 const upperHex = "0123456789ABCDEF"
 
-// unreserved are the bytes that SigV4 leaves as they are: RFC 3986's unreserved characters.
+// unreserved contains the bytes that SigV4 does not encode: the unreserved characters of RFC 3986.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html (UriEncode)
 var unreserved = func() (set [256]bool) {
-	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~") {
+	const all = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+	for _, c := range []byte(all) {
 		set[c] = true
 	}
 	return set
 }()
 
-// appendEscaped percent-encodes s as SigV4 has it. S3 wants the slashes of a key kept, and those of a query encoded.
+// appendEscaped appends s, percent-encoded as SigV4 requires. S3 keeps slashes in a key and encodes
+// them in a query.
 func appendEscaped(dst []byte, s string, keepSlash bool) []byte {
 	start := 0
 	for i := range len(s) {

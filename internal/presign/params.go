@@ -1,6 +1,7 @@
 package presign
 
-// Params are the parameters of GetObject and HeadObject that a presigned URL may carry. Empty ones are left out.
+// Params are the query parameters of GetObject and HeadObject that a presigned URL may contain.
+// Empty parameters are omitted.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_RequestParameters
 type Params struct {
 	ResponseCacheControl       string
@@ -11,15 +12,16 @@ type Params struct {
 	ResponseExpires            string
 	VersionID                  string
 	RequesterPays              bool
-	// CORS has the URL differ from one that is for images and links: a browser that keeps an object without CORS headers would
-	// give it to a script that asks for the same URL later, and then refuse it. S3 ignores parameters that begin with x-.
+	// CORS adds x-cors=1, so that scripts do not share a URL with images and links. If they did, a
+	// browser would answer a script from its cache with a response without CORS headers, and then
+	// reject it. S3 ignores parameters that begin with x-.
 	CORS bool
-	// Viewer is for the bucket's access log, which keeps parameters that begin with x-.
+	// Viewer is added as x-viewer. The bucket's access log contains parameters that begin with x-.
 	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html#LogFormatCustom
 	Viewer string
 }
 
-// Canonical is the parameters' canonical query string: in the order of their names, percent-encoded.
+// Canonical returns the canonical query string of the parameters: percent-encoded, ordered by name.
 func (p *Params) Canonical() string {
 	if *p == (Params{}) {
 		return ""

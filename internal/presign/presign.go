@@ -1,6 +1,6 @@
-// Package presign makes presigned URLs of S3 objects: Signature Version 4 in the query, S3's endpoints, and the encoding of
-// keys. All that the URLs of a window have in common is prepared once, in a [Signer]; an object then costs one SHA-256 and
-// one HMAC.
+// Package presign creates presigned URLs for S3 objects, using Signature Version 4 in the query. A
+// [Signer] precomputes the parts that all URLs of a window share; a signature then costs one
+// SHA-256 and one HMAC.
 //
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 package presign
@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"strconv"
@@ -23,51 +24,58 @@ const MaxLifetime = 7 * 24 * time.Hour
 const (
 	algorithm = "AWS4-HMAC-SHA256"
 	service   = "s3"
-	// The only signed header. With any other a browser's plain request for the URL would be refused.
+	// signedHeaders contains only host. S3 would reject a browser's request for a URL that signs
+	// other headers.
 	signedHeaders = "host"
 	payload       = "UNSIGNED-PAYLOAD"
 	longDate      = "20060102T150405Z"
 	shortDate     = "20060102"
 )
 
-// Object is what a URL is for.
+// Object is a request to presign.
 type Object struct {
-	Method   string // GET or HEAD: S3 takes a signature for no other method than its own
+	Method   string // GET or HEAD; S3 accepts the URL only with this method
 	Endpoint *Endpoint
 	Key      string // decoded, not empty
-	Params   string // of [Params.Canonical]; "" for none
+	Params   string // the result of [Params.Canonical]; may be empty
 }
 
-// Signature is the part of a URL that is different for each object. Printed or logged, it does not show.
+// Signature is the signature of a URL. It prints as "[redacted]".
 type Signature [sha256.Size]byte
 
-// String implements fmt.Stringer without the signature.
+// String implements [fmt.Stringer]. It returns "[redacted]".
 func (Signature) String() string { return redacted }
 
-// GoString implements fmt.GoStringer without the signature.
+// GoString implements [fmt.GoStringer]. It returns "[redacted]".
 func (Signature) GoString() string { return redacted }
 
-// Signer signs for one set of credentials, one region and one signing instant. It is safe for concurrent use.
+// Signer signs URLs with one set of credentials for one region and one signing time. It is safe for
+// concurrent use.
 type Signer struct {
-	query string // canonical, X-Amz-Algorithm to X-Amz-SignedHeaders
-	// The SHA-256 states of the HMAC with the signing key: the inner one has read the string to sign up to the
-	// canonical request's digest, the outer one has read its pad.
+	query string // the canonical query from X-Amz-Algorithm to X-Amz-SignedHeaders
+	// inner and outer are the SHA-256 states of the HMAC with the signing key. The inner state has
+	// read the inner pad and the string to sign up to the digest of the canonical request. The
+	// outer state has read the outer pad.
 	inner, outer []byte
 }
 
-// NewSigner prepares a signer. Signed URLs expire lifetime after signedAt; both count in whole seconds, and lifetime must
-// be from 1 second to [MaxLifetime].
-func NewSigner(c Credentials, region string, signedAt time.Time, lifetime time.Duration) (*Signer, error) {
+// NewSigner returns a signer of URLs that expire lifetime after signedAt. Both are truncated to
+// whole seconds. NewSigner returns an error if lifetime is not between 1 second and [MaxLifetime],
+// or if the access key ID, the secret key or the region is empty.
+func NewSigner(
+	c Credentials, region string, signedAt time.Time, lifetime time.Duration,
+) (*Signer, error) {
 	if lifetime < time.Second || lifetime > MaxLifetime {
-		return nil, fmt.Errorf("presign: a lifetime of %v: it must be 1s to 168h", lifetime)
+		return nil, fmt.Errorf("presign: invalid lifetime %v; use 1s to 168h", lifetime)
 	}
 	if c.AccessKeyID == "" || c.SecretAccessKey == "" || region == "" {
-		return nil, fmt.Errorf("presign: no access key, no secret key or no region")
+		return nil, errors.New("presign: access key ID, secret key or region is missing")
 	}
 	at := signedAt.UTC()
 	scope := at.Format(shortDate) + "/" + region + "/" + service + "/aws4_request"
 
-	q := appendEscaped([]byte("X-Amz-Algorithm="+algorithm+"&X-Amz-Credential="), c.AccessKeyID+"/"+scope, false)
+	q := []byte("X-Amz-Algorithm=" + algorithm + "&X-Amz-Credential=")
+	q = appendEscaped(q, c.AccessKeyID+"/"+scope, false)
 	q = append(q, "&X-Amz-Date="+at.Format(longDate)+"&X-Amz-Expires="...)
 	q = strconv.AppendInt(q, int64(lifetime/time.Second), 10)
 	if c.SessionToken != "" {
@@ -86,7 +94,7 @@ func NewSigner(c Credentials, region string, signedAt time.Time, lifetime time.D
 	return s, err
 }
 
-// signingKey derives the key of a day, a region and the service.
+// signingKey derives the signing key for a date and a region.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html#derive-signing-key
 func signingKey(secret, date, region string) []byte {
 	key := []byte("AWS4" + secret)
@@ -98,8 +106,9 @@ func signingKey(secret, date, region string) []byte {
 	return key
 }
 
-// hmacState is the state of a SHA-256 that has read a key's pad and what follows it (RFC 2104, section 2).
-func hmacState(key []byte, pad byte, then string) ([]byte, error) {
+// hmacState returns the state of a SHA-256 that has read the key XORed with pad (RFC 2104, section
+// 2), and then text.
+func hmacState(key []byte, pad byte, text string) ([]byte, error) {
 	var block [sha256.BlockSize]byte
 	copy(block[:], key)
 	for i := range block {
@@ -107,19 +116,21 @@ func hmacState(key []byte, pad byte, then string) ([]byte, error) {
 	}
 	h := sha256.New()
 	h.Write(block[:])
-	h.Write([]byte(then))
+	h.Write([]byte(text))
 	return h.(encoding.BinaryMarshaler).MarshalBinary()
 }
 
-// scratch is what one signature needs for a moment.
+// scratch holds the buffers that one signature needs.
 type scratch struct {
 	hash hash.Hash
 	buf  []byte
 }
 
-var scratches = sync.Pool{New: func() any { return &scratch{hash: sha256.New(), buf: make([]byte, 0, 4096)} }}
+var scratches = sync.Pool{New: func() any {
+	return &scratch{hash: sha256.New(), buf: make([]byte, 0, 4096)}
+}}
 
-// Sign signs an object's request.
+// Sign returns the signature of o.
 func (s *Signer) Sign(o *Object) (sig Signature) {
 	x := scratches.Get().(*scratch)
 	b := s.appendCanonicalRequest(x.buf[:0], o)
@@ -138,13 +149,14 @@ func (s *Signer) Sign(o *Object) (sig Signature) {
 	return sig
 }
 
+// resume sets h to a state that [hmacState] returned.
 func resume(h hash.Hash, state []byte) {
 	if err := h.(encoding.BinaryUnmarshaler).UnmarshalBinary(state); err != nil {
-		panic("presign: SHA-256 does not take its own state back")
+		panic("presign: cannot restore the state of a SHA-256: " + err.Error())
 	}
 }
 
-// appendCanonicalRequest appends what is signed:
+// appendCanonicalRequest appends the canonical request:
 //
 //	GET
 //	/key
@@ -161,7 +173,7 @@ func (s *Signer) appendCanonicalRequest(dst []byte, o *Object) []byte {
 	return append(dst, "\n\n"+signedHeaders+"\n"+payload...)
 }
 
-// AppendURL appends the presigned URL of an object that s signed.
+// AppendURL appends the presigned URL of o. sig must be the result of s.Sign(o).
 func (s *Signer) AppendURL(dst []byte, o *Object, sig Signature) []byte {
 	dst = append(dst, o.Endpoint.origin...)
 	dst = append(o.appendPath(dst), '?')
@@ -174,7 +186,8 @@ func (o *Object) appendPath(dst []byte) []byte {
 	return appendEscaped(dst, o.Key, true)
 }
 
-// The names of [Params] come after those of the signer in the canonical order: they begin with a small letter.
+// appendQuery appends the canonical query. The names of [Params] begin with lower-case letters, so
+// they sort after the signer's.
 func (s *Signer) appendQuery(dst []byte, o *Object) []byte {
 	dst = append(dst, s.query...)
 	if o.Params != "" {

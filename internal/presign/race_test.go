@@ -2,5 +2,5 @@
 
 package presign
 
-// Under the race detector sync.Pool drops some of what it is given, on purpose.
+// Under the race detector, sync.Pool drops some values on purpose, so that signing allocates.
 const raceEnabled = true

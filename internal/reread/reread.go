@@ -1,7 +1,8 @@
-// Package reread keeps what was made of files, and makes it again when the files have changed.
+// Package reread holds values that are loaded from files, and reloads them when the files change.
 //
-// It looks at the files when it is asked, and not more often than every few seconds: there is nothing to watch and nothing
-// to stop. What cannot be read again changes nothing: a renewal writes several files, one after the other.
+// It checks the files when a value is used, at most once per [Every], so there is no watcher to
+// stop. If a reload fails, the previous value is kept, because a renewal may have written only
+// some of several files.
 package reread
 
 import (
@@ -11,36 +12,40 @@ import (
 	"time"
 )
 
-// Every is how often, at most, the files are looked at.
+// Every is the minimum time between two checks of the files.
 const Every = 5 * time.Second
 
-// Value is what was made of files. It is safe for concurrent use.
+// Value is a value that is loaded from files. It is safe for concurrent use.
 type Value[T any] struct {
 	names []string
 	load  func() (T, error)
 	clock func() time.Time
 	log   *slog.Logger
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards the fields below
 	checked time.Time
-	read    []stamp // what the files were when they were last read
+	loaded  []stamp // the versions of the files that current was loaded from
 	current T
 }
 
-// stamp tells one version of a file from another.
+// stamp identifies a version of a file.
 type stamp struct {
-	changed time.Time
-	size    int64
+	modified time.Time
+	size     int64
 }
 
-// New makes the value for the first time. The function load reads the files of these names.
-func New[T any](load func() (T, error), clock func() time.Time, log *slog.Logger, names ...string) (*Value[T], error) {
+// New loads a value. load reads the files with the given names.
+func New[T any](
+	load func() (T, error), clock func() time.Time, log *slog.Logger, names ...string,
+) (*Value[T], error) {
 	v := &Value[T]{names: names, load: load, clock: clock, log: log, checked: clock()}
-	return v, v.make()
+	return v, v.loadLocked()
 }
 
-func (v *Value[T]) make() error {
-	read, err := v.stamps()
+// loadLocked loads the value. The stamps are taken first: if a file changes during the load, its
+// stamp differs at the next check, and the value is loaded again.
+func (v *Value[T]) loadLocked() error {
+	loaded, err := v.stamps()
 	if err != nil {
 		return err
 	}
@@ -48,10 +53,11 @@ func (v *Value[T]) make() error {
 	if err != nil {
 		return err
 	}
-	v.read, v.current = read, current
+	v.loaded, v.current = loaded, current
 	return nil
 }
 
+// stamps returns the current versions of the files.
 func (v *Value[T]) stamps() ([]stamp, error) {
 	stamps := make([]stamp, len(v.names))
 	for i, name := range v.names {
@@ -64,7 +70,7 @@ func (v *Value[T]) stamps() ([]stamp, error) {
 	return stamps, nil
 }
 
-// Get is the value, made again if the files have changed.
+// Get returns the value. It reloads the value first if the files have changed.
 func (v *Value[T]) Get() T {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -74,25 +80,27 @@ func (v *Value[T]) Get() T {
 	}
 	v.checked = now
 	stamps, err := v.stamps()
-	if err == nil && v.same(stamps) {
+	if err == nil && !v.changedLocked(stamps) {
 		return v.current
 	}
 	if err == nil {
-		err = v.make()
+		err = v.loadLocked()
 	}
 	if err != nil {
-		v.log.Error("a file cannot be read again; what was read last is used", "files", v.names, "error", err.Error())
+		v.log.Error("reload failed; keeping the previous version",
+			"files", v.names, "error", err.Error())
 	} else {
-		v.log.Info("read again", "files", v.names)
+		v.log.Info("files reloaded", "files", v.names)
 	}
 	return v.current
 }
 
-func (v *Value[T]) same(stamps []stamp) bool {
+// changedLocked reports whether stamps differ from those of the loaded files.
+func (v *Value[T]) changedLocked(stamps []stamp) bool {
 	for i, s := range stamps {
-		if !s.changed.Equal(v.read[i].changed) || s.size != v.read[i].size {
-			return false
+		if !s.modified.Equal(v.loaded[i].modified) || s.size != v.loaded[i].size {
+			return true
 		}
 	}
-	return true
+	return false
 }

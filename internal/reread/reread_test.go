@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestValueFollowsItsFiles(t *testing.T) {
+func TestValueReloads(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
 	write := func(name, text string) {
@@ -29,20 +29,21 @@ func TestValueFollowsItsFiles(t *testing.T) {
 		one, err := os.ReadFile(a)
 		other, err2 := os.ReadFile(b)
 		if string(one) == "broken" {
-			err = errors.New("it is broken")
+			err = errors.New("the file is broken")
 		}
 		return string(one) + string(other), errors.Join(err, err2)
 	}
 	var log strings.Builder
-	make := func() (*Value[string], error) {
-		return New(load, func() time.Time { return now }, slog.New(slog.NewTextHandler(&log, nil)), a, b)
+	newValue := func() (*Value[string], error) {
+		clock := func() time.Time { return now }
+		return New(load, clock, slog.New(slog.NewTextHandler(&log, nil)), a, b)
 	}
-	if _, err := make(); err == nil {
-		t.Fatal("files that are not there were read")
+	if _, err := newValue(); err == nil {
+		t.Fatal("New with missing files = nil, want an error")
 	}
 	write(a, "1")
 	write(b, "1")
-	v, err := make()
+	v, err := newValue()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,19 +51,19 @@ func TestValueFollowsItsFiles(t *testing.T) {
 		t.Helper()
 		now = now.Add(wait)
 		if got := v.Get(); got != text {
-			t.Errorf("%q, want %q; it said %s", got, text, log.String())
+			t.Errorf("Get() = %q, want %q; log: %s", got, text, log.String())
 		}
 	}
 	want("11", Every)
 	write(a, "2")
 	want("11", Every-2*time.Second)
 	want("21", Every)
-	write(b, "2") // of the same size
+	write(b, "2") // the same size
 	want("22", Every)
 	write(a, "broken")
 	want("22", Every)
-	if !strings.Contains(log.String(), "it is broken") {
-		t.Error("nobody was told")
+	if got := log.String(); !strings.Contains(got, "the file is broken") {
+		t.Errorf("log = %q, want the error of the reload", got)
 	}
 	write(a, "3")
 	want("32", Every)
@@ -75,9 +76,9 @@ func TestValueFollowsItsFiles(t *testing.T) {
 		want("32", 0)
 	}
 	if reads != before {
-		t.Error("read again and again")
+		t.Errorf("%d reads within one interval, want none", reads-before)
 	}
-	// A clock that is set back must not stop it.
+	// Files are checked again after the clock was set back.
 	write(b, "4")
 	now = now.Add(-24 * time.Hour)
 	want("34", 0)

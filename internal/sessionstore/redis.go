@@ -218,7 +218,7 @@ func (r *Redis) Lease(
 	}, true, nil
 }
 
-// seal encrypts with a key. The ID, the first bytes of the key's SHA-256, tells which key a value
+// seal encrypts with a key. The ID, the first bytes of the key's SHA-256, says which key a value
 // was encrypted with.
 type seal struct {
 	aead cipher.AEAD

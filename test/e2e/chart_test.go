@@ -134,21 +134,22 @@ func adminTokenEnv(secret, key string) string {
 	return "map[name:ADMIN_TOKEN valueFrom:map[secretKeyRef:map[key:" + key + " name:" + secret + "]]]"
 }
 
-// The chart is what Kubernetes takes, with its defaults and with everything switched on; its configuration loads, and its parts find each other.
-func TestHelmChart(t *testing.T) {
-	t.Parallel()
-	need(t, "helm", "kubectl-validate")
-	const (
-		optional = "HorizontalPodAutoscaler Ingress ServiceMonitor"
-		env      = "Deployment spec.template.spec.containers.0.env"
-		volume   = "Deployment spec.template.spec.volumes.0."
-	)
-	for name, c := range map[string]struct {
-		values []string
-		kinds  string // beside those that are always there
-		want   map[string]string
-	}{
-		"defaults": {[]string{"-f", minimal}, "NetworkPolicy PodDisruptionBudget Secret Secret", map[string]string{
+// env is where a pod has its environment variables, and volume where it has its configuration.
+const (
+	env    = "Deployment spec.template.spec.containers.0.env"
+	volume = "Deployment spec.template.spec.volumes.0."
+)
+
+// renderings are values and what they render.
+var renderings = map[string]struct {
+	values []string
+	kinds  string            // beside those that are always there
+	want   map[string]string // by kind and path
+}{
+	"defaults": {
+		values: []string{"-f", minimal},
+		kinds:  "NetworkPolicy PodDisruptionBudget Secret Secret",
+		want: map[string]string{
 			"Deployment spec.replicas":              "2",
 			volume + "secret.secretName":            "release-s3redirect",
 			"PodDisruptionBudget spec.minAvailable": "1",
@@ -156,42 +157,77 @@ func TestHelmChart(t *testing.T) {
 			"NetworkPolicy spec.policyTypes": "[Ingress]",
 			"NetworkPolicy spec.ingress":     "[map[ports:[map[port:http]]]]",
 			env:                              "[" + adminTokenEnv("release-s3redirect-admin", "token") + "]",
-		}},
-		"all on": {[]string{"-f", everythingOn}, optional + " NetworkPolicy PodDisruptionBudget Secret Secret", map[string]string{
+		},
+	},
+	"all on": {
+		values: []string{"-f", everythingOn},
+		kinds:  "HorizontalPodAutoscaler Ingress NetworkPolicy PodDisruptionBudget Secret Secret ServiceMonitor",
+		want: map[string]string{
 			"Deployment spec.replicas":        "<nil>", // the autoscaler's
 			env + ".0.valueFrom.secretKeyRef": "map[key:key name:fleet]",
 			env + ".2":                        adminTokenEnv("release-s3redirect-admin", "token"),
 			"ServiceAccount metadata.annotations.eks|amazonaws|com/role-arn":               "arn:aws:iam::123456789012:role/s3redirect",
-			"HorizontalPodAutoscaler spec.scaleTargetRef":                                  "map[apiVersion:apps/v1 kind:Deployment name:release-s3redirect]",
+			"HorizontalPodAutoscaler spec.scaleTargetRef.kind":                             "Deployment",
+			"HorizontalPodAutoscaler spec.scaleTargetRef.name":                             "release-s3redirect",
 			"Ingress spec.rules.0.host":                                                    "app.example.com",
-			"Ingress spec.rules.0.http.paths.0":                                            "map[backend:map[service:map[name:release-s3redirect port:map[name:http]]] path:/s3/ pathType:Prefix]",
+			"Ingress spec.rules.0.http.paths.0.path":                                       "/s3/",
+			"Ingress spec.rules.0.http.paths.0.pathType":                                   "Prefix",
+			"Ingress spec.rules.0.http.paths.0.backend.service":                            "map[name:release-s3redirect port:map[name:http]]",
 			"NetworkPolicy spec.ingress.0.ports":                                           "[map[port:http]]",
 			"NetworkPolicy spec.ingress.0.from.0.namespaceSelector.matchLabels":            "map[kubernetes.io/metadata.name:ingress-nginx]",
 			"NetworkPolicy spec.ingress.1.ports":                                           "[map[port:admin]]",
 			"NetworkPolicy spec.ingress.1.from.0.namespaceSelector.matchLabels":            "map[kubernetes.io/metadata.name:monitoring]",
 			"ServiceMonitor apiVersion":                                                    "monitoring.coreos.com/v1",
 			"ServiceMonitor spec.endpoints":                                                "[map[interval:30s path:/metrics port:admin]]",
-			"Service/release-s3redirect-admin metadata.labels.app|kubernetes|io/component": "admin",
 			"ServiceMonitor spec.selector.matchLabels.app|kubernetes|io/component":         "admin",
-		}},
-		"its own secret": {[]string{"--set", "existingSecret=mine,podDisruptionBudget.enabled=false"}, "NetworkPolicy Secret", map[string]string{
+			"Service/release-s3redirect-admin metadata.labels.app|kubernetes|io/component": "admin",
+		},
+	},
+	"its own secret": {
+		values: []string{"--set", "existingSecret=mine,podDisruptionBudget.enabled=false"},
+		kinds:  "NetworkPolicy Secret",
+		want: map[string]string{
 			volume + "secret.secretName": "mine",
 			env:                          "[" + adminTokenEnv("release-s3redirect-admin", "token") + "]",
-		}},
-		"its own config map": {[]string{"--set", "existingConfigMap=mine,networkPolicy.enabled=false,adminToken.create=false"}, "PodDisruptionBudget", map[string]string{
-			volume + "configMap": "map[name:mine]",
-			env:                  "<nil>",
-		}},
-		"its own token": {[]string{"-f", minimal, "--set", "adminToken.existingSecret=mine,adminToken.key=k"}, "NetworkPolicy PodDisruptionBudget Secret", map[string]string{
-			env: "[" + adminTokenEnv("mine", "k") + "]",
-		}},
-		"a token in the configuration": {[]string{"-f", minimal, "--set", "config.admin.token=" + adminToken}, "NetworkPolicy PodDisruptionBudget Secret", map[string]string{
-			env: "<nil>",
-		}},
-		"no peers": {[]string{"-f", minimal, "--set-json", "networkPolicy.viewersFrom=[]"}, "NetworkPolicy PodDisruptionBudget Secret Secret", map[string]string{
-			"NetworkPolicy spec.ingress": "<nil>", // which is nobody
-		}},
-	} {
+		},
+	},
+	"its own config map": {
+		values: []string{"--set", "existingConfigMap=mine,networkPolicy.enabled=false,adminToken.create=false"},
+		kinds:  "PodDisruptionBudget",
+		want:   map[string]string{volume + "configMap": "map[name:mine]", env: "<nil>"},
+	},
+	"its own token": {
+		values: []string{"-f", minimal, "--set", "adminToken.existingSecret=mine,adminToken.key=k"},
+		kinds:  "NetworkPolicy PodDisruptionBudget Secret",
+		want:   map[string]string{env: "[" + adminTokenEnv("mine", "k") + "]"},
+	},
+	"a token in the configuration": {
+		values: []string{"-f", minimal, "--set", "config.admin.token=" + adminToken},
+		kinds:  "NetworkPolicy PodDisruptionBudget Secret",
+		want:   map[string]string{env: "<nil>"},
+	},
+	"no peers": {
+		values: []string{"-f", minimal, "--set-json", "networkPolicy.viewersFrom=[]"},
+		kinds:  "NetworkPolicy PodDisruptionBudget Secret Secret",
+		want:   map[string]string{"NetworkPolicy spec.ingress": "<nil>"}, // which lets nobody in
+	},
+}
+
+// selectors are where manifests name the pods.
+var selectors = map[string]string{
+	"Service/release-s3redirect":       "spec.selector",
+	"Service/release-s3redirect-admin": "spec.selector",
+	"PodDisruptionBudget":              "spec.selector.matchLabels",
+	"NetworkPolicy":                    "spec.podSelector.matchLabels",
+	"ServiceMonitor":                   "spec.selector.matchLabels",
+}
+
+// Kubernetes accepts what the chart renders, with its defaults and with everything switched on; its configuration loads, and its
+// parts find each other.
+func TestHelmChart(t *testing.T) {
+	t.Parallel()
+	need(t, "helm", "kubectl-validate")
+	for name, c := range renderings {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := render(t, c.values...)
@@ -213,20 +249,25 @@ func TestHelmChart(t *testing.T) {
 				}
 			}
 			pods := m.at(t, "Deployment", "spec.selector.matchLabels")
-			for place := range strings.FieldsSeq("Service/release-s3redirect:spec.selector Service/release-s3redirect-admin:spec.selector PodDisruptionBudget:spec.selector.matchLabels NetworkPolicy:spec.podSelector.matchLabels ServiceMonitor:spec.selector.matchLabels") {
-				kind, path, _ := strings.Cut(place, ":")
-				if base, _, _ := strings.Cut(kind, "/"); slices.Contains(kinds, base) && strings.Replace(m.at(t, kind, path), "app.kubernetes.io/component:admin ", "", 1) != pods {
-					t.Errorf("%s selects %s, and the pods are %s", kind, m.at(t, kind, path), pods)
+			for kind, path := range selectors {
+				if base, _, _ := strings.Cut(kind, "/"); !slices.Contains(kinds, base) {
+					continue
+				}
+				selected := strings.Replace(m.at(t, kind, path), "app.kubernetes.io/component:admin ", "", 1)
+				if selected != pods {
+					t.Errorf("%s selects %s, want %s", kind, selected, pods)
 				}
 			}
 			if m["Secret/release-s3redirect"] != nil {
-				loads(t, m.at(t, "Secret/release-s3redirect", "stringData.config|yaml"), fleetKey, "REDIS_PASSWORD=x", "ADMIN_TOKEN="+adminToken)
+				text := m.at(t, "Secret/release-s3redirect", "stringData.config|yaml")
+				loads(t, text, fleetKey, "REDIS_PASSWORD=x", "ADMIN_TOKEN="+adminToken)
 			}
 		})
 	}
 }
 
-// A values file admits the viewers that it names and no others: Helm merges its maps with the chart's, so the chart has no viewers.
+// A values file admits the viewers that it names and no others: Helm merges its maps with the chart's, so the chart must not
+// name any.
 func TestChartAddsNoViewers(t *testing.T) {
 	t.Parallel()
 	need(t, "helm", "kubectl-validate")
@@ -241,7 +282,8 @@ config:
 		t.Fatal(err)
 	}
 	var config map[string]any
-	if err := yaml.Unmarshal([]byte(render(t, "-f", values).at(t, "Secret/release-s3redirect", "stringData.config|yaml")), &config); err != nil {
+	text := render(t, "-f", values).at(t, "Secret/release-s3redirect", "stringData.config|yaml")
+	if err := yaml.Unmarshal([]byte(text), &config); err != nil {
 		t.Fatal(err)
 	}
 	const viewers = "map[jwt:map[audience:media issuer:https://id.example.com]]"
@@ -258,37 +300,42 @@ config:
 	}
 }
 
-// What would open something, or is a mistake, is refused with the reason.
+// badValues are values that the schema refuses.
+var badValues = []string{
+	"replicas=0", "replicas=two", "nothing=here", "image.repository=", "image.pullPolicy=Sometimes",
+	"config.listen=:80", "config.admin_listen=:1", "config.integrations=null", "config.viewers=null", "config.admin.token=",
+	"existingSecret=a,existingConfigMap=b", "adminToken=null", "adminToken.create=null", "adminToken.key=",
+	"service.type=Magic", "service.port=0", "ingress.enabled=true", "serviceMonitor.interval=often",
+	"autoscaling.minReplicas=0", "autoscaling.targetCPUUtilizationPercentage=101",
+	"podDisruptionBudget.minAvailable=-1", "podDisruptionBudget.minAvailable=half",
+	"networkPolicy=null", "networkPolicy.enabled=null", "networkPolicy.enabled=perhaps", "networkPolicy.from=x",
+	"networkPolicy.viewersFrom=null", "networkPolicy.viewersFrom=everyone",
+}
+
+// The chart refuses mistakes, and values of which some would have no effect, with the reason.
 func TestChartRefuses(t *testing.T) {
 	t.Parallel()
 	need(t, "helm")
-	const schema = "values don't meet the specifications"
+	refused := func(want string, args ...string) {
+		t.Helper()
+		if out, err := template(t, args...); err == nil || !strings.Contains(out, want) {
+			t.Errorf("helm template %q: %v, want %q: %.300s", args, err, want, out)
+		}
+	}
+	for _, set := range badValues {
+		refused("values don't meet the specifications", "-f", minimal, "--set", set)
+	}
 	for set, want := range map[string]string{
-		"replicas=0": schema, "replicas=two": schema, "config.listen=:80": schema, "config.admin_listen=:1": schema, "config.integrations=null": schema,
-		"config.viewers=null": schema, "config.admin.token=": schema, "nothing=here": schema, "service.type=Magic": schema, "service.port=0": schema,
-		"image.repository=": schema, "image.pullPolicy=Sometimes": schema, "ingress.enabled=true": schema, "autoscaling.minReplicas=0": schema,
-		"autoscaling.targetCPUUtilizationPercentage=101": schema, "podDisruptionBudget.minAvailable=-1": schema, "podDisruptionBudget.minAvailable=half": schema,
-		"serviceMonitor.interval=often": schema, "networkPolicy.enabled=perhaps": schema, "networkPolicy.enabled=null": schema, "networkPolicy=null": schema, "adminToken=null": schema, "networkPolicy.from=x": schema,
-		"networkPolicy.viewersFrom=null": schema, "networkPolicy.viewersFrom=everyone": schema, "adminToken.create=null": schema, "adminToken.key=": schema,
-		"existingSecret=a,existingConfigMap=b": schema,
-		"existingSecret=a":                     "config.viewers and config.integrations are not used",
-		"existingConfigMap=a":                  "config.viewers and config.integrations are not used",
-		"serviceMonitor.enabled=true":          "networkPolicy.adminFrom",
-		"env[0].name=ADMIN_TOKEN":              "use adminToken.existingSecret",
+		"existingSecret=a":            "config.viewers and config.integrations are not used",
+		"existingConfigMap=a":         "config.viewers and config.integrations are not used",
+		"serviceMonitor.enabled=true": "networkPolicy.adminFrom",
+		"env[0].name=ADMIN_TOKEN":     "use adminToken.existingSecret",
 	} {
-		if out, err := template(t, "-f", minimal, "--set", set); err == nil || !strings.Contains(out, want) {
-			t.Errorf("--set %s: %v, want %q: %.300s", set, err, want, out)
-		}
+		refused(want, "-f", minimal, "--set", set)
 	}
-	for _, args := range [][]string{nil, {"--set", "config.viewers.anonymous=true"}, {"--set", "config.integrations[0].name=photos"}} {
-		out, err := template(t, args...)
-		if err == nil || !strings.Contains(out, "at '/config': missing propert") {
-			t.Errorf("%q: %v, want an error that names what is missing: %.300s", args, err, out)
-		}
-	}
-	if out, err := template(t, "--set", "config.integrations[0].name=photos"); err == nil || !strings.Contains(out, "'viewers'") {
-		t.Errorf("without viewers: %v, want an error that names them: %.300s", err, out)
-	}
+	refused("at '/config': missing properties 'viewers', 'integrations'")
+	refused("at '/config': missing property 'viewers'", "--set", "config.integrations[0].name=photos")
+	refused("at '/config': missing property 'integrations'", "--set", "config.viewers.anonymous=true")
 }
 
 // The generated token is random and long enough, and an upgrade keeps the one that the cluster has.
@@ -307,9 +354,11 @@ func TestChartToken(t *testing.T) {
 		case "/apis":
 			answer = `{"kind": "APIGroupList", "apiVersion": "v1", "groups": []}`
 		case "/api/v1":
-			answer = `{"kind": "APIResourceList", "groupVersion": "v1", "resources": [{"name": "secrets", "kind": "Secret", "namespaced": true, "verbs": ["get"]}]}`
+			answer = `{"kind": "APIResourceList", "groupVersion": "v1", "resources": [
+				{"name": "secrets", "kind": "Secret", "namespaced": true, "verbs": ["get"]}]}`
 		case "/api/v1/namespaces/default/secrets/release-s3redirect-admin":
-			answer = `{"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "release-s3redirect-admin"}, "data": {"token": "` + kept + `"}}`
+			answer = `{"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "release-s3redirect-admin"},
+				"data": {"token": "` + kept + `"}}`
 		default:
 			w.WriteHeader(http.StatusNotFound)
 			answer = `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}`
@@ -319,7 +368,8 @@ func TestChartToken(t *testing.T) {
 	t.Cleanup(cluster.Close)
 	token := func(release string, args ...string) string {
 		t.Helper()
-		out, err := program(t, append([]string{"helm", "template", release, chart, "-f", minimal, "--kube-version", "1.33.0", "--show-only", "templates/admintoken.yaml"}, args...)...)
+		out, err := program(t, append([]string{"helm", "template", release, chart, "-f", minimal, "--kube-version", "1.33.0",
+			"--show-only", "templates/admintoken.yaml"}, args...)...)
 		if err != nil {
 			t.Fatalf("helm template: %v\n%s", err, out)
 		}

@@ -129,8 +129,8 @@ func startComposed(t *testing.T) (f *front, replicas []*proxy, s *store) {
 	})
 	for n := range 2 {
 		dir, host, admin := t.TempDir(), at(2+2*n), at(3+2*n)
-		text := strings.NewReplacer("listen: :8080", "listen: "+host, "admin_listen: :9090", "admin_listen: "+admin, "valkey:6379", at(1), "localhost:9000", at(0), "minio:9000", at(0)).
-			Replace(readFile(t, "../../deploy/compose/config.yaml"))
+		text := strings.NewReplacer("172.16.0.0/12, 192.168.0.0/16", "127.0.0.1", "listen: :8080", "listen: "+host, "admin_listen: :9090", "admin_listen: "+admin, "valkey:6379", at(1), "localhost:9000", at(0), "minio:9000", at(0)).
+			Replace(readFile(t, "../../deploy/compose/config.yaml")) + "log: {access: true}\n"
 		if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -157,6 +157,10 @@ func TestComposedParts(t *testing.T) {
 	if a := fetch(t, http.MethodGet, first); string(a.body) != "an image" {
 		t.Errorf("%d %s", a.status, a.body)
 	}
+	f.ask(t, "127.0.0.2", "", "/s3/photos/a%20b.png")
+	awaitThat(t, "the access log has the client's address", func() bool {
+		return strings.Contains(replicas[0].output()+replicas[1].output(), `"remote":"127.0.0.2"`)
+	})
 	if replicas[0].awaitRedirects(t, 1) == 0 || replicas[1].awaitRedirects(t, 1) == 0 {
 		t.Error("only one of them was asked")
 	}
