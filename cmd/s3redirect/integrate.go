@@ -191,7 +191,7 @@ func (n *newIntegration) write() error {
 	if n.ctx.Err() != nil {
 		return fmt.Errorf("interrupted: %w", errNothingWritten)
 	}
-	if err := config.Save(n.path, n.old, text); err != nil {
+	if err := config.Save(n.ctx, n.path, n.old, text); err != nil {
 		return err
 	}
 	n.say("%s has the integration %s:\n\n%s", n.path, n.Name, n.Text())

@@ -306,7 +306,7 @@ func TestSaveAtOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for n := range 8 {
 			all.Go(func() {
-				switch err := Save(path, old, fmt.Appendf(nil, "round %d, writer %d", round, n)); {
+				switch err := Save(t.Context(), path, old, fmt.Appendf(nil, "round %d, writer %d", round, n)); {
 				case err == nil:
 					saved.Add(1)
 				case !errors.Is(err, ErrChanged):

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/diff"
 
@@ -124,7 +126,7 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 	if err != nil {
 		return nil, c.mistakes(err, -1)
 	}
-	if err := c.namesNoVariable(in, file, old); err != nil {
+	if err := c.checkVariables(in, file, old, before.Admin.Variables); err != nil {
 		return nil, err
 	}
 	n, name := -1, in.Name
@@ -158,28 +160,6 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 		done.integration, err = named(done.config, name)
 	}
 	return done, err
-}
-
-// namesNoVariable refuses variables where they would be shown: what the environment holds may be a secret, and the page, the documents and
-// the requests of a check have the values of all keys but the keys' own. What the file has already it may keep.
-func (c *Console) namesNoVariable(in *changeRequest, file string, old []byte) error {
-	var has config.Draft
-	if in.Action == "change" {
-		var err error
-		if has, err = config.DraftOf(file, old, in.Name, c.Getenv); err != nil {
-			return c.mistakes(err, -1)
-		}
-	}
-	no := &refusal{status: http.StatusUnprocessableEntity, text: "a variable can hold a secret, and this would be shown", keys: map[string]string{}}
-	for key, text := range in.Draft {
-		if strings.Contains(text, "${") && key != "access_key_id" && key != "secret_access_key" && text != has[key] {
-			no.keys[key] = "write the value itself: only the two keys can name an environment variable here"
-		}
-	}
-	if len(no.keys) > 0 {
-		return no
-	}
-	return nil
 }
 
 var errChangedMeanwhile = &refusal{status: http.StatusConflict,
@@ -224,8 +204,11 @@ func (c *Console) change(r *http.Request) (any, error) {
 	if in.Save && in.Base == "" {
 		return nil, &refusal{status: http.StatusBadRequest, text: "a change is looked at before it is saved"}
 	}
-	c.saving.Lock()
-	defer c.saving.Unlock()
+	unlock, err := c.lockFile(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	done, err := c.changed(&in)
 	if err != nil {
 		return nil, err
@@ -234,9 +217,13 @@ func (c *Console) change(r *http.Request) (any, error) {
 	if !in.Save {
 		return a, nil
 	}
-	if err := config.Save(done.file, done.old, done.text); errors.Is(err, config.ErrChanged) {
+	switch err := config.Save(r.Context(), done.file, done.old, done.text); {
+	case err == nil:
+	case errors.Is(err, config.ErrChanged):
 		return nil, errChangedMeanwhile
-	} else if err != nil {
+	case errors.Is(err, config.ErrLocked), errors.Is(err, context.Canceled):
+		return nil, &refusal{status: http.StatusServiceUnavailable, text: err.Error()}
+	default:
 		return nil, &refusal{status: http.StatusInternalServerError, text: err.Error()}
 	}
 	c.Log.Info("console: configuration changed", "who", who, "from", r.RemoteAddr, "action", in.Action, "integration", changedName(&in, done),
@@ -246,6 +233,18 @@ func (c *Console) change(r *http.Request) (any, error) {
 		a.Problem = "The file was written, and the proxy refuses it, so the old configuration goes on: " + err.Error()
 	}
 	return a, nil
+}
+
+// lockFile waits until no other request changes the file, for as long as [config.Save] waits for other programs.
+func (c *Console) lockFile(ctx context.Context) (unlock func(), err error) {
+	select {
+	case c.saving <- struct{}{}:
+		return func() { <-c.saving }, nil
+	case <-time.After(config.LockTimeout):
+		return nil, &refusal{status: http.StatusServiceUnavailable, text: "other changes are being saved; nothing was written, try again"}
+	case <-ctx.Done():
+		return nil, &refusal{status: http.StatusServiceUnavailable, text: "the request was cancelled; nothing was written"}
+	}
 }
 
 // diff is what changes in the file, without the secrets that are written out in it.

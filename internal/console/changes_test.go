@@ -211,8 +211,8 @@ func TestSavedAndRefused(t *testing.T) {
 func TestChangeThatDoesNotShow(t *testing.T) {
 	w := newWorld(t, testFile)
 	w.signInAs("ann")
-	a, no, status := w.changing(map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${LAB_SECRET}"}})
-	if status != http.StatusOK || !a.Different || !strings.Contains(a.Diff, "+    secret_access_key: ${LAB_SECRET}") || !strings.Contains(a.Diff, "-    secret_access_key: [redacted]") {
+	a, no, status := w.changing(map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${FRESH_SECRET}"}})
+	if status != http.StatusOK || !a.Different || !strings.Contains(a.Diff, "+    secret_access_key: ${FRESH_SECRET}") || !strings.Contains(a.Diff, "-    secret_access_key: [redacted]") {
 		t.Errorf("%d %+v %+v", status, a, no)
 	}
 	if a, _, _ = w.changing(map[string]any{"action": "change", "name": "keys", "draft": map[string]string{}}); a.Different {

@@ -36,6 +36,7 @@ public_url: https://media.example.com
 admin:
   token: ` + testToken + `
   hosts: [admin.example.com]
+  variables: [FRESH_KEY, FRESH_SECRET, LAB_SECRET, UNSET]
 viewers: {anonymous: true}
 integrations:
   # Ours.
@@ -55,7 +56,12 @@ integrations:
     secret_access_key: canary-written-out
 `
 
-func testEnv(name string) (string, bool) { return testSecret, name == "LAB_SECRET" }
+// testEnv is the environment. What FLEET_KEY and LINK_KEY hold is never to be seen.
+func testEnv(name string) (string, bool) {
+	value, ok := map[string]string{"LAB_SECRET": testSecret, "LAB_KEY": testKey, "FRESH_KEY": testKey, "FRESH_SECRET": testSecret, "HOME": "/canary",
+		"FLEET_KEY": "canary-fleet-0123456789abcdef0123456789", "LINK_KEY": "canary-link-0123456789abcdef0123456789"}[name]
+	return value, ok
+}
 
 // world is a console with a file, and a make-believe account.
 type world struct {

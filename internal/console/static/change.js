@@ -25,8 +25,8 @@ const field = {
   path_style: { label: "The store has its buckets in the path", flag: "false" },
   insecure: { label: "http:// is allowed for other machines", flag: "false" },
   sts_endpoint: { label: "STS endpoint", hint: "Where the store's roles are assumed. Without one: AWS, or none and keys sign." },
-  access_key_id: { label: "Access key ID", hint: "Or the variable that holds it, as ${SCANS_KEY}." },
-  secret_access_key: { label: "Secret access key", hint: "The name of the variable that holds it, as ${SCANS_SECRET}: secrets stay out of the file and of this page." },
+  access_key_id: { label: "Access key ID", hint: "Or the variable that holds it, as ${SCANS_KEY}; admin.variables must name it." },
+  secret_access_key: { label: "Secret access key", hint: "The variable that holds it, as ${SCANS_SECRET}; admin.variables must name it. Secrets stay out of the file and of this page." },
   url_lifetime: { label: "URL lifetime", hint: "Such as 45m. Without one: the file's." },
   min_remaining: { label: "Least remaining", hint: "Such as 15m. Without one: the file's." },
 };
