@@ -115,6 +115,8 @@ type Integration struct {
 type Origin struct {
 	File string
 	Line int // from 1
+	// Editable means that this program wrote the file and may change it.
+	Editable bool
 }
 
 // RegionAuto is the region of an integration whose buckets' regions are found per bucket, once, and kept.

@@ -104,7 +104,7 @@ func (s *Source) include(c *Config, d *decoder, f *file) {
 		var i Integration
 		setDefaults(reflect.ValueOf(&i).Elem())
 		d.decode(item, reflect.ValueOf(&i).Elem(), key)
-		i.Origin = Origin{File: f.path, Line: item.Line}
+		i.Origin = Origin{File: f.path, Line: item.Line, Editable: s.isEditable(f, root)}
 		c.Integrations = append(c.Integrations, i)
 	}
 	d.file = s.path

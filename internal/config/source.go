@@ -35,6 +35,9 @@ type Source struct {
 	patterns []pattern // the valid items of the include key
 	files    []*file   // the included files, sorted by path
 	problems Errors    // the included files that cannot be read
+	// unwritten means that the main file does not exist yet. Saving a change creates it, and the directory
+	// of the first pattern.
+	unwritten bool
 }
 
 // pattern is an item of the include key.
@@ -48,6 +51,7 @@ type pattern struct {
 type file struct {
 	path    string
 	text    []byte
+	link    bool        // a symbolic link
 	info    fs.FileInfo // nil if the file was not read from disk
 	settled bool        // info identifies the content
 }
@@ -56,11 +60,10 @@ type file struct {
 // included files are not an error here: [Source.Parse] reports them with all others.
 func Read(path string) (*Source, error) { return (&Source{path: path}).Reread() }
 
-// New returns the source of a configuration file with the given content that has not been written yet.
-// It includes no files.
+// New returns the source of a configuration file with the given content that does not exist yet.
 func New(path string, text []byte) *Source {
-	s := &Source{path: path, main: text, isFile: true}
-	s.patterns = includePatterns(path, text)
+	s := &Source{path: path, main: text, isFile: true, unwritten: true, patterns: includePatterns(path, text)}
+	s.readIncluded(nil)
 	return s
 }
 
@@ -158,24 +161,29 @@ func patternProblem(text string) string {
 // readIncluded reads the files that the patterns match. Those in known that did not change are not read
 // again.
 func (s *Source) readIncluded(known []*file) {
-	var paths []string
+	var found []*file
 	for _, p := range s.patterns {
 		matches, err := p.match(s.path)
-		if err != nil {
-			s.problems = append(s.problems, &Error{File: s.path, Line: p.line, Key: p.key, Problem: err.Error()})
+		if errors.Is(err, fs.ErrNotExist) && s.unwritten {
+			continue
 		}
-		paths = append(paths, matches...)
+		if err != nil {
+			s.problems = append(s.problems, &Error{File: s.path, Line: p.line, Key: p.key, Problem: p.problem(err)})
+		}
+		found = append(found, matches...)
 	}
-	slices.Sort(paths)
+	byPath := func(a, b *file) int { return strings.Compare(a.path, b.path) }
+	slices.SortFunc(found, byPath)
 	before := map[string]*file{}
 	for _, f := range known {
 		before[f.path] = f
 	}
 	total := 0
-	for _, path := range slices.Compact(paths) {
-		f, err := readIncluded(path, before[path])
+	for _, f := range slices.CompactFunc(found, func(a, b *file) bool { return a.path == b.path }) {
+		f, err := f.read(before[f.path])
 		if err != nil {
-			s.problems = append(s.problems, &Error{File: path, Problem: err.Error()})
+			s.problems = append(s.problems, &Error{File: f.path, Problem: err.Error()})
+			continue
 		}
 		if f == nil {
 			continue
@@ -189,59 +197,69 @@ func (s *Source) readIncluded(known []*file) {
 	}
 }
 
-// match returns the paths that a pattern matches, except files whose names begin with a dot: editors,
-// Kubernetes and this program use them for files that are not complete.
-func (p *pattern) match(main string) (paths []string, err error) {
+var errMatchesMain = errors.New("the pattern matches the configuration file itself; put the included files into a directory of their own")
+
+// match returns the files that a pattern matches, not yet read, except those whose names begin with a dot:
+// editors, Kubernetes and this program use such names for files that are not complete.
+func (p *pattern) match(main string) (found []*file, err error) {
 	entries, err := os.ReadDir(p.dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("the directory %s does not exist; create it, or remove the pattern", p.dir)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("the directory %s may not be read; give the user that runs s3redirect the permission", p.dir)
-	case err != nil:
-		return nil, fmt.Errorf("the directory %s cannot be read: %w", p.dir, err)
+	if err != nil {
+		return nil, err
 	}
 	for _, e := range entries {
 		matches, _ := filepath.Match(p.glob, e.Name()) // patternProblem has checked the pattern
 		if !matches || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		path := filepath.Join(p.dir, e.Name())
-		if path == filepath.Clean(main) {
-			return nil, errors.New("the pattern matches the configuration file itself; put the included files into a directory of their own")
+		f := &file{path: filepath.Join(p.dir, e.Name()), link: e.Type()&fs.ModeSymlink != 0}
+		if f.path == filepath.Clean(main) {
+			return nil, errMatchesMain
 		}
-		paths = append(paths, path)
+		found = append(found, f)
 	}
-	return paths, nil
+	return found, nil
 }
 
-// readIncluded reads an included file, or returns previous if that is still its content. It returns nil
-// for a directory.
-func readIncluded(path string, previous *file) (*file, error) {
-	info, err := os.Stat(path)
+// problem explains an error of match.
+func (p *pattern) problem(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("the directory %s does not exist; create it, or remove the pattern", p.dir)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("the directory %s may not be read; give the user that runs s3redirect the permission", p.dir)
+	case errors.Is(err, errMatchesMain):
+		return err.Error()
+	}
+	return fmt.Sprintf("the directory %s cannot be read: %v", p.dir, err)
+}
+
+// read returns the file with its content, or previous if that is still the content. It returns nil for a
+// directory, and f itself with an error.
+func (f *file) read(previous *file) (*file, error) {
+	info, err := os.Stat(f.path)
 	if err == nil && info.IsDir() {
 		return nil, nil
 	}
-	if err == nil && previous != nil && previous.settled && os.SameFile(info, previous.info) &&
+	if err == nil && previous != nil && previous.settled && previous.link == f.link && os.SameFile(info, previous.info) &&
 		info.Size() == previous.info.Size() && info.ModTime().Equal(previous.info.ModTime()) {
 		return previous, nil
 	}
 	if err == nil && !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a regular file; remove it from the directory")
+		return f, errors.New("it is not a regular file; remove it from the directory")
 	}
-	var text []byte
 	if err == nil {
-		text, info, err = readRegular(path)
+		f.text, f.info, err = readRegular(f.path)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, errors.New("there is no such file; if this is a link, correct or remove it")
+		return f, errors.New("there is no such file; if this is a link, correct or remove it")
 	case errors.Is(err, fs.ErrPermission):
-		return nil, errors.New("it may not be read: give the user that runs s3redirect the permission")
+		return f, errors.New("it may not be read: give the user that runs s3redirect the permission")
 	case err != nil:
-		return nil, errors.New("it cannot be read: " + err.Error())
+		return f, errors.New("it cannot be read: " + err.Error())
 	}
-	return &file{path: path, text: text, info: info, settled: time.Since(info.ModTime()) > settleTime}, nil
+	f.settled = time.Since(f.info.ModTime()) > settleTime
+	return f, nil
 }
 
 func readRegular(path string) (text []byte, info fs.FileInfo, err error) {
@@ -257,6 +275,3 @@ func readRegular(path string) (text []byte, info fs.FileInfo, err error) {
 	text, err = io.ReadAll(io.LimitReader(f, maxBytes+1))
 	return text, info, err
 }
-
-// ReadFile reads a configuration's main file. Its error is an [Errors].
-func ReadFile(path string) ([]byte, error) { return readMain(path) }
