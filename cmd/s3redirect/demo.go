@@ -20,7 +20,7 @@ import (
 	"s3redirect/proxy"
 )
 
-// What the demo's integrations and its make-believe account agree on.
+// Values that the demo's configuration and its stand-in for AWS share.
 const (
 	demoAccessKey  = "AKIADEMODEMODEMODEMO"
 	demoSecret     = "demo/secret"
@@ -32,14 +32,15 @@ const (
 	demoConfigName = "demo"
 )
 
-// demoConfig is the configuration that the demo runs with. Its windows are two minutes, so that one sees them turn.
+// demoConfig is the demo's configuration. Its windows are two minutes long, so that one can watch
+// them turn over.
 const demoConfig = `
 listen: %[1]q
 admin_listen: %[2]q
 url_lifetime: 3m
 min_remaining: 1m
 integrations:
-  - name: media                     # scoped: this role for one bucket
+  - name: media                     # one bucket
     bucket: demo-media
     role_arn: arn:aws:iam::123456789012:role/media
     external_id: 5f0e4e39-8d4c-4b53-9c6e-2b1f0a7c9d10
@@ -49,7 +50,7 @@ integrations:
     path_style: true
     access_key_id: AKIADEMODEMODEMODEMO
     secret_access_key: ${DEMO_SECRET}
-  - name: teams                     # the default for every bucket of the teams
+  - name: teams                     # all buckets that match a pattern
     permitted_buckets: ["team-*"]
     role_arn: arn:aws:iam::123456789012:role/teams
     external_id: 0b9a6f2e-73d1-4a55-8f0a-6f3f2f8f6c21
@@ -66,8 +67,10 @@ log: {level: warn, format: text}
 
 func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	listen := flags.String("listen", "127.0.0.1:8080", "the `address` of the gallery and the proxy; port 0 is any free one")
-	adminListen := flags.String("admin-listen", "127.0.0.1:9090", "the `address` of metrics and health; port 0 is any free one")
+	listen := flags.String("listen", "127.0.0.1:8080",
+		"the `address` of the gallery and the proxy; port 0 picks a free port")
+	adminListen := flags.String("admin-listen", "127.0.0.1:9090",
+		"the `address` of metrics and health; port 0 picks a free port")
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
@@ -84,7 +87,8 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	defer sts.Close()
 
-	c, err := config.Parse(demoConfigName, fmt.Appendf(nil, demoConfig, *listen, *adminListen, s3.URL, sts.URL), demoEnvironment)
+	text := fmt.Appendf(nil, demoConfig, *listen, *adminListen, s3.URL, sts.URL)
+	c, err := config.Parse(demoConfigName, text, demoEnvironment)
 	if err != nil {
 		return usageError{err}
 	}
@@ -95,10 +99,15 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	defer p.Close()
 	page := p.Console(demoEnvironment)
 	s, err := proxy.Listen(proxy.ServerOptions{
-		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: withGallery(p, cloud, samples), Metrics: p.Metrics(), Log: p.Log(), Console: page,
+		Listen:      c.Listen,
+		AdminListen: c.AdminListen,
+		Viewers:     withGallery(p, cloud, samples),
+		Metrics:     p.Metrics(),
+		Log:         p.Log(),
+		Console:     page,
 	})
 	if err != nil {
-		return fmt.Errorf("%w\nTry --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0, for any free ports", err)
+		return fmt.Errorf("%w\nTry --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 to use free ports", err)
 	}
 	p.Listening(s)
 	go page.Sample(ctx)
@@ -106,44 +115,65 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	return s.Run(ctx)
 }
 
+// demoEnvironment looks up the only environment variable of demoConfig.
 func demoEnvironment(name string) (string, bool) { return demoSecret, name == "DEMO_SECRET" }
 
-// demoCloud is the make-believe account: two roles that trust the proxy, and the samples in their buckets.
+// demoCloud returns a stand-in for AWS with two roles that trust the proxy, and with the samples.
 func demoCloud(samples []demo.Sample) *fakeaws.Cloud {
 	cloud := fakeaws.NewCloud(time.Now)
 	cloud.AddUser(fakeaws.User{AccessKeyID: demoAccessKey, SecretAccessKey: demoSecret})
-	cloud.AddRole(fakeaws.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}})
-	cloud.AddRole(fakeaws.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true})
+	cloud.AddRole(fakeaws.Role{
+		ARN:        demoMediaRole,
+		ExternalID: demoMediaID,
+		Trusts:     []string{demoAccessKey},
+		Buckets:    []string{demo.MediaBucket},
+	})
+	cloud.AddRole(fakeaws.Role{
+		ARN:        demoTeamRole,
+		ExternalID: demoTeamID,
+		Trusts:     []string{demoAccessKey},
+		Buckets:    []string{"team-*"},
+		Versions:   true,
+	})
 	demo.AddSamples(cloud, samples, demoRegion, time.Now())
 	return cloud
 }
 
-// standIn is a server of the make-believe account.
+// standIn is an HTTP server of one of the stand-in's endpoints.
 type standIn struct {
 	*http.Server
 	URL string
 }
 
+// serveStandIn serves h on a free port of the loopback interface.
 func serveStandIn(h http.Handler) (*standIn, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s := &standIn{Server: &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}, URL: "http://" + l.Addr().String()}
+	s := &standIn{
+		Server: &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second},
+		URL:    "http://" + l.Addr().String(),
+	}
 	go func() {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			slog.Error("stand-in stopped", "error", err)
+			slog.Error("stand-in server failed", "error", err)
 		}
 	}()
 	return s, nil
 }
 
-// withGallery puts the gallery on the proxy's own origin, as a web page in front of it would be.
+// withGallery returns a handler that serves the proxy and, on the same origin, the gallery.
 func withGallery(p *app.App, cloud *fakeaws.Cloud, samples []demo.Sample) http.Handler {
 	gallery := demo.Gallery(samples, func() demo.Stats {
-		counted, called, now := p.Metrics().Total(), cloud.Calls(), time.Now()
-		s := demo.Stats{Requests: counted.Requests, URLHits: counted.URLHits, URLMisses: counted.URLMisses,
-			AssumeRoles: called.AssumeRole, S3Requests: called.S3Served}
+		total, calls, now := p.Metrics().Total(), cloud.Calls(), time.Now()
+		s := demo.Stats{
+			Requests:    total.Requests,
+			URLHits:     total.URLHits,
+			URLMisses:   total.URLMisses,
+			AssumeRoles: calls.AssumeRole,
+			S3Requests:  calls.S3Served,
+		}
 		if b, ok := p.Integrations().Find(demo.MediaBucket, now); ok {
 			s.WindowEnds = b.Integration.WindowEnd(now)
 		}
@@ -158,17 +188,18 @@ func withGallery(p *app.App, cloud *fakeaws.Cloud, samples []demo.Sample) http.H
 	})
 }
 
+// printBanner prints the addresses of the demo and the URLs of its samples.
 func printBanner(w io.Writer, s *proxy.Server, s3URL, stsURL string, samples []demo.Sample) {
-	fmt.Fprintf(w, `s3redirect demo: the proxy, an S3 and an STS in one process. Ctrl-C stops it.
+	fmt.Fprintf(w, `s3redirect demo: the proxy with stand-ins for S3 and STS, in one process. Press Ctrl-C to stop.
 
   gallery   http://%[1]s/
   console   http://%[2]s/
   metrics   http://%[2]s/metrics
   health    http://%[2]s/readyz
-  S3        %[3]s   (a stand-in that verifies every presigned URL)
-  STS       %[4]s   (a stand-in that checks role, external ID and duration)
+  S3        %[3]s   (verifies every presigned URL)
+  STS       %[4]s   (checks role, external ID and duration)
 
-Objects, each a redirect (curl -L follows it, curl -I shows it):
+Objects (curl -L follows the redirect, curl -I shows it):
 `, s.Addr, s.AdminAddr, s3URL, stsURL)
 	for _, sample := range samples {
 		fmt.Fprintf(w, "  http://%s%s\n", s.Addr, sample.Locator.Path())

@@ -91,6 +91,9 @@ type Integration struct {
 	// ResponseCacheControl is the Cache-Control with which S3 is to answer, signed into every URL. Its ages are bounded by the
 	// window. Default: the object's own.
 	ResponseCacheControl string `yaml:"response_cache_control"`
+	// Overrides says which response-* parameters viewers may use: [OverridesNone], [OverridesSafe] or
+	// [OverridesAll]. Default OverridesSafe; so is "".
+	Overrides string `yaml:"overrides"`
 	// Endpoint is an S3-compatible store's URL, as browsers reach it. Default: AWS's endpoint of the bucket's region.
 	Endpoint string `yaml:"endpoint"`
 	// PathStyle puts the bucket in the path instead of the host name. Default false.
@@ -121,6 +124,13 @@ type Origin struct {
 
 // RegionAuto is the region of an integration whose buckets' regions are found per bucket, once, and kept.
 const RegionAuto = "auto"
+
+// The values of [Integration.Overrides]: which headers of the store's answer viewers may override.
+const (
+	OverridesNone = "none" // none
+	OverridesSafe = "safe" // those that cannot make a browser run what an object holds
+	OverridesAll  = "all"  // all
+)
 
 // Buckets are the names and patterns that the integration serves.
 func (i *Integration) Buckets() []string {

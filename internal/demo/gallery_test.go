@@ -11,7 +11,14 @@ import (
 
 func TestGallery(t *testing.T) {
 	samples := Samples()
-	stats := Stats{Requests: 7, URLHits: 3, URLMisses: 4, AssumeRoles: 1, S3Requests: 5, WindowEnds: time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)}
+	stats := Stats{
+		Requests:    7,
+		URLHits:     3,
+		URLMisses:   4,
+		AssumeRoles: 1,
+		S3Requests:  5,
+		WindowEnds:  time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC),
+	}
 	gallery := Gallery(samples, func() Stats { return stats })
 	tests := []struct {
 		method, path string
@@ -28,32 +35,35 @@ func TestGallery(t *testing.T) {
 	for _, tt := range tests {
 		w := httptest.NewRecorder()
 		gallery.ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, nil))
-		if w.Code != tt.status || tt.contentType != "" && w.Header().Get("Content-Type") != tt.contentType {
-			t.Errorf("%s %s: %d %s", tt.method, tt.path, w.Code, w.Header().Get("Content-Type"))
+		contentType := w.Header().Get("Content-Type")
+		if w.Code != tt.status || tt.contentType != "" && contentType != tt.contentType {
+			t.Errorf("%s %s = %d %s, want %d %s",
+				tt.method, tt.path, w.Code, contentType, tt.status, tt.contentType)
 		}
 		switch {
 		case tt.path == "/demo/stats":
 			var got Stats
 			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got != stats {
-				t.Errorf("stats are %+v, %v", got, err)
+				t.Errorf("stats = %+v, %v; want %+v", got, err, stats)
 			}
 		case tt.contentType != "":
 			page := html.UnescapeString(w.Body.String())
 			for _, s := range samples {
 				if !strings.Contains(page, `="`+s.Locator.Path()+`"`) || !strings.Contains(page, s.Title) {
-					t.Errorf("the page does not show %s", s.Locator)
+					t.Errorf("page does not contain path and title of %s", s.Locator)
 				}
 			}
-			if strings.Contains(strings.ReplaceAll(page, "http://www.w3.org/2000/svg", ""), "://www") || strings.Contains(page, "https:") {
-				t.Error("the page loads something from elsewhere")
+			rest := strings.ReplaceAll(page, "http://www.w3.org/2000/svg", "")
+			if strings.Contains(rest, "://www") || strings.Contains(rest, "https:") {
+				t.Error("page refers to another origin")
 			}
 		}
 	}
 }
 
-func TestStatsWithoutAWindow(t *testing.T) {
+func TestStatsOmitZeroWindowEnd(t *testing.T) {
 	b, err := json.Marshal(Stats{})
 	if err != nil || strings.Contains(string(b), "window_ends") {
-		t.Errorf("%s, %v", b, err)
+		t.Errorf("Marshal(Stats{}) = %s, %v; want no window_ends", b, err)
 	}
 }

@@ -6,14 +6,15 @@ import (
 	"math"
 )
 
-// The pictures are computed: each is a function from a point, in a frame of 3 by 2 with y pointing up, to a colour.
+// The pictures are computed. Each is a function from a point to a colour, in a frame 3 wide and 2
+// high whose y axis points up.
 
 const (
 	paintWidth  = 480
 	paintHeight = 320
 )
 
-// rgb is a colour whose channels run from 0 to 1.
+// rgb is a colour with channels from 0 to 1.
 type rgb struct{ r, g, b float64 }
 
 func (c rgb) scale(f float64) rgb      { return rgb{c.r * f, c.g * f, c.b * f} }
@@ -33,7 +34,7 @@ func hash(x, y int) float64 {
 	return float64(h^h>>16) / math.MaxUint32
 }
 
-// paint computes the picture.
+// paint computes a picture from the colour of each point.
 func paint(at func(x, y float64) rgb) image.Image {
 	m := image.NewRGBA(image.Rect(0, 0, paintWidth, paintHeight))
 	for py := range paintHeight {
@@ -45,13 +46,14 @@ func paint(at func(x, y float64) rgb) image.Image {
 	return m
 }
 
-// sunset is a sun near the horizon, and the sea below with its reflection broken by waves.
+// sunset paints a sun near the horizon and its reflection in the waves of a sea.
 func sunset() image.Image {
 	const horizon, sunX, sunY = 0.8, 1.9, 1.02
 	zenith, glow, sun := rgb{0.16, 0.15, 0.38}, rgb{0.98, 0.52, 0.27}, rgb{1, 0.93, 0.72}
 	sky := func(x, y float64) rgb {
 		c := glow.mix(zenith, smooth(0, 1.25, y-horizon))
-		c = c.add(rgb{0.5, 0.16, 0.1}.scale(0.35 * bell((y-horizon-0.35+0.04*math.Sin(3*x))/0.09) * wave(5*x+2*math.Sin(2*x))))
+		cloud := bell((y-horizon-0.35+0.04*math.Sin(3*x))/0.09) * wave(5*x+2*math.Sin(2*x))
+		c = c.add(rgb{0.5, 0.16, 0.1}.scale(0.35 * cloud))
 		d := math.Hypot(x-sunX, y-sunY)
 		return c.add(rgb{0.45, 0.26, 0.08}.scale(bell(d/0.5))).mix(sun, 1-smooth(0.155, 0.165, d))
 	}
@@ -68,7 +70,7 @@ func sunset() image.Image {
 	})
 }
 
-// mandelbrot is a part of the set, coloured by how fast a point escapes.
+// mandelbrot paints a part of the Mandelbrot set, coloured by escape time.
 func mandelbrot() image.Image {
 	const centreX, centreY, zoom, limit = -0.74368, 0.13164, 0.0012, 280
 	return paint(func(x, y float64) rgb {
@@ -87,7 +89,7 @@ func mandelbrot() image.Image {
 	})
 }
 
-// aurora is three curtains of light among stars, above a dark ridge.
+// aurora paints three curtains of light and stars above a dark ridge.
 func aurora() image.Image {
 	green, violet := rgb{0.2, 0.95, 0.55}, rgb{0.55, 0.25, 0.85}
 	return paint(func(x, y float64) rgb {
@@ -102,7 +104,8 @@ func aurora() image.Image {
 			if h < -0.05 {
 				continue
 			}
-			light := smooth(-0.05, 0.04, h) * math.Exp(-2.4*h) * (0.55 + 0.45*wave(23*x+5*math.Sin(3*x+f))) * wave(1.3*x+1.9*f+0.6)
+			light := smooth(-0.05, 0.04, h) * math.Exp(-2.4*h)
+			light *= (0.55 + 0.45*wave(23*x+5*math.Sin(3*x+f))) * wave(1.3*x+1.9*f+0.6)
 			c = c.add(green.mix(violet, smooth(0.1, 0.8, h)).scale(0.85 * light))
 		}
 		ridge := 0.26 + 0.1*math.Sin(1.9*x+0.4) + 0.05*math.Sin(5.1*x) + 0.012*math.Sin(31*x)
@@ -110,9 +113,9 @@ func aurora() image.Image {
 	})
 }
 
-// ripples is the light on water where the rings of three drops cross.
+// ripples paints the light on water where the rings of three drops cross.
 func ripples() image.Image {
-	drops := [][3]float64{{0.75, 1.35, 34}, {2.15, 1.5, 30}, {1.7, 0.45, 38}} // x, y, rings
+	drops := [][3]float64{{0.75, 1.35, 34}, {2.15, 1.5, 30}, {1.7, 0.45, 38}} // x, y, frequency
 	return paint(func(x, y float64) rgb {
 		height, slope := 0.0, 0.0
 		for _, d := range drops {
@@ -128,16 +131,22 @@ func ripples() image.Image {
 	})
 }
 
-// glass is a leaded window: each point belongs to the nearest of the panes' centres, one to a cell of a grid.
+// glass paints a leaded window. Each cell of a grid has the centre of a pane, and each point
+// belongs to the pane with the nearest centre.
 func glass() image.Image {
-	palette := []rgb{{0.80, 0.25, 0.22}, {0.93, 0.62, 0.22}, {0.96, 0.85, 0.52}, {0.20, 0.48, 0.55}, {0.15, 0.27, 0.52}, {0.47, 0.30, 0.55}, {0.36, 0.60, 0.42}}
-	const cells = 4.5 // to a unit
+	palette := []rgb{
+		{0.80, 0.25, 0.22}, {0.93, 0.62, 0.22}, {0.96, 0.85, 0.52}, {0.20, 0.48, 0.55},
+		{0.15, 0.27, 0.52}, {0.47, 0.30, 0.55}, {0.36, 0.60, 0.42},
+	}
+	const cells = 4.5 // per unit of length
 	return paint(func(x, y float64) rgb {
 		x, y = x*cells, y*cells
 		nearest, second, paneX, paneY := 9.0, 9.0, 0, 0
 		for cy := int(y) - 1; cy <= int(y)+1; cy++ {
 			for cx := int(x) - 1; cx <= int(x)+1; cx++ {
-				d := math.Hypot(float64(cx)+0.12+0.76*hash(cx, cy)-x, float64(cy)+0.12+0.76*hash(cy, cx+57)-y)
+				centreX := float64(cx) + 0.12 + 0.76*hash(cx, cy)
+				centreY := float64(cy) + 0.12 + 0.76*hash(cy, cx+57)
+				d := math.Hypot(centreX-x, centreY-y)
 				if d < nearest {
 					nearest, second, paneX, paneY = d, nearest, cx, cy
 				} else {

@@ -13,13 +13,13 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// Sample is an object for the gallery to show.
+// Sample is an object that the gallery shows.
 type Sample struct {
 	Locator     locator.Locator
 	ContentType string
 	Data        []byte
 	Title       string
-	Alt         string // what one sees, for those who don't
+	Alt         string // text alternative, for screen readers
 }
 
 // The buckets of the samples.
@@ -36,22 +36,33 @@ var dayMP4 []byte
 //go:embed media/orbits.svg
 var orbitsSVG []byte
 
-const note = `This note has an odd name. Its key holds a space, an umlaut, a plus and a per cent sign: each is spelled one way in the page, another in the presigned URL.
+const note = `The key of this note contains a space, an umlaut, a plus and a percent sign. ` +
+	`Each is encoded in one way in the page and in another in the presigned URL.
 
 If you can read this, the browser, the proxy and the store agree on all of them.
 `
 
-// Samples makes the pictures, which takes a fraction of a second, and returns them with the rest.
+// Samples returns the samples. It computes the pictures, which takes a fraction of a second.
 func Samples() []Sample {
 	media := func(key, contentType, title, alt string) Sample {
-		return Sample{locator.Locator{Bucket: MediaBucket, Key: key}, contentType, nil, title, alt}
+		return Sample{
+			Locator:     locator.Locator{Bucket: MediaBucket, Key: key},
+			ContentType: contentType,
+			Title:       title,
+			Alt:         alt,
+		}
 	}
 	samples := []Sample{
-		media("images/sunset.jpg", "image/jpeg", "Sunset", "An orange sun above its own reflection on a calm sea"),
-		media("images/mandelbrot.png", "image/png", "Seahorse valley", "Spirals at the edge of the Mandelbrot set, gold on deep blue"),
-		media("images/aurora.jpg", "image/jpeg", "Aurora", "Green and violet curtains of light in a starry sky"),
-		media("images/ripples.jpg", "image/jpeg", "Ripples", "Rings on water from three drops, crossing each other"),
-		media("images/stained glass.png", "image/png", "Stained glass", "Irregular panes in warm and cold colours, leaded"),
+		media("images/sunset.jpg", "image/jpeg", "Sunset",
+			"An orange sun above its reflection on a calm sea"),
+		media("images/mandelbrot.png", "image/png", "Seahorse valley",
+			"Spirals at the edge of the Mandelbrot set, gold on deep blue"),
+		media("images/aurora.jpg", "image/jpeg", "Aurora",
+			"Green and violet curtains of light in a starry sky"),
+		media("images/ripples.jpg", "image/jpeg", "Ripples",
+			"Rings on water from three drops, crossing each other"),
+		media("images/stained glass.png", "image/png", "Stained glass",
+			"Irregular panes in warm and cold colours, leaded"),
 	}
 	paint := []func() image.Image{sunset, mandelbrot, aurora, ripples, glass}
 	var painting sync.WaitGroup
@@ -60,21 +71,35 @@ func Samples() []Sample {
 	}
 	painting.Wait()
 
-	orbits := media("drawings/orbits.svg", "image/svg+xml", "Orbits", "Three planets on tilted orbits around a small sun")
+	orbits := media("drawings/orbits.svg", "image/svg+xml", "Orbits",
+		"Three planets on tilted orbits around a small sun")
 	orbits.Data = orbitsSVG
-	day := media("video/day.mp4", "video/mp4", "A day in six seconds", "The sun rises and sets above two ranges of hills")
+	day := media("video/day.mp4", "video/mp4", "A day in six seconds",
+		"The sun rises and sets above two ranges of hills")
 	day.Data = dayMP4
-	text := Sample{locator.Locator{Bucket: NotesBucket, Key: "notes/Grüße + 100%.txt"}, "text/plain; charset=utf-8", []byte(note), "A note with an odd name", "A text file"}
+	text := Sample{
+		Locator:     locator.Locator{Bucket: NotesBucket, Key: "notes/Grüße + 100%.txt"},
+		ContentType: "text/plain; charset=utf-8",
+		Data:        []byte(note),
+		Title:       "A note with special characters in its key",
+		Alt:         "A text file",
+	}
 	return append(samples, orbits, day, text)
 }
 
-// AddSamples creates the samples' buckets in a region and stores the samples there, as objects that are a month old.
+// AddSamples creates the samples' buckets in region and stores the samples there, last modified a
+// month before now.
 func AddSamples(c *fakeaws.Cloud, samples []Sample, region string, now time.Time) {
-	// Browsers keep an object that names no lifetime for a tenth of its age (RFC 9111, 4.2.2): so let it have some.
+	// Browsers cache an object without Cache-Control for about a tenth of its age (RFC 9111,
+	// 4.2.2), so a new object would not be cached.
 	modified := now.AddDate(0, -1, 0)
 	for _, s := range samples {
 		c.CreateBucket(s.Locator.Bucket, region)
-		c.Put(s.Locator, fakeaws.Object{ContentType: s.ContentType, Data: s.Data, Modified: modified})
+		c.Put(s.Locator, fakeaws.Object{
+			ContentType: s.ContentType,
+			Data:        s.Data,
+			Modified:    modified,
+		})
 	}
 }
 
@@ -87,7 +112,7 @@ func encode(m image.Image, contentType string) []byte {
 		err = jpeg.Encode(&b, m, &jpeg.Options{Quality: 88})
 	}
 	if err != nil {
-		panic(err) // neither fails on images of this size into memory
+		panic(err) // neither encoder fails for an image of this size in memory
 	}
 	return b.Bytes()
 }

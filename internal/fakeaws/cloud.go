@@ -1,8 +1,9 @@
-// Package fakeaws is a stand-in for an AWS account, for the demo and for tests: an S3 that verifies every signature, and an
-// STS that checks role, caller, external ID and duration.
+// Package fakeaws is a stand-in for an AWS account: an S3 endpoint that verifies presigned URLs and
+// an STS endpoint that implements AssumeRole, over users, roles, sessions and buckets held in
+// memory. The demo serves it, and tests use it as their double of S3 and STS.
 //
-// The stand-ins refuse what the real services refuse, in the same order, with the same codes and XML. Nothing here logs, and
-// no error or panic holds a secret key, a token or a signature.
+// The endpoints refuse what the real services refuse, in the same order, with the same error codes
+// and XML. The package never logs. No error or panic contains a secret key, a token or a signature.
 package fakeaws
 
 import (
@@ -22,47 +23,47 @@ type User struct {
 	AccessKeyID     string
 	SecretAccessKey string
 	ARN             string   // Optional. Default: arn:aws:iam::000000000000:user/demo
-	Buckets         []string // Patterns of the buckets it may itself list and read, all versions. Optional.
-	MayNotAssume    bool     // Its own policy does not allow sts:AssumeRole.
+	Buckets         []string // Patterns of buckets it may list and read, all versions. Optional.
+	MayNotAssume    bool     // The user's own policy does not allow sts:AssumeRole.
 }
 
-// Role is an IAM role: its trust policy and what it may read.
+// Role is an IAM role: its trust policy and its permissions.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html
 type Role struct {
 	ARN         string
-	ExternalID  string        // What callers must show. Optional: without it any or none will do.
-	Trusts      []string      // Who may assume it: access key IDs of users, ARNs of roles (chaining).
-	Buckets     []string      // Patterns of the buckets that it may s3:GetObject from.
-	List        bool          // It has s3:ListBucket too: a missing key is 404, not 403.
-	Versions    bool          // It has s3:GetObjectVersion too.
-	KMSKeys     []string      // Keys that it may kms:Decrypt with.
-	MinDuration time.Duration // Shortest session. Default: 15m, AWS's.
-	MaxDuration time.Duration // Longest session. Default: 1h, AWS's.
+	ExternalID  string        // The external ID callers must send. Optional.
+	Trusts      []string      // Who may assume it: users' access key IDs, ARNs of roles.
+	Buckets     []string      // Patterns of the buckets it has s3:GetObject on.
+	List        bool          // It has s3:ListBucket: a missing key is 404 instead of 403.
+	Versions    bool          // It has s3:GetObjectVersion.
+	KMSKeys     []string      // Keys it has kms:Decrypt on.
+	MinDuration time.Duration // Shortest session. Default: 15m, as at AWS.
+	MaxDuration time.Duration // Longest session. Default: 1h, as at AWS.
 }
 
-// Object is what a bucket holds under a key. Its data is kept, not copied.
+// Object is one version of an object. Data is not copied, so the caller must not change it.
 type Object struct {
-	ContentType string // Default: binary/octet-stream, S3's.
+	ContentType string // Default: binary/octet-stream, as at S3.
 	Data        []byte
-	KMSKey      string    // The key that it is encrypted with (SSE-KMS). Optional.
+	KMSKey      string    // The key the object is encrypted with (SSE-KMS). Optional.
 	Modified    time.Time // Default: now.
 }
 
-// Calls counts what the two endpoints were asked.
+// Calls counts the requests to the two endpoints.
 type Calls struct {
-	AssumeRole       uint64            // calls of AssumeRole, whatever became of them
-	AssumeRoleByRole map[string]uint64 // the same by ARN, for roles that exist
+	AssumeRole       uint64            // AssumeRole calls, successful or not
+	AssumeRoleByRole map[string]uint64 // AssumeRole calls by role ARN, for roles that exist
 	Sessions         uint64            // sessions issued
 	S3Served         uint64            // GET and HEAD answered with 200, 206 or 304
-	S3Refused        uint64            // GET and HEAD answered with anything else
+	S3Refused        uint64            // GET and HEAD answered with any other status
 }
 
-// Cloud is a make-believe AWS account and its neighbours: users, roles, sessions and buckets, behind an S3 and an STS
-// endpoint. All methods are safe for concurrent use. Changes are seen at once, also by sessions and URLs already issued.
+// Cloud is a stand-in for an AWS account and the accounts it works with. Its methods are safe for
+// concurrent use. Changes take effect at once, also for sessions and URLs already issued.
 type Cloud struct {
 	clock func() time.Time
 
-	mu        sync.Mutex
+	mu        sync.Mutex          // guards all fields below
 	users     map[string]User     // by access key ID
 	roles     map[string]Role     // by ARN
 	sessions  map[string]*session // by access key ID
@@ -71,11 +72,11 @@ type Cloud struct {
 	intercept func(*AssumeRoleCall) error
 }
 
-// session is what AssumeRole issued. Only revoked changes, under the Cloud's lock.
+// session is a session that AssumeRole issued. Only revoked changes; Cloud.mu guards it.
 type session struct {
 	accessKeyID, secret, token string
 	roleARN, name              string
-	policy                     *policyDocument // nil: the role's own rights
+	policy                     *policyDocument // session policy; nil if none was passed
 	expires                    time.Time
 	revoked                    bool
 }
@@ -83,8 +84,9 @@ type session struct {
 type bucket struct {
 	region  string
 	objects map[string][]version // by key, oldest first
-	cors    *CORS                // nil: none
-	plain   bool                 // without versions: see [Cloud.SuspendVersions]
+	cors    *CORS                // nil if the bucket has no CORS configuration
+
+	unversioned bool // see [Cloud.SuspendVersions]
 }
 
 type version struct {
@@ -92,7 +94,7 @@ type version struct {
 	id, etag string
 }
 
-// NewCloud returns an empty account whose time is clock's.
+// NewCloud returns an empty account that reads the time from clock.
 func NewCloud(clock func() time.Time) *Cloud {
 	return &Cloud{
 		clock:    clock,
@@ -127,14 +129,14 @@ func (c *Cloud) AddRole(r Role) {
 	c.roles[r.ARN] = r
 }
 
-// RemoveRole deletes a role. Its sessions are worth nothing from then on.
+// RemoveRole deletes a role. S3 refuses its sessions from then on.
 func (c *Cloud) RemoveRole(roleARN string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.roles, roleARN)
 }
 
-// CreateBucket makes a bucket. One that exists keeps what it holds and moves to the region.
+// CreateBucket creates a bucket. If the bucket exists, it keeps its objects and moves to region.
 func (c *Cloud) CreateBucket(name, region string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,24 +144,25 @@ func (c *Cloud) CreateBucket(name, region string) {
 		b.region = region
 		return
 	}
-	c.buckets[name] = &bucket{region: region, objects: map[string][]version{}, cors: everyone}
+	c.buckets[name] = &bucket{region: region, objects: map[string][]version{}, cors: allowAll}
 }
 
-// SetCORS replaces a bucket's CORS configuration; a new bucket lets every page read. nil removes it.
+// SetCORS replaces a bucket's CORS configuration; nil removes it. A new bucket allows all origins.
 func (c *Cloud) SetCORS(name string, rule *CORS) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.buckets[name].cors = rule
 }
 
-// SuspendVersions makes a bucket one that tells no versions.
+// SuspendVersions stops S3 from returning version IDs for a bucket.
 func (c *Cloud) SuspendVersions(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.buckets[name].plain = true
+	c.buckets[name].unversioned = true
 }
 
-// Put stores an object as the newest version of its key and returns the version's ID. The bucket must exist.
+// Put stores an object as the newest version of its key and returns the version ID. It panics if
+// the bucket does not exist.
 func (c *Cloud) Put(l locator.Locator, o Object) (versionID string) {
 	if o.Modified.IsZero() {
 		o.Modified = c.clock()
@@ -167,14 +170,16 @@ func (c *Cloud) Put(l locator.Locator, o Object) (versionID string) {
 	if o.ContentType == "" {
 		o.ContentType = "binary/octet-stream"
 	}
-	sum := md5.Sum(o.Data) // what S3's ETag is; https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+	// The ETag is the MD5 of the data.
+	// https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+	sum := md5.Sum(o.Data)
 	v := version{Object: o, id: rand.Text(), etag: `"` + hex.EncodeToString(sum[:]) + `"`}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b := c.buckets[l.Bucket]
 	if b == nil {
-		panic("fakeaws: Put into a bucket that was not created: " + l.Bucket)
+		panic("fakeaws: Put into missing bucket " + l.Bucket + "; call CreateBucket first")
 	}
 	b.objects[l.Key] = append(b.objects[l.Key], v)
 	return v.id
@@ -189,15 +194,17 @@ func (c *Cloud) Calls() Calls {
 	return calls
 }
 
-// Intercept has f called for each AssumeRole call that would succeed, before its session is made, from the call's own
-// goroutine. f may wait, return a [*Fault] to be answered instead, or change the session's expiry. nil removes it.
+// Intercept registers f to be called for each AssumeRole call that passed all checks, before its
+// session is issued, in the goroutine of the call. f may block, return a [*Fault] to send instead,
+// or set the session's expiry. nil removes f.
 func (c *Cloud) Intercept(f func(*AssumeRoleCall) error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.intercept = f
 }
 
-// RevokeSessions makes S3 refuse the sessions of a role that were issued before now, as the AWSRevokeOlderSessions policy does.
+// RevokeSessions makes S3 refuse all sessions of a role issued so far, as the
+// AWSRevokeOlderSessions policy does.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_revoke-sessions.html
 func (c *Cloud) RevokeSessions(roleARN string) {
 	c.mu.Lock()
@@ -207,38 +214,34 @@ func (c *Cloud) RevokeSessions(roleARN string) {
 	}
 }
 
-// remember keeps a session, and forgets those that expired a day ago.
-func (c *Cloud) remember(s *session) {
+// addSession stores a session and deletes those that expired more than a day ago.
+func (c *Cloud) addSession(s *session) {
 	yesterday := c.clock().Add(-24 * time.Hour)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	maps.DeleteFunc(c.sessions, func(_ string, old *session) bool { return old.expires.Before(yesterday) })
+	maps.DeleteFunc(c.sessions, func(_ string, old *session) bool {
+		return old.expires.Before(yesterday)
+	})
 	c.sessions[s.accessKeyID] = s
 	c.calls.Sessions++
 }
 
-// find returns a copy of a bucket's name and a key's versions, newest last.
-func (c *Cloud) find(name, key string) (versions []version) {
+// versions returns a copy of a key's versions, newest last.
+func (c *Cloud) versions(bucket, key string) []version {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if b := c.buckets[name]; b != nil {
+	if b := c.buckets[bucket]; b != nil {
 		return slices.Clone(b.objects[key])
 	}
 	return nil
 }
 
-// bucketOf returns a copy of what is known of a bucket; exists tells whether there is one.
-func (c *Cloud) bucketOf(name string) (b bucket, exists bool) {
+// bucket returns a copy of a bucket's settings and reports whether it exists.
+func (c *Cloud) bucket(name string) (b bucket, exists bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if found := c.buckets[name]; found != nil {
 		return *found, true
 	}
 	return bucket{}, false
-}
-
-// region returns where a bucket is; exists tells whether it is.
-func (c *Cloud) region(name string) (region string, exists bool) {
-	b, exists := c.bucketOf(name)
-	return b.region, exists
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -26,18 +27,19 @@ import (
 const (
 	readerARN = "arn:aws:iam::111122223333:role/reader"
 	userKey   = "AKIAEXAMPLE"
-	canary    = "canary/secret+key=" // must be in no answer
+	canary    = "canary/secret+key=" // must not appear in any response
 	west      = "eu-west-1"
 )
 
 var noon = time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
 
-// account is a Cloud with a user, a role that trusts it and two buckets, served; its clock is moved by hand.
+// account is a Cloud with a user, a role that trusts the user, and two buckets, served over HTTP.
+// The test advances its clock.
 type account struct {
 	*Cloud
 	t       *testing.T
 	s3, sts *httptest.Server
-	drift   time.Duration // of its callers' clocks
+	drift   time.Duration // of the clients' clocks
 
 	mu  sync.Mutex
 	now time.Time
@@ -47,7 +49,13 @@ func newAccount(t *testing.T) *account {
 	a := &account{t: t, now: noon}
 	a.Cloud = NewCloud(a.time)
 	a.AddUser(User{AccessKeyID: userKey, SecretAccessKey: canary, Buckets: []string{"own-*"}})
-	a.AddRole(Role{ARN: readerARN, ExternalID: "ext-1", Trusts: []string{userKey}, Buckets: []string{"photos", "team-*"}, Versions: true})
+	a.AddRole(Role{
+		ARN:        readerARN,
+		ExternalID: "ext-1",
+		Trusts:     []string{userKey},
+		Buckets:    []string{"photos", "team-*"},
+		Versions:   true,
+	})
 	a.CreateBucket("photos", west)
 	a.CreateBucket("own-files", west)
 	a.put("photos", "a.txt", "hello, world")
@@ -71,37 +79,51 @@ func (a *account) sleep(d time.Duration) {
 }
 
 func (a *account) put(bucket, key, data string) string {
-	return a.Put(locator.Locator{Bucket: bucket, Key: key}, Object{ContentType: "text/plain", Data: []byte(data), Modified: noon.Add(-time.Hour)})
+	return a.Put(locator.Locator{Bucket: bucket, Key: key}, Object{
+		ContentType: "text/plain",
+		Data:        []byte(data),
+		Modified:    noon.Add(-time.Hour),
+	})
 }
 
-// stsClient is the SDK's, signing with the account's clock.
+// stsClient returns an SDK client that signs with the account's clock.
 func (a *account) stsClient(key, secret, token string) *sts.Client {
 	return sts.New(sts.Options{
 		Region:       west,
 		BaseEndpoint: &a.sts.URL,
 		Credentials:  credentials.NewStaticCredentialsProvider(key, secret, token),
 		Retryer:      aws.NopRetryer{},
-		HTTPSignerV4: clockedSigner{v4.NewSigner(), func() time.Time { return a.time().Add(a.drift) }},
+		HTTPSignerV4: clockedSigner{
+			v4.NewSigner(),
+			func() time.Time { return a.time().Add(a.drift) },
+		},
 	})
 }
 
+// clockedSigner is the SDK's signer with a clock of its own.
 type clockedSigner struct {
 	*v4.Signer
 	clock func() time.Time
 }
 
-func (s clockedSigner) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, _ time.Time, o ...func(*v4.SignerOptions)) error {
+func (s clockedSigner) SignHTTP(
+	ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string,
+	_ time.Time, o ...func(*v4.SignerOptions),
+) error {
 	return s.Signer.SignHTTP(ctx, c, r, hash, service, region, s.clock(), o...)
 }
 
-func (s clockedSigner) PresignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, _ time.Time, o ...func(*v4.SignerOptions)) (string, http.Header, error) {
+func (s clockedSigner) PresignHTTP(
+	ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string,
+	_ time.Time, o ...func(*v4.SignerOptions),
+) (string, http.Header, error) {
 	return s.Signer.PresignHTTP(ctx, c, r, hash, service, region, s.clock(), o...)
 }
 
-// session assumes the reader's role, narrowed by a policy unless that is "".
+// session assumes the reader's role, with a session policy unless policy is "".
 func (a *account) session(policy string) aws.Credentials {
 	a.t.Helper()
-	in := &sts.AssumeRoleInput{RoleArn: aws.String(readerARN), RoleSessionName: aws.String("test"), ExternalId: aws.String("ext-1")}
+	in := assumeReader()
 	if policy != "" {
 		in.Policy = &policy
 	}
@@ -110,30 +132,46 @@ func (a *account) session(policy string) aws.Credentials {
 		a.t.Fatal(err)
 	}
 	c := out.Credentials
-	return aws.Credentials{AccessKeyID: *c.AccessKeyId, SecretAccessKey: *c.SecretAccessKey, SessionToken: *c.SessionToken}
+	return aws.Credentials{
+		AccessKeyID:     *c.AccessKeyId,
+		SecretAccessKey: *c.SecretAccessKey,
+		SessionToken:    *c.SessionToken,
+	}
 }
 
-// signing is a presigned URL to be: what the signer is told. Zero fields are filled in by presign.
+// userCredentials are the long-lived credentials of the user.
+var userCredentials = aws.Credentials{AccessKeyID: userKey, SecretAccessKey: canary}
+
+// assumeReader returns a valid call for the reader's role.
+func assumeReader() *sts.AssumeRoleInput {
+	return &sts.AssumeRoleInput{
+		RoleArn:         aws.String(readerARN),
+		RoleSessionName: aws.String("test"),
+		ExternalId:      aws.String("ext-1"),
+	}
+}
+
+// signing holds the inputs of a presigned URL. presign fills in defaults for zero fields.
 type signing struct {
-	credentials aws.Credentials
-	method      string // GET
-	bucket      string // photos
-	key         string // a.txt
-	query       string // beyond the signature's own
-	expires     string // 900
-	region      string // the bucket's
-	service     string // s3
-	at          time.Time
-	headers     http.Header // signed, and sent
-	host        string      // the server's own
+	credentials aws.Credentials // default: a session of the reader's role
+	method      string          // default: GET
+	bucket      string          // default: photos
+	key         string          // default: a.txt
+	query       string          // parameters besides the signature's
+	expires     string          // default: 900
+	region      string          // default: the bucket's
+	service     string          // default: s3
+	at          time.Time       // default: now
+	headers     http.Header     // signed headers
+	host        string          // default: the server's
 }
 
-// presign makes a URL with the SDK's signer.
+// presign presigns a URL with the SDK's signer.
 func (a *account) presign(s signing) string {
 	a.t.Helper()
-	fill := func(field *string, with string) {
+	fill := func(field *string, value string) {
 		if *field == "" {
-			*field = with
+			*field = value
 		}
 	}
 	fill(&s.method, "GET")
@@ -150,7 +188,13 @@ func (a *account) presign(s signing) string {
 		s.credentials = a.session("")
 	}
 	path := "/" + s.bucket + "/" + s.key
-	u := &url.URL{Scheme: "http", Host: s.host, Path: path, RawPath: httpbinding.EscapePath(path, false), RawQuery: "X-Amz-Expires=" + url.QueryEscape(s.expires)}
+	u := &url.URL{
+		Scheme:   "http",
+		Host:     s.host,
+		Path:     path,
+		RawPath:  httpbinding.EscapePath(path, false),
+		RawQuery: "X-Amz-Expires=" + url.QueryEscape(s.expires),
+	}
 	if s.query != "" {
 		u.RawQuery += "&" + s.query
 	}
@@ -158,23 +202,24 @@ func (a *account) presign(s signing) string {
 	if r.Header == nil {
 		r.Header = http.Header{}
 	}
-	signed, _, err := v4.NewSigner().PresignHTTP(a.t.Context(), s.credentials, r, unsignedPayload, s.service, s.region, s.at,
-		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
+	signed, _, err := v4.NewSigner().PresignHTTP(a.t.Context(), s.credentials, r, unsignedPayload,
+		s.service, s.region, s.at, func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	return signed
 }
 
-// answer is a response, read.
-type answer struct {
+// response is a response whose body was read.
+type response struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// send asks the S3 stand-in, whatever host the URL names, and sees that the answer holds no secret.
-func (a *account) send(method, target string, header http.Header) answer {
+// send sends a request to the S3 endpoint, whatever host target names, and checks that the response
+// contains no secret.
+func (a *account) send(method, target string, header http.Header) response {
 	a.t.Helper()
 	u, err := url.Parse(target)
 	if err != nil {
@@ -192,40 +237,46 @@ func (a *account) send(method, target string, header http.Header) answer {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	got := answer{resp.StatusCode, resp.Header, string(body)}
-	a.noSecrets(u.Query(), fmt.Sprint(got))
+	got := response{resp.StatusCode, resp.Header, string(body)}
+	a.checkNoSecrets(u.Query(), fmt.Sprint(got))
 	return got
 }
 
-func (a *account) noSecrets(q url.Values, text string) {
+// checkNoSecrets checks that text contains no secret of the query q or of the account.
+func (a *account) checkNoSecrets(q url.Values, text string) {
 	a.t.Helper()
-	for _, secret := range []string{canary, q.Get("X-Amz-Signature"), q.Get("X-Amz-Security-Token")} {
+	for _, secret := range []string{
+		canary,
+		q.Get("X-Amz-Signature"),
+		q.Get("X-Amz-Security-Token"),
+	} {
 		if secret != "" && strings.Contains(text, secret) {
-			a.t.Errorf("a secret is in %.300s", text)
+			a.t.Errorf("response contains a secret: %.300s", text)
 		}
 	}
 	a.Cloud.mu.Lock()
 	defer a.Cloud.mu.Unlock()
 	for _, s := range a.sessions {
 		if strings.Contains(text, s.secret) || strings.Contains(text, s.token) {
-			a.t.Errorf("a session's secret is in %.300s", text)
+			a.t.Errorf("response contains the secret of a session: %.300s", text)
 		}
 	}
 }
 
-// code is the error's, "" when the answer is none.
-func (a answer) code() string {
-	_, rest, _ := strings.Cut(a.body, "<Code>")
+// code returns the error code, or "" if the response is not an error.
+func (r response) code() string {
+	_, rest, _ := strings.Cut(r.body, "<Code>")
 	code, _, _ := strings.Cut(rest, "</Code>")
 	return code
 }
 
-func (a *account) s3Client(c aws.Credentials) *s3.PresignClient {
+// presigner returns the SDK's presigner, signing with the account's clock.
+func (a *account) presigner(c aws.Credentials) *s3.PresignClient {
 	return s3.NewPresignClient(s3.New(s3.Options{
 		Region:       west,
 		BaseEndpoint: &a.s3.URL,
 		UsePathStyle: true,
-		Credentials:  credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
+		Credentials:  credentials.StaticCredentialsProvider{Value: c},
 	}), func(o *s3.PresignOptions) { o.Presigner = clockedSigner{v4.NewSigner(), a.time} })
 }
 
@@ -237,19 +288,27 @@ func TestCallsAreCounted(t *testing.T) {
 	a.send("GET", good, http.Header{"If-None-Match": {`"e4d7f1b4ed2e42d15898f4b27b019da4"`}})
 	a.send("HEAD", good, nil)
 	a.send("OPTIONS", good, nil)
-	_, _ = a.stsClient(userKey, canary, "").AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(readerARN + "s"), RoleSessionName: aws.String("test")})
+	missing := assumeReader()
+	missing.RoleArn = aws.String(readerARN + "s")
+	_, _ = a.stsClient(userKey, canary, "").AssumeRole(t.Context(), missing)
 
-	got := a.Calls()
-	if got.AssumeRole != 2 || got.AssumeRoleByRole[readerARN] != 1 || len(got.AssumeRoleByRole) != 1 || got.Sessions != 1 || got.S3Served != 3 || got.S3Refused != 1 {
-		t.Errorf("counted %+v", got)
+	want := Calls{
+		AssumeRole:       2,
+		AssumeRoleByRole: map[string]uint64{readerARN: 1},
+		Sessions:         1,
+		S3Served:         3,
+		S3Refused:        1,
+	}
+	if got := a.Calls(); !reflect.DeepEqual(got, want) {
+		t.Errorf("Calls() = %+v, want %+v", got, want)
 	}
 }
 
-func TestPutNeedsItsBucket(t *testing.T) {
+func TestPutPanicsWithoutBucket(t *testing.T) {
 	defer func() {
 		if recover() == nil {
-			t.Error("an object went nowhere")
+			t.Error("Put into a missing bucket did not panic")
 		}
 	}()
-	NewCloud(time.Now).Put(locator.Locator{Bucket: "no-such", Key: "k"}, Object{})
+	NewCloud(time.Now).Put(locator.Locator{Bucket: "missing", Key: "k"}, Object{})
 }

@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// Fault is an error answer of AWS: a status, a code, and a message for people.
+// Fault is an AWS error response: an HTTP status, an error code and a message.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 // https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 type Fault struct {

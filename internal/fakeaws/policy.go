@@ -8,7 +8,7 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// The actions that the stand-in knows, and the only ones it looks for in a policy.
+// The S3 actions that the stand-in evaluates. It ignores all others in a policy.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
 const (
 	getObject        = "s3:GetObject"
@@ -32,9 +32,10 @@ type statement struct {
 	Condition json.RawMessage
 }
 
-// oneOrMany is a list in which a single element may stand without brackets, as IAM's grammar has it.
+// oneOrMany is a list that may also be written as a single element, as in IAM's policy grammar.
 type oneOrMany[T any] []T
 
+// UnmarshalJSON implements [json.Unmarshaler].
 func (l *oneOrMany[T]) UnmarshalJSON(data []byte) error {
 	if len(data) > 0 && data[0] == '[' {
 		return decodeStrictly(string(data), (*[]T)(l))
@@ -53,9 +54,10 @@ func decodeStrictly(data string, into any) error {
 	return d.Decode(into)
 }
 
-// parsePolicy reads a session policy. NotAction and NotResource are refused, though AWS has them: nobody here should need them.
+// parsePolicy parses a session policy. Unlike AWS, it refuses NotAction and NotResource.
 func parsePolicy(text string) (*policyDocument, *Fault) {
-	malformed := badRequest("MalformedPolicyDocument", "This policy contains invalid Json or elements that are not a session policy's")
+	malformed := badRequest("MalformedPolicyDocument",
+		"This policy contains invalid Json or elements that are not allowed in a session policy")
 	var doc policyDocument
 	if !json.Valid([]byte(text)) || decodeStrictly(text, &doc) != nil {
 		return nil, malformed
@@ -69,14 +71,16 @@ func parsePolicy(text string) (*policyDocument, *Fault) {
 		}
 		for _, r := range s.Resource {
 			if r != "*" && strings.Count(r, ":") < 5 {
-				return nil, badRequest("MalformedPolicyDocument", "Resource %s must be in ARN format or \"*\".", r)
+				return nil, badRequest("MalformedPolicyDocument",
+					"Resource %s must be in ARN format or \"*\".", r)
 			}
 		}
 	}
 	return &doc, nil
 }
 
-// allows evaluates the policy. The stand-in evaluates no conditions: a statement that has one allows nothing, and denies always.
+// allows reports whether the policy allows an action on a resource. Conditions are not evaluated:
+// an Allow with a condition never matches, and a Deny with a condition always does.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 func (d *policyDocument) allows(action, resource string) bool {
 	allowed := false
@@ -93,11 +97,13 @@ func (d *policyDocument) allows(action, resource string) bool {
 }
 
 func (s *statement) covers(action, resource string) bool {
-	return slices.ContainsFunc(s.Action, func(p string) bool { return matches(strings.ToLower(p), strings.ToLower(action)) }) &&
+	action = strings.ToLower(action)
+	return slices.ContainsFunc(s.Action, func(p string) bool { return matches(strings.ToLower(p), action) }) &&
 		slices.ContainsFunc(s.Resource, func(p string) bool { return matches(p, resource) })
 }
 
-// matches tells whether a pattern of IAM's, in which * is any run of characters and ? any one, is a string's.
+// matches reports whether s matches an IAM pattern, in which * stands for any sequence of
+// characters and ? for any one character.
 func matches(pattern, s string) bool {
 	p, n, star, mark := 0, 0, -1, 0
 	for n < len(s) {
@@ -118,7 +124,7 @@ func matches(pattern, s string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// arn is the resource that a policy must name: an object, or without a key its bucket.
+// arn returns the ARN of an object, or of the bucket if key is empty.
 func arn(region, bucket, key string) string {
 	partition := "aws"
 	switch {
@@ -134,20 +140,19 @@ func arn(region, bucket, key string) string {
 	return resource
 }
 
-// may tells whether a caller is allowed an action on an object, or without a key on its bucket: a user by what it was
-// given, a session by its role's rights as they are now and, where it has one, by its policy too.
-func (c *Cloud) may(who *caller, action, region, bucket, key string) bool {
-	serves := func(patterns []string) bool {
-		return slices.ContainsFunc(patterns, func(p string) bool { return locator.MatchBucket(p, bucket) })
-	}
-	s := who.session
+// allows reports whether a caller is allowed an action on an object, or on the bucket if key is
+// empty. A user has the permissions of its User. A session has its role's current permissions,
+// narrowed by its session policy.
+func (c *Cloud) allows(caller *principal, action, region, bucket, key string) bool {
+	matchesBucket := func(pattern string) bool { return locator.MatchBucket(pattern, bucket) }
+	s := caller.session
 	if s == nil {
-		return serves(who.user.Buckets)
+		return slices.ContainsFunc(caller.user.Buckets, matchesBucket)
 	}
 	c.mu.Lock()
 	role, exists := c.roles[s.roleARN]
 	c.mu.Unlock()
-	if !exists || s.revoked || !serves(role.Buckets) {
+	if !exists || s.revoked || !slices.ContainsFunc(role.Buckets, matchesBucket) {
 		return false
 	}
 	if action == getObjectVersion && !role.Versions || action == listBucket && !role.List {
@@ -156,12 +161,12 @@ func (c *Cloud) may(who *caller, action, region, bucket, key string) bool {
 	return s.policy == nil || s.policy.allows(action, arn(region, bucket, key))
 }
 
-// mayDecrypt tells whether S3 may decrypt with a key for a caller: only roles have such rights here.
-func (c *Cloud) mayDecrypt(who *caller, key string) bool {
-	if who.session == nil {
+// allowsDecrypt reports whether a caller is allowed kms:Decrypt with a key. Users never are.
+func (c *Cloud) allowsDecrypt(caller *principal, key string) bool {
+	if caller.session == nil {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Contains(c.roles[who.session.roleARN].KMSKeys, key)
+	return slices.Contains(c.roles[caller.session.roleARN].KMSKeys, key)
 }

@@ -11,19 +11,20 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// S3 is the endpoint of the store: GET and HEAD of objects by presigned URL, HEAD of buckets, and CORS preflight. A bucket is
-// named in the path or, before ".s3", in the host. The path is decoded once and never cleaned.
+// S3 returns the S3 endpoint. It answers GET and HEAD of objects by presigned URL, HEAD of buckets,
+// and CORS preflight requests. It accepts path-style and virtual-hosted-style URLs (a host with a
+// label "s3" after the bucket). The path is decoded once and never cleaned.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
 func (c *Cloud) S3() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Server", "AmazonS3")
 		w.Header().Set("Date", c.clock().UTC().Format(http.TimeFormat))
 		w.Header().Set("X-Amz-Request-Id", rand.Text())
-		bucket, key := locate(r)
+		bucket, key := bucketAndKey(r)
 		switch r.Method {
 		case http.MethodGet, http.MethodHead:
 			if origin := r.Header.Get("Origin"); origin != "" {
-				b, _ := c.bucketOf(bucket)
+				b, _ := c.bucket(bucket)
 				b.cors.allowOrigin(w.Header(), origin, r.Method)
 			}
 			w = countingWriter{w, c}
@@ -36,14 +37,15 @@ func (c *Cloud) S3() http.Handler {
 			}
 		default:
 			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
-			writeS3Fault(w, &Fault{http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource."})
+			writeS3Fault(w, &Fault{http.StatusMethodNotAllowed, "MethodNotAllowed",
+				"The specified method is not allowed against this resource."})
 		}
 	})
 }
 
-// locate takes bucket and key from the request.
+// bucketAndKey returns the bucket and key of a request.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
-func locate(r *http.Request) (bucket, key string) {
+func bucketAndKey(r *http.Request) (bucket, key string) {
 	path := strings.TrimPrefix(decodedPath(r.URL), "/")
 	if i := max(strings.LastIndex(r.Host, ".s3."), strings.LastIndex(r.Host, ".s3-")); i > 0 {
 		return r.Host[:i], path
@@ -52,13 +54,14 @@ func locate(r *http.Request) (bucket, key string) {
 	return bucket, key
 }
 
-// decodedPath is the path decoded once, as S3 does it, to which a raw + is a space.
+// decodedPath returns the path decoded once. Like S3, it decodes a raw + to a space.
 func decodedPath(u *url.URL) string {
-	path, _ := url.PathUnescape(strings.ReplaceAll(u.EscapedPath(), "+", " ")) // no error: the URL was parsed before
+	// PathUnescape cannot fail: the escapes were valid when u was parsed.
+	path, _ := url.PathUnescape(strings.ReplaceAll(u.EscapedPath(), "+", " "))
 	return path
 }
 
-// serveS3 answers GET and HEAD, or says why not.
+// serveS3 answers a GET or HEAD request, or returns the fault to answer with.
 func (c *Cloud) serveS3(w http.ResponseWriter, r *http.Request, bucket, key string) *Fault {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	switch {
@@ -67,69 +70,79 @@ func (c *Cloud) serveS3(w http.ResponseWriter, r *http.Request, bucket, key stri
 	case len(key) > locator.MaxKeyBytes:
 		return badRequest("KeyTooLongError", "Your key is too long")
 	}
-	region, exists := c.region(bucket)
-	who, fault := c.authenticateS3(r, q, region)
+	b, exists := c.bucket(bucket)
+	caller, fault := c.authenticateS3(r, q, b.region)
 	if exists && (fault != nil || key == "") {
-		w.Header().Set("X-Amz-Bucket-Region", region)
+		w.Header().Set("X-Amz-Bucket-Region", b.region)
 	}
 	if fault == nil || fault == errUnsigned {
-		// Whether there is such a bucket, and where, S3 tells strangers too.
-		if misplaced := checkPlace(r.Host, region, exists); misplaced != nil {
-			return misplaced
+		// Like S3, tell anonymous clients too whether a bucket exists and in which region.
+		if fault := checkEndpoint(r.Host, b.region, exists); fault != nil {
+			return fault
 		}
 	}
 	switch {
 	case fault != nil:
 		return fault
 	case key == "":
-		return c.headBucket(w, r, who, region, bucket)
+		return c.headBucket(w, r, caller, b.region, bucket)
 	}
-	v, fault := c.object(who, q, region, bucket, key)
+	v, fault := c.object(caller, q, b.region, bucket, key)
 	if fault != nil {
 		return fault
 	}
-	if v.KMSKey != "" && !c.mayDecrypt(who, v.KMSKey) {
-		return forbidden("AccessDenied", "User: %s is not authorized to perform: kms:Decrypt on resource: %s because no identity-based policy allows the kms:Decrypt action", who.arn, v.KMSKey)
+	if v.KMSKey != "" && !c.allowsDecrypt(caller, v.KMSKey) {
+		return forbidden("AccessDenied",
+			"User: %s is not authorized to perform: kms:Decrypt on resource: %s "+
+				"because no identity-based policy allows the kms:Decrypt action", caller.arn, v.KMSKey)
 	}
-	if b, _ := c.bucketOf(bucket); b.plain {
+	if b.unversioned {
 		v.id = ""
 	}
 	serveVersion(w, r, q, v)
 	return nil
 }
 
-func checkPlace(host, region string, exists bool) *Fault {
+// checkEndpoint checks that the bucket exists and that host is not an endpoint of another region.
+func checkEndpoint(host, region string, exists bool) *Fault {
 	if !exists {
 		return notFound("NoSuchBucket", "The specified bucket does not exist")
 	}
 	if named := hostRegion("s3", host); named != "" && named != region {
-		return &Fault{http.StatusMovedPermanently, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint."}
+		return &Fault{http.StatusMovedPermanently, "PermanentRedirect",
+			"The bucket you are attempting to access must be addressed " +
+				"using the specified endpoint."}
 	}
 	return nil
 }
 
 // headBucket answers a signed HEAD of a bucket.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
-func (c *Cloud) headBucket(w http.ResponseWriter, r *http.Request, who *caller, region, bucket string) *Fault {
+func (c *Cloud) headBucket(
+	w http.ResponseWriter, r *http.Request, caller *principal, region, bucket string,
+) *Fault {
 	switch {
 	case r.Method != http.MethodHead:
-		return &Fault{http.StatusNotImplemented, "NotImplemented", "This stand-in lists no buckets"}
-	case !c.may(who, listBucket, region, bucket, ""):
+		return &Fault{http.StatusNotImplemented, "NotImplemented",
+			"This stand-in does not list buckets"}
+	case !c.allows(caller, listBucket, region, bucket, ""):
 		return errAccessDenied
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil
 }
 
-// object finds the version that is asked for, if the caller may have it.
-func (c *Cloud) object(who *caller, q url.Values, region, bucket, key string) (*version, *Fault) {
-	versions := c.find(bucket, key)
+// object returns the requested version if the caller is allowed to read it.
+func (c *Cloud) object(
+	caller *principal, q url.Values, region, bucket, key string,
+) (*version, *Fault) {
+	versions := c.versions(bucket, key)
 	if q.Has("versionId") {
 		id := q.Get("versionId")
 		if id == "" {
 			return nil, badRequest("InvalidArgument", "Version id cannot be the empty string")
 		}
-		if !c.may(who, getObjectVersion, region, bucket, key) {
+		if !c.allows(caller, getObjectVersion, region, bucket, key) {
 			return nil, errAccessDenied
 		}
 		for i := range versions {
@@ -140,17 +153,17 @@ func (c *Cloud) object(who *caller, q url.Values, region, bucket, key string) (*
 		return nil, notFound("NoSuchVersion", "The specified version does not exist.")
 	}
 	switch {
-	case !c.may(who, getObject, region, bucket, key):
+	case !c.allows(caller, getObject, region, bucket, key):
 		return nil, errAccessDenied
 	case len(versions) > 0:
 		return &versions[len(versions)-1], nil
-	case c.may(who, listBucket, region, bucket, ""):
+	case c.allows(caller, listBucket, region, bucket, ""):
 		return nil, notFound("NoSuchKey", "The specified key does not exist.")
 	}
 	return nil, errAccessDenied
 }
 
-// overrides are the headers of an answer that the request may choose.
+// overrides maps request parameters to the response headers they override.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_RequestParameters
 var overrides = map[string]string{
 	"response-cache-control":       "Cache-Control",
@@ -173,7 +186,7 @@ func serveVersion(w http.ResponseWriter, r *http.Request, q url.Values, v *versi
 			h.Set(header, value)
 		}
 	}
-	if strings.Contains(r.Header.Get("Range"), ",") { // S3 knows no ranges in the plural, and sends all
+	if strings.Contains(r.Header.Get("Range"), ",") { // S3 ignores headers with several ranges
 		r = r.Clone(r.Context())
 		r.Header.Del("Range")
 	}

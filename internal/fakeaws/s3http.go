@@ -7,24 +7,33 @@ import (
 	"strings"
 )
 
-// CORS is the one rule of a bucket's CORS configuration. In each list * stands for all.
+// CORS is the only rule of a bucket's CORS configuration. In Origins, Headers and Expose, * stands
+// for all.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/ManageCorsUsing.html
 type CORS struct {
 	Origins, Methods, Headers, Expose []string
 }
 
-// everyone lets every page read.
-var everyone = &CORS{Origins: []string{"*"}, Methods: []string{"GET", "HEAD"}, Headers: []string{"*"}, Expose: []string{"Content-Range", "Content-Length", "Accept-Ranges", "ETag"}}
+// allowAll allows pages of all origins to read.
+var allowAll = &CORS{
+	Origins: []string{"*"},
+	Methods: []string{"GET", "HEAD"},
+	Headers: []string{"*"},
+	Expose:  []string{"Content-Range", "Content-Length", "Accept-Ranges", "ETag"},
+}
 
+// allows reports whether the rule allows a request. A nil rule allows none.
 func (c *CORS) allows(origin, method string, headers []string) bool {
 	has := func(list []string, s string) bool {
-		return slices.ContainsFunc(list, func(l string) bool { return l == "*" || strings.EqualFold(l, s) })
+		return slices.ContainsFunc(list, func(l string) bool {
+			return l == "*" || strings.EqualFold(l, s)
+		})
 	}
 	return c != nil && has(c.Origins, origin) && slices.Contains(c.Methods, method) &&
 		!slices.ContainsFunc(headers, func(h string) bool { return !has(c.Headers, h) })
 }
 
-// allowOrigin answers a request that shows an Origin, if the bucket's rule lets its page read.
+// allowOrigin sets the CORS response headers if the rule allows the origin and method.
 func (c *CORS) allowOrigin(h http.Header, origin, method string) {
 	if !c.allows(origin, method, nil) {
 		return
@@ -40,18 +49,18 @@ func (c *CORS) allowOrigin(h http.Header, origin, method string) {
 	h.Set("Vary", "Origin, Access-Control-Request-Headers, Access-Control-Request-Method")
 }
 
-// preflight answers OPTIONS.
+// preflight answers a CORS preflight request, or returns the fault to answer with.
 func (c *Cloud) preflight(w http.ResponseWriter, r *http.Request, name string) *Fault {
 	origin, method := r.Header.Get("Origin"), r.Header.Get("Access-Control-Request-Method")
 	if origin == "" {
 		return badRequest("BadRequest", "Insufficient information. Origin request header needed.")
 	}
-	b, exists := c.bucketOf(name)
+	b, exists := c.bucket(name)
 	if !exists {
 		return notFound("NoSuchBucket", "CORSResponse: Bucket not found")
 	}
-	asked := r.Header.Get("Access-Control-Request-Headers")
-	headers := strings.FieldsFunc(asked, func(r rune) bool { return r == ',' || r == ' ' })
+	requested := r.Header.Get("Access-Control-Request-Headers")
+	headers := strings.FieldsFunc(requested, func(r rune) bool { return r == ',' || r == ' ' })
 	switch {
 	case b.cors == nil:
 		return forbidden("AccessForbidden", "CORSResponse: CORS is not enabled for this bucket.")
@@ -59,8 +68,8 @@ func (c *Cloud) preflight(w http.ResponseWriter, r *http.Request, name string) *
 		return forbidden("AccessForbidden", "CORSResponse: This CORS request is not allowed.")
 	}
 	b.cors.allowOrigin(w.Header(), origin, method)
-	if asked != "" {
-		w.Header().Set("Access-Control-Allow-Headers", asked)
+	if requested != "" {
+		w.Header().Set("Access-Control-Allow-Headers", requested)
 	}
 	w.Header().Set("Access-Control-Max-Age", "3000")
 	w.WriteHeader(http.StatusOK)
@@ -84,7 +93,8 @@ func writeS3Fault(w http.ResponseWriter, f *Fault) {
 	})
 }
 
-// countingWriter counts the answer before it is sent: who has it finds it counted.
+// countingWriter counts a response before sending it, so that a client that has the response sees
+// it counted.
 type countingWriter struct {
 	http.ResponseWriter
 	cloud *Cloud

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// STS's answers: the Query protocol's XML.
+// The XML of STS's Query protocol.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Examples
 
 const stsNamespace = "https://sts.amazonaws.com/doc/" + stsVersion + "/"
@@ -48,7 +48,7 @@ type stsErrorResponse struct {
 	RequestID string   `xml:"RequestId"`
 }
 
-func assumed(s *session, policySize int) assumeRoleResponse {
+func newAssumeRoleResponse(s *session, policySize int) assumeRoleResponse {
 	return assumeRoleResponse{
 		Namespace: stsNamespace,
 		Result: assumeRoleResult{
@@ -64,27 +64,39 @@ func assumed(s *session, policySize int) assumeRoleResponse {
 	}
 }
 
-func callerIdentity(who *caller) getCallerIdentityResponse {
+func newCallerIdentityResponse(caller *principal) getCallerIdentityResponse {
 	account := ""
-	if p := strings.Split(who.arn, ":"); len(p) > 4 {
+	if p := strings.Split(caller.arn, ":"); len(p) > 4 {
 		account = p[4]
 	}
-	return getCallerIdentityResponse{Namespace: stsNamespace, ARN: who.arn, UserID: "AIDADEMO", Account: account, RequestID: rand.Text()}
+	return getCallerIdentityResponse{
+		Namespace: stsNamespace,
+		ARN:       caller.arn,
+		UserID:    "AIDADEMO",
+		Account:   account,
+		RequestID: rand.Text(),
+	}
 }
 
 func writeSTSFault(w http.ResponseWriter, f *Fault) {
-	at := "Sender"
+	faultType := "Sender"
 	if f.Status >= http.StatusInternalServerError {
-		at = "Receiver"
+		faultType = "Receiver"
 	}
-	writeXML(w, "text/xml", f.Status, stsErrorResponse{Namespace: stsNamespace, Type: at, Code: f.Code, Message: f.Message, RequestID: rand.Text()})
+	writeXML(w, "text/xml", f.Status, stsErrorResponse{
+		Namespace: stsNamespace,
+		Type:      faultType,
+		Code:      f.Code,
+		Message:   f.Message,
+		RequestID: rand.Text(),
+	})
 }
 
-func writeXML(w http.ResponseWriter, contentType string, status int, answer any) {
+func writeXML(w http.ResponseWriter, contentType string, status int, response any) {
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
-	// An error here is the client's going away: nobody is left to tell.
+	// Write errors are ignored: the client is gone.
 	if _, err := w.Write([]byte(xml.Header)); err == nil {
-		_ = xml.NewEncoder(w).Encode(answer)
+		_ = xml.NewEncoder(w).Encode(response)
 	}
 }

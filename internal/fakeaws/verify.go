@@ -15,7 +15,8 @@ import (
 	"github.com/aws/smithy-go/encoding/httpbinding"
 )
 
-// Signatures are verified by having the AWS SDK make them again: an implementation that shares nothing with the proxy's own.
+// Signatures are verified by signing again with the AWS SDK, whose implementation shares no code
+// with the proxy's signer.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
 const (
@@ -25,33 +26,36 @@ const (
 	maxSkew         = 15 * time.Minute
 )
 
-// caller is whose access key a request is signed with: a user's, or a session's. Both are copies.
-type caller struct {
+// principal is the user or session that signed a request. user and session are copies.
+type principal struct {
 	credentials aws.Credentials
 	arn         string
 	user        User
-	session     *session // nil: a user
+	session     *session // nil for a user
 }
 
-// Why an access key is nobody's. Each endpoint has its own codes for them.
+// Errors of [Cloud.principal]. S3 and STS have different codes for them.
 var (
 	errUnknownKey   = errors.New("unknown access key")
 	errWrongToken   = errors.New("wrong session token")
 	errExpiredToken = errors.New("expired session token")
 )
 
-// caller finds who has an access key and shows the token that belongs to it.
-func (c *Cloud) caller(accessKeyID, token string) (*caller, error) {
+// principal returns the user or session with an access key and session token.
+func (c *Cloud) principal(accessKeyID, token string) (*principal, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if u, ok := c.users[accessKeyID]; ok {
 		if token != "" {
 			return nil, errWrongToken
 		}
-		return &caller{
-			credentials: aws.Credentials{AccessKeyID: u.AccessKeyID, SecretAccessKey: u.SecretAccessKey},
-			arn:         u.ARN,
-			user:        u,
+		return &principal{
+			credentials: aws.Credentials{
+				AccessKeyID:     u.AccessKeyID,
+				SecretAccessKey: u.SecretAccessKey,
+			},
+			arn:  u.ARN,
+			user: u,
 		}, nil
 	}
 	s := c.sessions[accessKeyID]
@@ -63,19 +67,24 @@ func (c *Cloud) caller(accessKeyID, token string) (*caller, error) {
 	case !c.clock().Before(s.expires):
 		return nil, errExpiredToken
 	}
-	held := *s
-	return &caller{
-		credentials: aws.Credentials{AccessKeyID: s.accessKeyID, SecretAccessKey: s.secret, SessionToken: s.token},
-		arn:         s.arn(),
-		session:     &held,
+	snapshot := *s
+	return &principal{
+		credentials: aws.Credentials{
+			AccessKeyID:     s.accessKeyID,
+			SecretAccessKey: s.secret,
+			SessionToken:    s.token,
+		},
+		arn:     s.arn(),
+		session: &snapshot,
 	}, nil
 }
 
-// scope is a credential: an access key ID and the credential scope.
+// scope is the value of a Credential parameter: an access key ID and the credential scope.
 type scope struct {
 	accessKeyID, date, region, service string
 }
 
+// parseCredential parses KEY/DATE/REGION/SERVICE/aws4_request.
 func parseCredential(s string) (scope, bool) {
 	p := strings.Split(s, "/")
 	if len(p) != 5 || p[0] == "" || p[4] != "aws4_request" {
@@ -84,7 +93,7 @@ func parseCredential(s string) (scope, bool) {
 	return scope{accessKeyID: p[0], date: p[1], region: p[2], service: p[3]}, true
 }
 
-// headerSignature is what an Authorization header says.
+// headerSignature is a parsed Authorization header.
 type headerSignature struct {
 	scope
 	signedHeaders []string
@@ -109,45 +118,55 @@ func parseAuthorization(header string) (a headerSignature, ok bool) {
 	return a, fields["SignedHeaders"] != "" && a.signature != ""
 }
 
-// verifyHeader tells whether the request was signed with the credentials, in its Authorization header.
-func verifyHeader(r *http.Request, a headerSignature, cred aws.Credentials, payloadHash string, at time.Time) bool {
-	again, ok := toSign(r, a.signedHeaders, r.URL.EscapedPath(), r.URL.RawQuery)
+// verifyHeader reports whether the Authorization header's signature was made with cred.
+func verifyHeader(
+	r *http.Request, a headerSignature, cred aws.Credentials, payloadHash string, at time.Time,
+) bool {
+	unsigned, ok := unsignedRequest(r, a.signedHeaders, r.URL.EscapedPath(), r.URL.RawQuery)
 	if !ok {
 		return false
 	}
-	err := v4.NewSigner().SignHTTP(context.Background(), cred, again, payloadHash, a.service, a.region, at)
+	err := v4.NewSigner().SignHTTP(context.Background(), cred, unsigned, payloadHash,
+		a.service, a.region, at)
 	if err != nil {
 		return false
 	}
-	want, ok := parseAuthorization(again.Header.Get("Authorization"))
+	want, ok := parseAuthorization(unsigned.Header.Get("Authorization"))
 	return ok && want.signature == a.signature && slices.Equal(want.signedHeaders, a.signedHeaders)
 }
 
-// verifyQuery tells whether the URL is the very one that a presigner makes with the credentials: not only is its signature
-// the same, but every parameter, so that none can be added, repeated or spelled otherwise.
+// verifyQuery reports whether the URL equals the one that the SDK presigns with cred. It compares
+// all parameters, not only the signature, so that none can be added, repeated or respelled.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 func verifyQuery(r *http.Request, q url.Values, s scope, cred aws.Credentials, at time.Time) bool {
-	unsigned := maps.Clone(q)
-	delete(unsigned, "X-Amz-Signature")
-	// S3 signs the path decoded and encoded again in its own way, whatever way it was sent.
+	query := maps.Clone(q)
+	delete(query, "X-Amz-Signature")
+	// S3 decodes the path and signs its own encoding of it, however the path was sent.
 	path := httpbinding.EscapePath(decodedPath(r.URL), false)
-	again, ok := toSign(r, strings.Split(q.Get("X-Amz-SignedHeaders"), ";"), path, unsigned.Encode())
+	signedHeaders := strings.Split(q.Get("X-Amz-SignedHeaders"), ";")
+	unsigned, ok := unsignedRequest(r, signedHeaders, path, query.Encode())
 	if !ok {
 		return false
 	}
-	signed, _, err := v4.NewSigner().PresignHTTP(context.Background(), cred, again, unsignedPayload, s.service, s.region, at,
-		func(o *v4.SignerOptions) { o.DisableURIPathEscaping, o.DisableHeaderHoisting = true, true })
+	signed, _, err := v4.NewSigner().PresignHTTP(context.Background(), cred, unsigned,
+		unsignedPayload, s.service, s.region, at, func(o *v4.SignerOptions) {
+			o.DisableURIPathEscaping = true
+			o.DisableHeaderHoisting = true
+		})
 	if err != nil {
 		return false
 	}
-	_, query, _ := strings.Cut(signed, "?")
-	want, err := url.ParseQuery(query)
-	return err == nil && maps.EqualFunc(q, want, func(a, b []string) bool { return slices.Equal(a, b) })
+	_, signedQuery, _ := strings.Cut(signed, "?")
+	want, err := url.ParseQuery(signedQuery)
+	return err == nil && maps.EqualFunc(q, want, slices.Equal)
 }
 
-// toSign is the request as its sender signed it, with none but the signed headers. It fails if one of these was not sent.
-func toSign(r *http.Request, signedHeaders []string, path, query string) (*http.Request, bool) {
-	again := &http.Request{
+// unsignedRequest returns the request as it was before it was signed, with only the signed headers.
+// It reports false if one of them is missing, or if the host is not signed.
+func unsignedRequest(
+	r *http.Request, signedHeaders []string, path, query string,
+) (*http.Request, bool) {
+	unsigned := &http.Request{
 		Method: r.Method,
 		Host:   r.Host,
 		URL:    &url.URL{Host: r.Host, Opaque: "//" + r.Host + path, RawQuery: query},
@@ -157,19 +176,20 @@ func toSign(r *http.Request, signedHeaders []string, path, query string) (*http.
 		switch name {
 		case "host":
 		case "content-length":
-			again.ContentLength = r.ContentLength
+			unsigned.ContentLength = r.ContentLength
 		default:
 			values := r.Header.Values(name)
 			if len(values) == 0 {
 				return nil, false
 			}
-			again.Header[http.CanonicalHeaderKey(name)] = values
+			unsigned.Header[http.CanonicalHeaderKey(name)] = values
 		}
 	}
-	return again, slices.Contains(signedHeaders, "host")
+	return unsigned, slices.Contains(signedHeaders, "host")
 }
 
-// hostRegion is the region that an endpoint's host names, as in s3.eu-west-1.amazonaws.com; "" where it names none.
+// hostRegion returns the region in an endpoint's host, such as s3.eu-west-1.amazonaws.com, or "" if
+// there is none.
 // https://docs.aws.amazon.com/general/latest/gr/s3.html
 func hostRegion(service, host string) string {
 	host, _, _ = strings.Cut(host, ":")
@@ -186,9 +206,10 @@ func hostRegion(service, host string) string {
 	return name
 }
 
-// arn is the session as a principal: the role's path is not part of it.
+// arn returns the ARN of the session as a principal. It does not include the role's path.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
 func (s *session) arn() string {
 	account, role, _ := strings.Cut(s.roleARN, ":role/")
-	return strings.Replace(account, ":iam:", ":sts:", 1) + ":assumed-role/" + role[strings.LastIndex(role, "/")+1:] + "/" + s.name
+	name := role[strings.LastIndex(role, "/")+1:]
+	return strings.Replace(account, ":iam:", ":sts:", 1) + ":assumed-role/" + name + "/" + s.name
 }

@@ -87,6 +87,12 @@ func TestLinks(t *testing.T) {
 		{"a signature with a line break", own + "%0A", "folder/a b+c%.jpg", false},
 		{"two signatures", own + "&sig=AA", "folder/a b+c%.jpg", false},
 		{"two ends", own + "&exp=9999999999", "folder/a b+c%.jpg", false},
+		{"another signature before", "sig=AA&" + own, "folder/a b+c%.jpg", false},
+		{"another end before", "exp=9999999999&" + own, "folder/a b+c%.jpg", false},
+		{"another key's ID before", "kid=k2&" + own, "folder/a b+c%.jpg", false},
+		{"the same key's ID twice", own + "&kid=k1", "folder/a b+c%.jpg", false},
+		{"a parameter twice, spelt otherwise", "k%69d=k2&" + own, "folder/a b+c%.jpg", false},
+		{"a semicolon, which some take for a separator", own + "&a;b", "folder/a b+c%.jpg", false},
 		{"a bad escape", own + "&x=%zz", "folder/a b+c%.jpg", false},
 		{"widened to a folder", own + "&prefix=folder%2F", "folder/a b+c%.jpg", false},
 
@@ -101,6 +107,7 @@ func TestLinks(t *testing.T) {
 		{"another folder's", set(folder, "prefix", "other/"), "other/x", false},
 		{"a shorter folder's", set(folder, "prefix", "f"), "folder/x", false},
 		{"everything's", folder + "&prefix=", "other/x", false},
+		{"another folder's before", "prefix=other%2F&" + folder, "folder/x", false},
 		{"an object's", set(folder, "prefix", ""), "folder/", false},
 
 		{"anywhere in the bucket", everything, "any/thing", true},

@@ -32,10 +32,10 @@ const (
 type passwords struct {
 	file     *reread.Value[*htpasswd]
 	right    *cache.LRU[passwordID, *rightPassword]
-	salt     [32]byte      // so that what is remembered is no hash that could be looked up
-	checking chan struct{} // as many as may run at once: wrong passwords must not take every core
-	turns    *turns        // at checking: those of one address must not take every place
-	compare  func(hash, password []byte) error
+	salt     [32]byte                          // so that what is remembered is no hash that could be looked up
+	checking chan struct{}                     // as many as may run at once: wrong passwords must not take every core
+	turns    *turns                            // at checking: those of one address must not take every place
+	compare  func(hash, password []byte) error // bcrypt's, which tests count
 }
 
 // htpasswd is one version of the file.
@@ -143,9 +143,8 @@ func (p *passwords) verify(ctx context.Context, credential string, now time.Time
 	case <-ctx.Done():
 		return Viewer{}, context.Cause(ctx)
 	}
-	matches := p.check(file, user, password)
-	<-p.checking
-	if !matches {
+	defer func() { <-p.checking }()
+	if !p.check(file, user, password) {
 		return Viewer{}, ErrUnknown
 	}
 	p.right.Add(p.id(credential), &rightPassword{user: user, file: file, until: now.Add(passwordMemory)})

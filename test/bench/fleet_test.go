@@ -16,7 +16,7 @@ import (
 	"s3redirect/metrics"
 )
 
-// The table of docs/deployment.md is what the simulation says.
+// TestFleetTable checks that docs/deployment.md has the table that the simulation prints.
 func TestFleetTable(t *testing.T) {
 	var table strings.Builder
 	if err := fleet(&table); err != nil {
@@ -27,36 +27,59 @@ func TestFleetTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(doc), table.String()) {
-		t.Errorf("docs/deployment.md does not hold\n%s", table.String())
+		t.Errorf("docs/deployment.md does not contain the output of "+
+			"\"go run ./test/bench fleet\":\n%s", table.String())
 	}
 }
 
-// plentySTS gives sessions with a token of 1,000 bytes.
-type plentySTS struct{}
+// fakeSTS issues sessions with a token of 1,000 bytes.
+type fakeSTS struct{}
 
-func (plentySTS) AssumeRole(_ context.Context, in *integration.AssumeRoleInput) (presign.Credentials, time.Time, error) {
-	token := in.Integration.Name + strings.Repeat("t", 1000)[len(in.Integration.Name):] // a string of its own each time
-	return presign.Credentials{AccessKeyID: "ASIA" + in.Integration.Name, SecretAccessKey: "secret", SessionToken: token}, time.Now().Add(time.Hour), nil
+func (fakeSTS) AssumeRole(
+	_ context.Context, in *integration.AssumeRoleInput,
+) (presign.Credentials, time.Time, error) {
+	name := in.Integration.Name
+	c := presign.Credentials{
+		AccessKeyID:     "ASIA" + name,
+		SecretAccessKey: "secret",
+		SessionToken:    name + strings.Repeat("t", 1000-len(name)),
+	}
+	return c, time.Now().Add(time.Hour), nil
 }
 
-// What the simulation takes an integration and a session for in memory is what they take.
+// TestFleetBytes checks the simulation's constants for the memory of an integration and a session.
 func TestFleetBytes(t *testing.T) {
 	const n = 5000
 	c := &config.Config{Cache: config.Cache{URLs: 100, Credentials: 2 * n}}
 	for i := range n {
 		name := fmt.Sprintf("tenant-%05d", i)
-		c.Integrations = append(c.Integrations, config.Integration{Name: name, Bucket: name, RoleARN: "arn:aws:iam::123456789012:role/" + name, ExternalID: "id",
-			SessionName: "s", SessionDuration: time.Hour, SessionPolicy: true, Region: "us-east-1", URLLifetime: 45 * time.Minute, MinRemaining: 15 * time.Minute})
+		c.Integrations = append(c.Integrations, config.Integration{
+			Name:            name,
+			Bucket:          name,
+			RoleARN:         "arn:aws:iam::123456789012:role/" + name,
+			ExternalID:      "id",
+			SessionName:     "s",
+			SessionDuration: time.Hour,
+			SessionPolicy:   true,
+			Region:          "us-east-1",
+			URLLifetime:     45 * time.Minute,
+			MinRemaining:    15 * time.Minute,
+		})
 	}
 	heap := func() float64 {
 		runtime.GC()
-		runtime.GC() // what has a finalizer goes the second time
+		runtime.GC() // frees objects whose finalizers ran after the first
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		return float64(m.HeapAlloc)
 	}
 	empty := heap()
-	set, err := integration.NewSet(c, integration.Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: metrics.New("test"), STS: plentySTS{}})
+	set, err := integration.NewSet(c, integration.Options{
+		Clock:   time.Now,
+		Log:     slog.New(slog.DiscardHandler),
+		Metrics: metrics.New("test"),
+		STS:     fakeSTS{},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +89,7 @@ func TestFleetBytes(t *testing.T) {
 		now := time.Now()
 		b, ok := set.Find(c.Integrations[n].Bucket, now)
 		if !ok {
-			t.Fatal("nobody serves a bucket")
+			t.Fatalf("Find(%q) found no integration", c.Integrations[n].Bucket)
 		}
 		w, _, err := b.Integration.Window(t.Context(), now)
 		if err != nil {
@@ -78,11 +101,13 @@ func TestFleetBytes(t *testing.T) {
 	}
 	inUse := heap()
 	runtime.KeepAlive(c)
-	for what, c := range map[string]struct{ bytes, want float64 }{
-		"an integration": {(configured - empty) / n, integrationBytes}, "a session": {(inUse - configured) / n, sessionBytes},
+	for name, m := range map[string]struct{ got, want float64 }{
+		"integrationBytes": {(configured - empty) / n, integrationBytes},
+		"sessionBytes":     {(inUse - configured) / n, sessionBytes},
 	} {
-		if c.bytes < 0.8*c.want || c.bytes > 1.2*c.want {
-			t.Errorf("%s takes %.0f bytes, and the simulation has %.0f", what, c.bytes, c.want)
+		if m.got < 0.8*m.want || m.got > 1.2*m.want {
+			t.Errorf("%s = %.0f, but %.0f were measured; want at most 20 %% difference",
+				name, m.want, m.got)
 		}
 	}
 }

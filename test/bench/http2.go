@@ -12,18 +12,21 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
 
-// http2 compares redirects over TLS with HTTP/2, where each long Location has to be encoded for its connection.
+// http2 compares redirects over TLS and HTTP/2, where each connection encodes Location with HPACK.
 func (b *bench) http2() error {
-	fmt.Printf("## HTTP/2 over TLS\n\n%d rounds of %v, h2load -t1 -c16 -m8\n\n", b.rounds, b.duration)
+	fmt.Printf("## HTTP/2 over TLS\n\n%d rounds of %v, h2load -t1 -c16 -m8\n\n",
+		b.rounds, b.duration)
 	cert, key := filepath.Join(b.dir, "cert.pem"), filepath.Join(b.dir, "key.pem")
 	if err := writeCertificate(cert, key); err != nil {
 		return err
 	}
-	ours, err := b.startProxy("tls", fmt.Sprintf("tls: {cert_file: %s, key_file: %s}\n", cert, key))
+	config := fmt.Sprintf("tls: {cert_file: %s, key_file: %s}\n", cert, key)
+	proxy, err := b.startProxy("tls", config, "")
 	if err != nil {
 		return err
 	}
@@ -31,47 +34,57 @@ func (b *bench) http2() error {
 	if err != nil {
 		return err
 	}
-	var rates, theirs, ratios []float64
+	var bareRates, hitRates, ratios []float64
 	for range b.rounds {
-		their, err := b.h2load(bare)
+		bareRate, err := b.h2load(bare)
 		if err != nil {
 			return err
 		}
-		our, err := b.h2load(ours)
+		hitRate, err := b.h2load(proxy)
 		if err != nil {
 			return err
 		}
-		rates, theirs, ratios = append(rates, our), append(theirs, their), append(ratios, our/their)
+		bareRates, hitRates = append(bareRates, bareRate), append(hitRates, hitRate)
+		ratios = append(ratios, hitRate/bareRate)
 	}
-	sorted := sortedCopy(ratios)
-	fmt.Printf("| | requests/s | ratio | min | max |\n|---|---|---|---|---|\n| bare net/http | %.0f | 1.00 | | |\n| hit, 1 key | %.0f | %.2f | %.2f | %.2f |\n\n",
-		median(theirs), median(rates), median(ratios), sorted[0], sorted[len(sorted)-1])
+	fmt.Printf("| | requests/s | ratio | min | max |\n|---|---|---|---|---|\n")
+	fmt.Printf("| bare net/http | %.0f | 1.00 | | |\n", median(bareRates))
+	fmt.Printf("| hit, 1 key | %.0f | %.2f | %.2f | %.2f |\n\n",
+		median(hitRates), median(ratios), slices.Min(ratios), slices.Max(ratios))
 	return nil
 }
 
-var h2Rate = regexp.MustCompile(`finished in [^,]+, ([0-9.]+) req/s`)
-var h2Failed = regexp.MustCompile(`requests: .* 0 failed, 0 errored`)
+var (
+	h2Rate      = regexp.MustCompile(`finished in [^,]+, ([0-9.]+) req/s`)
+	h2Succeeded = regexp.MustCompile(`requests: .* 0 failed, 0 errored`)
+)
 
-// h2load is a rate in requests per second.
+// h2load loads a server with h2load and returns the rate in requests per second.
 func (b *bench) h2load(p *process) (float64, error) {
-	out, err := exec.Command("taskset", "-c", loadCore, "h2load", "-t1", "-c16", "-m8", "-D"+strconv.Itoa(max(1, int(b.duration.Seconds()))),
-		"https://"+p.address+keyPath(0)).CombinedOutput()
+	seconds := strconv.Itoa(max(1, int(b.duration.Seconds())))
+	out, err := exec.Command("taskset", "-c", loadCore, "h2load", "-t1", "-c16", "-m8",
+		"-D"+seconds, "https://"+p.address+keyPath(0)).CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("h2load: %w: %s", err, out)
 	}
 	rate := h2Rate.FindSubmatch(out)
-	if rate == nil || !h2Failed.Match(out) {
-		return 0, fmt.Errorf("h2load said something else: %s", out)
+	if rate == nil || !h2Succeeded.Match(out) {
+		return 0, fmt.Errorf("h2load: failed requests or unexpected output: %s", out)
 	}
 	return strconv.ParseFloat(string(rate[1]), 64)
 }
 
+// writeCertificate writes a self-signed certificate for localhost and its key.
 func writeCertificate(certFile, keyFile string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		DNSNames:     []string{"localhost"},
+		NotAfter:     time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return err
@@ -80,8 +93,10 @@ func writeCertificate(certFile, keyFile string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := os.WriteFile(certFile, certPEM, 0o600); err != nil {
 		return err
 	}
-	return os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600)
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+	return os.WriteFile(keyFile, keyPEM, 0o600)
 }

@@ -1,9 +1,47 @@
-// Command bench compares s3redirect with what else could answer the same requests, side by side on this machine: a bare
-// net/http handler that writes the same bytes, nginx with a warm cache, a handler that calls the SDK's presigner, and a
-// container registry that redirects to presigned URLs.
+// Bench measures the performance of s3redirect against programs that answer similar requests.
 //
-// The server has one core and the load generator another. What is compared takes turns, round by round, and a ratio is
-// always one of the same round: machines are noisy, and the noise hits all alike.
+// Usage, from the root of the repository:
+//
+//	go run ./test/bench [flags]
+//	go run ./test/bench fleet
+//
+// Without arguments, bench builds s3redirect, starts it with a fake STS, and runs these sections:
+//
+//	redirects  requests per second of cache hits, misses, rules and tokens, compared with
+//	             - a bare net/http handler that writes the same response,
+//	             - nginx with a warm proxy_cache,
+//	             - a handler that calls the SDK's presigner for each request, and
+//	             - a container registry that redirects to presigned URLs
+//	turn       the second in which a window ends and every URL changes
+//	fill       a URL cache that grows to a million entries
+//	start      start-up time, binary size and resident memory
+//	http2      redirects over TLS with HTTP/2
+//
+// The results are Markdown tables, written to standard output; docs/measurements has those of one
+// run. The server is pinned to CPU 0 and the load generator to CPU 1. The servers take
+// turns, round by round, and a ratio always compares two measurements of one round, so that noise
+// from other programs affects both.
+//
+// With fleet, bench prints the simulation of docs/deployment.md.
+//
+// The flags are:
+//
+//	-rounds n
+//		The number of rounds. The default is 5.
+//	-duration d
+//		The duration of each measurement. The default is 2s.
+//	-section regexp
+//		Run only the sections whose names match.
+//	-only regexp
+//		In comparisons, measure only the servers and loads whose names match, and the first
+//		server, which the others are compared with.
+//	-against files
+//		Instead of the sections, compare this build of s3redirect with other builds: a list
+//		of binaries, separated by commas. Use it to measure what an optimization gains.
+//
+// Bench needs two CPUs and, in PATH, taskset, wrk and, for http2, h2load. The comparisons with
+// nginx and the registry are skipped if nginx, or minio and registry (also looked for in
+// .tools/bin), are missing. On Debian, "make tools-bench" installs everything.
 package main
 
 import (
@@ -18,22 +56,26 @@ import (
 type options struct {
 	rounds   int
 	duration time.Duration
+	against  string // other builds of s3redirect, separated by commas
 	only     *regexp.Regexp
 	sections *regexp.Regexp
 }
 
 func main() {
-	if len(os.Args) == 4 && os.Args[1] == "serve" {
+	if len(os.Args) == 4 && os.Args[1] == "serve" { // run by startSelf
 		exit(serve(os.Args[2], os.Args[3]))
 	}
-	if len(os.Args) == 2 && os.Args[1] == "fleet" { // go run ./test/bench fleet: the simulation of docs/deployment.md
+	if len(os.Args) == 2 && os.Args[1] == "fleet" {
 		exit(fleet(os.Stdout))
 	}
 	o := options{}
-	flag.IntVar(&o.rounds, "rounds", 5, "how often each is measured")
-	flag.DurationVar(&o.duration, "duration", 2*time.Second, "how long each measurement takes")
-	only := flag.String("only", "", "measure only what matches this `regexp` (and the bare handler)")
-	section := flag.String("section", "", "run only the sections that match this `regexp`: redirects, turn, fill, start, http2")
+	flag.IntVar(&o.rounds, "rounds", 5, "the number of rounds")
+	flag.DurationVar(&o.duration, "duration", 2*time.Second, "the duration of each measurement")
+	only := flag.String("only", "", "measure only servers that match `regexp`, and the first one")
+	section := flag.String("section", "",
+		"run only sections that match `regexp`: redirects, turn, fill, start, http2")
+	flag.StringVar(&o.against, "against", "",
+		"compare with other builds of s3redirect only: `files`, separated by commas")
 	flag.Parse()
 	var err error
 	if o.only, err = regexp.Compile(*only); err == nil {
@@ -67,13 +109,21 @@ func run(o options) error {
 	if err := b.build(); err != nil {
 		return err
 	}
-	if err := b.startSTS(); err != nil {
-		return err
+	b.startSTS()
+	defer b.sts.Close()
+	if o.against != "" {
+		return b.compareBuilds()
 	}
 	for _, section := range []struct {
 		name string
 		run  func() error
-	}{{"redirects", b.redirects}, {"turn", b.turn}, {"fill", b.fill}, {"start", b.start}, {"http2", b.http2}} {
+	}{
+		{"redirects", b.redirects},
+		{"turn", b.turn},
+		{"fill", b.fill},
+		{"start", b.start},
+		{"http2", b.http2},
+	} {
 		if !o.sections.MatchString(section.name) {
 			continue
 		}

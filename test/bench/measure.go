@@ -9,51 +9,59 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// keyFormat makes keys of 80 bytes.
+// keyFormat formats the number of an object as a key of 80 bytes.
 const keyFormat = "albums/2026/a-folder-with-a-name/another-folder-of-usual-length/photo-%010d.jpg"
 
 func keyPath(n int) string { return "/s3/bucket/" + fmt.Sprintf(keyFormat, n) }
 
-// script asks for one key after the other, in an order in which no two neighbours are close in memory.
+// script makes wrk request one key after the other, in steps of a large prime, so that consecutive
+// requests do not hit neighbouring cache entries.
 const script = `
 local n, keys, header = 0, 1, ""
-function init(args) keys, n = tonumber(args[1]), tonumber(args[2]); if args[3] then header = args[3] .. "\r\n" end end
+function init(args)
+  keys, n = tonumber(args[1]), tonumber(args[2])
+  if args[3] then header = args[3] .. "\r\n" end
+end
 function request()
   n = (n + 611953) % keys
-  return "GET /s3/bucket/" .. string.format("` + keyFormat + `", n) .. " HTTP/1.1\r\nHost: localhost\r\n" .. header .. "\r\n"
+  return "GET /s3/bucket/" .. string.format("` + keyFormat + `", n)
+    .. " HTTP/1.1\r\nHost: localhost\r\n" .. header .. "\r\n"
 end
 `
 
 // sample is one measurement.
 type sample struct {
 	rate float64       // requests per second
-	p99  time.Duration // of the latency, with 64 connections that always have a request on its way
-	cpu  time.Duration // of the server, per request
+	p99  time.Duration // latency; all 64 connections always have a request in flight
+	cpu  time.Duration // CPU time of the server per request
 }
 
 var (
 	wrkRate     = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
 	wrkRequests = regexp.MustCompile(`(\d+) requests in`)
 	wrkP99      = regexp.MustCompile(`99%\s+([0-9.]+(?:us|ms|s))`)
-	wrkTrouble  = regexp.MustCompile(`Non-2xx or 3xx responses: \d+|Socket errors:.*`)
+	wrkErrors   = regexp.MustCompile(`Non-2xx or 3xx responses: \d+|Socket errors:.*`)
 )
 
-// load keeps a server busy with 64 connections. keys is how many different keys are asked for, from the first'th on;
-// with one, the path is always the same. A header is a line of each request.
-func (b *bench) load(p *process, keys, first int, duration time.Duration, path string, header ...string) (sample, error) {
-	args := []string{"-c", loadCore, "wrk", "-t1", "-c64", "--latency", "-d" + strconv.Itoa(max(1, int(duration.Seconds()))) + "s"}
+// load loads a server with wrk and 64 connections. It requests keys different keys, starting with
+// number first; if keys is 1, it always requests path. header holds header lines of all requests.
+func (b *bench) load(
+	p *process, keys, first int, duration time.Duration, path string, header ...string,
+) (sample, error) {
+	seconds := strconv.Itoa(max(1, int(duration.Seconds())))
+	args := []string{"-c", loadCore, "wrk", "-t1", "-c64", "--latency", "-d" + seconds + "s"}
 	if keys > 1 {
 		lua := filepath.Join(b.dir, "keys.lua")
 		if err := os.WriteFile(lua, []byte(script), 0o600); err != nil {
 			return sample{}, err
 		}
-		args = append(args, "-s", lua, "http://"+p.address+"/", "--", strconv.Itoa(keys), strconv.Itoa(first))
+		args = append(args, "-s", lua, "http://"+p.address+"/",
+			"--", strconv.Itoa(keys), strconv.Itoa(first))
 		args = append(args, header...)
 	} else {
 		for _, h := range header {
@@ -73,25 +81,31 @@ func (b *bench) load(p *process, keys, first int, duration time.Duration, path s
 	if err != nil {
 		return sample{}, err
 	}
-	if trouble := wrkTrouble.Find(out); trouble != nil {
-		return sample{}, fmt.Errorf("%s: %s", p.address, trouble)
+	if failures := wrkErrors.Find(out); failures != nil {
+		return sample{}, fmt.Errorf("wrk: %s: %s", p.address, failures)
 	}
-	rate, requests, p99 := wrkRate.FindSubmatch(out), wrkRequests.FindSubmatch(out), wrkP99.FindSubmatch(out)
-	if rate == nil || requests == nil || p99 == nil {
-		return sample{}, fmt.Errorf("wrk said something else: %s", out)
-	}
-	var s sample
-	n, errN := strconv.Atoi(string(requests[1]))
-	s.rate, err = strconv.ParseFloat(string(rate[1]), 64)
-	latency, errP := time.ParseDuration(string(p99[1]))
-	if n > 0 {
-		s.cpu = (after - before) / time.Duration(n)
-	}
-	s.p99 = latency
-	return s, errors.Join(err, errN, errP)
+	return parseWrk(out, after-before)
 }
 
-// cpuTime is what a server has used so far, of all its threads.
+// parseWrk parses wrk's output. cpu is the CPU time that the server used meanwhile.
+func parseWrk(out []byte, cpu time.Duration) (sample, error) {
+	rate, requests := wrkRate.FindSubmatch(out), wrkRequests.FindSubmatch(out)
+	p99 := wrkP99.FindSubmatch(out)
+	if rate == nil || requests == nil || p99 == nil {
+		return sample{}, fmt.Errorf("wrk: unexpected output: %s", out)
+	}
+	var s sample
+	var errRate, errRequests, errP99 error
+	s.rate, errRate = strconv.ParseFloat(string(rate[1]), 64)
+	s.p99, errP99 = time.ParseDuration(string(p99[1]))
+	n, errRequests := strconv.Atoi(string(requests[1]))
+	if n > 0 {
+		s.cpu = cpu / time.Duration(n)
+	}
+	return s, errors.Join(errRate, errRequests, errP99)
+}
+
+// cpuTime returns the CPU time that all running threads of a server have used.
 func (p *process) cpuTime() (total time.Duration, err error) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
 	if err != nil {
@@ -112,7 +126,7 @@ func (p *process) cpuTime() (total time.Duration, err error) {
 	return total, nil
 }
 
-// residentBytes is how much memory a server holds.
+// residentBytes returns a server's resident memory.
 func (p *process) residentBytes() (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
@@ -124,10 +138,10 @@ func (p *process) residentBytes() (int, error) {
 			return kb << 10, err
 		}
 	}
-	return 0, errors.New("no VmRSS")
+	return 0, fmt.Errorf("no VmRSS in /proc/%d/status", p.cmd.Process.Pid)
 }
 
-// metric reads one series of s3redirect's.
+// metric returns the value of a metric, whose name and labels are given without "s3redirect_".
 func (p *process) metric(series string) (float64, error) {
 	resp, err := http.Get("http://" + p.admin + "/metrics")
 	if err != nil {
@@ -140,26 +154,20 @@ func (p *process) metric(series string) (float64, error) {
 			return strconv.ParseFloat(value, 64)
 		}
 	}
-	return 0, fmt.Errorf("no series %s", series)
+	return 0, fmt.Errorf("s3redirect has no metric s3redirect_%s", series)
 }
 
-// fillTo asks for keys until all of them are kept.
-func (b *bench) fillTo(p *process, keys int) error {
+// fillCache requests keys until the URL cache holds all of them.
+func (b *bench) fillCache(p *process, keys int) error {
 	for range 120 {
-		kept, err := p.metric(`cache_entries{cache="urls"}`)
-		if err != nil || int(kept) >= keys {
+		entries, err := p.metric(`cache_entries{cache="urls"}`)
+		if err != nil || int(entries) >= keys {
 			return err
 		}
-		if _, err := b.load(p, keys, 0, time.Duration(1+keys/50_000)*time.Second, ""); err != nil {
+		duration := time.Duration(1+keys/50_000) * time.Second
+		if _, err := b.load(p, keys, 0, duration, ""); err != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("%s does not keep %d keys", p.address, keys)
+	return fmt.Errorf("the URL cache of %s did not grow to %d entries", p.address, keys)
 }
-
-func median[T int | float64 | time.Duration](values []T) T {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
-}
-
-func sortedCopy(values []float64) []float64 { return slices.Sorted(slices.Values(values)) }

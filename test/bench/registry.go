@@ -18,20 +18,32 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// startRegistry starts distribution's registry, which redirects to presigned URLs too, with a layer in a MinIO and its cache
-// of layers in memory. It returns the layer's path.
+// startRegistry starts the container registry "distribution", which redirects to presigned URLs
+// too. The registry has one layer, stored in MinIO, and caches its descriptor in memory.
+// startRegistry returns the layer's path.
 func (b *bench) startRegistry() (*process, string, error) {
 	minio, registry := tool("minio"), tool("registry")
 	address := freeAddress()
-	cmd := exec.Command("taskset", "-c", loadCore, minio, "server", filepath.Join(b.dir, "minio"), "--address", address, "--quiet")
-	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER=key", "MINIO_ROOT_PASSWORD=secretsecret", "MINIO_BROWSER=off", "MINIO_UPDATE=off")
+	cmd := exec.Command("taskset", "-c", loadCore, minio, "server", filepath.Join(b.dir, "minio"),
+		"--address", address, "--quiet")
+	cmd.Env = append(os.Environ(),
+		"MINIO_ROOT_USER=key",
+		"MINIO_ROOT_PASSWORD=secretsecret",
+		"MINIO_BROWSER=off",
+		"MINIO_UPDATE=off",
+	)
 	if err := cmd.Start(); err != nil {
 		return nil, "", err
 	}
 	b.running = append(b.running, &process{cmd: cmd, address: address})
 	endpoint, bucket := "http://"+address, "registry"
-	client := s3.New(s3.Options{BaseEndpoint: &endpoint, UsePathStyle: true, Region: "us-east-1", RetryMaxAttempts: 20,
-		Credentials: credentials.NewStaticCredentialsProvider("key", "secretsecret", "")})
+	client := s3.New(s3.Options{
+		BaseEndpoint:     &endpoint,
+		UsePathStyle:     true,
+		Region:           "us-east-1",
+		RetryMaxAttempts: 20,
+		Credentials:      credentials.NewStaticCredentialsProvider("key", "secretsecret", ""),
+	})
 	if err := eventually(func() error {
 		resp, err := http.Get(endpoint + "/minio/health/ready")
 		if err != nil || resp.StatusCode != http.StatusOK {
@@ -41,7 +53,8 @@ func (b *bench) startRegistry() (*process, string, error) {
 	}); err != nil {
 		return nil, "", err
 	}
-	if _, err := client.CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
+	_, err := client.CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: &bucket})
+	if err != nil {
 		return nil, "", err
 	}
 	listen := freeAddress()
@@ -50,13 +63,21 @@ func (b *bench) startRegistry() (*process, string, error) {
 log: {level: error, accesslog: {disabled: true}}
 storage:
   cache: {blobdescriptor: inmemory}
-  s3: {accesskey: key, secretkey: secretsecret, region: us-east-1, regionendpoint: %s, bucket: %s, forcepathstyle: true, secure: false}
+  s3:
+    accesskey: key
+    secretkey: secretsecret
+    region: us-east-1
+    regionendpoint: %s
+    bucket: %s
+    forcepathstyle: true
+    secure: false
 http: {addr: %s}
 `, endpoint, bucket, listen)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, "", err
 	}
-	p, err := b.launch("registry", []string{"OTEL_TRACES_EXPORTER=none"}, listen, registry, "serve", conf)
+	env := []string{"OTEL_TRACES_EXPORTER=none"}
+	p, err := b.launch("registry", env, listen, registry, "serve", conf)
 	if err != nil {
 		return nil, "", err
 	}
@@ -68,7 +89,7 @@ http: {addr: %s}
 	return p, path, err
 }
 
-// pushLayer stores a layer, as the OCI distribution specification has it.
+// pushLayer pushes a layer in two requests and returns its path.
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-a-blob-monolithically
 func pushLayer(registry string) (path string, err error) {
 	layer := bytes.Repeat([]byte("layer"), 200_000)
@@ -79,7 +100,8 @@ func pushLayer(registry string) (path string, err error) {
 		return "", err
 	}
 	_ = resp.Body.Close()
-	req, err := http.NewRequest(http.MethodPut, resp.Header.Get("Location")+"&digest="+digest, bytes.NewReader(layer))
+	location := resp.Header.Get("Location") + "&digest=" + digest
+	req, err := http.NewRequest(http.MethodPut, location, bytes.NewReader(layer))
 	if err != nil {
 		return "", err
 	}
@@ -87,13 +109,14 @@ func pushLayer(registry string) (path string, err error) {
 		return "", err
 	}
 	defer resp.Body.Close()
-	if said, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusCreated {
-		return "", fmt.Errorf("the registry took no layer: %s: %s", resp.Status, said)
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusCreated {
+		return "", fmt.Errorf("push a layer to the registry: %s: %s", resp.Status, body)
 	}
 	return "/v2/bench/blobs/" + digest, nil
 }
 
-// tool is a program that `make tools` put into .tools/bin, or one of PATH.
+// tool returns the path of a program in .tools/bin or, if it is not there, its name, to be found in
+// PATH.
 func tool(name string) string {
 	if path, err := filepath.Abs(filepath.Join(".tools", "bin", name)); err == nil {
 		if _, err := os.Stat(path); err == nil {
@@ -103,6 +126,7 @@ func tool(name string) string {
 	return name
 }
 
+// eventually calls try until it succeeds, for 10 seconds at most, and returns its last error.
 func eventually(try func() error) (err error) {
 	for range 500 {
 		if err = try(); err == nil {

@@ -3,89 +3,86 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
-// contender is what takes its turn in each round.
+// contender is a server and a load that take part in a comparison.
 type contender struct {
-	name  string
-	p     *process
-	keys  int // 1: always the same path
-	miss  bool
-	path  string
-	lines []string // of each request's header
-	took  []sample
-	ratio []float64 // to the first contender, in the same round
+	name    string
+	p       *process
+	keys    int // number of different keys; 1 means path only
+	miss    bool
+	path    string
+	header  []string // header lines of each request
+	samples []sample
+	ratios  []float64 // of the rate to the first contender's, by round
 }
 
-// takeTurns measures all in turn, the first of them being what the others are compared with.
-func (b *bench) takeTurns(contenders []*contender) error {
-	kept := contenders[:1]
+// compare measures the contenders in turns and prints a table. The first one is what the others are
+// compared with.
+func (b *bench) compare(contenders []*contender) error {
+	selected := contenders[:1]
 	for _, c := range contenders[1:] {
 		if b.only.MatchString(c.name) {
-			kept = append(kept, c)
+			selected = append(selected, c)
 		}
 	}
 	for round := range b.rounds {
-		for _, c := range kept {
+		for _, c := range selected {
 			keys, first := c.keys, 0
 			if c.miss {
 				keys, first = 2_000_000_000, (round+1)*7_654_321
 			}
-			s, err := b.load(c.p, keys, first, b.duration, c.path, c.lines...)
+			s, err := b.load(c.p, keys, first, b.duration, c.path, c.header...)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
-			c.took = append(c.took, s)
-			c.ratio = append(c.ratio, s.rate/kept[0].took[round].rate)
+			c.samples = append(c.samples, s)
+			c.ratios = append(c.ratios, s.rate/selected[0].samples[round].rate)
 		}
 	}
-	fmt.Printf("| | ratio | min | max | requests/s | CPU/request | p99 | p99 ratio |\n|---|---|---|---|---|---|---|---|\n")
-	p99 := median(each(kept[0].took, func(s sample) time.Duration { return s.p99 }))
-	for _, c := range kept {
-		sorted := sortedCopy(c.ratio)
-		own := median(each(c.took, func(s sample) time.Duration { return s.p99 }))
-		fmt.Printf("| %s | %.2f | %.2f | %.2f | %.0f | %.1f us | %v | %.2f |\n", c.name, median(c.ratio), sorted[0], sorted[len(sorted)-1],
-			median(each(c.took, func(s sample) float64 { return s.rate })),
-			float64(median(each(c.took, func(s sample) time.Duration { return s.cpu })).Nanoseconds())/1000, own, float64(own)/float64(p99))
+	fmt.Println("| | ratio | min | max | requests/s | CPU/request | p99 | p99 ratio |")
+	fmt.Println("|---|---|---|---|---|---|---|---|")
+	baseP99 := medianP99(selected[0].samples)
+	for _, c := range selected {
+		p99 := medianP99(c.samples)
+		fmt.Printf("| %s | %.2f | %.2f | %.2f | %.0f | %s | %v | %.2f |\n", c.name,
+			median(c.ratios), slices.Min(c.ratios), slices.Max(c.ratios),
+			medianRate(c.samples), microseconds(medianCPU(c.samples)),
+			p99, float64(p99)/float64(baseP99))
 	}
 	fmt.Println()
 	return nil
 }
 
-// redirects compares who answers redirects.
+// redirects compares s3redirect with other servers that answer redirects.
 func (b *bench) redirects() error {
-	fmt.Printf("## Redirects\n\n%d rounds of %v; server on one core, wrk -t1 -c64 on the other\n\n", b.rounds, b.duration)
-	const most = 1_000_000
-	small, err := b.startProxy("small", "")
-	if err != nil {
-		return err
-	}
-	medium, err := b.startProxy("medium", "cache: {urls: 80000}\n")
-	if err != nil {
-		return err
-	}
-	large, err := b.startProxy("large", fmt.Sprintf("cache: {urls: %d}\n", most*5/4))
-	if err != nil {
-		return err
-	}
-	logged, err := b.startProxy("logged", "log: {access: true}\n")
-	if err != nil {
-		return err
-	}
+	fmt.Printf("## Redirects\n\n%d rounds of %v; server on one core, wrk -t1 -c64 on the other\n\n",
+		b.rounds, b.duration)
+	const maxKeys = 1_000_000
 	id, cookie, err := startIdentityProvider()
 	if err != nil {
 		return err
 	}
 	defer id.Close()
-	known, err := b.startProxy("known", "", fmt.Sprintf("{jwt: {issuer: '%[1]s', jwks_url: '%[1]s', audience: media, cookie: session}, anonymous: true}", id.URL))
-	if err != nil {
-		return err
+	servers := map[string]*process{}
+	for _, s := range []struct{ name, config, viewers string }{
+		{name: "small"},
+		{name: "medium", config: "cache: {urls: 80000}\n"},
+		{name: "large", config: fmt.Sprintf("cache: {urls: %d}\n", maxKeys*5/4)},
+		{name: "access log", config: "log: {access: true}\n"},
+		{name: "token", viewers: fmt.Sprintf("{anonymous: true, "+
+			"jwt: {issuer: '%[1]s', jwks_url: '%[1]s', audience: media, cookie: session}}", id.URL)},
+		{name: "rules", viewers: "{anonymous: true, rules: [" +
+			"{known: true, locators: ['s3://bucket/users/{user}/*', 's3://other-*/*']}, " +
+			"{anonymous: true, locators: ['s3://bucket/albums/*']}]}"},
+	} {
+		if servers[s.name], err = b.startProxy(s.name, s.config, s.viewers); err != nil {
+			return err
+		}
 	}
-	ruled, err := b.startProxy("ruled", "", "{anonymous: true, rules: [{known: true, locators: ['s3://bucket/users/{user}/*', 's3://other-*/*']}, {anonymous: true, locators: ['s3://bucket/albums/*']}]}")
-	if err != nil {
-		return err
-	}
+	small := servers["small"]
 	bare, err := b.startSelf("bare")
 	if err != nil {
 		return err
@@ -94,54 +91,62 @@ func (b *bench) redirects() error {
 	if err != nil {
 		return err
 	}
+	withCookie := []string{cookie}
 	contenders := []*contender{
 		{name: "bare net/http, a constant", p: bare, keys: 1, path: keyPath(0)},
 		{name: "hit, 1 key", p: small, keys: 1, path: keyPath(0)},
 		{name: "bare net/http, paths of 10 k keys", p: bare, keys: 10_000},
 		{name: "hit, 10 k keys", p: small, keys: 10_000},
-		{name: "hit, 64 k keys", p: medium, keys: 64_000},
-		{name: "hit, 1 M keys", p: large, keys: most},
-		{name: "miss, every key another", p: small, miss: true},
-		{name: "hit, 10 k keys, access log", p: logged, keys: 10_000},
-		{name: "bare net/http, with the cookie", p: bare, keys: 1, path: keyPath(0), lines: []string{cookie}},
-		{name: "hit, 10 k keys, a token in the cookie", p: known, keys: 10_000, lines: []string{cookie}},
-		{name: "hit, 10 k keys, rules", p: ruled, keys: 10_000},
+		{name: "hit, 64 k keys", p: servers["medium"], keys: 64_000},
+		{name: "hit, 1 M keys", p: servers["large"], keys: maxKeys},
+		{name: "miss, always another key", p: small, miss: true},
+		{name: "hit, 10 k keys, access log", p: servers["access log"], keys: 10_000},
+		{name: "bare net/http, with the cookie", p: bare, keys: 1, path: keyPath(0),
+			header: withCookie},
+		{name: "hit, 10 k keys, token in the cookie", p: servers["token"], keys: 10_000,
+			header: withCookie},
+		{name: "hit, 10 k keys, rules", p: servers["rules"], keys: 10_000},
 		{name: "SDK's presigner per request", p: presigner, keys: 1, path: keyPath(0)},
 	}
 	for _, c := range contenders {
 		if c.p.admin != "" && c.keys > 1 && b.only.MatchString(c.name) {
-			if err := b.fillTo(c.p, c.keys); err != nil {
+			if err := b.fillCache(c.p, c.keys); err != nil {
 				return err
 			}
 		}
 	}
 	if nginx, err := b.startNginx(bare); err == nil {
-		contenders = append(contenders, &contender{name: "nginx, proxy_cache hit", p: nginx, keys: 1, path: keyPath(0)})
+		contenders = append(contenders,
+			&contender{name: "nginx, proxy_cache hit", p: nginx, keys: 1, path: keyPath(0)})
 	} else {
-		fmt.Printf("without nginx: %v\n\n", err)
+		fmt.Printf("skipped nginx: %v\n\n", err)
 	}
 	if registry, path, err := b.startRegistry(); err == nil {
-		contenders = append(contenders, &contender{name: "distribution's registry to MinIO", p: registry, keys: 1, path: path})
+		contenders = append(contenders,
+			&contender{name: "distribution's registry, MinIO", p: registry, keys: 1, path: path})
 	} else {
-		fmt.Printf("without distribution's registry: %v\n\n", err)
+		fmt.Printf("skipped distribution's registry: %v\n\n", err)
 	}
-	return b.takeTurns(contenders)
+	return b.compare(contenders)
 }
 
-// turn looks at the second in which a window turns over and 100,000 hot keys all get another URL.
+// turn compares the seconds in which a window ends, and 100,000 hot keys get new URLs, with others.
 func (b *bench) turn() error {
 	const keys, seconds = 100_000, 36
-	fmt.Printf("## The window's turn\n\n%d hot keys, a window of 12 s, measured second by second\n\n", keys)
-	p, err := b.startProxy("turn", fmt.Sprintf("url_lifetime: 60s\nmin_remaining: 48s\ncache: {urls: %d}\n", keys*5/4))
+	fmt.Printf("## Turn of the window\n\n%d hot keys, a window of 12 s, measured every second\n\n",
+		keys)
+	config := fmt.Sprintf("url_lifetime: 60s\nmin_remaining: 48s\ncache: {urls: %d}\n", keys*5/4)
+	p, err := b.startProxy("turn", config, "")
 	if err != nil {
 		return err
 	}
-	if err := b.fillTo(p, keys); err != nil {
+	if err := b.fillCache(p, keys); err != nil {
 		return err
 	}
-	var calm, turning []sample
+	const misses = `cache_lookups_total{cache="urls",integration="bench",result="miss"}`
+	var hitting, signing []sample
 	for second := range seconds {
-		before, err := p.metric(`cache_lookups_total{cache="urls",integration="bench",result="miss"}`)
+		before, err := p.metric(misses)
 		if err != nil {
 			return err
 		}
@@ -149,40 +154,42 @@ func (b *bench) turn() error {
 		if err != nil {
 			return err
 		}
-		after, err := p.metric(`cache_lookups_total{cache="urls",integration="bench",result="miss"}`)
+		after, err := p.metric(misses)
 		if err != nil {
 			return err
 		}
-		// A window's first second is the one in which most of its keys are signed.
+		// Most keys are signed in the first second of a window.
 		if after-before > s.rate/2 {
-			turning = append(turning, s)
+			signing = append(signing, s)
 		} else {
-			calm = append(calm, s)
+			hitting = append(hitting, s)
 		}
 	}
-	if len(turning) == 0 || len(calm) == 0 {
-		return fmt.Errorf("%d seconds with a turn, %d without", len(turning), len(calm))
+	if len(signing) == 0 || len(hitting) == 0 {
+		return fmt.Errorf("%d seconds with mostly misses and %d with mostly hits; want both",
+			len(signing), len(hitting))
 	}
-	fmt.Printf("| | seconds | requests/s | p99 |\n|---|---|---|---|\n")
+	fmt.Println("| | seconds | requests/s | p99 |\n|---|---|---|---|")
 	for _, row := range []struct {
-		name string
-		of   []sample
-	}{{"all keys hit", calm}, {"most keys are signed anew", turning}} {
-		fmt.Printf("| %s | %d | %.0f | %v |\n", row.name, len(row.of), median(each(row.of, func(s sample) float64 { return s.rate })),
-			median(each(row.of, func(s sample) time.Duration { return s.p99 })))
+		name    string
+		samples []sample
+	}{{"all keys hit", hitting}, {"most keys are signed", signing}} {
+		fmt.Printf("| %s | %d | %.0f | %v |\n", row.name, len(row.samples),
+			medianRate(row.samples), medianP99(row.samples))
 	}
 	fmt.Println()
 	return nil
 }
 
-// fill looks for a cliff while the cache grows to a million entries and on, when each new entry drops an old one.
+// fill measures while the URL cache grows to a million entries, and after that, when each new entry
+// evicts an old one.
 func (b *bench) fill() error {
-	fmt.Printf("## Filling the cache\n\nevery key another, room for a million, second by second\n\n")
-	p, err := b.startProxy("fill", "cache: {urls: 1000000}\n")
+	fmt.Print("## Filling the cache\n\nalways another key, room for a million entries, measured every second\n\n")
+	p, err := b.startProxy("fill", "cache: {urls: 1000000}\n", "")
 	if err != nil {
 		return err
 	}
-	fmt.Printf("| entries after | requests/s | p99 | resident |\n|---|---|---|---|\n")
+	fmt.Println("| entries after | requests/s | p99 | resident |\n|---|---|---|---|")
 	last := 0.0
 	for second := 0; second < 60 && last < 1_000_000; second++ {
 		s, err := b.load(p, 2_000_000_000, second*7_654_321, time.Second, "")
@@ -209,19 +216,20 @@ func (b *bench) fill() error {
 	return nil
 }
 
-// start measures from exec to the first redirect, what is resident then, and the binary's size.
+// start measures the time from exec to the first redirect, the resident memory after it, and the
+// size of the binary.
 func (b *bench) start() error {
 	fmt.Printf("## Start, size and memory\n\n")
-	var ours, theirs []time.Duration
-	var idle int
+	var proxyTimes, bareTimes []time.Duration
+	var resident int
 	for range b.rounds * 4 {
 		began := time.Now()
-		p, err := b.startProxy("start", "")
+		p, err := b.startProxy("start", "", "")
 		if err != nil {
 			return err
 		}
-		ours = append(ours, time.Since(began))
-		if idle, err = p.residentBytes(); err != nil {
+		proxyTimes = append(proxyTimes, time.Since(began))
+		if resident, err = p.residentBytes(); err != nil {
 			return err
 		}
 		began = time.Now()
@@ -232,22 +240,49 @@ func (b *bench) start() error {
 		if _, err := locationOf("http://" + bare.address + "/"); err != nil {
 			return err
 		}
-		theirs = append(theirs, time.Since(began))
+		bareTimes = append(bareTimes, time.Since(began))
 		b.stopAll()
 	}
 	info, err := os.Stat(b.proxy)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("| | |\n|---|---|\n| exec to first redirect, AssumeRole included | %v |\n| bare net/http, exec to first answer | %v |\n| ratio | %.2f |\n| binary, stripped | %.1f MB |\n| resident after one redirect | %.1f MB |\n\n",
-		median(ours).Round(100*time.Microsecond), median(theirs).Round(100*time.Microsecond), float64(median(ours))/float64(median(theirs)), float64(info.Size())/1e6, float64(idle)/(1<<20))
+	proxyTime, bareTime := median(proxyTimes), median(bareTimes)
+	fmt.Println("| | |\n|---|---|")
+	fmt.Printf("| exec to first redirect, including AssumeRole | %v |\n",
+		proxyTime.Round(100*time.Microsecond))
+	fmt.Printf("| bare net/http, exec to first response | %v |\n",
+		bareTime.Round(100*time.Microsecond))
+	fmt.Printf("| ratio | %.2f |\n", float64(proxyTime)/float64(bareTime))
+	fmt.Printf("| binary, stripped | %.1f MB |\n", float64(info.Size())/1e6)
+	fmt.Printf("| resident after one redirect | %.1f MB |\n\n", float64(resident)/(1<<20))
 	return nil
 }
 
-func each[T, U any](from []T, f func(T) U) []U {
-	to := make([]U, len(from))
-	for i, v := range from {
-		to[i] = f(v)
+func median[T int | float64 | time.Duration](values []T) T {
+	return slices.Sorted(slices.Values(values))[len(values)/2]
+}
+
+func medianRate(samples []sample) float64 {
+	return medianOf(samples, func(s sample) float64 { return s.rate })
+}
+
+func medianP99(samples []sample) time.Duration {
+	return medianOf(samples, func(s sample) time.Duration { return s.p99 })
+}
+
+func medianCPU(samples []sample) time.Duration {
+	return medianOf(samples, func(s sample) time.Duration { return s.cpu })
+}
+
+func medianOf[T float64 | time.Duration](samples []sample, field func(sample) T) T {
+	var values []T
+	for _, s := range samples {
+		values = append(values, field(s))
 	}
-	return to
+	return median(values)
+}
+
+func microseconds(d time.Duration) string {
+	return fmt.Sprintf("%.1f us", float64(d.Nanoseconds())/1000)
 }

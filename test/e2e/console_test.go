@@ -66,7 +66,7 @@ func TestConsoleAddsTheFirstIntegration(t *testing.T) {
 	c.fill("sample", "s3://"+bucket+"/pictures/one.png")
 	c.press("dialog .check button")
 	c.until(`document.querySelector("dialog .check [role=status]").textContent.startsWith("Something has to be mended")`)
-	if text := c.text(); !strings.Contains(text, "there is no role arn:aws:iam:::role/nobody") || !strings.Contains(text, "Mend role_arn, or make the role") {
+	if text := c.text(); !strings.Contains(text, "the role arn:aws:iam:::role/nobody does not exist") || !strings.Contains(text, "Correct role_arn, or create the role") {
 		t.Errorf("a role that is not there:\n%s", text)
 	}
 	back := func(title string) {

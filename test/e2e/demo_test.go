@@ -43,7 +43,7 @@ func TestDemoInChromium(t *testing.T) {
 			}
 			if got := b.js(`new Promise(d => { const read = () => {
 				const text = document.querySelector("[data-text]").textContent;
-				text.startsWith("Loading") ? setTimeout(read, 20) : d(text) }; read() })`); !strings.Contains(got, "an odd name") {
+				text.startsWith("Loading") ? setTimeout(read, 20) : d(text) }; read() })`); !strings.Contains(got, "the store agree") {
 				t.Errorf("the text: %s", got)
 			}
 			before := b.numbers()

@@ -120,14 +120,14 @@ integrations:
 		}
 	}
 	with("stranger", strings.NewReplacer("TRUSTED_KEY", "STRANGER_KEY", "TRUSTED_SECRET", "STRANGER_SECRET"))
-	if code, out := command(t, dir, g.env(), "check", "--config", "stranger.yaml"); code != 1 || !strings.Contains(out, "failed   assume_role") || !strings.Contains(out, "its trust policy does not name us") {
+	if code, out := command(t, dir, g.env(), "check", "--config", "stranger.yaml"); code != 1 || !strings.Contains(out, "failed   assume_role") || !strings.Contains(out, "its trust policy does not name the proxy") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	if code, out := command(t, dir, g.env(), "check", "--config", "config.yaml", "--sample", "s3://gallery-one/pictures/one.png"); code != 0 || !strings.Contains(out, "ok       head_by_get") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	with("missing", strings.NewReplacer("role/gallery", "role/nobody"))
-	if code, out := command(t, dir, g.env(), "check", "--config", "missing.yaml"); code != 1 || !strings.Contains(out, "there is no role arn:aws:iam:::role/nobody") {
+	if code, out := command(t, dir, g.env(), "check", "--config", "missing.yaml"); code != 1 || !strings.Contains(out, "the role arn:aws:iam:::role/nobody does not exist") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Makes day.mp4, the demo's video: six seconds in which a sun crosses the sky above two ranges of hills. Everything in it is
-# computed here. It is committed, so that only somebody who wants another one needs ffmpeg (with libx264).
+# generate.sh computes day.mp4, the demo's video: for six seconds a sun crosses the sky above two ranges
+# of hills. day.mp4 is committed, so ffmpeg (with libx264) is needed only to change it.
 set -eu
 cd "$(dirname "$0")"
 
-# h is the height of the sun (0 to 1 to 0), d the squared distance from it, far and near the hills, each as geq writes them.
+# Expressions of ffmpeg's geq filter: h is the height of the sun (from 0 to 1 and back), d the squared
+# distance from it; far and near are the hills.
 h='sin(PI*(0.5+T)/7)'
 d='((X-30-70*T)*(X-30-70*T)+(Y-235+190*'$h')*(Y-235+190*'$h'))'
 far='(Y-196-15*sin(X/70)-6*sin(X/31+1))'
@@ -12,7 +13,9 @@ near='(Y-226-12*sin(X/48+2)-4*sin(X/19))'
 sun='exp(-pow('$d'/420,4))'
 glow='exp(-'$d'/9000)'
 
-# A channel: sky from the top (night, more by day) to the horizon (the same), the sun's glow and disc; then the hills before it.
+# channel prints the expression of a colour channel. Its arguments are two values, by night and what
+# the day adds, for the top of the sky and the horizon; the sun's glow and disc; and two values each
+# for the near and far hills.
 channel() {
 	sky="(1-Y/270)*($1+$2*$h)+(Y/270)*($3+$4*$h)+$5*$glow"
 	lit="($sky)*(1-$sun)+$6*$sun"
