@@ -68,7 +68,7 @@ func TestGuessesDoNotDelayLoginsFromOtherAddresses(t *testing.T) {
 			bad.want(t, name, 0, 40, 0, 0)
 			good.want(t, name, 3, 0, 0, 0)
 			if n := len(passwords); n != 41 {
-				t.Errorf("%s: %d comparisons, want 41, since three logins at once need one", name, n)
+				t.Errorf("%s: %d comparisons, want 41 (three logins share one)", name, n)
 			}
 			if q := g.basic.queue; q.queued != 0 || len(q.queues) != 0 {
 				t.Errorf("%s: %d requests in %d queues, want none", name, q.queued, len(q.queues))

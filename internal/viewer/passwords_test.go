@@ -84,8 +84,9 @@ func TestPasswords(t *testing.T) {
 
 	write(ann[:len(ann)-3] + "\n")
 	want("after an invalid version of the file", basic("ann", "canary: a:b"), "ann")
-	if want := "htpasswd:1: the hash of ann is not a bcrypt hash"; !strings.Contains(log.String(), want) {
-		t.Errorf("the log is %q, want it to contain %q", log.String(), want)
+	const message = "htpasswd:1: the hash of ann is not a bcrypt hash"
+	if !strings.Contains(log.String(), message) {
+		t.Errorf("the log is %q, want it to contain %q", log.String(), message)
 	}
 	write("ann:" + bcryptOf(t, "new") + "\n")
 	want("the old password, which was cached", basic("ann", "canary: a:b"), "")

@@ -330,7 +330,7 @@ config:
 var badValues = []string{
 	"replicas=0", "replicas=two", "nothing=here", "image.repository=", "image.pullPolicy=Sometimes",
 	"config.listen=:80", "config.admin_listen=:1", "config.integrations=null",
-	"config.viewers=null", "config.admin.token=", "config.admin.tls.cert_file=/tls.crt", "existingSecret=a,existingConfigMap=b",
+	"config.viewers=null", "config.admin.token=", "existingSecret=a,existingConfigMap=b",
 	"adminToken=null", "adminToken.create=null", "adminToken.key=", "service.type=Magic",
 	"service.port=0", "ingress.enabled=true", "serviceMonitor.interval=often",
 	"autoscaling.minReplicas=0", "autoscaling.targetCPUUtilizationPercentage=101",
@@ -360,6 +360,7 @@ func TestChartRejectsBadValues(t *testing.T) {
 		"existingConfigMap=a":         "config.viewers and config.integrations are not used",
 		"serviceMonitor.enabled=true": "networkPolicy.adminFrom",
 		"env[0].name=ADMIN_TOKEN":     "use adminToken.existingSecret",
+		"config.admin.tls.cert_file=/tls.crt,config.admin.tls.key_file=/tls.key": "probes over http",
 	} {
 		wantError(want, "-f", minimal, "--set", set)
 	}
