@@ -1,14 +1,15 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"s3redirect/internal/locator"
@@ -19,53 +20,84 @@ const (
 	pathPresign = "/presign"
 	pathLink    = "/link"
 
-	// maxLocators is how many URLs a request may ask for at once, and maxBody bounds what it takes to name them.
+	// maxLocators is how many URLs a request may ask for at once.
 	maxLocators = 1000
-	maxBody     = 4 << 20
-	// presignTimeout leaves time to write what was found before the server's own timeout: the sessions of several integrations
-	// may have to be waited for, one after the other.
+	// maxPresignBody is enough for maxLocators keys of 1,024 bytes in which every character above ASCII
+	// is escaped (\u00fc), as some encoders do.
+	maxPresignBody = maxLocators * 3200
+	maxLinkBody    = 16 << 10
+	// batchCost and locatorCost are the memory that a batch and each of its locators need beside their
+	// text, in bytes. A client that does not read its answer holds it for up to writeTimeout.
+	batchCost, locatorCost = 32 << 10, 64
+	// presignTimeout leaves time to write the answer before the server's own timeout: a batch may wait
+	// for the sessions of several integrations, one after the other.
 	presignTimeout = writeTimeout - 10*time.Second
 )
 
-// presigned is the answer for one locator: a URL and its end, or the code of the problem that a request for it would get.
+// presigned is the answer for one locator: a URL and its end, or the code of the problem that a request
+// for it would get. The locator is repeated as the client wrote it.
 type presigned struct {
-	Locator   string     `json:"locator"`
-	URL       string     `json:"url,omitempty"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-	Error     string     `json:"error,omitempty"`
+	Locator   json.RawMessage `json:"locator"`
+	URL       string          `json:"url,omitempty"`
+	ExpiresAt *time.Time      `json:"expires_at,omitempty"`
+	Error     string          `json:"error,omitempty"`
 }
 
-// presign answers POST /presign: the URLs of many objects at once, each judged by itself, in the order in which they were asked
-// for.
+// presign answers POST /presign: the URLs of many objects at once, each judged by itself, in the order of
+// the request.
 func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) error {
-	// Who asks comes first: nobody else's 4 MB need be read.
+	// Identify the viewer first, so that others cannot make us read a body.
 	if err := h.identify(r, x, 1); err != nil {
 		return err
 	}
-	var asked struct {
-		Locators []string `json:"locators"`
-		CORS     bool     `json:"cors"`
-	}
-	if err := h.readJSON(w, r, x, &asked); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), presignTimeout)
+	defer cancel()
+	var locators []json.RawMessage
+	b, err := h.readBody(w, r, x, maxPresignBody, map[string]func(*body) error{
+		"locators": func(b *body) (err error) { locators, err = b.raws(maxLocators); return err },
+		"cors":     func(b *body) error { return b.value(&x.cors) },
+	})
+	if err != nil {
 		return err
 	}
-	if n := len(asked.Locators); n == 0 || n > maxLocators {
-		return badRequest("locators has " + strconv.Itoa(n) + " items; from 1 to " + strconv.Itoa(maxLocators) + " are wanted")
+	defer b.release()
+	if len(locators) == 0 {
+		return badRequest("The body names no locators.")
 	}
-	if n := len(asked.Locators); n > 1 { // each counts like a request of its own
+	if n := len(locators); n > 1 { // each counts like a request of its own
 		if err := h.gate.Limit(&x.viewer, r, n-1, x.now); err != nil {
 			return err
 		}
 	}
-	answer := struct {
-		URLs []presigned `json:"urls"`
-	}{make([]presigned, 0, len(asked.Locators))}
-	x.cors = asked.CORS
-	ctx, cancel := context.WithTimeout(r.Context(), presignTimeout)
-	defer cancel()
-	for _, text := range asked.Locators {
-		p := presigned{Locator: text}
-		switch ends, err := h.presignOne(ctx, x, text); {
+	if err := b.take(batchCost + len(locators)*locatorCost); err != nil {
+		return err
+	}
+	err = h.writeURLs(ctx, w, x, locators)
+	// The request as a whole is about no bucket and no integration.
+	x.locator, x.counts, x.hit = locator.Locator{}, h.unserved, false
+	if err != nil { // the client is gone, or too slow
+		x.status, x.aborted = errGone.Status, true
+	}
+	return nil
+}
+
+// answers holds the buffers through which answers are streamed.
+var answers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 16<<10) }}
+
+// writeURLs signs and writes one URL after the other: the answer to a full batch can take several
+// megabytes.
+func (h *Handler) writeURLs(ctx context.Context, w http.ResponseWriter, x *exchange, locators []json.RawMessage,
+) error {
+	out := answers.Get().(*bufio.Writer)
+	defer func() { out.Reset(nil); answers.Put(out) }()
+	out.Reset(w)
+	h.beginJSON(w, x)
+	e := newEncoder(out)
+	separator := `{"urls":[`
+	for _, raw := range locators {
+		p := presigned{Locator: raw}
+		x.now = h.clock() // a client may be slow to read
+		switch ends, err := h.presignOne(ctx, x, raw); {
 		case err == nil:
 			p.URL, p.ExpiresAt = string(x.buf), &ends
 		case errors.Is(err, context.DeadlineExceeded):
@@ -75,14 +107,21 @@ func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) e
 		default:
 			p.Error = h.problemOf(err).Code
 		}
-		answer.URLs = append(answer.URLs, p)
+		_, _ = out.WriteString(separator) // bufio keeps the error
+		separator = ","
+		if err := e.Encode(p); err != nil {
+			return err
+		}
 	}
-	// The request as a whole is about no bucket and no integration.
-	x.locator, x.counts, x.hit = locator.Locator{}, h.unserved, false
-	return h.writeJSON(w, x, answer)
+	_, _ = out.WriteString("]}\n")
+	return out.Flush()
 }
 
-func (h *Handler) presignOne(ctx context.Context, x *exchange, text string) (ends time.Time, err error) {
+func (h *Handler) presignOne(ctx context.Context, x *exchange, raw json.RawMessage) (ends time.Time, err error) {
+	text, err := unquote(raw)
+	if err != nil {
+		return ends, err
+	}
 	if x.locator, err = locator.Parse(text); err != nil {
 		return ends, err
 	}
@@ -104,20 +143,22 @@ func (h *Handler) link(w http.ResponseWriter, r *http.Request, x *exchange) erro
 	if err := h.identify(r, x, 1); err != nil {
 		return err
 	}
-	var asked struct {
-		Locator  string `json:"locator"`
-		Lifetime string `json:"lifetime"`
-	}
-	if err := h.readJSON(w, r, x, &asked); err != nil {
+	var asked struct{ locator, lifetime string }
+	b, err := h.readBody(w, r, x, maxLinkBody, map[string]func(*body) error{
+		"locator":  func(b *body) error { return b.text(&asked.locator) },
+		"lifetime": func(b *body) error { return b.text(&asked.lifetime) },
+	})
+	if err != nil {
 		return err
 	}
-	target, err := viewer.ParseTarget(asked.Locator)
+	b.release() // what remains is small
+	target, err := viewer.ParseTarget(asked.locator)
 	if err != nil {
 		return badRequest("locator: " + err.Error())
 	}
 	lifetime := h.gate.Links().MaxLifetime()
-	if asked.Lifetime != "" {
-		if lifetime, err = time.ParseDuration(asked.Lifetime); err != nil {
+	if asked.lifetime != "" {
+		if lifetime, err = time.ParseDuration(asked.lifetime); err != nil {
 			return badRequest("lifetime is no duration; write it as 30m or 24h")
 		}
 	}
@@ -146,43 +187,30 @@ func badRequest(detail string) *problem {
 	return newProblem(http.StatusBadRequest, "bad_request", detail)
 }
 
-// readJSON reads a body, which may take as long as a client may be slow. That it must call itself JSON has browsers ask first, before a page of another origin may send it.
-func (h *Handler) readJSON(w http.ResponseWriter, r *http.Request, x *exchange, into any) error {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return newProblem(http.StatusUnsupportedMediaType, "not_json", "Send JSON, and Content-Type: application/json.")
+// writeJSON writes a small answer.
+func (h *Handler) writeJSON(w http.ResponseWriter, x *exchange, answer any) error {
+	var text bytes.Buffer
+	if err := newEncoder(&text).Encode(answer); err != nil {
+		return err
 	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	d.DisallowUnknownFields()
-	err := d.Decode(into)
-	x.now = h.clock()
-	if err == nil {
-		if _, end := d.Token(); !errors.Is(end, io.EOF) {
-			err = errors.New("something follows it")
-		}
-	}
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return newProblem(http.StatusRequestEntityTooLarge, "too_large", "The body is larger than 4 MiB.")
-	}
-	if err != nil {
-		return badRequest("The body is not the JSON that is wanted here: " + err.Error() + ".")
-	}
+	w.Header().Set("Content-Length", strconv.Itoa(text.Len()))
+	h.beginJSON(w, x)
+	_, _ = w.Write(text.Bytes()) // a client that is gone does not need it
 	return nil
 }
 
-func (h *Handler) writeJSON(w http.ResponseWriter, x *exchange, answer any) error {
-	var body bytes.Buffer
-	e := json.NewEncoder(&body)
-	e.SetEscapeHTML(false) // URLs are to be read
-	if err := e.Encode(answer); err != nil {
-		return err
-	}
+// beginJSON writes the header of an answer.
+func (h *Handler) beginJSON(w http.ResponseWriter, x *exchange) {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(body.Len()))
 	header["Cache-Control"] = noStore
 	header.Set("X-Content-Type-Options", "nosniff")
-	x.status = http.StatusOK
+	x.status, x.begun = http.StatusOK, true
 	w.WriteHeader(x.status)
-	_, _ = w.Write(body.Bytes()) // whoever hung up does not want it
-	return nil
+}
+
+func newEncoder(w io.Writer) *json.Encoder {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false) // URLs stay readable
+	return e
 }

@@ -18,7 +18,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
+
+	"golang.org/x/sync/semaphore"
 
 	"s3redirect/cache"
 	"s3redirect/internal/config"
@@ -68,6 +69,7 @@ type Handler struct {
 	publicURL    string
 	attribution  bool
 	vary         []string
+	bodies       *semaphore.Weighted // the budget of all bodies in flight, in bytes
 
 	referrerPolicy []string
 	ages           [256]atomic.Pointer[age]
@@ -90,13 +92,17 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	bodies := semaphore.NewWeighted(maxBodies)
+	if o.Previous != nil {
+		bodies = o.Previous.bodies // some of its requests may still be in flight
+	}
 	return &Handler{
 		integrations: o.Integrations, metrics: o.Metrics, unserved: o.Metrics.Integration(metrics.NoIntegration),
 		clock: o.Clock, log: o.Log, accessLog: o.AccessLog, urls: urls, referrerPolicy: []string{o.ReferrerPolicy},
 		gate: o.Gate, cors: newCORS(o.CORS), publicURL: strings.TrimSuffix(o.PublicURL, "/"), attribution: o.Attribution,
 		// What scripts ask for is another URL than what pages do, it may be for one origin only, and it is not kept.
 		vary:  []string{strings.Join(append([]string{"Origin", "Sec-Fetch-Mode", "Sec-Fetch-Dest"}, o.Gate.Vary()...), ", ")},
-		seeds: seeds,
+		seeds: seeds, bodies: bodies,
 	}, nil
 }
 
@@ -132,11 +138,11 @@ type exchange struct {
 	status  int
 	hit     bool
 	cors    bool // the URL is for a script that reads across origins
+	begun   bool // the header of an answer with a body was written: no problem can replace it
+	aborted bool // that answer is incomplete
 
 	object presign.Object
 	buf    []byte
-	// location is the header's value, so that it need not be allocated.
-	location [1]string
 }
 
 var exchanges = sync.Pool{New: func() any { return &exchange{buf: make([]byte, 0, 4096)} }}
@@ -155,7 +161,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.buf = h.accessLog.line(x.buf[:0], x, h.gate, r, took)
 		h.accessLog.add(x.buf)
 	}
+	aborted := x.aborted
 	exchanges.Put(x)
+	if aborted {
+		panic(http.ErrAbortHandler) // so that the answer does not look complete
+	}
 }
 
 // answer writes the answer, whatever happens.
@@ -228,6 +238,10 @@ func (h *Handler) recovered(w http.ResponseWriter, x *exchange, v any) {
 	}
 	h.log.Error("panic", "panic", what, "stack", string(debug.Stack()))
 	x.status = http.StatusInternalServerError
+	if x.begun {
+		x.aborted = true
+		return
+	}
 	errInternal.write(w)
 }
 
@@ -258,8 +272,10 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, x *exchange) 
 		header["Cache-Control"] = h.cacheControl(bounded(window.MaxAge(x.now), &x.viewer, x.now))
 	}
 	header["Content-Length"] = noContent
+	// A middleware may keep the header after the exchange has returned to its pool, so the URL is copied.
+	header["Location"] = []string{string(x.buf)}
 	x.status = http.StatusFound
-	x.writeLocation(w, r)
+	w.WriteHeader(x.status)
 	return nil
 }
 
@@ -300,23 +316,6 @@ func (h *Handler) sign(ctx context.Context, x *exchange, method, query string) (
 	h.metrics.URLBytes.Observe(float64(len(x.buf)))
 	h.metrics.URLRemaining.Observe(window.Remaining(x.now).Seconds())
 	return window, nil
-}
-
-// writeLocation writes the answer. net/http's server has copied an HTTP/1 header once it is flushed, which costs nothing
-// since no body follows: the URL need not outlive the exchange's buffer, and a redirect makes 1.7 kB less of garbage.
-func (x *exchange) writeLocation(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
-	f, ok := w.(http.Flusher)
-	if !ok || r.ProtoMajor != 1 || r.Context().Value(http.ServerContextKey) == nil {
-		header["Location"] = []string{string(x.buf)}
-		w.WriteHeader(x.status)
-		return
-	}
-	x.location[0] = unsafe.String(unsafe.SliceData(x.buf), len(x.buf))
-	header["Location"] = x.location[:]
-	w.WriteHeader(x.status)
-	f.Flush()
-	delete(header, "Location")
 }
 
 var (

@@ -19,6 +19,14 @@ const (
 	readTimeout  = 15 * time.Second
 	writeTimeout = 30 * time.Second
 	idleTimeout  = 2 * time.Minute
+	// An HTTP/2 client that is silent for pingAfter is sent a ping, and must answer it within pongTimeout.
+	pingAfter   = 30 * time.Second
+	pongTimeout = 15 * time.Second
+	// maxStreams and maxUpload bound the memory of an HTTP/2 connection: its requests in flight, with
+	// headers of up to maxHeaderBytes each, and the parts of their bodies that were not read. Browsers load
+	// six objects of a bucket at once, as S3 speaks HTTP/1.1 only: more streams would not make a page faster.
+	maxStreams = 16
+	maxUpload  = 256 << 10
 	// maxHeaderBytes is enough for any path that could be a locator's, and for big cookies besides.
 	maxHeaderBytes = 64 << 10
 	// drainTimeout bounds how long running requests are waited for.
@@ -46,7 +54,8 @@ type ServerOptions struct {
 	Log     *slog.Logger
 	// DrainDelay is how long viewers are served on after readiness has turned.
 	DrainDelay time.Duration
-	// TLS and AdminTLS are the certificates of Listen and AdminListen, which are read again when they change. Without files there is no TLS.
+	// TLS and AdminTLS are the certificates of Listen and AdminListen, which are read again when
+	// they change. Without files there is no TLS.
 	TLS, AdminTLS config.TLS
 	// Clock is for looking at these files now and then.
 	Clock func() time.Time
@@ -80,6 +89,13 @@ func Listen(o ServerOptions) (_ *Server, err error) {
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		// Over HTTP/2, WriteTimeout resets streams, which needs a connection that can be written to. Only
+		// WriteByteTimeout closes one whose client does not read.
+		HTTP2: &http.HTTP2Config{
+			WriteByteTimeout: writeTimeout, SendPingTimeout: pingAfter, PingTimeout: pongTimeout,
+			MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10,
+			MaxReceiveBufferPerConnection: maxUpload, MaxReceiveBufferPerStream: maxUpload,
+		},
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

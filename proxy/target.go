@@ -69,6 +69,9 @@ func parseParams(query string, i *integration.Integration, cors bool, attributed
 	if slices.Contains(seen, paramDownload) && slices.Contains(seen, paramDisposition) {
 		return "", badQuery(paramDownload + " and " + paramDisposition + " exclude each other")
 	}
+	if err := checkOverrides(i.Overrides, seen, &p); err != nil {
+		return "", err
+	}
 	return p.Canonical(), nil
 }
 
@@ -76,6 +79,7 @@ const (
 	paramDownload    = "download"
 	paramVersionID   = "versionId"
 	paramDisposition = "response-content-disposition"
+	paramContentType = "response-content-type"
 )
 
 // paramField is where a parameter's value belongs, or nil for a name that has no meaning.
@@ -91,7 +95,7 @@ func paramField(p *presign.Params, name string) *string {
 		return &p.ResponseContentEncoding
 	case "response-content-language":
 		return &p.ResponseContentLanguage
-	case "response-content-type":
+	case paramContentType:
 		return &p.ResponseContentType
 	case "response-expires":
 		return &p.ResponseExpires

@@ -277,6 +277,7 @@ func TestSignedLinks(t *testing.T) {
 				ExpiresAt  time.Time `json:"expires_at"`
 			}
 			if resp.StatusCode == 200 {
+				wantNoSniff(t, resp)
 				if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || !strings.HasSuffix(answer.URL, "?"+answer.Query) {
 					t.Fatalf("%v %+v", err, answer)
 				}

@@ -152,6 +152,14 @@ func (w *world) fetch(method string, u *url.URL) (*http.Response, string) {
 	return resp, string(body)
 }
 
+// wantNoSniff wants browsers not to guess at an answer's type: what it repeats of the request could look like a page.
+func wantNoSniff(t testing.TB, resp *http.Response) {
+	t.Helper()
+	if got := resp.Header["X-Content-Type-Options"]; len(got) != 1 || got[0] != "nosniff" {
+		t.Errorf("X-Content-Type-Options: got %q, want nosniff", got)
+	}
+}
+
 // problemIn reads an answer's problem, after checking what all of them have in common.
 func problemIn(t testing.TB, resp *http.Response) (p problem) {
 	t.Helper()
@@ -161,6 +169,7 @@ func problemIn(t testing.TB, resp *http.Response) (p problem) {
 	if got := resp.Header.Get("Cache-Control"); got != "no-store" {
 		t.Errorf("a problem with Cache-Control: %s", got)
 	}
+	wantNoSniff(t, resp)
 	if got := resp.Header.Get("Referrer-Policy"); got != "no-referrer" {
 		t.Errorf("Referrer-Policy: %s", got)
 	}

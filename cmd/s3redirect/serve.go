@@ -24,16 +24,16 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
-	text, err := config.ReadFile(*path)
+	source, err := config.Read(*path)
 	if err != nil {
 		return usageError{err}
 	}
-	c, err := config.Parse(*path, text, os.LookupEnv)
+	c, err := source.Parse(os.LookupEnv)
 	if err != nil {
 		return usageError{err}
 	}
 	defer runtime.KeepAlive(newBallast(limitMemory()))
-	p, err := app.New(app.Options{Path: *path, Text: text, Config: c, Stderr: stderr, Version: programVersion()})
+	p, err := app.New(app.Options{Path: *path, Source: source, Config: c, Stderr: stderr, Version: programVersion()})
 	if wrong, ok := errors.AsType[*app.ConfigError](err); ok {
 		return usageError{fmt.Errorf("%s: %w", *path, wrong)}
 	} else if err != nil {

@@ -52,11 +52,15 @@ func follow(t *testing.T) *followed {
 	f := &followed{t: t, path: filepath.Join(t.TempDir(), "config.yaml"), log: &logged{}}
 	f.cloud, f.text = startStores(t)
 	f.write(f.text)
-	c, err := config.Load(f.path)
+	source, err := config.Read(f.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.App, err = New(Options{Path: f.path, Text: []byte(f.text), Config: c, Stderr: f.log}); err != nil {
+	c, err := source.Parse(os.LookupEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.App, err = New(Options{Path: f.path, Source: source, Config: c, Stderr: f.log}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.Close)
@@ -319,6 +323,88 @@ func TestLook(t *testing.T) {
 		t.Error("a file that is not there has a text")
 	}
 	served(http.StatusNotFound)
+}
+
+// A reload follows the directory of included files: what is added, changed, half written, replaced through a symbolic
+// link, and removed.
+func TestWatchFollowsIncludedFiles(t *testing.T) {
+	f := follow(t)
+	i, j := strings.Index(f.text, "  - name: teams"), strings.Index(f.text, "viewers:")
+	dir := filepath.Join(filepath.Dir(f.path), "integrations.d")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	teams := strings.ReplaceAll(strings.TrimPrefix(f.text[i:j], "  - "), "\n    ", "\n")
+	put := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := func(target, name string) {
+		t.Helper()
+		if err := os.Symlink(target, filepath.Join(dir, ".tmp")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, ".tmp"), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var last *config.Source
+	served := func(what, path string, want int) {
+		t.Helper()
+		last = f.poll(f.poll(last))
+		if status, _ := f.ask(path); status != want {
+			t.Errorf("%s: status %d, want %d", what, status, want)
+		}
+	}
+	f.write("include: [integrations.d/*.yaml]\n" + f.text[:i] + f.text[j:])
+	served("an empty directory", teamObject, http.StatusNotFound)
+	_, media := f.ask(mediaObject)
+	put("teams.yaml", teams)
+	served("added", teamObject, http.StatusFound)
+	put("teams.yaml", strings.Replace(teams, "team-*", "crew-*", 1))
+	served("changed", teamObject, http.StatusNotFound)
+	put("teams.yaml", "name: te")
+	before := strings.Count(f.log.String(), "reload failed")
+	last = f.poll(last)
+	put("teams.yaml", teams)
+	served("half written for one poll", teamObject, http.StatusFound)
+	if got := strings.Count(f.log.String(), "reload failed") - before; got != 0 {
+		t.Errorf("a file that was half written for one poll made %d reloads fail, want 0", got)
+	}
+	for _, version := range []string{"..1", "..2"} {
+		if err := os.Mkdir(filepath.Join(dir, version), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("..1/teams.yaml", teams)
+	put("..2/teams.yaml", strings.Replace(teams, "team-*", "crew-*", 1))
+	link("..1", "..data")
+	link("..data/teams.yaml", "teams.yaml")
+	served("a link", teamObject, http.StatusFound)
+	link("..2", "..data")
+	served("the link moved", teamObject, http.StatusNotFound)
+	put("..2/teams.yaml", teams)
+	served("changed behind the link", teamObject, http.StatusFound)
+	if err := os.Remove(filepath.Join(dir, "teams.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	served("removed", teamObject, http.StatusNotFound)
+	if _, again := f.ask(mediaObject); again != media {
+		t.Error("the URL of an integration of the main file has changed")
+	}
+	// A directory that stays away is a problem that is reported once, and the previous configuration is kept.
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	before = strings.Count(f.log.String(), "does not exist; create it")
+	for range 5 {
+		served("without the directory", mediaObject, http.StatusFound)
+	}
+	if got := strings.Count(f.log.String(), "does not exist; create it") - before; got != 1 {
+		t.Errorf("the missing directory was reported %d times, want 1", got)
+	}
 }
 
 func TestPurgeByNameAndLocator(t *testing.T) {
@@ -584,7 +670,7 @@ func TestSeriesOfWhatIsGone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := New(Options{Path: "demo", Text: []byte(text), Config: c, Stderr: &logged{}})
+		p, err := New(Options{Path: "demo", Source: config.New("demo", []byte(text)), Config: c, Stderr: &logged{}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -593,7 +679,7 @@ func TestSeriesOfWhatIsGone(t *testing.T) {
 		before := p.current.Load()
 		i, j := strings.Index(text, "  - name: teams"), strings.Index(text, "viewers:")
 		p.mu.Lock()
-		err = p.applyLocked([]byte(text[:i]+text[j:]), nil)
+		err = p.applyLocked(config.New("demo", []byte(text[:i]+text[j:])), nil)
 		p.mu.Unlock()
 		if err != nil {
 			t.Fatal(err)

@@ -17,6 +17,8 @@ type Admin struct {
 	// Hosts are further names by which browsers reach admin_listen. Addresses and localhost always are: any other name could be
 	// a page's that leads its visitors' browsers here (DNS rebinding).
 	Hosts []string `yaml:"hosts"`
+	// Variables are the environment variables that the console's users may name in access_key_id and secret_access_key. Default: none.
+	Variables []string `yaml:"variables"`
 }
 
 func (k *checker) checkAdmin() {
@@ -24,6 +26,11 @@ func (k *checker) checkAdmin() {
 		k.wrong("admin.token", "it is too short: use %d bytes at least, such as openssl rand -base64 32 prints", minSecret)
 	}
 	k.checkTLS("admin.tls", k.Admin.TLS)
+	for n, name := range k.Admin.Variables {
+		if key := fmt.Sprintf("admin.variables[%d]", n); !envName.MatchString(name) {
+			k.wrong(key, "%s is no environment variable's name; write the name alone, such as SCANS_KEY", k.written(key))
+		}
+	}
 	for n, host := range k.Admin.Hosts {
 		key := fmt.Sprintf("admin.hosts[%d]", n)
 		switch {

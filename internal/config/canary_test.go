@@ -67,7 +67,16 @@ integrations: [{name: lab, bucket: photos, region: us-east-1, access_key_id: AKI
 viewers: {anonymous: true, links: {keys: [{id: k1, secret: @}, {id: k2, secret: @}]}}
 cache: {urls: 65536, redis: {url: "redis://user:@@127.0.0.1:6379/0", encryption_key: @, old_encryption_keys: [@, @]}}
 log: {level: info}
+`, Marker + `
+name: lab
+bucket: photos
+region: us-east-1
+access_key_id: AKIA
+secret_access_key: @
 `}
+
+// includedFile is the index of the included file in secretive.
+const includedFile = 2
 
 // filler is right for the places that do not hold the canary.
 const filler = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI="
@@ -83,8 +92,9 @@ var slips = []string{
 }
 
 // secretiveText returns a configuration with the canary in the place of one of its secrets, with mistakes that r chooses.
-func secretiveText(r *rand.Rand) string {
-	text := secretive[r.IntN(len(secretive))]
+func secretiveText(r *rand.Rand) (text string, included bool) {
+	which := r.IntN(len(secretive))
+	text = secretive[which]
 	places := regexp.MustCompile(`([a-z_]+: )?("?redis://user:)?@`).FindAllStringIndex(text, -1)
 	place := places[r.IntN(len(places))]
 	fill := func(s string) string {
@@ -104,7 +114,7 @@ func secretiveText(r *rand.Rand) string {
 	for range r.IntN(4) {
 		text = muddle(r, text)
 	}
-	return text
+	return text, which == includedFile
 }
 
 // muddle makes one mistake somewhere in a text, as a hurried hand would.
@@ -140,7 +150,7 @@ func muddle(r *rand.Rand, text string) string {
 
 // misplaced reports whether the canary became, by mistake, a part of the value of a known key that holds no secret: such values are
 // shown, since the program cannot know better.
-func misplaced(text string) bool {
+func misplaced(text string, included bool) bool {
 	var document yaml.Node
 	if yaml.Unmarshal([]byte(text), &document) != nil || len(document.Content) == 0 {
 		return false
@@ -171,39 +181,62 @@ func misplaced(text string) bool {
 		}
 		return false
 	}
-	return look(document.Content[0], reflect.TypeFor[Config]())
+	if !included {
+		return look(document.Content[0], reflect.TypeFor[Config]())
+	}
+	return look(document.Content[0], reflect.TypeFor[Integration]()) || look(document.Content[0], reflect.TypeFor[[]Integration]())
 }
 
-// shownOf returns everything that is said of a text, wherever it is said.
-func shownOf(text string) (said string, loads bool) {
-	c, err := Parse("config.yaml", []byte(text), noEnv)
+// shownOf returns everything that is said of a text: when it is loaded and, if changed is set, when integrations are added,
+// changed and removed.
+func shownOf(text string, included, changed bool) (said string, loads bool) {
+	s := New("config.yaml", []byte(text))
+	s.patterns = []pattern{{dir: "d", glob: "*.yaml"}}
+	if included {
+		s.main, s.files = []byte("listen: :0\nviewers: {anonymous: true}\n"), []*file{{path: "d/lab.yaml", text: []byte(text)}}
+	}
+	var all []string
+	note := func(err error) {
+		if err != nil {
+			all = append(all, err.Error())
+		}
+	}
+	c, err := s.Parse(noEnv)
 	if err != nil {
-		said = err.Error()
+		note(err)
+		c = &Config{Integrations: []Integration{{Name: "lab", Origin: Origin{File: "d/lab.yaml"}}}}
 	} else {
-		said = strings.Join(c.Warnings, "\n")
-		if !strings.Contains(text, "#") { // the page shows comments
-			said += "\n" + string(Masked([]byte(text)))
-		}
+		all = append(all, c.Warnings...)
 	}
-	for _, change := range []func() ([]byte, error){
-		func() ([]byte, error) { return Append("config.yaml", []byte(text), lab(), noEnv) },
-		func() ([]byte, error) {
-			return Change("config.yaml", []byte(text), "lab", Draft{"bucket": "fresh"}, noEnv)
-		},
-		func() ([]byte, error) { return Remove("config.yaml", []byte(text), "lab", noEnv) },
+	if !changed {
+		return strings.Join(all, "\n"), err == nil
+	}
+	changes := []*Change{}
+	for _, change := range []func() (*Change, error){
+		func() (*Change, error) { return s.Add(Draft{"name": "fresh", "bucket": "photos"}) },
+		func() (*Change, error) { return s.Edit(c, "lab", Draft{"bucket": "fresh"}) },
+		func() (*Change, error) { return s.Edit(c, "lab", Draft{"name": "fresh"}) },
+		func() (*Change, error) { return s.Remove(c, "lab") },
 	} {
-		if _, err := change(); err != nil {
-			said += "\n" + err.Error()
+		ch, err := change()
+		note(err)
+		if err == nil {
+			changes = append(changes, ch)
 		}
 	}
-	return said, err == nil
+	for _, ch := range changes {
+		_, err := ch.Parse(noEnv)
+		note(err)
+		all = append(all, string(ch.Old), string(ch.New)) // the console shows the difference
+	}
+	return strings.Join(all, "\n"), err == nil
 }
 
 func checkSecrets(t *testing.T, seed uint64) (loads, elsewhere bool) {
 	t.Helper()
-	text := secretiveText(rand.New(rand.NewPCG(seed, 0)))
-	said, loads := shownOf(text)
-	if elsewhere = misplaced(text); !elsewhere && hasCanary(said) {
+	text, included := secretiveText(rand.New(rand.NewPCG(seed, 0)))
+	said, loads := shownOf(text, included, seed%4 == 0)
+	if elsewhere = misplaced(text, included); !elsewhere && hasCanary(said) {
 		t.Errorf("seed %d: the secret is shown.\nThe file:\n%s\nWhat is said:\n%s", seed, text, said)
 	}
 	return loads, elsewhere

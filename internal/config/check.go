@@ -34,18 +34,27 @@ func (k *checker) has(key string) bool {
 // named reports whether the file has a key, with or without a value.
 func (k *checker) named(key string) bool { return k.has(key) || k.failed(key) }
 
-// line is where a key stands, or where it would belong.
-func (k *checker) line(key string) int {
+// place returns where a key stands, or where it would belong.
+func (k *checker) place(key string) place {
 	for {
 		if p, ok := k.places[key]; ok {
-			return p.line
+			return p
 		}
 		i := strings.LastIndexAny(key, ".[")
 		if i < 0 {
-			return 0
+			return place{file: k.file}
 		}
 		key = key[:i]
 	}
+}
+
+// where returns the place of a key as an error about the key from shows it.
+func (k *checker) where(key, from string) string {
+	p := k.place(key)
+	if p.file == k.place(from).file {
+		return fmt.Sprintf("on line %d", p.line)
+	}
+	return fmt.Sprintf("at %s:%d", p.file, p.line)
 }
 
 // failed reports whether there is a mistake in a key's value.
@@ -54,7 +63,7 @@ func (k *checker) failed(key string) bool { return k.broken[key] }
 // wrong adds an error, unless the key's value has one already.
 func (k *checker) wrong(key, format string, args ...any) {
 	if !k.failed(key) {
-		k.fail(k.line(key), key, format, args...)
+		k.failAt(k.place(key), key, format, args...)
 	}
 }
 
@@ -91,14 +100,7 @@ func (k *checker) check() {
 	k.checkViewers()
 	k.checkCORS()
 	k.checkLifetimes("", k.URLLifetime, k.MinRemaining)
-	switch {
-	case len(k.Integrations) > 0:
-	case k.Admin.Token != "":
-		k.warn("integrations", "there is none yet, so nothing is served: add one in the console, at admin_listen")
-	default:
-		k.wrong("integrations", "at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region")
-	}
-	names, roles := map[string]int{}, 0
+	names, roles := map[string]string{}, 0
 	for n := range k.Integrations {
 		i := &k.Integrations[n]
 		at := fmt.Sprintf("integrations[%d]", n)
@@ -114,8 +116,36 @@ func (k *checker) check() {
 	}
 }
 
+// needIntegrations requires an integration, unless the console can add one.
+func (k *checker) needIntegrations() {
+	switch {
+	case len(k.Integrations) > 0:
+	case k.Admin.Token != "":
+		k.warn("integrations", "there is none yet, so nothing is served: add one in the console, at admin_listen")
+	default:
+		k.wrong("integrations", "at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region")
+	}
+}
+
+// checkInclude checks the patterns of included files.
+func (k *checker) checkInclude(s *Source) {
+	if len(k.Include) > 0 && !s.isFile {
+		k.wrong("include", "only a configuration file can include files")
+	}
+	for n, text := range k.Include {
+		key := fmt.Sprintf("include[%d]", n)
+		if written := k.places[key].written; written != "" {
+			text = written // without what a variable stands for
+		}
+		if problem := patternProblem(text); problem != "" {
+			k.wrong(key, "%s: %s", k.written(key), problem)
+		}
+	}
+}
+
 func (k *checker) warn(key, format string, args ...any) {
-	w := Error{File: k.file, Line: k.line(key), Key: key, Problem: fmt.Sprintf(format, args...)}
+	p := k.place(key)
+	w := Error{File: p.file, Line: p.line, Key: k.localKey(key), Problem: fmt.Sprintf(format, args...)}
 	k.Warnings = append(k.Warnings, w.Error())
 }
 
@@ -246,17 +276,17 @@ func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duratio
 
 var nameGrammar = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-func (k *checker) checkName(at, name string, lines map[string]int) {
+func (k *checker) checkName(at, name string, names map[string]string) {
 	key := at + ".name"
-	switch line, twice := lines[name]; {
+	switch other, twice := names[name]; {
 	case name == "":
 		k.wrong(key, "a name is needed; metrics and logs call the integration by it")
 	case !nameGrammar.MatchString(name):
 		k.wrong(key, "%s is no name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most", k.written(key))
 	case twice:
-		k.wrong(key, "%s is the name of the integration on line %d too; give each its own", k.written(key), line)
+		k.wrong(key, "%s is the name of the integration %s too; give each its own", k.written(key), k.where(other, at))
 	default:
-		lines[name] = k.line(at)
+		names[name] = at
 	}
 }
 
@@ -313,10 +343,10 @@ func (k *checker) overlap(c, other claim) {
 	at, _, _ := strings.Cut(other.key, "]")
 	name := k.written(at + "].name")
 	if c.bucket == other.bucket {
-		k.wrong(c.key, "%s is a bucket of integration %s on line %d already; let one integration serve each bucket",
-			k.written(c.key), name, k.line(other.key))
+		k.wrong(c.key, "%s is a bucket of integration %s %s already; let one integration serve each bucket",
+			k.written(c.key), name, k.where(other.key, c.key))
 		return
 	}
-	k.wrong(c.key, "%s could be the same bucket as %s of integration %s on line %d; let one integration serve each bucket",
-		k.written(c.key), k.written(other.key), name, k.line(other.key))
+	k.wrong(c.key, "%s could be the same bucket as %s of integration %s %s; let one integration serve each bucket",
+		k.written(c.key), k.written(other.key), name, k.where(other.key, c.key))
 }

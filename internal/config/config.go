@@ -44,6 +44,9 @@ type Config struct {
 	DrainDelay time.Duration `yaml:"drain_delay"`
 	// Integrations are the roles and the buckets they serve, in the file's order. At least one, unless the console may add it.
 	Integrations []Integration `yaml:"integrations"`
+	// Include holds patterns of further files with integrations, such as integrations.d/*.yaml, relative to the directory of the
+	// configuration file. Each file is one integration or a list of them. The files follow in the order of their paths.
+	Include []string `yaml:"include"`
 	// Viewers says who may ask. Required: a proxy that would serve everyone must say so.
 	Viewers Viewers `yaml:"viewers"`
 	// CORS lets pages of other origins read answers. Optional.
@@ -88,6 +91,9 @@ type Integration struct {
 	// ResponseCacheControl is the Cache-Control with which S3 is to answer, signed into every URL. Its ages are bounded by the
 	// window. Default: the object's own.
 	ResponseCacheControl string `yaml:"response_cache_control"`
+	// Overrides says which response-* parameters viewers may use: [OverridesNone], [OverridesSafe] or
+	// [OverridesAll]. Default OverridesSafe; so is "".
+	Overrides string `yaml:"overrides"`
 	// Endpoint is an S3-compatible store's URL, as browsers reach it. Default: AWS's endpoint of the bucket's region.
 	Endpoint string `yaml:"endpoint"`
 	// PathStyle puts the bucket in the path instead of the host name. Default false.
@@ -103,10 +109,28 @@ type Integration struct {
 	// URLLifetime and MinRemaining default to the file's.
 	URLLifetime  time.Duration `yaml:"url_lifetime"`
 	MinRemaining time.Duration `yaml:"min_remaining"`
+
+	// Origin is where the integration is configured.
+	Origin Origin `yaml:"-"`
+}
+
+// Origin is a place in a configuration's files.
+type Origin struct {
+	File string
+	Line int // from 1
+	// Editable means that this program wrote the file and may change it.
+	Editable bool
 }
 
 // RegionAuto is the region of an integration whose buckets' regions are found per bucket, once, and kept.
 const RegionAuto = "auto"
+
+// The values of [Integration.Overrides]: which headers of the store's answer viewers may override.
+const (
+	OverridesNone = "none" // none
+	OverridesSafe = "safe" // those that cannot make a browser run what an object holds
+	OverridesAll  = "all"  // all
+)
 
 // Buckets are the names and patterns that the integration serves.
 func (i *Integration) Buckets() []string {

@@ -22,21 +22,41 @@ type decoder struct {
 	errs   Errors
 	broken map[string]bool // the keys with a mistake in their values
 	places map[string]place
+	// local holds, for the integrations of included files, what errors call them in their own file: "" if
+	// there is only one.
+	local  map[int]string
+	unread bool // an included file could not be parsed
 }
 
 func newDecoder(file string, getenv func(string) (string, bool)) *decoder {
-	return &decoder{file: file, getenv: getenv, broken: map[string]bool{}, places: map[string]place{}}
+	return &decoder{file: file, getenv: getenv, broken: map[string]bool{}, places: map[string]place{}, local: map[int]string{}}
 }
 
 // place is where a key stands.
 type place struct {
+	file    string
 	line    int
 	written string // a scalar as the file has it, before ${NAME} is replaced; "" if it must not be shown
 }
 
 func (d *decoder) fail(line int, key, format string, args ...any) {
-	d.errs = append(d.errs, &Error{File: d.file, Line: line, Key: key, Problem: fmt.Sprintf(format, args...)})
+	d.failAt(place{file: d.file, line: line}, key, format, args...)
+}
+
+func (d *decoder) failAt(p place, key, format string, args ...any) {
+	d.errs = append(d.errs, &Error{File: p.file, Line: p.line, Key: d.localKey(key), Problem: fmt.Sprintf(format, args...)})
 	d.broken[key] = true
+}
+
+// localKey returns a key as errors show it: relative to the file that it is in.
+func (d *decoder) localKey(key string) string {
+	rest, ok := strings.CutPrefix(key, "integrations[")
+	number, rest, closed := strings.Cut(rest, "]")
+	n, err := strconv.Atoi(number)
+	if local, included := d.local[n]; ok && closed && err == nil && included {
+		return strings.TrimPrefix(local+rest, ".")
+	}
+	return key
 }
 
 // plainTags are the tags that YAML itself gives to scalars.
@@ -62,7 +82,7 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 		d.fail(n.Line, key, "tags are not supported; put a value that begins with ! in quotes")
 	default:
 		shown := shown(into, n.Value)
-		d.places[key] = place{line: n.Line, written: shown}
+		d.places[key] = place{file: d.file, line: n.Line, written: shown}
 		text, err := expand(n.Value, d.getenv)
 		if unset, ok := errors.AsType[unsetError](err); ok && shown == "" {
 			err = unset.unnamed()
@@ -98,12 +118,12 @@ func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {
 		d.fail(n.Line, key, "a list is expected here: [a, b], or a line each that begins with '- '")
 		return
 	}
-	d.places[key] = place{line: n.Line}
+	d.places[key] = place{file: d.file, line: n.Line}
 	for i, item := range n.Content {
 		value := reflect.New(into.Type().Elem()).Elem()
 		setDefaults(value)
 		at := fmt.Sprintf("%s[%d]", key, i)
-		d.places[at] = place{line: item.Line}
+		d.places[at] = place{file: d.file, line: item.Line}
 		d.decode(item, value, at)
 		into.Set(reflect.Append(into, value))
 	}
@@ -128,7 +148,7 @@ func (d *decoder) mapping(n *yaml.Node, into reflect.Value, key string) {
 			continue
 		}
 		first[name.Value] = name.Line
-		d.places[at] = place{line: name.Line}
+		d.places[at] = place{file: d.file, line: name.Line}
 		d.decode(value, field, at)
 	}
 }
@@ -156,7 +176,7 @@ func (d *decoder) unknown(name *yaml.Node, at string, in reflect.Type) {
 		problem = "unknown key; did you mean " + nearest + "?"
 	}
 	// The mapping itself does not count as failed: what lacks in it is found as well.
-	d.errs = append(d.errs, &Error{File: d.file, Line: name.Line, Column: name.Column, Key: at, Problem: problem})
+	d.errs = append(d.errs, &Error{File: d.file, Line: name.Line, Column: name.Column, Key: d.localKey(at), Problem: problem})
 }
 
 func fieldNames(t reflect.Type) (names []string) {

@@ -25,14 +25,14 @@ func expand(text string, getenv func(string) (string, bool)) (string, error) {
 			continue
 		}
 		name, after, closed := strings.Cut(rest, "}")
-		switch value, set := getenv(name); {
-		case !closed || !envName.MatchString(name):
-			return "", fmt.Errorf("after ${ a variable's name and } are expected; a ${ that is to stay is written $${")
-		case !set:
-			return "", unsetError(name)
-		default:
-			b.WriteString(before + value)
+		if !closed || !envName.MatchString(name) {
+			return "", errors.New("after ${ a variable's name and } are expected; a ${ that is to stay is written $${")
 		}
+		value, set := getenv(name)
+		if !set {
+			return "", unsetError(name)
+		}
+		b.WriteString(before + value)
 		text = after
 	}
 }

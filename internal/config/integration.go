@@ -52,6 +52,15 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	k.checkRegion(at, i)
 	k.checkDurations(at, i)
 	k.checkCacheControl(at+".response_cache_control", i)
+	k.checkOverrides(at+".overrides", i.Overrides)
+}
+
+func (k *checker) checkOverrides(key, overrides string) {
+	switch overrides {
+	case "", OverridesNone, OverridesSafe, OverridesAll:
+	default:
+		k.wrong(key, "%s is not one of none, safe and all", k.written(key))
+	}
 }
 
 // cacheDirective is one of RFC 9111, section 5.2.2, without arguments that are lists.

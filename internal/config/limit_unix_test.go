@@ -3,7 +3,12 @@
 package config
 
 import (
+	"bytes"
+	"io/fs"
+	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -28,4 +33,28 @@ func withFileSize(t *testing.T, bytes uint64, f func()) {
 		}
 	}()
 	f()
+}
+
+// A write that fails leaves the old file, and nothing else. A limit of the process's file size stands for a disk that is full.
+func TestSaveThatFails(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	withFileSize(t, 1<<20, func() { // more than what the test itself writes meanwhile
+		if err := Save(t.Context(), path, []byte("old"), bytes.Repeat([]byte("x"), 2<<20)); err == nil {
+			t.Error("it was written")
+		}
+	})
+	if text, err := os.ReadFile(path); string(text) != "old" {
+		t.Errorf("%.20s %v", text, err)
+	}
+	wantNothingElse(t, dir, "config.yaml")
+	if got := explain("d/config.yaml", &fs.PathError{Err: syscall.ENOSPC}).Error(); !strings.Contains(got, "the disk is full") || !strings.Contains(got, "is what it was") {
+		t.Error(got)
+	}
+	if got := explain("d/config.yaml", &fs.PathError{Err: syscall.EROFS}).Error(); !strings.Contains(got, "cannot be made in d") {
+		t.Error(got)
+	}
 }

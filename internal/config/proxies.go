@@ -51,7 +51,7 @@ func (k *checker) checkForwardedProxies(list string, f *Forwarded) {
 	for n, inner := range f.Proxies {
 		within := func(outer netip.Prefix) bool { return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr()) }
 		if key := fmt.Sprintf("%s[%d]", list, n); !slices.ContainsFunc(k.Proxies, within) {
-			k.wrong(key, "%s is not within any of the trusted_proxies on line %d; add it there too", k.written(key), k.line("trusted_proxies"))
+			k.wrong(key, "%s is not within any of the trusted_proxies %s; add it there too", k.written(key), k.where("trusted_proxies", key))
 		}
 	}
 }

@@ -2,27 +2,49 @@ package config
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
-// ErrChanged says that a file is not what it was when it was read: somebody else has written it meanwhile.
-var ErrChanged = errors.New("the file has changed meanwhile; nothing was written")
+var (
+	// ErrChanged means that a file is not what it was when it was read: another program has written it meanwhile.
+	ErrChanged = errors.New("the file has changed meanwhile; nothing was written")
+	// ErrLocked means that another program has kept a file locked for longer than Save waits.
+	ErrLocked = fmt.Errorf("another program has kept it locked for %s; try again", LockTimeout)
+)
 
-// Save replaces a file, or makes one, all at once: whoever reads it finds the old text or the new one, whole, whatever
-// happens. Old is what the file held when it was read, nil where there was none; if that is no longer so, the error wraps
-// [ErrChanged]. The file keeps its mode and, where that is allowed, its owner; a new one can be read by its owner alone.
-func Save(path string, old, text []byte) error {
+const (
+	// LockTimeout bounds how long Save waits for another program that saves the same file.
+	LockTimeout = 5 * time.Second
+	// lockInterval is how often it tries meanwhile.
+	lockInterval = 20 * time.Millisecond
+)
+
+// Save replaces a file, or makes one, atomically: a reader finds either the old text or the new one, whole, whatever happens. Old is what
+// the file held when it was read, nil if there was none; if it holds something else now, the error wraps [ErrChanged].
+//
+// Save waits for another program's lock on the file for 5 seconds at most ([ErrLocked]), and writes nothing after ctx is done.
+//
+// The file keeps its mode, its group, its access control lists and, if the process may give files away, its owner. If the group or the lists
+// cannot be kept, the file is not written, since others could then read it. Only its owner can read a new file.
+func Save(ctx context.Context, path string, old, text []byte) error {
+	return save(ctx, path, old, text, "")
+}
+
+// save is like Save, but a new file gets the access of the file model, if there is one and the process may set it.
+func save(ctx context.Context, path string, old, text []byte, model string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // a link stays a link
 	}
 	if old != nil {
-		// Of two who save at once the second waits here, and then finds the file changed.
-		unlock, err := lock(path)
+		// Of two programs that save at once the second waits here, and then finds the file changed.
+		unlock, err := lock(ctx, path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return explain(path, err)
 		} else if err == nil {
@@ -32,13 +54,16 @@ func Save(path string, old, text []byte) error {
 	if err := unchanged(path, old); err != nil {
 		return err
 	}
-	temporary, err := writeBeside(path, text)
+	temporary, err := writeBeside(path, model, text)
 	if err != nil {
 		return explain(path, err)
 	}
-	defer os.Remove(temporary) // it is gone already, if all went well
+	defer os.Remove(temporary) // after a rename there is nothing to remove
 	if err := unchanged(path, old); err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return explain(path, context.Cause(ctx))
 	}
 	if old == nil {
 		err = os.Link(temporary, path) // which, unlike a rename, replaces nothing
@@ -58,11 +83,32 @@ func Writable(path string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	name, err := writeBeside(path, nil)
+	name, err := writeBeside(path, "", nil)
 	if err != nil {
 		return explain(path, err)
 	}
 	return os.Remove(name)
+}
+
+// remove removes a file that must hold old, under the same conditions as [Save].
+func remove(ctx context.Context, path string, old []byte) error {
+	unlock, err := lock(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", path, ErrChanged)
+	} else if err != nil {
+		return explain(path, err)
+	}
+	defer unlock()
+	if err := unchanged(path, old); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return explain(path, context.Cause(ctx))
+	}
+	if err := os.Remove(path); err != nil {
+		return explain(path, err)
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 func unchanged(path string, old []byte) error {
@@ -76,9 +122,10 @@ func unchanged(path string, old []byte) error {
 	return err
 }
 
-// writeBeside writes a file in the same folder, with the mode and the owner of the one that it is to replace, and has it on
-// the disk before it returns.
-func writeBeside(path string, text []byte) (name string, err error) {
+// writeBeside writes a file in the same folder, which the same users can read as the one that it is to replace, and syncs it to the disk.
+//
+// A new file gets the access of the file model, or only its owner can read it.
+func writeBeside(path, model string, text []byte) (name string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return "", err
@@ -89,8 +136,13 @@ func writeBeside(path string, text []byte) (name string, err error) {
 		}
 	}()
 	if info, err := os.Stat(path); err == nil {
-		keepOwner(f, info)
-		if err := f.Chmod(info.Mode().Perm()); err != nil {
+		if err := keepAccess(f, path, info); err != nil {
+			return "", err
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	} else if info, err := os.Stat(model); err == nil && keepAccess(f, model, info) != nil {
+		if err := f.Chmod(0o600); err != nil {
 			return "", err
 		}
 	}
@@ -100,8 +152,22 @@ func writeBeside(path string, text []byte) (name string, err error) {
 	return f.Name(), f.Sync()
 }
 
+// accessError means that a new file cannot be given the group, or the access control lists, of the one that it replaces.
+type accessError struct {
+	what string
+	err  error
+}
+
+func (e *accessError) Error() string {
+	return fmt.Sprintf("its %s cannot be kept (%v), and without it other users could read the file; write it as a user who may set it", e.what, e.err)
+}
+
+// explain returns err with what it means for the file.
 func explain(path string, err error) error {
+	_, access := errors.AsType[*accessError](err)
 	switch dir := filepath.Dir(path); {
+	case access:
+		return fmt.Errorf("%s was not written: %w", path, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("%s was not written: a new file cannot be made in %s; run this as a user who may write there", path, dir)
 	case errors.Is(err, fs.ErrNotExist):

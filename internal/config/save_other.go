@@ -3,11 +3,12 @@
 package config
 
 import (
+	"context"
 	"io/fs"
 	"os"
 )
 
-// Elsewhere files are not locked, folders cannot be synced, and new files inherit their owner.
-func keepOwner(*os.File, fs.FileInfo) {}
-func syncDir(string) error            { return nil }
-func lock(string) (func(), error)     { return func() {}, nil }
+// Elsewhere files are not locked, directories cannot be synced, and a new file inherits the access rights of its directory.
+func keepAccess(*os.File, string, fs.FileInfo) error { return nil }
+func syncDir(string) error                           { return nil }
+func lock(context.Context, string) (func(), error)   { return func() {}, nil }

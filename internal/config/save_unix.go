@@ -3,19 +3,41 @@
 package config
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 )
 
-// keepOwner gives a file the owner of another. Only root may; to others it is theirs already.
-func keepOwner(f *os.File, of fs.FileInfo) {
-	if owner, ok := of.Sys().(*syscall.Stat_t); ok {
-		_ = f.Chown(int(owner.Uid), int(owner.Gid))
+// keepAccess gives f, which is to replace the file at path, that file's owner, group, mode and
+// access control lists. If the process may not give files away, the file becomes its own, which is
+// no gain: it could write the file before.
+func keepAccess(f *os.File, path string, info fs.FileInfo) error {
+	lists, err := readACLs(path)
+	if err != nil {
+		return &accessError{"access control list", err}
 	}
+	mode := info.Mode().Perm()
+	// Without lists, a group with the permissions of all others makes no difference.
+	groupMatters := mode>>3&7 != mode&7 || len(lists) > 0
+	if had, ok := info.Sys().(*syscall.Stat_t); ok && f.Chown(int(had.Uid), int(had.Gid)) != nil {
+		if err := f.Chown(-1, int(had.Gid)); err != nil && groupMatters {
+			return &accessError{fmt.Sprintf("group %d", had.Gid), err}
+		}
+	}
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if err := writeACLs(f, lists); err != nil {
+		return &accessError{"access control list", err}
+	}
+	return nil
 }
 
-// syncDir has a rename on the disk.
+// syncDir syncs a rename in a directory to the disk.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -25,15 +47,27 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// lock waits until nobody else has the file locked. The lock is on the file, and not on its name: what has taken its place since is another one.
-func lock(path string) (unlock func(), err error) {
+// lock waits until no other program has the file locked, for LockTimeout at most, and locks it. The
+// lock is on the file, not on its name: a file that has replaced it meanwhile has its own.
+func lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		_ = f.Close()
-		return nil, err
+	ctx, cancel := context.WithTimeoutCause(ctx, LockTimeout, ErrLocked)
+	defer cancel()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return nil, errors.Join(err, f.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), f.Close())
+		case <-time.After(lockInterval):
+		}
 	}
-	return func() { _ = f.Close() }, nil
 }

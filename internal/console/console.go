@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,7 +20,6 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"s3redirect/internal/config"
@@ -75,7 +75,7 @@ type Console struct {
 	samples samples
 	users   sessions
 	checks  chan struct{} // a place for each check, or question to STS, that may run
-	saving  sync.Mutex    // held from a file's being read until it is written, and in use
+	saving  chan struct{} // holds a place from when the file is read until it is written, and in use
 	mux     *http.ServeMux
 }
 
@@ -100,7 +100,7 @@ const maxChecks = 4
 
 // New makes a console.
 func New(o Options) *Console {
-	c := &Console{Options: o, started: o.Clock(), checks: make(chan struct{}, maxChecks), mux: http.NewServeMux()}
+	c := &Console{Options: o, started: o.Clock(), checks: make(chan struct{}, maxChecks), saving: make(chan struct{}, 1), mux: http.NewServeMux()}
 	c.sample()
 	c.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { serveStatic(w, "index.html") })
 	c.mux.HandleFunc("GET /static/{name}", func(w http.ResponseWriter, r *http.Request) { serveStatic(w, r.PathValue("name")) })
@@ -239,11 +239,15 @@ func readJSON(r *http.Request, into any) error {
 	}
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return &refusal{status: http.StatusRequestEntityTooLarge, text: "that is more than 64 kB"}
+	err := d.Decode(into)
+	if err == nil {
+		// net/http notices that a client hangs up once the body was read to its end.
+		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			return nil
 		}
-		return &refusal{status: http.StatusBadRequest, text: "the body is not the JSON that is expected here"}
 	}
-	return nil
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return &refusal{status: http.StatusRequestEntityTooLarge, text: "that is more than 64 kB"}
+	}
+	return &refusal{status: http.StatusBadRequest, text: "the body is not the JSON that is expected here"}
 }

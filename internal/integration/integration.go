@@ -50,6 +50,8 @@ type Integration struct {
 	Name string
 	// Versions reports whether ?versionId= is allowed.
 	Versions bool
+	// Overrides selects the response-* parameters that are allowed; see [config.Integration].
+	Overrides string
 	// Params are the parameters of every URL, whatever the request.
 	Params  presign.Params
 	Metrics *metrics.Integration
@@ -146,12 +148,13 @@ func newIntegration(
 	c *config.Integration, o Options, p *pool, keepers map[identity]*keeper,
 ) *Integration {
 	i := &Integration{
-		Name:     c.Name,
-		Versions: c.FileVersioning,
-		Params:   c.Params(),
-		Metrics:  o.Metrics.Integration(c.Name),
-		config:   c,
-		pool:     p,
+		Name:      c.Name,
+		Versions:  c.FileVersioning,
+		Overrides: c.Overrides,
+		Params:    c.Params(),
+		Metrics:   o.Metrics.Integration(c.Name),
+		config:    c,
+		pool:      p,
 	}
 	i.plain = i.Params.Canonical()
 	withCORS := i.Params

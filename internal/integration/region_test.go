@@ -123,6 +123,34 @@ func TestRegionFailuresAreCached(t *testing.T) {
 	}
 }
 
+// S3 in the wrong region answers with a redirect that names the right one. The client must not follow it: it could
+// lead anywhere.
+func TestRegionClientFollowsNoRedirects(t *testing.T) {
+	for header, want := range map[string]error{"eu-west-3": nil, "": ErrRegionNotTold} {
+		synctest.Test(t, func(t *testing.T) {
+			var hosts []string
+			store := roundTripper(func(r *http.Request) (*http.Response, error) {
+				hosts = append(hosts, r.URL.Host)
+				a := answer(http.StatusMovedPermanently, "")
+				a.Header.Set("Location", "http://169.254.169.254/latest/meta-data")
+				if header != "" {
+					a.Header.Set("X-Amz-Bucket-Region", header)
+				}
+				return a, nil
+			})
+			w := newWorld(t, &fakeSTS{}, []config.Integration{auto("lab", "bucket")}, withTransport(store))
+			defer w.Close()
+			place, _, err := w.bucket("bucket").Place(context.Background(), time.Now())
+			if !errors.Is(err, want) || want == nil && (place == nil || place.Region != header) {
+				t.Errorf("Place = %+v, %v, want region %q, %v", place, err, header, want)
+			}
+			if len(hosts) != 1 || hosts[0] != "bucket.s3.us-east-1.amazonaws.com" {
+				t.Errorf("asked %q, want the bucket's host alone", hosts)
+			}
+		})
+	}
+}
+
 func TestFindPrefersNamesToPatterns(t *testing.T) {
 	shared := role("shared", "")
 	shared.PermittedBuckets = []string{"photos", "team-*"}

@@ -87,7 +87,8 @@ func TestRedisRejectsWhatItDidNotStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	authentic, _ := server.Get("one")
+	another, _ := server.Get("one")
+	authentic, _ := server.Get("two")
 	rejected := func(what, raw string) {
 		t.Helper()
 		if err := server.Set("two", raw); err != nil {
@@ -98,9 +99,11 @@ func TestRedisRejectsWhatItDidNotStore(t *testing.T) {
 				what, value, err, integration.ErrNotAuthentic)
 		}
 	}
-	rejected("moved from another name", authentic)
+	rejected("moved from another name", another)
 	rejected("garbage", "hello")
 	rejected("too long", authentic+strings.Repeat("x", maxSealed))
+	// The version is not encrypted: only a comparison rejects a value that another version sealed.
+	rejected("of another version", string(rune(version+1))+authentic[1:])
 	for n := range len(authentic) {
 		altered := []byte(authentic)
 		altered[n] ^= 1
@@ -127,6 +130,28 @@ func TestRedisRejectsWhatItDidNotStore(t *testing.T) {
 	}
 	if value, err := r.Get(ctx, "two"); string(value) != "fixed" {
 		t.Errorf("Get = %q, %v, want fixed", value, err)
+	}
+}
+
+// At most maxSealed+1 bytes are read: even an authentic value is rejected if it is longer.
+func TestRedisReadsAtMostMaxSealed(t *testing.T) {
+	server, ctx := miniredis.RunT(t), context.Background()
+	r := newRedis(t, server, key(1))
+	overhead := len(r.seals[0].seal("x", nil))
+	for size, want := range map[int]error{
+		maxSealed - overhead:     nil,
+		maxSealed + 1 - overhead: nil,
+		maxSealed + 2 - overhead: integration.ErrNotAuthentic,
+		1 << 20:                  integration.ErrNotAuthentic,
+	} {
+		server.FlushAll()
+		if stored, err := r.Add(ctx, "x", make([]byte, size), time.Minute); !stored || err != nil {
+			t.Fatal(stored, err)
+		}
+		value, err := r.Get(ctx, "x")
+		if !errors.Is(err, want) || want == nil && len(value) != size {
+			t.Errorf("Get of %d bytes = %d bytes, %v, want %v", size, len(value), err, want)
+		}
 	}
 }
 
@@ -307,6 +332,11 @@ func TestNewRedisRejectsInvalidOptions(t *testing.T) {
 		"a short key":                  {URL: "redis://h", Keys: [][]byte{{1}}},
 		"no key":                       {URL: "redis://h"},
 		"a database that is no number": {URL: "redis://canary:canary@h/x", Keys: [][]byte{key(1)}},
+		// The errors of net/url quote these.
+		"a port that is no number":   {URL: "redis://user:canary@h:port/0", Keys: [][]byte{key(1)}},
+		"a wrong escape":             {URL: "redis://user:canary@h/%zz", Keys: [][]byte{key(1)}},
+		"a space in the password":    {URL: "rediss://user:canary @h/0", Keys: [][]byte{key(1)}},
+		"a control character in one": {URL: "redis://h/0?addr=h:1&sentinel_password=canary\x7f", Keys: [][]byte{key(1)}},
 	} {
 		if _, err := NewRedis(o); err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: NewRedis = %v, want an error without the URL", name, err)

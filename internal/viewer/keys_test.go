@@ -26,7 +26,8 @@ import (
 	"s3redirect/internal/config"
 )
 
-// transport answers requests by URL with what the texts say: JSON, or "302 URL". It notes what was asked for.
+// transport answers requests by URL with what the texts say: JSON, or "302 URL". It notes what
+// was asked for.
 type transport struct {
 	answers map[string]string
 	asked   []string
@@ -254,7 +255,8 @@ func TestKeysRotate(t *testing.T) {
 		if err := ask(); err != nil {
 			t.Fatal(err)
 		}
-		// The provider is away for a day: known keys go on to be good, for tokens not seen before too.
+		// The provider is away for a day: known keys go on to be good, for tokens not seen before
+		// too.
 		p.set(func(p *provider) { p.down = true })
 		for range 24 {
 			time.Sleep(time.Hour)
@@ -266,7 +268,8 @@ func TestKeysRotate(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// It comes back and has withdrawn the key: what that had signed is not good any longer, remembered or not.
+		// It comes back and has withdrawn the key: what that had signed is not good any longer,
+		// remembered or not.
 		p.set(func(p *provider) { p.down = false; delete(p.keys, "rsa") })
 		time.Sleep(time.Hour)
 		other := sign(t, map[string]any{"alg": "ES256", "kid": "ec"}, claims(nil), testECDSA)
@@ -305,8 +308,8 @@ func TestKeyUnderTheSameID(t *testing.T) {
 	})
 }
 
-// The first requests wait for the keys: for one fetch together, and not for longer than it may take. Who hangs up fails
-// nobody else.
+// The first requests wait for the keys: for one fetch together, and not for longer than it may
+// take. Who hangs up fails nobody else.
 func TestFirstKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProvider()

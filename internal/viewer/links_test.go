@@ -87,6 +87,12 @@ func TestLinks(t *testing.T) {
 		{"a signature with a line break", own + "%0A", "folder/a b+c%.jpg", false},
 		{"two signatures", own + "&sig=AA", "folder/a b+c%.jpg", false},
 		{"two ends", own + "&exp=9999999999", "folder/a b+c%.jpg", false},
+		{"another signature before", "sig=AA&" + own, "folder/a b+c%.jpg", false},
+		{"another end before", "exp=9999999999&" + own, "folder/a b+c%.jpg", false},
+		{"another key's ID before", "kid=k2&" + own, "folder/a b+c%.jpg", false},
+		{"the same key's ID twice", own + "&kid=k1", "folder/a b+c%.jpg", false},
+		{"a parameter twice, spelt otherwise", "k%69d=k2&" + own, "folder/a b+c%.jpg", false},
+		{"a semicolon, which some take for a separator", own + "&a;b", "folder/a b+c%.jpg", false},
 		{"a bad escape", own + "&x=%zz", "folder/a b+c%.jpg", false},
 		{"widened to a folder", own + "&prefix=folder%2F", "folder/a b+c%.jpg", false},
 
@@ -101,6 +107,7 @@ func TestLinks(t *testing.T) {
 		{"another folder's", set(folder, "prefix", "other/"), "other/x", false},
 		{"a shorter folder's", set(folder, "prefix", "f"), "folder/x", false},
 		{"everything's", folder + "&prefix=", "other/x", false},
+		{"another folder's before", "prefix=other%2F&" + folder, "folder/x", false},
 		{"an object's", set(folder, "prefix", ""), "folder/", false},
 
 		{"anywhere in the bucket", everything, "any/thing", true},
@@ -178,8 +185,8 @@ func TestWhatALinksSignatureCovers(t *testing.T) {
 		seen[signature] = what
 	}
 
-	// The format is fixed, or links would end with the next version: the purpose, then each field after its length in eight
-	// bytes, then the end.
+	// The format is fixed, or links would end with the next version: the purpose, then each field
+	// after its length in eight bytes, then the end.
 	mac := hmac.New(sha256.New, []byte(firstSecret))
 	mac.Write([]byte("s3redirect link v1 read\n" +
 		"\x00\x00\x00\x00\x00\x00\x00\x06object" + "\x00\x00\x00\x00\x00\x00\x00\x02k1" +
@@ -190,7 +197,8 @@ func TestWhatALinksSignatureCovers(t *testing.T) {
 	}
 }
 
-// What a link's query costs is bounded, whatever it holds: a request needs no right to have it checked.
+// What a link's query costs is bounded, whatever it holds: a request needs no right to have it
+// checked.
 func TestCostOfALinksQuery(t *testing.T) {
 	l := newTestLinks(config.LinkKey{ID: "k1", Secret: firstSecret})
 	own := query(t, l, "s3://bucket/folder/x", time.Hour)
@@ -273,7 +281,8 @@ func FuzzLinkCheck(f *testing.F) {
 	f.Add("sig=", "")
 	f.Fuzz(func(t *testing.T, query, key string) {
 		_, err := l.Check(query, locator.Locator{Bucket: "bucket", Key: key}, now)
-		// Nobody but us signs, and these two are all that was signed: whatever is good is in the folder.
+		// Nobody but us signs, and these two are all that was signed: whatever is good is in the
+		// folder.
 		if err == nil && !strings.HasPrefix(key, "folder/") {
 			t.Errorf("%q is good for %q", query, key)
 		}

@@ -105,30 +105,30 @@ func render(t *testing.T, values ...string) manifests {
 }
 
 const (
-	pod       = "Deployment spec.template.spec."
-	container = pod + "containers.0."
+	pod          = "Deployment spec.template.spec."
+	podContainer = pod + "containers.0."
 	// env is the path of a pod's environment variables, and volume that of its configuration.
-	env    = container + "env"
+	env    = podContainer + "env"
 	volume = pod + "volumes.0."
 )
 
 // chartAlways are the values that every rendering has, by kind and path.
 var chartAlways = map[string]string{
-	pod + "securityContext.runAsNonRoot":                   "true",
-	pod + "securityContext.runAsUser":                      "65532",
-	pod + "securityContext.seccompProfile.type":            "RuntimeDefault",
-	pod + "automountServiceAccountToken":                   "false",
-	container + "securityContext.readOnlyRootFilesystem":   "true",
-	container + "securityContext.allowPrivilegeEscalation": "false",
-	container + "securityContext.capabilities.drop":        "[ALL]",
+	pod + "securityContext.runAsNonRoot":                      "true",
+	pod + "securityContext.runAsUser":                         "65532",
+	pod + "securityContext.seccompProfile.type":               "RuntimeDefault",
+	pod + "automountServiceAccountToken":                      "false",
+	podContainer + "securityContext.readOnlyRootFilesystem":   "true",
+	podContainer + "securityContext.allowPrivilegeEscalation": "false",
+	podContainer + "securityContext.capabilities.drop":        "[ALL]",
 
-	container + "livenessProbe.httpGet":  "map[path:/healthz port:admin]",
-	container + "readinessProbe.httpGet": "map[path:/readyz port:admin]",
-	container + "startupProbe.httpGet":   "map[path:/readyz port:admin]",
-	container + "ports":                  "[map[containerPort:8080 name:http] map[containerPort:9090 name:admin]]",
-	container + "args":                   "[serve --config /etc/s3redirect/config.yaml]",
+	podContainer + "livenessProbe.httpGet":  "map[path:/healthz port:admin]",
+	podContainer + "readinessProbe.httpGet": "map[path:/readyz port:admin]",
+	podContainer + "startupProbe.httpGet":   "map[path:/readyz port:admin]",
+	podContainer + "ports":                  "[map[containerPort:8080 name:http] map[containerPort:9090 name:admin]]",
+	podContainer + "args":                   "[serve --config /etc/s3redirect/config.yaml]",
 	// There is no subPath: Kubernetes never updates a file that is mounted by one.
-	container + "volumeMounts": "[map[mountPath:/etc/s3redirect name:config readOnly:true]]",
+	podContainer + "volumeMounts": "[map[mountPath:/etc/s3redirect name:config readOnly:true]]",
 
 	pod + "volumes.0.name":     "config",
 	pod + "serviceAccountName": "release-s3redirect",

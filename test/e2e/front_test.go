@@ -166,10 +166,16 @@ viewers:
 		if a := c.f.ask(t, other, "", "/s3/flooded/k"); a.status != http.StatusFound {
 			t.Errorf("%s: status for another client = %d, want 302", c.name, a.status)
 		}
-		remote := fmt.Sprintf(`"remote":%q`, greedy)
-		awaitThat(t, "the access log has "+remote, func() bool {
-			return strings.Contains(p.output(), remote)
-		})
+		for _, client := range []string{greedy, other} {
+			line := fmt.Sprintf(`"msg":"request","remote":%q,`, client)
+			logged := func() bool { return strings.Contains(p.output(), line) }
+			if err := p.await("the access log of "+client, logged); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+	}
+	if strings.Contains(p.output(), "203.0.113.") {
+		t.Error("the access log has forged addresses")
 	}
 }
 

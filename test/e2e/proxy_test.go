@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/txtar"
+
 	"s3redirect/internal/locator"
 )
 
@@ -37,14 +39,24 @@ admin_listen: ${ADMIN_LISTEN}
 log: {level: debug, access: true}
 `
 
-// writeConfig writes a configuration into a folder of its own. Unless it says otherwise, everybody may ask.
+// writeConfig writes a configuration into a directory of its own. Unless it says otherwise, everybody may ask. Files for integrations.d follow it in
+// the txtar format.
 func writeConfig(t *testing.T, config string) (dir string) {
 	t.Helper()
-	if !strings.Contains(config, "\nviewers:") {
-		config += "\nviewers: {anonymous: true}\n"
+	files := txtar.Parse([]byte(config))
+	main := everyTest + string(files.Comment)
+	if !strings.Contains(main, "\nviewers:") {
+		main += "\nviewers: {anonymous: true}\n"
 	}
 	dir = t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(everyTest+config), 0o600); err != nil {
+	err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(main), 0o600)
+	if strings.Contains(main, "\ninclude:") {
+		err = errors.Join(err, os.Mkdir(filepath.Join(dir, "integrations.d"), 0o700))
+	}
+	for _, f := range files.Files {
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, "integrations.d", f.Name), f.Data, 0o600))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -242,7 +242,7 @@ integrations:
 		{"response-content-language=fr", "Content-Language", "fr"},
 		{"response-content-encoding=br", "Content-Encoding", "br"},
 		{"response-expires=Thu,%2001%20Dec%202033%2016:00:00%20GMT", "Expires", "Thu, 01 Dec 2033 16:00:00 GMT"},
-		{"response-content-disposition=inline", "Content-Disposition", "inline"},
+		{"response-content-disposition=inline&response-content-type=application/pdf", "Content-Disposition", "inline"},
 		{"download", "Content-Disposition", "attachment"},
 		{"download=name.ext", "Content-Disposition", "attachment; filename=name.ext"},
 		{"download=my%20%22best%22.ext", "Content-Disposition", `attachment; filename="my \"best\".ext"`},
@@ -258,7 +258,8 @@ integrations:
 			}
 		}
 	}
-	for _, query := range []string{"response-content-type=a%0D%0ASet-Cookie:x", "download=a%00b", "response-expires=%zz", "download=a&download=b"} {
+	for _, query := range []string{"response-content-type=a%0D%0ASet-Cookie:x", "download=a%00b", "response-expires=%zz", "download=a&download=b",
+		"response-content-type=text/html", "response-content-type=image/svg%2Bxml", "response-content-disposition=inline"} {
 		if err := p.raw(t, http.MethodGet, path("overrides", "a.bin")+"?"+query).checkProblem(http.StatusBadRequest, "bad_query"); err != nil {
 			t.Errorf("?%s: %v", query, err)
 		}

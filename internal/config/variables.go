@@ -1,0 +1,84 @@
+package config
+
+import (
+	"reflect"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Variables returns the environment variables that a text names as ${NAME}.
+func Variables(text string) (names []string) {
+	// The error is that of a text that does not load.
+	_, _ = expand(text, func(name string) (string, bool) {
+		names = append(names, name)
+		return "", true
+	})
+	return names
+}
+
+// SecretVariables returns the environment variables that the secrets of the configuration name, without
+// those of the integration that is named except in its file.
+func (s *Source) SecretVariables(except string) (names []string) {
+	collect := func(n *yaml.Node, t reflect.Type) {
+		for _, secret := range secretsIn(n, t) {
+			names = append(names, Variables(secret.Value)...)
+		}
+	}
+	integration := func(n *yaml.Node) {
+		if _, name := child(n, "name"); except == "" || name == nil || name.Value != except {
+			collect(n, reflect.TypeFor[Integration]())
+		}
+	}
+	if root, err := parseMain(s.path, s.main); err == nil {
+		list, kept := &yaml.Node{}, *root
+		if key, value := child(root, "integrations"); key != nil {
+			list = value
+			kept.Content = nil
+			for n := 0; n+1 < len(root.Content); n += 2 {
+				if root.Content[n].Value != "integrations" {
+					kept.Content = append(kept.Content, root.Content[n:n+2]...)
+				}
+			}
+		}
+		collect(&kept, reflect.TypeFor[Config]())
+		for _, item := range list.Content {
+			integration(item)
+		}
+	}
+	for _, f := range s.files {
+		root, err := parseYAML(f.path, f.text)
+		switch {
+		case err != nil || root == nil:
+		case root.Kind == yaml.SequenceNode:
+			for _, item := range root.Content {
+				integration(item)
+			}
+		default:
+			integration(root)
+		}
+	}
+	return names
+}
+
+// secretsIn returns the scalars of a tree that belong into fields of type [Secret].
+func secretsIn(n *yaml.Node, t reflect.Type) (found []*yaml.Node) {
+	switch {
+	case t.Kind() == reflect.Pointer:
+		return secretsIn(n, t.Elem())
+	case t == reflect.TypeFor[Secret]():
+		return []*yaml.Node{n}
+	case t.Kind() == reflect.Slice && n.Kind == yaml.SequenceNode:
+		for _, item := range n.Content {
+			found = append(found, secretsIn(item, t.Elem())...)
+		}
+	case t.Kind() == reflect.Struct && n.Kind == yaml.MappingNode:
+		for k := 0; k+1 < len(n.Content); k += 2 {
+			for f := range t.Fields() {
+				if f.Tag.Get("yaml") == n.Content[k].Value {
+					found = append(found, secretsIn(n.Content[k+1], f.Type)...)
+				}
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,235 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"golang.org/x/sync/semaphore"
+
+	"s3redirect/internal/locator"
+)
+
+const (
+	// maxBodies bounds the memory of all bodies in flight, in bytes: 64 full batches with the longest
+	// buckets and keys.
+	maxBodies = 64 * maxLocators * 1200
+	// maxBodyValue bounds one value of a body, in bytes. A locator in which every byte is escaped has 6,560.
+	maxBodyValue = 16 << 10
+)
+
+var (
+	errLongValue  = errors.New("a value is longer than 16 kB")
+	errNotUTF8    = errors.New("it is not UTF-8")
+	errNotString  = errors.New("a value that should be a string is not one")
+	errOverloaded = newProblem(http.StatusServiceUnavailable, "overloaded",
+		"Too many large requests are in flight. Try again later.")
+)
+
+// body decodes a request's JSON object while it arrives, so that only the values that are kept take
+// memory. It takes what it reads from a budget that all requests share.
+type body struct {
+	json   *json.Decoder
+	in     io.Reader
+	budget *semaphore.Weighted
+	held   int64 // bytes taken from the budget
+	ahead  int   // bytes read since the last value was complete
+}
+
+// Read implements [io.Reader], for the decoder.
+func (b *body) Read(p []byte) (int, error) {
+	if b.ahead >= maxBodyValue {
+		return 0, errLongValue
+	}
+	n, err := b.in.Read(p)
+	if err := b.take(n); err != nil {
+		return 0, err
+	}
+	b.ahead += n
+	return n, err
+}
+
+// take takes n bytes from the budget.
+func (b *body) take(n int) error {
+	if !b.budget.TryAcquire(int64(n)) {
+		return errOverloaded
+	}
+	b.held += int64(n)
+	return nil
+}
+
+// release returns what b took to the budget. The caller must not use the values any more.
+func (b *body) release() {
+	b.budget.Release(b.held)
+	b.held = 0
+}
+
+// readBody reads a body of at most limit bytes. fields maps the name of each known field to a function
+// that reads its value. A body may arrive slowly, so readBody sets x.now again. If err is nil, the caller
+// must release the body.
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, x *exchange, limit int64,
+	fields map[string]func(*body) error,
+) (*body, error) {
+	// Browsers send JSON across origins only after a preflight.
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, newProblem(http.StatusUnsupportedMediaType, "not_json",
+			"Send JSON, and Content-Type: application/json.")
+	}
+	tooLarge := newProblem(http.StatusRequestEntityTooLarge, "too_large",
+		"The body is larger than "+strconv.FormatInt(limit, 10)+" bytes.")
+	if r.ContentLength > limit {
+		return nil, tooLarge
+	}
+	b := &body{in: http.MaxBytesReader(w, r.Body, limit), budget: h.bodies}
+	b.json = json.NewDecoder(b)
+	err := b.object(fields)
+	x.now = h.clock()
+	if err == nil {
+		return b, nil
+	}
+	b.release()
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return nil, tooLarge
+	}
+	if p, ok := errors.AsType[*problem](err); ok {
+		return nil, p
+	}
+	return nil, badRequest("The body is not valid: " + err.Error() + ".")
+}
+
+// object reads an object that ends the body. It rejects fields that are unknown or repeated.
+func (b *body) object(fields map[string]func(*body) error) error {
+	if err := b.delim('{'); err != nil {
+		return err
+	}
+	for b.json.More() {
+		name, err := b.token()
+		if err != nil {
+			return err
+		}
+		text, _ := name.(string) // the decoder accepts nothing else as a name
+		read, ok := fields[text]
+		if !ok {
+			return errors.New("it has a field that is unknown or given twice")
+		}
+		delete(fields, text)
+		if err := read(b); err != nil {
+			return err
+		}
+	}
+	if err := b.delim('}'); err != nil {
+		return err
+	}
+	if _, err := b.token(); err == nil {
+		return errors.New("something follows the object")
+	} else if !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+func (b *body) token() (json.Token, error) {
+	t, err := b.json.Token()
+	b.ahead = 0
+	return t, err
+}
+
+func (b *body) delim(want json.Delim) error {
+	switch t, err := b.token(); {
+	case errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	case err != nil:
+		return err
+	case t != want:
+		return errors.New("there is no '" + want.String() + "' where one is needed")
+	}
+	return nil
+}
+
+// value decodes a value.
+func (b *body) value(into any) error {
+	err := b.json.Decode(into)
+	b.ahead = 0
+	return err
+}
+
+// raw reads a string and returns it as it stands in the body, with its quotes.
+func (b *body) raw() (raw json.RawMessage, err error) {
+	if err := b.value(&raw); err != nil {
+		return nil, err
+	}
+	switch {
+	case raw[0] != '"':
+		return nil, errNotString
+	case !utf8.Valid(raw): // RFC 8259, section 8.1
+		return nil, errNotUTF8
+	}
+	return raw, nil
+}
+
+// text decodes a string.
+func (b *body) text(into *string) error {
+	raw, err := b.raw()
+	if err == nil {
+		*into, err = unquote(raw)
+	}
+	return err
+}
+
+// raws reads a list of strings. It fails as soon as there are more than most.
+func (b *body) raws(most int) (all []json.RawMessage, err error) {
+	if err := b.delim('['); err != nil {
+		return nil, err
+	}
+	for b.json.More() {
+		if len(all) == most {
+			return nil, errors.New("a list has more than " + strconv.Itoa(most) + " items")
+		}
+		raw, err := b.raw()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, raw)
+	}
+	return all, b.delim(']')
+}
+
+// unquote decodes a JSON string. Half of a surrogate pair (\ud800 alone) is an error, like invalid UTF-8 in
+// a path: encoding/json would replace it by U+FFFD, which names another object.
+func unquote(raw json.RawMessage) (text string, err error) {
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		i++ // the decoder has checked that a character follows
+		if raw[i] != 'u' {
+			continue
+		}
+		unit := codeUnit(raw[i+1:])
+		i += 4
+		if !utf16.IsSurrogate(unit) {
+			continue
+		}
+		next := raw[i+1:]
+		paired := len(next) >= 6 && next[0] == '\\' && next[1] == 'u'
+		if !paired || utf16.DecodeRune(unit, codeUnit(next[2:])) == utf8.RuneError {
+			return "", locator.ErrInvalidUTF8
+		}
+		i += 6
+	}
+	return text, json.Unmarshal(raw, &text)
+}
+
+// codeUnit returns the value of four hexadecimal digits, which the decoder has checked.
+func codeUnit(digits []byte) rune {
+	n, err := strconv.ParseUint(string(digits[:4]), 16, 16)
+	if err != nil {
+		return utf8.RuneError
+	}
+	return rune(n)
+}
