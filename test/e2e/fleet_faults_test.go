@@ -109,7 +109,7 @@ func TestFleetFaults(t *testing.T) {
 			var took latencies
 			stop := load(t, 2*time.Millisecond, func(key string) error { return took.ask(f, key) })
 			f.shareANewWindow(t)
-			t.Logf("%-12s %s", "no fault", took.take())
+			t.Logf("%-13s %s", "no fault", took.take())
 			for _, fault := range faults(f, proxy) {
 				f.checkFault(t, fault, &took)
 			}
@@ -145,7 +145,7 @@ func (f *fleet) checkFault(t *testing.T, fault storeFault, took *latencies) {
 	fault.repair()
 	f.shareANewWindow(t)
 	n, logged := counts()
-	t.Logf("%-12s %s; counted %v times, logged %d times",
+	t.Logf("%-13s %s; counted %v times, logged %d times",
 		fault.name, during, n-beforeCounted, logged-beforeLogged)
 }
 
