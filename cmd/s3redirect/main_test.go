@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -255,21 +254,6 @@ func TestDocumentedMetrics(t *testing.T) {
 		if len(labels) > 0 {
 			t.Errorf("docs/metrics.md does not say that %s has the labels %v", m[1], labels)
 		}
-	}
-}
-
-func TestBallast(t *testing.T) {
-	t.Setenv("GOGC", "")
-	t.Setenv("GOMEMLIMIT", "")
-	if n := len(newBallast(math.MaxInt64)); n != ballastBytes {
-		t.Errorf("%d bytes", n)
-	}
-	if n := len(newBallast(roomForBallast - 1)); n != 0 {
-		t.Errorf("%d bytes in a small container", n)
-	}
-	t.Setenv("GOMEMLIMIT", "1GiB")
-	if n := len(newBallast(1 << 30)); n != 0 {
-		t.Errorf("%d bytes beside a limit that is the operator's", n)
 	}
 }
 
