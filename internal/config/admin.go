@@ -28,16 +28,16 @@ func (k *checker) checkAdmin() {
 	k.checkTLS("admin.tls", k.Admin.TLS)
 	for n, name := range k.Admin.Variables {
 		if key := fmt.Sprintf("admin.variables[%d]", n); !envName.MatchString(name) {
-			k.wrong(key, "%s is no environment variable's name; write the name alone, such as SCANS_KEY", k.written(key))
+			k.wrong(key, "%s is no environment variable's name; write the name alone, such as SCANS_KEY", value(key))
 		}
 	}
 	for n, host := range k.Admin.Hosts {
 		key := fmt.Sprintf("admin.hosts[%d]", n)
 		switch {
 		case strings.Contains(host, "://") || strings.Contains(host, "/"):
-			k.wrong(key, "%s is a URL; write its host alone, such as admin.example.com", k.written(key))
+			k.wrong(key, "%s is a URL; write its host alone, such as admin.example.com", value(key))
 		case !hostGrammar.MatchString(host) || net.ParseIP(host) != nil:
-			k.wrong(key, "%s is no host's name; write one without a port, such as admin.example.com (addresses need not be named)", k.written(key))
+			k.wrong(key, "%s is no host's name; write one without a port, such as admin.example.com (addresses need not be named)", value(key))
 		}
 	}
 }

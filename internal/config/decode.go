@@ -21,29 +21,28 @@ type decoder struct {
 	getenv func(string) (string, bool)
 	errs   Errors
 	broken map[string]bool // the keys with a mistake in their values
-	places map[string]place
+	places map[string]position
 	// local holds, for the integrations of included files, what errors call them in their own file: "" if
 	// there is only one.
-	local  map[int]string
-	unread bool // an included file could not be parsed
+	local map[int]string
 }
 
 func newDecoder(file string, getenv func(string) (string, bool)) *decoder {
-	return &decoder{file: file, getenv: getenv, broken: map[string]bool{}, places: map[string]place{}, local: map[int]string{}}
+	return &decoder{file: file, getenv: getenv, broken: map[string]bool{}, places: map[string]position{}, local: map[int]string{}}
 }
 
-// place is where a key stands.
-type place struct {
+// position is where a key stands.
+type position struct {
 	file    string
 	line    int
 	written string // a scalar as the file has it, before ${NAME} is replaced; "" if it must not be shown
 }
 
 func (d *decoder) fail(line int, key, format string, args ...any) {
-	d.failAt(place{file: d.file, line: line}, key, format, args...)
+	d.failAt(position{file: d.file, line: line}, key, format, args...)
 }
 
-func (d *decoder) failAt(p place, key, format string, args ...any) {
+func (d *decoder) failAt(p position, key, format string, args ...any) {
 	d.errs = append(d.errs, &Error{File: p.file, Line: p.line, Key: d.localKey(key), Problem: fmt.Sprintf(format, args...)})
 	d.broken[key] = true
 }
@@ -68,6 +67,9 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		d.fail(n.Line, key, "anchors and aliases are not supported; write the value out, in quotes if it begins with & or *")
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
+		if into.Kind() == reflect.Slice { // the key is there: an empty list is not the same as none
+			into.Set(reflect.MakeSlice(into.Type(), 0, 0))
+		}
 	case into.Kind() == reflect.Pointer:
 		into.Set(reflect.New(into.Type().Elem()))
 		setDefaults(into.Elem())
@@ -82,7 +84,7 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 		d.fail(n.Line, key, "tags are not supported; put a value that begins with ! in quotes")
 	default:
 		shown := shown(into, n.Value)
-		d.places[key] = place{file: d.file, line: n.Line, written: shown}
+		d.places[key] = position{file: d.file, line: n.Line, written: shown}
 		text, err := expand(n.Value, d.getenv)
 		if unset, ok := errors.AsType[unsetError](err); ok && shown == "" {
 			err = unset.unnamed()
@@ -118,12 +120,13 @@ func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {
 		d.fail(n.Line, key, "a list is expected here: [a, b], or a line each that begins with '- '")
 		return
 	}
-	d.places[key] = place{file: d.file, line: n.Line}
+	d.places[key] = position{file: d.file, line: n.Line}
+	into.Set(reflect.MakeSlice(into.Type(), 0, len(n.Content)))
 	for i, item := range n.Content {
 		value := reflect.New(into.Type().Elem()).Elem()
 		setDefaults(value)
 		at := fmt.Sprintf("%s[%d]", key, i)
-		d.places[at] = place{file: d.file, line: item.Line}
+		d.places[at] = position{file: d.file, line: item.Line}
 		d.decode(item, value, at)
 		into.Set(reflect.Append(into, value))
 	}
@@ -148,7 +151,7 @@ func (d *decoder) mapping(n *yaml.Node, into reflect.Value, key string) {
 			continue
 		}
 		first[name.Value] = name.Line
-		d.places[at] = place{file: d.file, line: name.Line}
+		d.places[at] = position{file: d.file, line: name.Line}
 		d.decode(value, field, at)
 	}
 }

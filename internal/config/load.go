@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/textproto"
 	"os"
 	"reflect"
 	"regexp"
@@ -51,13 +52,13 @@ func (s *Source) Parse(getenv func(string) (string, bool)) (*Config, error) {
 		s.include(c, d, f)
 	}
 	d.errs = append(d.errs, s.problems...)
-	k := &checker{Config: c, decoder: d}
-	k.checkInclude(s)
-	if len(s.problems) == 0 && !d.unread {
-		k.needIntegrations()
+	if len(s.problems) > 0 {
+		d.broken["integrations"] = true // there may be more
 	}
-	k.complete()
-	k.check()
+	s.checkInclude(c, d)
+	d.complete(c)
+	d.report(c, Validate(c))
+	d.report(c, certificateProblems(c))
 	if len(d.errs) > 0 {
 		rank := map[string]int{s.path: -1}
 		for n, f := range s.files {
@@ -76,20 +77,20 @@ func (s *Source) include(c *Config, d *decoder, f *file) {
 	root, err := parseYAML(f.path, f.text)
 	if all, ok := errors.AsType[Errors](err); ok {
 		d.errs = append(d.errs, all...)
-		d.unread = true
+		d.broken["integrations"] = true // there may be more
 		return
 	}
 	items, isList := []*yaml.Node{root}, false
 	switch {
 	case root == nil:
 		d.errs = append(d.errs, &Error{File: f.path, Problem: "it is empty; write an integration into it, or remove the file"})
-		d.unread = true
+		d.broken["integrations"] = true // there may be more
 		return
 	case root.Kind == yaml.SequenceNode && root.Anchor == "":
 		items, isList = root.Content, true
 	case root.Kind != yaml.MappingNode:
 		d.errs = append(d.errs, &Error{File: f.path, Line: root.Line, Problem: "an included file is an integration, with keys such as name: lab, or a list of integrations"})
-		d.unread = true
+		d.broken["integrations"] = true // there may be more
 		return
 	}
 	d.file = f.path
@@ -100,7 +101,7 @@ func (s *Source) include(c *Config, d *decoder, f *file) {
 			local = fmt.Sprintf("[%d]", m)
 		}
 		d.local[n] = local
-		d.places[key] = place{file: f.path, line: item.Line}
+		d.places[key] = position{file: f.path, line: item.Line}
 		var i Integration
 		setDefaults(reflect.ValueOf(&i).Elem())
 		d.decode(item, reflect.ValueOf(&i).Elem(), key)
@@ -248,26 +249,46 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
-// complete fills in the defaults that depend on other keys.
-func (k *checker) complete() {
-	if j := k.Viewers.JWT; j != nil && len(j.Algorithms) == 0 {
+// checkInclude checks the patterns of included files.
+func (s *Source) checkInclude(c *Config, d *decoder) {
+	if len(c.Include) > 0 && !s.isFile {
+		d.failAt(d.position("include"), "include", "only a configuration file can include files")
+	}
+	for n, text := range c.Include {
+		key, shown := fmt.Sprintf("include[%d]", n), "the value"
+		if written := d.places[key].written; written != "" {
+			text, shown = written, written // without what a variable stands for
+		}
+		if problem := patternProblem(text); problem != "" && !d.broken[key] {
+			d.failAt(d.position(key), key, "%s: %s", shown, problem)
+		}
+	}
+}
+
+// complete fills in the defaults that depend on other keys, and the fields that are parsed from others.
+func (d *decoder) complete(c *Config) {
+	c.Proxies = parseProxies(c.TrustedProxies)
+	if f := c.Viewers.Forwarded; f != nil {
+		f.Proxies = parseProxies(f.TrustedProxies)
+		f.UserHeader, f.GroupsHeader = textproto.CanonicalMIMEHeaderKey(f.UserHeader), textproto.CanonicalMIMEHeaderKey(f.GroupsHeader)
+	}
+	if j := c.Viewers.JWT; j != nil && len(j.Algorithms) == 0 {
 		j.Algorithms = []string{"RS256", "ES256"}
 	}
-	for n := range k.Integrations {
-		i := &k.Integrations[n]
+	for n := range c.Integrations {
+		i := &c.Integrations[n]
 		at := fmt.Sprintf("integrations[%d].", n)
-		if !k.has(at + "url_lifetime") {
-			i.URLLifetime = k.URLLifetime
+		if !d.has(at + "url_lifetime") {
+			i.URLLifetime = c.URLLifetime
 		}
-		if !k.has(at + "min_remaining") {
-			i.MinRemaining = k.MinRemaining
+		if !d.has(at + "min_remaining") {
+			i.MinRemaining = c.MinRemaining
 		}
-		if i.RoleARN != "" && !k.has(at+"session_duration") {
+		if i.RoleARN != "" && !d.has(at+"session_duration") {
 			i.SessionDuration = time.Hour
 		}
 		if i.RoleARN != "" && i.SessionName == "" {
-			i.SessionName = "s3redirect-" + i.Name
-			i.SessionName = i.SessionName[:min(len(i.SessionName), maxSessionName)]
+			i.SessionName = defaultSessionName(i.Name)
 		}
 		if i.Region == "" && i.Endpoint != "" {
 			i.Region = "us-east-1"
