@@ -163,7 +163,9 @@ func startGallery(t *testing.T, s *store, bucket, config string, more ...string)
 	g.proxy = startProxy(t, config, append(append(s.env(), more...), "STORE="+g.store.url)...)
 	f := behindShippedNginx(t, g.proxy, "root "+g.pages+`; index index.html;
 		location ~ ^/require-corp { add_header Cross-Origin-Embedder-Policy require-corp; }
-		location = /credentialless.html { add_header Cross-Origin-Embedder-Policy credentialless; }`)
+		location = /credentialless.html {
+			add_header Cross-Origin-Embedder-Policy credentialless;
+		}`)
 	g.origin = "http://app.localhost" + f.host[strings.LastIndexByte(f.host, ':'):]
 	return g
 }
