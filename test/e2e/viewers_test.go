@@ -144,7 +144,8 @@ func tricks() (targets []string) {
 	// Ways to write a host, a parent folder, a separator or nothing.
 	hosts := []string{
 		"evil.example", "//evil.example", "/\\evil.example", "\\\\evil.example",
-		"https://evil.example", "http:evil.example", "evil.example@", "@evil.example", "%2F%2Fevil.example",
+		"https://evil.example", "http:evil.example", "evil.example@", "@evil.example",
+		"%2F%2Fevil.example",
 		"%5C%5Cevil.example", "%252F%252Fevil.example", "https%3A%2F%2Fevil.example",
 		"javascript:alert(1)", "data:text/html,x", ".evil.example", "evil%E3%80%82example",
 		"127.0.0.1", "[::1]", "0x7f000001", "evil.example:80", "evil.example%23", "evil.example%3F",
