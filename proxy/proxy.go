@@ -294,28 +294,27 @@ func (h *Handler) sign(ctx context.Context, x *exchange, method, query string) (
 	if err != nil {
 		return nil, err
 	}
-	place, now, err := bucket.Place(ctx, x.now)
+	r, err := bucket.Resolve(ctx, x.now)
+	x.now = r.Now
 	if err != nil {
+		if r.Place != nil && r.Window == nil {
+			x.counts.URLs.Count(false)
+		}
 		return nil, err
 	}
-	window, now, err := bucket.Integration.Window(ctx, now)
-	x.now = now
-	if err != nil {
-		x.counts.URLs.Count(false)
-		return nil, err
+	x.object = presign.Object{
+		Method:   method,
+		Endpoint: r.Place.Endpoint,
+		Key:      x.locator.Key,
+		Params:   params,
 	}
-	signer, err := window.Signer(place.Region)
-	if err != nil {
-		return nil, err
-	}
-	x.object = presign.Object{Method: method, Endpoint: place.Endpoint, Key: x.locator.Key, Params: params}
-	sig := h.signature(x, bucket.Name, signer, window.Expires)
+	sig := h.signature(x, bucket.Name, r.Signer, r.Window.Expires)
 	x.counts.URLs.Count(x.hit)
 
-	x.buf = signer.AppendURL(x.buf[:0], &x.object, sig)
+	x.buf = r.Signer.AppendURL(x.buf[:0], &x.object, sig)
 	h.metrics.URLBytes.Observe(float64(len(x.buf)))
-	h.metrics.URLRemaining.Observe(window.Remaining(x.now).Seconds())
-	return window, nil
+	h.metrics.URLRemaining.Observe(r.Window.Remaining(x.now).Seconds())
+	return r.Window, nil
 }
 
 var (
