@@ -77,7 +77,8 @@ func TestAccessLogHasALinePerRequest(t *testing.T) {
 	}
 }
 
-// Behind trusted proxies the log has the client's address, and of X-Forwarded-For only what is an address.
+// Behind trusted proxies the log has the client's address, and of X-Forwarded-For only what is an
+// address.
 func TestAccessLogHasTheClientsAddress(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		var out lockedBuffer

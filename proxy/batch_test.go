@@ -144,7 +144,8 @@ func TestPresignBodies(t *testing.T) {
 	}
 }
 
-// What encoders make of 1,000 keys of 1,024 bytes is not too large; more is, whether its length is announced or not.
+// What encoders make of 1,000 keys of 1,024 bytes is not too large; more is, whether its length is
+// announced or not.
 func TestPresignBodySize(t *testing.T) {
 	w := newWorld(t)
 	one := `"s3://` + strings.Repeat("b", 63) + `/` + strings.Repeat(`\u00fc`, 512) + `"`
@@ -167,7 +168,8 @@ func TestPresignBodySize(t *testing.T) {
 	}
 }
 
-// All bodies in flight share a budget. It counts what was read, so clients that send nothing take nothing.
+// All bodies in flight share a budget. It counts what was read, so clients that send nothing take
+// nothing.
 func TestBodiesInFlight(t *testing.T) {
 	w := newWorld(t)
 	if !w.bodies.TryAcquire(maxBodies) || w.bodies.TryAcquire(1) {
@@ -242,7 +244,8 @@ func (f *fragile) Write(p []byte) (int, error) {
 	return f.ResponseRecorder.Write(p)
 }
 
-// An answer that cannot be finished does not look complete, and what the request held is given back.
+// An answer that cannot be finished does not look complete, and what the request held is given
+// back.
 func TestPresignThatIsCutShort(t *testing.T) {
 	stays := func() error { return nil }
 	for what, c := range map[string]struct {
@@ -426,8 +429,8 @@ func (s *stuck) Write(p []byte) (int, error) {
 	return s.ResponseRecorder.Write(p)
 }
 
-// A batch of short locators takes more memory than its text. Clients that do not read their answers cannot take
-// more than the budget either.
+// A batch of short locators takes more memory than its text. Clients that do not read their answers
+// cannot take more than the budget either.
 func TestAnswersInFlight(t *testing.T) {
 	w := newWorld(t)
 	body := batch(1000, func(int) string { return "" })

@@ -71,7 +71,7 @@ func TestSecretsStayInLocations(t *testing.T) {
 	w.integrations = set
 	for _, v := range []any{testSecret, &url.Error{Op: "Get", URL: testSecret, Err: http.ErrServerClosed}, struct{ S string }{testSecret}} {
 		func() {
-			defer func() { w.recovered(discard{http.Header{}}, &exchange{}, recover()) }()
+			defer func() { w.handlePanic(discard{http.Header{}}, &exchange{}, recover()) }()
 			panic(v)
 		}()
 	}

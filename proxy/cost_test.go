@@ -19,7 +19,8 @@ import (
 	"s3redirect/internal/config"
 )
 
-// What a redirect costs is guarded by counts: they are the same on every machine, and times are not.
+// What a redirect costs is guarded by counts: they are the same on every machine, and times are
+// not.
 
 // oneConnection is a listener of a single connection, in memory.
 type oneConnection chan net.Conn
@@ -34,8 +35,9 @@ func (l oneConnection) Accept() (net.Conn, error) {
 func (l oneConnection) Close() error   { return nil }
 func (l oneConnection) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
-// memoryConn is the server's end of a connection in memory. Unlike a net.Pipe's, its deadlines allocate nothing: net/http sets
-// some for each request if its background read has begun by then, which is a matter of chance.
+// memoryConn is the server's end of a connection in memory. Unlike a net.Pipe's, its deadlines
+// allocate nothing: net/http sets some for each request if its background read has begun by then,
+// which is a matter of chance.
 type memoryConn struct {
 	net.Conn // for methods that are not called
 
@@ -107,8 +109,8 @@ func (c *memoryConn) ask(request []byte) (redirected bool) {
 	return bytes.Contains(c.out.Bytes(), []byte("\r\nLocation: "))
 }
 
-// allocations counts what a net/http server allocates for a request over a connection that is kept alive. The client
-// allocates nothing.
+// allocations counts what a net/http server allocates for a request over a connection that is kept
+// alive. The client allocates nothing.
 func allocations(t *testing.T, h http.Handler, target func(n int) string) float64 {
 	t.Helper()
 	conn := newMemoryConn()
@@ -153,8 +155,8 @@ func bare(location string) http.Handler {
 	})
 }
 
-// A redirect allocates what a bare handler does, and its Location: a string and the slice that holds it.
-// The bare handler's Location is a constant.
+// A redirect allocates what a bare handler does, and its Location: a string and the slice that
+// holds it. The bare handler's Location is a constant.
 func TestAllocationsOfARedirect(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
@@ -194,7 +196,8 @@ func TestCachedSignaturesHoldNoPointers(t *testing.T) {
 	}
 }
 
-// At 80 bytes a key. The cache's memory is there from the beginning: room for twice as many entries is half in use.
+// At 80 bytes a key. The cache's memory is there from the beginning: room for twice as many entries
+// is half in use.
 func TestBytesPerCachedURL(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector needs memory of its own")

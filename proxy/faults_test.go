@@ -73,7 +73,8 @@ var outages = []outage{
 	{"is a web page", "503 sts_unavailable", stsAnswers(200, "<html><body>It works!</body></html>")},
 }
 
-// outageWorld is a handler with the settings that a configuration has when it says nothing, whose STS can fail.
+// outageWorld is a handler with the settings that a configuration has when it says nothing, whose
+// STS can fail.
 type outageWorld struct {
 	*world
 	seen string                                      // the last URL that was followed to the store
@@ -129,8 +130,8 @@ type transportFunc func(*http.Request) (*http.Response, error)
 
 func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// get asks for the object, and follows a redirect to the store: it must have it. It returns the status with a problem's code, and
-// for how long the redirect may be kept.
+// get asks for the object, and follows a redirect to the store: it must have it. It returns the
+// status with a problem's code, and for how long the redirect may be kept.
 func (w *outageWorld) get() (outcome string, kept time.Duration) {
 	w.t.Helper()
 	began := time.Now()
@@ -172,7 +173,8 @@ func (w *outageWorld) warm(into time.Duration) {
 	}
 }
 
-// With STS away for twenty minutes, whatever is wrong with it and at whatever instant of a window it begins, no request fails.
+// With STS away for twenty minutes, whatever is wrong with it and at whatever instant of a window
+// it begins, no request fails.
 func TestTwentyMinutesWithoutSTS(t *testing.T) {
 	for _, o := range outages {
 		for into := time.Duration(0); into < 30*time.Minute; into += 9*time.Minute + 50*time.Second {
@@ -194,8 +196,8 @@ func TestTwentyMinutesWithoutSTS(t *testing.T) {
 	}
 }
 
-// How long service goes on in an outage that begins at the worst instant, and how soon all is well once STS is: when it is asked
-// again. It makes the table in docs/reliability.md.
+// How long service goes on in an outage that begins at the worst instant, and how soon all is well
+// once STS is: when it is asked again. It makes the table in docs/reliability.md.
 func TestOutages(t *testing.T) {
 	table := "| STS | full service | `no-store` until | then | back within |\n|---|---|---|---|---|\n"
 	for _, o := range outages {
@@ -273,8 +275,9 @@ func TestOutages(t *testing.T) {
 	}
 }
 
-// A request may take its time before it comes to its URL: for the provider's keys, or for a body that comes slowly. What it is told
-// is true when the answer goes out, not when the request came in.
+// A request may take its time before it comes to its URL: for the provider's keys, or for a body
+// that comes slowly. What it is told is true when the answer goes out, not when the request came
+// in.
 func TestAnswersAreTrueWhenTheyGoOut(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -28,7 +28,8 @@ func (w *world) from(remote, target, authorization string) *http.Response {
 	return rec.Result()
 }
 
-// An address that has used up its rate limit with guesses learns nothing more, not even whether it has guessed right.
+// An address that has used up its rate limit with guesses learns nothing more, not even whether it
+// has guessed right.
 func TestGuessesAreSlowedDown(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	// The password is "secret".
@@ -109,7 +110,8 @@ func TestLinksCountForTheRateLimit(t *testing.T) {
 	})
 }
 
-// Links are for what their maker may read: a client without a name cannot make any, whatever the rules let it read.
+// Links are for what their maker may read: a client without a name cannot make any, whatever the
+// rules let it read.
 func TestAnonymousMayNotMakeLinks(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	if err := os.WriteFile(file, []byte("ann:$2y$05$8jUGCzsPKzJYFTE2yctiC.Y5IuZFroQSzi4uAEoXAbTZaKpJGjm.u"), 0o600); err != nil {

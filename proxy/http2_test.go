@@ -25,12 +25,13 @@ type h2Client struct {
 	frame *http2.Framer
 	block bytes.Buffer
 	hpack *hpack.Encoder
-	// reset is closed when the server has reset stream 1, and closed when it has closed the connection.
+	// reset is closed when the server has reset stream 1, and closed when it has closed the
+	// connection.
 	reset, closed chan struct{}
 }
 
-// startHTTP2 serves one connection, in memory, as Server.Run does. It returns once the client has sent its
-// preface and its settings.
+// startHTTP2 serves one connection, in memory, as Server.Run does. It returns once the client has
+// sent its preface and its settings.
 func startHTTP2(t *testing.T, h http.Handler, settings ...http2.Setting) *h2Client {
 	t.Helper()
 	dir := t.TempDir()

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// lateWriter is a middleware's writer. It keeps a copy of the header until the handler has returned, and its Flush
-// does nothing. Both are allowed.
+// lateWriter is a middleware's writer. It keeps a copy of the header until the handler has
+// returned, and its Flush does nothing. Both are allowed.
 type lateWriter struct {
 	http.ResponseWriter
 	header http.Header
@@ -24,7 +24,8 @@ func (w *lateWriter) WriteHeader(status int) {
 // Flush implements [http.Flusher].
 func (w *lateWriter) Flush() {}
 
-// A redirect's header must stay valid after the handler has returned, whatever a middleware does with it.
+// A redirect's header must stay valid after the handler has returned, whatever a middleware does
+// with it.
 func TestLocationOutlivesTheHandler(t *testing.T) {
 	w := newWorld(t)
 	const requests = 50

@@ -12,8 +12,9 @@ import (
 	"s3redirect/internal/config"
 )
 
-// Scripts that read across origins have URLs of their own, which no image's copy in the browser's cache can spoil; and the
-// browser is told what they depend on. It may keep the redirects of elements, and not those of scripts, which may ask HEAD next.
+// Scripts that read across origins have URLs of their own, which no image's copy in the browser's
+// cache can spoil; and the browser is told what they depend on. It may keep the redirects of
+// elements, and not those of scripts, which may ask HEAD next.
 func TestScriptsHaveURLsOfTheirOwn(t *testing.T) {
 	w := newWorld(t)
 	w.put("bucket", "k", "text")
@@ -93,7 +94,8 @@ func TestBatchForScripts(t *testing.T) {
 	}
 }
 
-// Objects without a Cache-Control of their own are answered with the integration's, unless the request has another.
+// Objects without a Cache-Control of their own are answered with the integration's, unless the
+// request has another.
 func TestResponseCacheControl(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *Options) {
 		for n := range c.Integrations {

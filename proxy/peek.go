@@ -58,7 +58,7 @@ func (h *Handler) Peek(l locator.Locator, viewerID string) (p Peeked, ok bool) {
 		Params:   params.Canonical(),
 	}}
 	cached, found := h.urls.Peek(h.objectID(x, bucket.Name), now)
-	p.Hit = found && cached.by == r.Signer.Number
+	p.Hit = found && cached.signer == r.Signer.Number
 	p.Bytes = len(r.Signer.AppendURL(nil, &x.object, cached.Signature))
 	return p, true
 }

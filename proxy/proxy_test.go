@@ -135,8 +135,8 @@ func TestWhatMakesAnotherURL(t *testing.T) {
 	})
 }
 
-// Within a window the same request has the same URL to the byte: again, after an eviction, and from another process where
-// the session is the same, as static keys are.
+// Within a window the same request has the same URL to the byte: again, after an eviction, and from
+// another process where the session is the same, as static keys are.
 func TestURLIsAFunctionOfItsWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		small := func(c *config.Config, o *Options) { o.URLs = 1 }

@@ -112,8 +112,8 @@ func TestOversizedRequestLines(t *testing.T) {
 	}
 }
 
-// Whatever the request line: the answer is a problem, or a redirect to the store and a bucket that the configuration names,
-// and to the very key that the path means.
+// Whatever the request line: the answer is a problem, or a redirect to the store and a bucket that
+// the configuration names, and to the very key that the path means.
 func FuzzRequestLine(f *testing.F) {
 	table, err := os.ReadFile("testdata/requests.txt")
 	if err != nil {
@@ -170,8 +170,8 @@ func FuzzRequestLine(f *testing.F) {
 	})
 }
 
-// Whatever the body: the answer is a problem, or as many URLs and errors as locators, in their order, none of them of a bucket that
-// the configuration does not name.
+// Whatever the body: the answer is a problem, or as many URLs and errors as locators, in their
+// order, none of them of a bucket that the configuration does not name.
 func FuzzBatch(f *testing.F) {
 	for _, seed := range []string{`{"locators": ["s3://bucket/k"]}`, `{"locators": ["s3://bucket/k", "s3://nobodys/k", "", "s3://photos/a\u0000b"], "cors": true}`, `{}`, `[]`, `{"locators": null}`, `{"locators": [1]}`,
 		`{"locators": ["s3://bucket/../x"]} {}`, "\xff", `{"locators": ["s3://photos/\ud800"]}`, strings.Repeat(`[`, 10_000)} {

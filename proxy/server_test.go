@@ -41,7 +41,8 @@ func get(t *testing.T, client *http.Client, addr net.Addr, path string) (int, st
 	return resp.StatusCode, string(body)
 }
 
-// After the signal: readiness turns while viewers are still served, a request that runs finishes, and then all is closed.
+// After the signal: readiness turns while viewers are still served, a request that runs finishes,
+// and then all is closed.
 func TestDrain(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	running, release := make(chan struct{}), make(chan struct{})

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A client may take its time, and only so much of it: one that sends a header letter by letter, nothing at all, half a body, or
-// that never reads an answer, loses its connection.
+// A client may take its time, and only so much of it: one that sends a header letter by letter,
+// nothing at all, half a body, or that never reads an answer, loses its connection.
 func TestSlowClients(t *testing.T) {
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err == nil {

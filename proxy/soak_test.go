@@ -19,8 +19,9 @@ import (
 	"s3redirect/internal/integration"
 )
 
-// Ten minutes of windows that turn, of reloads each second, and of an STS that fails more often than not: no request fails, every
-// URL that is handed out is taken by the store, STS is asked no more than it must be, and nothing grows.
+// Ten minutes of windows that turn, of reloads each second, and of an STS that fails more often
+// than not: no request fails, every URL that is handed out is taken by the store, STS is asked no
+// more than it must be, and nothing grows.
 func TestSoak(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const perSecond, clients, entries = 50, 4, 200
@@ -153,7 +154,8 @@ func TestSoak(t *testing.T) {
 		if n := asked.Load(); n < 600*perSecond*clients*9/10 || verified.Load() < n/40 {
 			t.Errorf("%d requests, %d of them followed to the store", n, verified.Load())
 		}
-		// Ten windows, two integrations; and retries while it failed, a third of the time, with pauses that grow.
+		// Ten windows, two integrations; and retries while it failed, a third of the time, with
+		// pauses that grow.
 		if n := w.cloud.Calls().AssumeRole; n > 400 {
 			t.Errorf("AssumeRole was called %d times", n)
 		}

@@ -24,7 +24,8 @@ import (
 	"s3redirect/metrics"
 )
 
-// writeCertificate makes a certificate for localhost with a serial number, and writes it and its key as PEM.
+// writeCertificate makes a certificate for localhost with a serial number, and writes it and its
+// key as PEM.
 func writeCertificate(t *testing.T, certFile, keyFile string, serial int64, changed time.Time) *x509.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -143,7 +144,8 @@ func TestListenNamesTheCertificate(t *testing.T) {
 	}
 }
 
-// Over TLS there are HTTP/2 and HTTP/1.1, both with whole redirects, and nothing older than TLS 1.2.
+// Over TLS there are HTTP/2 and HTTP/1.1, both with whole redirects, and nothing older than TLS
+// 1.2.
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")

@@ -26,7 +26,8 @@ const (
 	linkSecret   = "canary-of-a-link-with-32-bytes!!"
 )
 
-// withViewers has a proxy in front that knows ann and bob, each with a folder of their own, and signed links.
+// withViewers has a proxy in front that knows ann and bob, each with a folder of their own, and
+// signed links.
 func withViewers(c *config.Config, _ *Options) {
 	c.Viewers = config.Viewers{
 		Forwarded: &config.Forwarded{UserHeader: userHeader, GroupsHeader: groupsHeader, Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
@@ -81,7 +82,8 @@ func TestWarmCacheServesNobodyElse(t *testing.T) {
 		wantCode(t, "bob, by his own folder", w.as("bob", "GET", "/s3/bucket/users/bob/../ann/diary.txt"), 400, "bad_locator")
 		wantCode(t, "bob, with a parameter", w.as("bob", "GET", own+"?download"), 403, "viewer_denied")
 	}
-	// Who may not read learns nothing of what is there, and who is unknown not even which buckets are served.
+	// Who may not read learns nothing of what is there, and who is unknown not even which buckets
+	// are served.
 	wantCode(t, "nobody, no bucket", w.as("", "GET", "/s3/nobodys/k"), 401, "viewer_unknown")
 	wantCode(t, "bob, no bucket", w.as("bob", "GET", "/s3/nobodys/k"), 403, "viewer_denied")
 	wantCode(t, "ann, no bucket", w.as("ann", "GET", "/s3/elsewhere/k"), 404, "bucket_not_permitted")
@@ -97,7 +99,8 @@ func TestWarmCacheServesNobodyElse(t *testing.T) {
 	}
 }
 
-// Who asks anonymously for what the anonymous may not read is asked who they are, if there is a way to say it.
+// Who asks anonymously for what the anonymous may not read is asked who they are, if there is a way
+// to say it.
 func TestAnonymousMayHaveToSayWhoTheyAre(t *testing.T) {
 	rules := []config.Rule{{Anonymous: true, Locators: []string{"s3://photos/public/*"}}}
 	file := filepath.Join(t.TempDir(), "htpasswd")

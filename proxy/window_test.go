@@ -75,7 +75,8 @@ func (s *weather) expiry(accessKey string) time.Time {
 	return s.expiries[accessKey]
 }
 
-// durations picks a session, a lifetime and a remainder that the configuration's checks would let through.
+// durations picks a session, a lifetime and a remainder that the configuration's checks would let
+// through.
 func durations(r *rand.Rand) (sessionDuration, lifetime, remaining time.Duration) {
 	for {
 		sessionDuration = time.Duration(900+r.IntN(12*3600-900)) * time.Second
@@ -90,9 +91,9 @@ func durations(r *rand.Rand) (sessionDuration, lifetime, remaining time.Duration
 	}
 }
 
-// For every answer, whatever STS does: a redirect that may be kept leads, until the last second for which it may be, to a
-// URL with min_remaining of true life; one that may not be kept leads to a URL that lives. While STS is well, every URL has
-// min_remaining left.
+// For every answer, whatever STS does: a redirect that may be kept leads, until the last second for
+// which it may be, to a URL with min_remaining of true life; one that may not be kept leads to a
+// URL that lives. While STS is well, every URL has min_remaining left.
 func TestNoURLOutlivesItsSession(t *testing.T) {
 	for seed := range uint64(120) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
@@ -192,7 +193,8 @@ func deadline(t *testing.T, u *url.URL, sts *weather) time.Time {
 	return expires
 }
 
-// A key that is read every second across several windows never gets a dead URL, and never a new one within a window.
+// A key that is read every second across several windows never gets a dead URL, and never a new one
+// within a window.
 func TestHotKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

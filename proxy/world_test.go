@@ -152,7 +152,8 @@ func (w *world) fetch(method string, u *url.URL) (*http.Response, string) {
 	return resp, string(body)
 }
 
-// wantNoSniff wants browsers not to guess at an answer's type: what it repeats of the request could look like a page.
+// wantNoSniff checks that browsers do not guess the type of a response: the parts of the request
+// that it repeats could look like a page.
 func wantNoSniff(t testing.TB, resp *http.Response) {
 	t.Helper()
 	if got := resp.Header["X-Content-Type-Options"]; len(got) != 1 || got[0] != "nosniff" {

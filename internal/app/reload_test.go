@@ -515,7 +515,7 @@ func TestAdministration(t *testing.T) {
 	f.write(f.text)
 	post("Bearer "+second, http.StatusOK)
 	post("", http.StatusOK)
-	if log := f.log.String(); strings.Contains(log, "canary") || !strings.Contains(log, "administrators' request refused") {
+	if log := f.log.String(); strings.Contains(log, "canary") || !strings.Contains(log, "administrators' request rejected") {
 		t.Errorf("the log is %s, want refusals without the tokens", log)
 	}
 	f.write("bad: true\n")
