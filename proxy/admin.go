@@ -60,6 +60,7 @@ func handleOperations(mux *http.ServeMux, o Operator, log *slog.Logger) {
 		default:
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Cache-Control", "no-store")
+			w.Header().Set("X-Content-Type-Options", "nosniff")
 			_ = json.NewEncoder(w).Encode(purged) // fails only if the client has disconnected
 		}
 	})
@@ -105,6 +106,7 @@ func bearer(header string) string {
 func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text + "\n"))
 }

@@ -89,6 +89,7 @@ func TestAdminToken(t *testing.T) {
 				t.Errorf("%s, %s: status %d after %d calls, want %d",
 					name, target, rec.Code, o.reloads+o.purges, c.want)
 			}
+			wantNoSniff(t, rec.Result())
 			challenge := rec.Header().Get("WWW-Authenticate")
 			if (c.want == 401) != strings.HasPrefix(challenge, "Bearer ") {
 				t.Errorf("%s, %s: status %d with WWW-Authenticate %q", name, target, c.want, challenge)
@@ -129,5 +130,26 @@ func TestNoAdminToken(t *testing.T) {
 			t.Errorf("%s from a page: status %d after %d calls, want 403 after 0 calls",
 				target, rec.Code, o.reloads+o.purges)
 		}
+	}
+}
+
+// Browsers must not guess the types of responses, which may repeat parts of the request. Other
+// responses of the purge are in TestAdminToken.
+func TestAdminResponsesHaveNoSniff(t *testing.T) {
+	for _, c := range []struct {
+		method, target string
+		want           int
+	}{
+		{http.MethodPost, "/-/reload", 200},
+		{http.MethodPost, "/-/purge", 200},
+		{http.MethodPost, "/-/purge?integration=bad", 400},
+		{http.MethodGet, "/healthz", 200},
+		{http.MethodGet, "/readyz", 200},
+	} {
+		rec := administer(t, &operator{}, io.Discard, c.method, c.target, http.Header{})
+		if rec.Code != c.want {
+			t.Errorf("%s %s: status %d, want %d", c.method, c.target, rec.Code, c.want)
+		}
+		wantNoSniff(t, rec.Result())
 	}
 }

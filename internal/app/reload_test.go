@@ -462,8 +462,8 @@ func TestAdministration(t *testing.T) {
 	}{
 		{"POST", "/-/reload", "", 200, "reloaded"},
 		{"GET", "/-/reload", "", 405, ""},
-		{"POST", "/-/reload", "Origin: https://evil.example", 403, "not for pages"},
-		{"POST", "/-/purge", "Sec-Fetch-Site: cross-site", 403, "not for pages"},
+		{"POST", "/-/reload", "Origin: https://evil.example", 403, "web pages cannot use this path"},
+		{"POST", "/-/purge", "Sec-Fetch-Site: cross-site", 403, "web pages cannot use this path"},
 		{"POST", "/-/purge?integration=media", "", 200, `{"integrations":["media"],"urls":0}`},
 		{"POST", "/-/purge?integration=none", "", 404, "no integration has that name"},
 		{"POST", "/-/purge?locator=x", "", 400, "locator"},
