@@ -92,7 +92,8 @@ func TestAdminToken(t *testing.T) {
 			wantNoSniff(t, rec.Result())
 			challenge := rec.Header().Get("WWW-Authenticate")
 			if (c.want == 401) != strings.HasPrefix(challenge, "Bearer ") {
-				t.Errorf("%s, %s: status %d with WWW-Authenticate %q", name, target, c.want, challenge)
+				t.Errorf("%s, %s: status %d with WWW-Authenticate %q", name, target, c.want,
+					challenge)
 			}
 			logged := strings.Contains(log.String(), "request rejected")
 			if logged != (c.want == 401) ||
