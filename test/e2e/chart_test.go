@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -19,10 +20,16 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// loads wants a configuration to be one.
+// loads checks that a configuration loads. The directory of included ConfigMaps holds the integration photos.
 func loads(t *testing.T, text string, env ...string) {
 	t.Helper()
 	dir := t.TempDir()
+	const photos = "name: photos\nbucket: my-photos\nrole_arn: arn:aws:iam::123456789012:role/s3redirect\nregion: eu-central-1\n"
+	included := filepath.Join(dir, "included")
+	if err := errors.Join(os.Mkdir(included, 0o700), os.WriteFile(filepath.Join(included, "photos.yaml"), []byte(photos), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	text = strings.Replace(text, "/etc/s3redirect-integrations.d", included, 1)
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -206,6 +213,14 @@ var renderings = map[string]struct {
 		kinds:  "NetworkPolicy PodDisruptionBudget Secret",
 		want:   map[string]string{env: "<nil>"},
 	},
+	"included config maps": {
+		values: []string{"--set", "config.viewers.anonymous=true,included.configMaps={fleet-1,fleet-2},included.secrets={fleet-3}"},
+		kinds:  "NetworkPolicy PodDisruptionBudget Secret Secret",
+		want: map[string]string{
+			"Deployment spec.template.spec.volumes.1.projected.sources": "[map[configMap:map[name:fleet-1]] map[configMap:map[name:fleet-2]] map[secret:map[name:fleet-3]]]",
+			"Deployment spec.template.spec.containers.0.volumeMounts":   "[map[mountPath:/etc/s3redirect name:config readOnly:true] map[mountPath:/etc/s3redirect-integrations.d name:integrations readOnly:true]]",
+		},
+	},
 	"no peers": {
 		values: []string{"-f", minimal, "--set-json", "networkPolicy.viewersFrom=[]"},
 		kinds:  "NetworkPolicy PodDisruptionBudget Secret Secret",
@@ -240,12 +255,12 @@ func TestHelmChart(t *testing.T) {
 			if slices.Sort(kinds); !slices.Equal(kinds, slices.Sorted(slices.Values(want))) {
 				t.Errorf("got the kinds %v, want %v", kinds, want)
 			}
-			for _, table := range []map[string]string{chartAlways, c.want} {
-				for place, want := range table {
-					kind, path, _ := strings.Cut(place, " ")
-					if got := m.at(t, kind, path); got != want {
-						t.Errorf("%s is %s, want %s", place, got, want)
-					}
+			wanted := maps.Clone(chartAlways)
+			maps.Copy(wanted, c.want)
+			for place, want := range wanted {
+				kind, path, _ := strings.Cut(place, " ")
+				if got := m.at(t, kind, path); got != want {
+					t.Errorf("%s is %s, want %s", place, got, want)
 				}
 			}
 			pods := m.at(t, "Deployment", "spec.selector.matchLabels")
@@ -304,7 +319,7 @@ config:
 var badValues = []string{
 	"replicas=0", "replicas=two", "nothing=here", "image.repository=", "image.pullPolicy=Sometimes",
 	"config.listen=:80", "config.admin_listen=:1", "config.integrations=null", "config.viewers=null", "config.admin.token=",
-	"existingSecret=a,existingConfigMap=b", "adminToken=null", "adminToken.create=null", "adminToken.key=",
+	"existingSecret=a,existingConfigMap=b", "included.configMaps=a", "included.maps[0]=a", "adminToken=null", "adminToken.create=null", "adminToken.key=",
 	"service.type=Magic", "service.port=0", "ingress.enabled=true", "serviceMonitor.interval=often",
 	"autoscaling.minReplicas=0", "autoscaling.targetCPUUtilizationPercentage=101",
 	"podDisruptionBudget.minAvailable=-1", "podDisruptionBudget.minAvailable=half",
