@@ -16,7 +16,8 @@ type Operator interface {
 	AdminToken() config.Secret
 	// Reload reads the configuration again. Its error is about the new one, and the old one stays in use.
 	Reload() error
-	// Purge drops the sessions and the URLs of an integration, of the one that serves a locator, or of all where both are "".
+	// Purge drops the sessions and the URLs of an integration, of the one that serves a locator,
+	// or of all if both are "".
 	Purge(integration, locator string) (Purged, error)
 }
 
@@ -60,7 +61,8 @@ func operate(mux *http.ServeMux, o Operator, log *slog.Logger) {
 	})
 }
 
-// refusePage rejects a request that a web page sent. Any page can have a browser on the administrators' network send requests here.
+// refusePage rejects a request that a web page sent. Any page can have a browser on the
+// administrators' network send requests here.
 func refusePage(w http.ResponseWriter, r *http.Request) bool {
 	if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
 		return false
@@ -69,16 +71,18 @@ func refusePage(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// refuseStranger rejects a request without the administrators' token (RFC 6750), where there is one. The token is too long to guess, so
-// failures are logged and not counted.
+// refuseStranger rejects a request without the administrators' token (RFC 6750), if one is
+// configured. The token is too long to guess, so failures are logged and not counted.
 func refuseStranger(w http.ResponseWriter, r *http.Request, token config.Secret, log *slog.Logger) bool {
 	values := r.Header.Values("Authorization")
 	if token == "" || len(values) == 1 && token.Matches(bearer(values[0])) {
 		return false
 	}
-	log.Warn("administrators' request refused: it does not carry admin.token", "path", r.URL.Path, "from", r.RemoteAddr)
+	log.Warn("administrators' request refused: it does not carry admin.token",
+		"path", r.URL.Path, "from", r.RemoteAddr)
 	w.Header().Set("WWW-Authenticate", `Bearer realm="s3redirect administration"`)
-	writeText(w, http.StatusUnauthorized, "Authentication required: send the header Authorization: Bearer TOKEN with the configuration's admin.token")
+	writeText(w, http.StatusUnauthorized, "Authentication required: "+
+		"send the header Authorization: Bearer TOKEN with the configuration's admin.token")
 	return true
 }
 

@@ -54,7 +54,8 @@ type ServerOptions struct {
 	Log     *slog.Logger
 	// DrainDelay is how long viewers are served on after readiness has turned.
 	DrainDelay time.Duration
-	// TLS and AdminTLS are the certificates of Listen and AdminListen, which are read again when they change. Without files there is no TLS.
+	// TLS and AdminTLS are the certificates of Listen and AdminListen, which are read again when
+	// they change. Without files there is no TLS.
 	TLS, AdminTLS config.TLS
 	// Clock is for looking at these files now and then.
 	Clock func() time.Time

@@ -9,8 +9,8 @@ import (
 	"s3redirect/internal/reread"
 )
 
-// tlsConfig returns the configuration of a server with a certificate, which is read again when its files change; nil without files.
-// The minimum is TLS 1.2, with Go's choice of cipher suites.
+// tlsConfig returns the configuration of a server with a certificate, which is read again when
+// its files change; nil without files. The minimum is TLS 1.2, with Go's choice of cipher suites.
 func tlsConfig(files config.TLS, clock func() time.Time, log *slog.Logger) (*tls.Config, error) {
 	if files == (config.TLS{}) {
 		return nil, nil

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -122,17 +121,17 @@ integrations: [{name: keys, bucket: scans, region: eu-central-1, access_key_id: 
 	}{
 		{nil, 2, []string{"Usage:"}},
 		{[]string{"--help"}, 0, []string{"Usage:"}},
-		{[]string{"serv"}, 2, []string{`there is no command "serv"`}},
+		{[]string{"serv"}, 2, []string{`unknown command "serv"`}},
 		{[]string{"serve", "--help"}, 0, []string{"-config file"}},
-		{[]string{"serve", "--nope"}, 2, []string{"-nope", "the command line is wrong"}},
-		{[]string{"serve", "x"}, 2, []string{"1 arguments given, 0 wanted"}},
+		{[]string{"serve", "--nope"}, 2, []string{"-nope", "invalid command line"}},
+		{[]string{"serve", "x"}, 2, []string{"got 1 arguments, want 0"}},
 		{[]string{"serve", "--config", broken}, 2, []string{broken + ":1:1: unknown key; did you mean listen?", broken + ":2: url_lifetime: ", ": viewers: "}},
 		{[]string{"serve", "--config", dir}, 2, []string{"it is a directory"}},
 		{[]string{"serve", "--config", good}, 1, []string{"listen: ", taken.Addr().String(), "address already in use"}},
 		{[]string{"demo", "--listen", taken.Addr().String(), "--admin-listen", "127.0.0.1:0"}, 1, []string{taken.Addr().String(), "Try --listen 127.0.0.1:0"}},
 		{[]string{"demo", "--listen", "nonsense"}, 2, []string{"nonsense is no address"}},
 		{[]string{"version"}, 0, []string{"s3redirect "}},
-		{[]string{"presign", "--config", good}, 2, []string{"0 arguments given, 1 wanted"}},
+		{[]string{"presign", "--config", good}, 2, []string{"got 0 arguments, want 1"}},
 		{[]string{"presign", "--config", good, "https://x"}, 2, []string{"not a locator"}},
 		{[]string{"presign", "--config", good, "s3://nobodys/key"}, 1, []string{"no integration serves bucket nobodys"}},
 		{[]string{"presign", "--config", good, "s3://scans/a b"}, 0, []string{"https://scans.s3.eu-central-1.amazonaws.com/a%20b?X-Amz-Algorithm=", "&X-Amz-Signature="}},
@@ -255,21 +254,6 @@ func TestDocumentedMetrics(t *testing.T) {
 		if len(labels) > 0 {
 			t.Errorf("docs/metrics.md does not say that %s has the labels %v", m[1], labels)
 		}
-	}
-}
-
-func TestBallast(t *testing.T) {
-	t.Setenv("GOGC", "")
-	t.Setenv("GOMEMLIMIT", "")
-	if n := len(newBallast(math.MaxInt64)); n != ballastBytes {
-		t.Errorf("%d bytes", n)
-	}
-	if n := len(newBallast(roomForBallast - 1)); n != 0 {
-		t.Errorf("%d bytes in a small container", n)
-	}
-	t.Setenv("GOMEMLIMIT", "1GiB")
-	if n := len(newBallast(1 << 30)); n != 0 {
-		t.Errorf("%d bytes beside a limit that is the operator's", n)
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -32,8 +30,14 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if err != nil {
 		return usageError{err}
 	}
-	defer runtime.KeepAlive(newBallast(limitMemory()))
-	p, err := app.New(app.Options{Path: *path, Source: source, Config: c, Stderr: stderr, Version: programVersion()})
+	limitMemory()
+	p, err := app.New(app.Options{
+		Path:    *path,
+		Source:  source,
+		Config:  c,
+		Stderr:  stderr,
+		Version: programVersion(),
+	})
 	if wrong, ok := errors.AsType[*app.ConfigError](err); ok {
 		return usageError{fmt.Errorf("%s: %w", *path, wrong)}
 	} else if err != nil {
@@ -66,27 +70,11 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	return nil
 }
 
-// ballastBytes is half of what the heap grows to before it is collected, whatever the caches hold.
-const ballastBytes = 48 << 20
-
-// roomForBallast is the memory limit from which on ballast does no harm: it counts, though it is never resident.
-const roomForBallast = 512 << 20
-
-// newBallast is memory that is never touched, and so never resident. The collector runs when the heap has doubled: with a
-// few megabytes alive that is many times a second, each time holding up requests for milliseconds and taking a tenth of the
-// rate in all. Whoever sets GOGC or GOMEMLIMIT has a view of their own.
-func newBallast(limit int64) []byte {
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" || limit < roomForBallast {
-		return nil
-	}
-	return make([]byte, ballastBytes)
-}
-
-// limitMemory has the collector keep below GOMEMLIMIT or, where that is not set, nine tenths of what the container may have. It
-// returns the limit in bytes, the largest number where there is none.
-func limitMemory() int64 {
+// limitMemory sets the garbage collector's memory limit to nine tenths of the container's memory
+// limit. GOMEMLIMIT takes precedence.
+func limitMemory() {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		_, _ = memlimit.Set(memlimit.WithProvider(memlimit.FromCgroup), memlimit.WithRatio(0.9)) // an error says that there is no such limit
+		// An error means that the container has no limit.
+		_, _ = memlimit.Set(memlimit.WithProvider(memlimit.FromCgroup), memlimit.WithRatio(0.9))
 	}
-	return debug.SetMemoryLimit(-1) // which changes nothing
 }
