@@ -185,7 +185,7 @@ func TestReloadOfABadFile(t *testing.T) {
 	if err := os.Remove(f.path); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Reload(); err == nil || !strings.Contains(err.Error(), "there is no such file") {
+	if err := f.Reload(); err == nil || !strings.Contains(err.Error(), "the file does not exist") {
 		t.Errorf("no file: %v", err)
 	}
 	if log := f.log.String(); !strings.Contains(log, "keeping the previous configuration") || !strings.Contains(log, "did you mean listen") || strings.Contains(log, testSecret) {

@@ -28,7 +28,7 @@ func (k *checker) checkAdmin() {
 	k.checkTLS("admin.tls", k.Admin.TLS)
 	for n, name := range k.Admin.Variables {
 		if key := fmt.Sprintf("admin.variables[%d]", n); !envName.MatchString(name) {
-			k.wrong(key, "%s is no environment variable's name; write the name alone, such as SCANS_KEY", value(key))
+			k.wrong(key, "%s is not the name of an environment variable; write the name alone, such as SCANS_KEY", value(key))
 		}
 	}
 	for n, host := range k.Admin.Hosts {
@@ -37,7 +37,7 @@ func (k *checker) checkAdmin() {
 		case strings.Contains(host, "://") || strings.Contains(host, "/"):
 			k.wrong(key, "%s is a URL; write its host alone, such as admin.example.com", value(key))
 		case !hostGrammar.MatchString(host) || net.ParseIP(host) != nil:
-			k.wrong(key, "%s is no host's name; write one without a port, such as admin.example.com (addresses need not be named)", value(key))
+			k.wrong(key, "%s is not a host name; write it without a port, such as admin.example.com (addresses need not be named)", value(key))
 		}
 	}
 }

@@ -89,12 +89,12 @@ func TestCheck(t *testing.T) {
 		{config.Draft{}, "bucket", "No_Bucket", "is not a bucket name"},
 		{config.Draft{}, "permitted_buckets", "photos team-*", ""},
 		{config.Draft{}, "permitted_buckets", "photos B!", "is"},
-		{config.Draft{"bucket": "photos"}, "name", "a b", "no name"},
+		{config.Draft{"bucket": "photos"}, "name", "a b", "not a valid name"},
 		{config.Draft{"bucket": "photos"}, "endpoint", "http://127.0.0.1:9000", ""},
 		{config.Draft{"bucket": "photos"}, "endpoint", "http://far.example", "over http://"},
-		{config.Draft{"bucket": "photos"}, "region", "moon", "no region"},
+		{config.Draft{"bucket": "photos"}, "region", "moon", "not a region"},
 		{config.Draft{"bucket": "photos", "endpoint": "https://store.example.com"}, "region", "moon", ""},
-		{config.Draft{"bucket": "photos"}, "role_arn", "arn:x", "no role's ARN"},
+		{config.Draft{"bucket": "photos"}, "role_arn", "arn:x", "not the ARN of a role"},
 		{config.Draft{"bucket": "photos"}, "external_id", "${UNSET}", "UNSET is not set"},
 	} {
 		err := Check(c.answers, c.key, c.answer, noEnv)
