@@ -198,37 +198,52 @@ func (p *pattern) inBucket(bucket string) bool {
 		locator.IsPattern(p.bucket) && locator.MatchBucket(p.bucket, bucket)
 }
 
-// matches reports whether p matches l for v. The placeholder matches the viewer's name byte by
-// byte. It does not match a name with a slash, which would be a path.
+// matches reports whether p, an allow rule's pattern, matches l for v.
 func (p *pattern) matches(v *Viewer, l locator.Locator) bool {
+	rest, ok := p.cut(v, l)
+	return ok && (p.open || rest == "")
+}
+
+// cut returns what follows the pattern's parts in l's key. ok reports whether the key begins with
+// them. The placeholder matches the viewer's name byte by byte. It does not match a name with a
+// slash, which would be a path.
+func (p *pattern) cut(v *Viewer, l locator.Locator) (rest string, ok bool) {
 	if !p.inBucket(l.Bucket) {
-		return false
+		return "", false
 	}
 	if len(p.parts) > 1 && (v.ID == "" || strings.Contains(v.ID, "/")) {
-		return false
+		return "", false
 	}
-	rest := l.Key
+	rest = l.Key
 	for n, part := range p.parts {
-		var ok bool
 		if n > 0 {
 			if rest, ok = strings.CutPrefix(rest, v.ID); !ok {
-				return false
+				return "", false
 			}
 		}
 		if rest, ok = strings.CutPrefix(rest, part); !ok {
-			return false
+			return "", false
 		}
 	}
-	return p.open || rest == ""
+	return rest, true
 }
 
-// denies reports whether p, a deny rule's pattern, matches a normalized key for v.
+// denies reports whether p, a deny rule's pattern, matches a normalized key for v. A pattern for
+// one object also matches every key that continues after it with a slash: MinIO serves the members
+// of an archive x.zip under x.zip/.
 func (p *pattern) denies(v *Viewer, bucket, key string) bool {
+	var rest string
+	var ok, open bool
 	if len(p.parts) > 1 && strings.ContainsAny(v.ID, `/\`) {
-		literal, open := p.literal(v)
-		return p.inBucket(bucket) && (key == literal || open && strings.HasPrefix(key, literal))
+		var literal string
+		literal, open = p.literal(v)
+		rest, ok = strings.CutPrefix(key, literal)
+		ok = ok && p.inBucket(bucket)
+	} else {
+		open = p.open
+		rest, ok = p.cut(v, locator.Locator{Bucket: bucket, Key: key})
 	}
-	return p.matches(v, locator.Locator{Bucket: bucket, Key: key})
+	return ok && (open || rest == "" || rest[0] == '/')
 }
 
 // literal returns the normalized key of p, a deny rule's pattern, for v. open reports whether a
@@ -246,6 +261,10 @@ func (p *pattern) literal(v *Viewer) (key string, open bool) {
 func (p *pattern) intersects(v *Viewer, t Target) bool {
 	prefix := normalizeKey(t.Key)
 	literal, open := p.literal(v)
+	folder := literal
+	if !open {
+		folder += "/"
+	}
 	return p.inBucket(t.Bucket) &&
-		(strings.HasPrefix(literal, prefix) || open && strings.HasPrefix(prefix, literal))
+		(strings.HasPrefix(literal, prefix) || strings.HasPrefix(prefix, folder))
 }

@@ -46,6 +46,10 @@ func TestDenyRulesMatchAnySlashes(t *testing.T) {
 		{`s3://bucket/\/secret\/\x`, false},
 		{"s3://bucket//one", false},
 		{`s3://bucket/\one`, false},
+		{"s3://bucket/one/two", false},
+		{`s3://bucket//one\two`, false},
+		{"s3://bucket/one/", false},
+		{"s3://bucket/one__XLDIR__", false},
 		{"s3://bucket//folder//", false},
 		{`s3://bucket/folder\`, false},
 		{"s3://bucket//part-2/x", false},
@@ -63,8 +67,8 @@ func TestDenyRulesMatchAnySlashes(t *testing.T) {
 		{"s3://bucket/secrets/x", true},
 		{"s3://bucket/a/secret/x", true},
 		{"s3://bucket/a//secret/x", true},
-		{"s3://bucket/one/two", true},
-		{"s3://bucket/one__XLDIR__", true},
+		{"s3://bucket/ones/two", true},
+		{"s3://bucket/one.zip/two", true},
 		{"s3://bucket/folder/x", true},
 		{"s3://bucket/folder", true},
 		{"s3://bucket/par/t-2", true},
@@ -79,6 +83,52 @@ func TestDenyRulesMatchAnySlashes(t *testing.T) {
 		}
 		if got := rules.AllowTarget(&v, Target{Locator: l}); got != c.want {
 			t.Errorf("AllowTarget(%s) = %v, want %v", c.locator, got, c.want)
+		}
+	}
+}
+
+// MinIO serves the members of an archive under the archive's key and a slash. A deny rule for the
+// archive denies its members, to links of folders too. An allow rule does not allow them.
+func TestDenyRulesIncludeArchiveMembers(t *testing.T) {
+	denying := rulesOf(
+		denied("s3://scans/x.zip", "s3://scans/mail/{user}.zip"),
+		allowed("s3://scans/*"),
+	)
+	allowing := rulesOf(allowed("s3://scans/x.zip"))
+	for _, c := range []struct {
+		rules  *Rules
+		target string
+		want   bool
+	}{
+		{denying, "s3://scans/x.zip", false},
+		{denying, "s3://scans/x.zip/inner.txt", false},
+		{denying, `s3://scans//x.zip\a//inner.txt`, false},
+		{denying, "s3://scans/x.zip/*", false},
+		{denying, "s3://scans//x.zip//a/*", false},
+		{denying, "s3://scans/mail/ann.zip/inner.txt", false},
+		{denying, "s3://scans/mail/ann.zip/*", false},
+		{denying, "s3://scans/mail/bob.zip/inner.txt", true},
+		{denying, "s3://scans/mail/bob.zip/*", true},
+		{denying, "s3://scans/x.zip2/inner.txt", true},
+		{denying, "s3://scans/x.zip2/*", true},
+		{denying, "s3://scans/a/x.zip/inner.txt", true},
+		{allowing, "s3://scans/x.zip", true},
+		{allowing, "s3://scans/x.zip/inner.txt", false},
+		{allowing, "s3://scans/x.zip/*", false},
+	} {
+		target, err := ParseTarget(c.target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := As("ann")
+		if got := c.rules.AllowTarget(&v, target); got != c.want {
+			t.Errorf("AllowTarget(%s) = %v, want %v", c.target, got, c.want)
+		}
+		if target.Prefix {
+			continue
+		}
+		if got := c.rules.Decide(&v, target.Locator).Allowed; got != c.want {
+			t.Errorf("Decide(%s) = %v, want %v", c.target, got, c.want)
 		}
 	}
 }
@@ -144,6 +194,9 @@ func TestDenyRulesForFolderLinks(t *testing.T) {
 		{"ann", "s3://bucket/a/*", false},
 		{"ann", "s3://bucket/a/b/*", false},
 		{"ann", "s3://bucket//a///b/*", false},
+		{"ann", "s3://bucket/a/b/c/*", false},
+		{"ann", `s3://bucket//a\b/c//d/*`, false},
+		{"ann", "s3://bucket/users/ann/diary/*", false},
 		{"ann", "s3://bucket/users//ann/*", false},
 		{"ann", "s3://bucket//users/*", false},
 		{"a/b", "s3://bucket/users/x/*", false},
@@ -154,7 +207,7 @@ func TestDenyRulesForFolderLinks(t *testing.T) {
 		{"ann", "s3://bucket/secrets/*", true},
 		{"ann", "s3://bucket//secrets/*", true},
 		{"ann", "s3://bucket/a/bc/*", true},
-		{"ann", "s3://bucket/a/b/c/*", true},
+		{"ann", "s3://bucket/a/b/cd/*", true},
 		{"ann", "s3://bucket/users/bob/*", true},
 		{"ann", "s3://bucket//users//ann//trip/*", true},
 		{"a/b", "s3://bucket/trips/*", true},
@@ -261,7 +314,10 @@ func TestDenyRulesMatchRandomSpellings(t *testing.T) {
 		}
 		canonical, pattern := strings.Join(clean, "/"), patterns[r.IntN(len(patterns))]
 		literal, open := strings.CutSuffix(normalized[pattern], "*")
-		want := canonical == literal || open && strings.HasPrefix(canonical, literal)
+		want := canonical == literal || strings.HasPrefix(canonical, literal+"/")
+		if open {
+			want = strings.HasPrefix(canonical, literal)
+		}
 		rules, v := rulesOf(denied("s3://bucket/"+pattern), allowed("s3://bucket/*")), As("ann")
 		got := rules.Decide(&v, locator.Locator{Bucket: "bucket", Key: key})
 		if got.Allowed == want {
