@@ -125,6 +125,9 @@ func setOf(names []string) map[string]struct{} {
 	return set
 }
 
+// slashes are the characters that some store treats as a slash.
+const slashes = `/\`
+
 // normalizeKey returns the key of the object that a store may serve for key. AWS and Ceph do not
 // change keys. MinIO, versitygw and SeaweedFS drop leading slashes, versitygw and SeaweedFS merge
 // repeated ones, and SeaweedFS treats a backslash as a slash.
@@ -206,12 +209,12 @@ func (p *pattern) matches(v *Viewer, l locator.Locator) bool {
 
 // cut returns what follows the pattern's parts in l's key. ok reports whether the key begins with
 // them. The placeholder matches the viewer's name byte by byte. It does not match a name with a
-// slash, which would be a path.
+// slash or a backslash, which would be a path.
 func (p *pattern) cut(v *Viewer, l locator.Locator) (rest string, ok bool) {
 	if !p.inBucket(l.Bucket) {
 		return "", false
 	}
-	if len(p.parts) > 1 && (v.ID == "" || strings.Contains(v.ID, "/")) {
+	if len(p.parts) > 1 && (v.ID == "" || strings.ContainsAny(v.ID, slashes)) {
 		return "", false
 	}
 	rest = l.Key
@@ -232,25 +235,20 @@ func (p *pattern) cut(v *Viewer, l locator.Locator) (rest string, ok bool) {
 // one object also matches every key that continues after it with a slash: MinIO serves the members
 // of an archive x.zip under x.zip/.
 func (p *pattern) denies(v *Viewer, bucket, key string) bool {
-	var rest string
-	var ok, open bool
-	if len(p.parts) > 1 && strings.ContainsAny(v.ID, `/\`) {
-		var literal string
-		literal, open = p.literal(v)
-		rest, ok = strings.CutPrefix(key, literal)
-		ok = ok && p.inBucket(bucket)
-	} else {
-		open = p.open
-		rest, ok = p.cut(v, locator.Locator{Bucket: bucket, Key: key})
+	if len(p.parts) > 1 && strings.ContainsAny(v.ID, slashes) {
+		literal, _ := p.literal(v)
+		return p.inBucket(bucket) && strings.HasPrefix(key, literal)
 	}
-	return ok && (open || rest == "" || rest[0] == '/')
+	rest, ok := p.cut(v, locator.Locator{Bucket: bucket, Key: key})
+	return ok && (p.open || rest == "" || rest[0] == '/')
 }
 
 // literal returns the normalized key of p, a deny rule's pattern, for v. open reports whether a
-// matching key may continue after it. It is unknown which folder belongs to a name with a slash, so
-// for that viewer the pattern matches everything that begins with its part before the placeholder.
+// matching key may continue after it. It is unknown which folder belongs to a name with a slash or a
+// backslash, so for that viewer the pattern matches everything that begins with its part before the
+// placeholder.
 func (p *pattern) literal(v *Viewer) (key string, open bool) {
-	if len(p.parts) > 1 && strings.Contains(v.ID, "/") {
+	if len(p.parts) > 1 && strings.ContainsAny(v.ID, slashes) {
 		return p.parts[0], true
 	}
 	return normalizeKey(strings.Join(p.parts, v.ID)), p.open
