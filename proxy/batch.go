@@ -64,10 +64,8 @@ func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) e
 	if len(locators) == 0 {
 		return badRequest("The body names no locators.")
 	}
-	if n := len(locators); n > 1 { // each counts like a request of its own
-		if err := h.gate.Limit(&x.viewer, r, n-1, x.now); err != nil {
-			return err
-		}
+	if err := h.gate.LimitBatch(&x.viewer, r, len(locators), x.now); err != nil {
+		return err
 	}
 	if err := b.take(batchCost + len(locators)*locatorCost); err != nil {
 		return err
