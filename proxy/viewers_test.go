@@ -450,17 +450,25 @@ func TestSlowBatchesAreLimited(t *testing.T) {
 	})
 }
 
-// Who guesses is slowed down, by address, and those who are known are not.
-func TestGuessesAreCounted(t *testing.T) {
+// A request without a credential is rejected but is no guess: it does not use up its address's rate
+// limit, which bad links and passwords of the address share.
+func TestRequestsWithoutCredentialsAreFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, withViewers, func(c *config.Config, _ *Options) { c.Viewers.RateLimit = &config.RateLimit{PerSecond: 1, Burst: 5} })
+		w := newWorld(t, withViewers, func(c *config.Config, _ *Options) {
+			c.Viewers.RateLimit = &config.RateLimit{PerSecond: 1, Burst: 5}
+		})
 		defer w.set.Close()
-		for range 5 {
-			wantCode(t, "a guess", w.as("", "GET", "/s3/photos/k"), 401, "viewer_unknown")
+		for range 20 {
+			wantCode(t, "no credential", w.as("", "GET", "/s3/photos/k"), 401, "viewer_unknown")
 		}
-		wantCode(t, "the sixth", w.as("", "GET", "/s3/photos/k"), 429, "rate_limited")
+		for range 5 {
+			resp := w.as("", "GET", "/s3/photos/k?exp=1&kid=k1&sig=x")
+			wantCode(t, "a bad link", resp, 401, "viewer_unknown")
+		}
+		wantCode(t, "the sixth", w.as("", "GET", "/s3/photos/k?exp=1&kid=k1&sig=x"), 429, "rate_limited")
+		wantCode(t, "no credential", w.as("", "GET", "/s3/photos/k"), 401, "viewer_unknown")
 		if resp := w.as("ann", "GET", "/s3/photos/k"); resp.StatusCode != 302 {
-			t.Errorf("ann: %d", resp.StatusCode)
+			t.Errorf("ann: got %d, want 302", resp.StatusCode)
 		}
 	})
 }

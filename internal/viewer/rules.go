@@ -244,9 +244,9 @@ func (p *pattern) denies(v *Viewer, bucket, key string) bool {
 }
 
 // literal returns the normalized key of p, a deny rule's pattern, for v. open reports whether a
-// matching key may continue after it. It is unknown which folder belongs to a name with a slash or a
-// backslash, so for that viewer the pattern matches everything that begins with its part before the
-// placeholder.
+// matching key may continue after it. It is unknown which folder belongs to a name with a slash or
+// a backslash, so for that viewer the pattern matches everything that begins with its part before
+// the placeholder.
 func (p *pattern) literal(v *Viewer) (key string, open bool) {
 	if len(p.parts) > 1 && strings.ContainsAny(v.ID, slashes) {
 		return p.parts[0], true
