@@ -94,8 +94,10 @@ func TestPasswordFileIsPartOfTheConfiguration(t *testing.T) {
 	path := writeConfig(t, strings.Replace(viewersConfig, "  anonymous: true\n", "  anonymous: true\n  basic: {htpasswd_file: /no/such/file}\n", 1))
 	var stdout, stderr bytes.Buffer
 	code := run(context.Background(), []string{"serve", "--config", path}, &stdout, &stderr)
-	if want := path + ": viewers.basic.htpasswd_file: "; code != 2 || !strings.HasPrefix(stderr.String(), want) || !strings.Contains(stderr.String(), "/no/such/file") {
-		t.Errorf("exit %d: %s", code, &stderr)
+	want := path + ": viewers.basic.htpasswd_file: no such file or directory; " +
+		"create the file with htpasswd -B\n"
+	if got := stderr.String(); code != 2 || got != want {
+		t.Errorf("exit code %d and stderr %q, want 2 and %q", code, got, want)
 	}
 }
 

@@ -73,8 +73,8 @@ type Gate struct {
 	vary      []string
 }
 
-// New returns the gate of a valid configuration. It returns an error if the htpasswd file cannot be
-// used.
+// New returns the gate of a valid configuration. If the htpasswd file cannot be used, the error
+// starts with its configuration key.
 func New(c *config.Viewers, o Options) (*Gate, error) {
 	g := &Gate{
 		anonymous: c.Anonymous,
