@@ -1,6 +1,7 @@
 package viewer
 
 import (
+	"slices"
 	"strings"
 
 	"s3redirect/internal/config"
@@ -9,8 +10,9 @@ import (
 
 // Rules decide who may read what. Without any rule, every viewer may read everything.
 type Rules struct {
-	rules      []rule
-	nameGroups bool // a rule depends on the viewer's groups
+	rules        []rule
+	nameGroups   bool // a rule depends on the viewer's groups
+	spacedGroups bool // a rule names a group with a space in its name
 }
 
 // Decision is the result of [Rules.Decide].
@@ -26,6 +28,7 @@ func NewRules(rules []config.Rule) *Rules {
 	for n := range rules {
 		r.rules = append(r.rules, newRule(&rules[n]))
 		r.nameGroups = r.nameGroups || len(rules[n].Groups) > 0
+		r.spacedGroups = r.spacedGroups || slices.ContainsFunc(rules[n].Groups, hasSpace)
 	}
 	return r
 }

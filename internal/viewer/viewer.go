@@ -236,7 +236,8 @@ func (g *Gate) fromHeaders(r *http.Request) (v Viewer, found bool, err error) {
 		return Viewer{}, true, errGroups
 	}
 	var known bool
-	if v.groupList, known = parseGroupList(groups[0]); !known && g.rules.nameGroups {
+	v.groupList, known = parseGroupList(groups[0], g.rules.spacedGroups)
+	if !known && g.rules.nameGroups {
 		return Viewer{}, true, errGroups
 	}
 	return v, true, nil
