@@ -76,10 +76,10 @@ type ServerOptions struct {
 func Listen(o ServerOptions) (_ *Server, err error) {
 	s := &Server{drainDelay: o.DrainDelay, log: o.Log, viewers: newServer(o.Viewers, o.Log)}
 	s.admin = newServer(s.adminHandler(o), o.Log)
-	if s.viewers.TLSConfig, err = tlsConfig(o.TLS, o.Clock, o.Log); err != nil {
+	if s.viewers.TLSConfig, err = tlsConfig(o.TLS, o.Clock, o.Log.With("key", "tls")); err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
 	}
-	if s.admin.TLSConfig, err = tlsConfig(o.AdminTLS, o.Clock, o.Log); err != nil {
+	if s.admin.TLSConfig, err = tlsConfig(o.AdminTLS, o.Clock, o.Log.With("key", "admin.tls")); err != nil {
 		return nil, fmt.Errorf("admin.tls: %w", err)
 	}
 	if s.viewersListener, err = net.Listen("tcp", o.Listen); err != nil {

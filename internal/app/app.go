@@ -127,7 +127,7 @@ func (a *App) newGeneration(c *config.Config, previous *generation) (*generation
 	if previous != nil && reflect.DeepEqual(previous.config.Viewers, c.Viewers) && slices.Equal(previous.config.Proxies, c.Proxies) {
 		g.gate = previous.gate
 	} else if g.gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: time.Now, Log: a.log, TrustedProxies: c.Proxies}); err != nil {
-		return nil, &ConfigError{fmt.Errorf("viewers.basic.htpasswd_file: %w; create the file with htpasswd -B", err)}
+		return nil, &ConfigError{err}
 	}
 	var handler *proxy.Handler
 	if previous != nil {
