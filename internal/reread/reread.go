@@ -37,8 +37,8 @@ type stamp struct {
 }
 
 // New loads a value. load reads the files with the given names. Errors and log lines do not contain
-// these names, which may come from a variable that holds a secret; log should have an attribute that
-// identifies the files.
+// these names, which may come from a variable that holds a secret; log should have an attribute
+// that identifies the files.
 func New[T any](
 	load func() (T, error), clock func() time.Time, log *slog.Logger, names ...string,
 ) (*Value[T], error) {

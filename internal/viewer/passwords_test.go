@@ -278,8 +278,9 @@ func TestUnreadableHtpasswdFiles(t *testing.T) {
 			t.Errorf("New with %.60q = %v, want %s: %s", file, err, htpasswdKey, want)
 		}
 	}
-	if _, err := New(basicViewers(filepath.Join(dir, "x")), Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)}); !errors.Is(
-		err, fs.ErrNotExist) {
+	o := Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)}
+	_, err := New(basicViewers(filepath.Join(dir, "x")), o)
+	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("New with a missing file = %v, want an error that wraps fs.ErrNotExist", err)
 	}
 }
