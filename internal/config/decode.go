@@ -4,10 +4,13 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -106,13 +109,38 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	}
 }
 
-// shown returns a value as messages may show it, and "" for those that they must not show: secrets, and values with white space in
-// them, into which a slip of indentation or a missing colon may have drawn the next key with its secret.
+// shown returns a value as messages may show it, and "" if they must not show it. Secrets are not shown, and neither are
+// values into which a slip may have drawn a neighbouring key with its secret: those with white space or a separator, as in
+// "lab,secret_access_key:VALUE", and those with the name of a key before a colon, as in "token:VALUE".
 func shown(into reflect.Value, written string) string {
-	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, unicode.IsSpace) {
+	isSeparator := func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`,;=?&@"'`, r) }
+	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, isSeparator) ||
+		keyInValue().MatchString(written) {
 		return ""
 	}
 	return written
+}
+
+// keyInValue matches a text with the name of a configuration key before a colon.
+var keyInValue = sync.OnceValue(func() *regexp.Regexp {
+	names := map[string]bool{}
+	collectNames(reflect.TypeFor[Config](), names)
+	return regexp.MustCompile(`(?i)(^|[^a-z])(` + strings.Join(slices.Sorted(maps.Keys(names)), "|") + `):`)
+})
+
+// collectNames adds the names of t's keys, and of all keys below them, to names.
+func collectNames(t reflect.Type, names map[string]bool) {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		collectNames(t.Elem(), names)
+	case reflect.Struct:
+		for f := range t.Fields() {
+			if name := f.Tag.Get("yaml"); name != "" && name != "-" {
+				names[name] = true
+				collectNames(f.Type, names)
+			}
+		}
+	}
 }
 
 func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {
