@@ -167,7 +167,7 @@ func (a *App) Purge(name, text string) (proxy.Purged, error) {
 	return purged, nil
 }
 
-// Watch reloads the configuration on SIGHUP and whenever a file of it changes, is added or is
+// Watch reloads the configuration on SIGHUP and whenever one of its files changes, is added or is
 // removed, until ctx ends. It polls the files, which also detects a file that an editor replaced by
 // rename and a symbolic link that Kubernetes moved. It loads a change once two consecutive polls
 // return the same content, so that it does not load a file that is half written.
