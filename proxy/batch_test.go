@@ -15,14 +15,18 @@ import (
 	"testing/synctest"
 	"time"
 	"unicode/utf16"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // postTo sends a body as it arrives, and of unknown length.
 func (w *world) postTo(ctx context.Context, rec http.ResponseWriter, target string, body io.Reader) {
+	w.postFrom(ctx, rec, "192.0.2.1:1234", target, body)
+}
+
+func (w *world) postFrom(
+	ctx context.Context, rec http.ResponseWriter, addr, target string, body io.Reader,
+) {
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "http://proxy.localhost"+target, body)
-	r.RequestURI, r.ContentLength = target, -1
+	r.RequestURI, r.RemoteAddr, r.ContentLength = target, addr, -1
 	r.Header.Set("Content-Type", "application/json")
 	w.ServeHTTP(rec, r)
 }
@@ -172,19 +176,24 @@ func TestPresignBodySize(t *testing.T) {
 // nothing.
 func TestBodiesInFlight(t *testing.T) {
 	w := newWorld(t)
-	if !w.bodies.TryAcquire(maxBodies) || w.bodies.TryAcquire(1) {
-		t.Errorf("the budget is not %d bytes", maxBodies)
+	if got := w.bodies.total; got != maxBodies {
+		t.Errorf("the budget is %d bytes, want %d", got, maxBodies)
 	}
 	full := batch(100, func(int) string { return strings.Repeat("x", 1000) })
-	const budget = 1 << 20
-	w.bodies = semaphore.NewWeighted(budget)
+	const total = 1 << 20
+	w.bodies = newBudget(total)
 	hold, wait := make(chan struct{}), make(chan struct{})
 	none, answered := make(chan *http.Response), make(chan *http.Response)
-	send := func(body io.Reader, done chan<- *http.Response) { go func() { done <- w.post("/presign", body) }() }
+	sent := 0
+	send := func(body io.Reader, done chan<- *http.Response) {
+		sent++ // each from another address: one client may not hold the entire budget
+		rec, addr := httptest.NewRecorder(), fmt.Sprintf("10.0.%d.%d:1", sent/256, sent%256)
+		go func() { w.postFrom(t.Context(), rec, addr, "/presign", body); done <- rec.Result() }()
+	}
 	for range 1000 {
 		send(readerFunc(func([]byte) (int, error) { <-wait; return 0, io.EOF }), none)
 	}
-	n := budget / len(full)
+	n := total / len(full)
 	read := make(chan struct{}, n)
 	for range n {
 		pause := readerFunc(func([]byte) (int, error) { read <- struct{}{}; <-hold; return 0, io.EOF })
@@ -225,9 +234,7 @@ func TestBodiesInFlight(t *testing.T) {
 			t.Errorf("a body that never came: got %d, want 400", resp.StatusCode)
 		}
 	}
-	if !w.bodies.TryAcquire(budget) {
-		t.Error("not all of the budget was given back")
-	}
+	wantReleased(t, w.bodies)
 }
 
 // fragile is a client's connection that breaks, or a writer with a bug, after so many bytes.
@@ -288,9 +295,7 @@ func TestPresignThatIsCutShort(t *testing.T) {
 				if got := scrapeText(t, w); strings.Count(got, `{code="`+c.status+`",integration=`) != 1 {
 					t.Errorf("the request is not counted as %s:\n%s", c.status, got)
 				}
-				if !w.bodies.TryAcquire(maxBodies) {
-					t.Error("not all of the budget was given back")
-				}
+				wantReleased(t, w.bodies)
 			})
 		})
 	}
@@ -434,16 +439,16 @@ func (s *stuck) Write(p []byte) (int, error) {
 func TestAnswersInFlight(t *testing.T) {
 	w := newWorld(t)
 	body := batch(1000, func(int) string { return "" })
-	const most, budget = 20, 20 * (batchCost + 1000*locatorCost)
-	w.bodies = semaphore.NewWeighted(budget)
+	const most, total = 20, 20 * (batchCost + 1000*locatorCost)
+	w.bodies = newBudget(total)
 	begun, hold := make(chan struct{}, most), make(chan struct{})
 	var wg sync.WaitGroup
 	served := 0
 	for ; served <= most; served++ {
 		rec := &stuck{ResponseRecorder: httptest.NewRecorder(), begun: begun, hold: hold}
-		done := make(chan struct{})
+		done, addr := make(chan struct{}), fmt.Sprintf("192.0.2.%d:1", served)
 		wg.Go(func() {
-			w.postTo(context.WithoutCancel(t.Context()), rec, "/presign", strings.NewReader(body))
+			w.postFrom(context.WithoutCancel(t.Context()), rec, addr, "/presign", strings.NewReader(body))
 			close(done)
 		})
 		select {
@@ -459,7 +464,5 @@ func TestAnswersInFlight(t *testing.T) {
 	}
 	close(hold)
 	wg.Wait()
-	if !w.bodies.TryAcquire(budget) {
-		t.Error("not all of the budget was given back")
-	}
+	wantReleased(t, w.bodies)
 }
