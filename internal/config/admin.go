@@ -6,18 +6,21 @@ import (
 	"strings"
 )
 
-// Admin is about the administrators' listener, at admin_listen.
+// Admin configures the administrators' listener at admin_listen.
 type Admin struct {
-	// Token is what administrators prove themselves with: 32 bytes at least. With it, a purge, a reload and a check need it, and users who
-	// sign in to the console with it can change the configuration. Optional: without it every client that reaches admin_listen may purge,
-	// reload and check, and the console changes nothing.
+	// Token authenticates administrators: at least 32 bytes. If it is set, purges, reloads and
+	// checks require it, and users who sign in to the console with it can change the configuration.
+	// Without it, every client that reaches admin_listen may purge, reload and check, and the
+	// console changes nothing. Optional.
 	Token Secret `yaml:"token"`
-	// TLS is for AdminListen. Optional.
+	// TLS is the certificate of AdminListen. Optional.
 	TLS TLS `yaml:"tls"`
-	// Hosts are further names by which browsers reach admin_listen. Addresses and localhost always are: any other name could be
-	// a page's that leads its visitors' browsers here (DNS rebinding).
+	// Hosts are further host names at which browsers reach admin_listen. Addresses and localhost
+	// are always accepted. Any other name could be that of a page which directs its visitors'
+	// browsers here (DNS rebinding).
 	Hosts []string `yaml:"hosts"`
-	// Variables are the environment variables that the console's users may name in access_key_id and secret_access_key. Default: none.
+	// Variables are the environment variables that users of the console may use in access_key_id
+	// and secret_access_key. Default: none.
 	Variables []string `yaml:"variables"`
 }
 

@@ -97,7 +97,7 @@ func (k *checker) needIntegrations() {
 	}
 }
 
-// Short is a duration as people write it: 45m, not 45m0s.
+// Short formats a duration without zero units: 45m, not 45m0s.
 func Short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -141,7 +141,7 @@ func (k *checker) checkTLS(at string, files TLS) {
 	}
 }
 
-// certificateProblems reads the certificates of c, so that one that does not fit its key is a mistake like any other.
+// certificateProblems reads the certificates of c, and reports those that do not load.
 func certificateProblems(c *Config) []Problem {
 	k := &checker{Config: c}
 	for at, files := range map[string]TLS{"tls": c.TLS, "admin.tls": c.Admin.TLS} {
@@ -169,10 +169,11 @@ func (k *checker) checkReach() {
 	}
 }
 
-// hostGrammar is RFC 1123's, and '_', which is in use. Browsers make other hosts out of other spellings.
+// hostGrammar is that of RFC 1123, with '_', which is in use. Browsers rewrite other hosts.
 var hostGrammar = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 
-// checkOrigin wants a scheme, a host and perhaps a port (RFC 6454), and returns them, or nil where there is a mistake.
+// checkOrigin requires a scheme, a host and optionally a port (RFC 6454). It returns them, or nil
+// after a mistake.
 func (k *checker) checkOrigin(key, text, like string) *url.URL {
 	if strings.Contains(text, "@") { // a password, which is not to be shown
 		k.wrong(key, "user and password are not allowed; write it as %s", like)
@@ -198,7 +199,8 @@ func (k *checker) checkOrigin(key, text, like string) *url.URL {
 	return nil
 }
 
-// checkLifetimes judges url_lifetime and min_remaining, of the file or, with a prefix, of an integration.
+// checkLifetimes checks url_lifetime and min_remaining, those of the file or, with a prefix, of an
+// integration. It reports whether they are valid.
 func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duration) bool {
 	sound := true
 	wrong := func(key, format string, args ...any) *Problem {
@@ -239,15 +241,15 @@ func (k *checker) checkName(at, name string, names map[string]string) {
 	}
 }
 
-// claim is a bucket, or a pattern, that an integration wants to serve.
+// claim is a bucket, or a pattern of buckets, that an integration serves.
 type claim struct {
 	key, bucket string
 	integration *Integration
 	scoped      bool
 }
 
-// checkOverlaps wants each bucket to be served by one integration. That a pattern matches another integration's own bucket
-// is no conflict: the integration whose own it is, serves it.
+// checkOverlaps requires that one integration serves each bucket. A pattern may match a bucket that
+// another integration names; the latter serves it.
 func (k *checker) checkOverlaps() {
 	var patterns, plain []claim
 	byName := map[string]claim{}

@@ -14,8 +14,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// decoder reads YAML nodes into the configuration's structs. yaml.v3 itself would stop at a syntax tree: it neither names
-// the nearest known key, nor remembers on which line a value stands, nor knows of ${NAME}.
+// decoder decodes YAML nodes into the configuration's structs. In contrast to yaml.v3 it suggests
+// the nearest known key, remembers the line of each value, and replaces ${NAME}.
 type decoder struct {
 	file   string
 	getenv func(string) (string, bool)
@@ -58,10 +58,11 @@ func (d *decoder) localKey(key string) string {
 	return key
 }
 
-// plainTags are the tags that YAML itself gives to scalars.
+// plainTags are the tags of scalars without an explicit tag.
 var plainTags = []string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp"}
 
-// decode reads a node into a value. A key without a value is as good as absent.
+// decode decodes a node into a value. A key without a value is the same as a missing key, except
+// that a list becomes empty instead of nil.
 func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
@@ -106,8 +107,9 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	}
 }
 
-// shown returns a value as messages may show it, and "" for those that they must not show: secrets, and values with white space in
-// them, into which a slip of indentation or a missing colon may have drawn the next key with its secret.
+// shown returns a value as messages may show it, or "" if they must not: for secrets, and for
+// values with white space, which a wrong indentation or a missing colon may have joined with the
+// next key and its secret.
 func shown(into reflect.Value, written string) string {
 	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, unicode.IsSpace) {
 		return ""
@@ -161,8 +163,8 @@ func isPlainKey(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Anchor == "" && n.Style&yaml.TaggedStyle == 0
 }
 
-// unknown adds an error about a key that is not known in the mapping at a key. The unknown key is not shown, only where it is: in
-// {token:VALUE} and in "? VALUE" the secret itself is the key.
+// unknown adds an error about an unknown key in the mapping at a key. The error does not show the
+// key, only its position: in {token:VALUE} and in "? VALUE" the secret itself is the key.
 func (d *decoder) unknown(name *yaml.Node, at string, in reflect.Type) {
 	known := fieldNames(in)
 	all := "known keys: " + strings.Join(known, ", ")
@@ -200,7 +202,7 @@ func fieldNamed(v reflect.Value, name string) reflect.Value {
 	return reflect.Value{}
 }
 
-// setScalar reads a text into a value. Its error does not repeat the text.
+// setScalar parses a text into a value. Its error does not contain the text.
 func setScalar(into reflect.Value, text string) error {
 	if into.Type() == reflect.TypeFor[time.Duration]() {
 		v, err := time.ParseDuration(text)

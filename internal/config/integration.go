@@ -17,7 +17,7 @@ const (
 	minSession        = 15 * time.Minute
 	maxSession        = 12 * time.Hour
 	maxChainedSession = time.Hour
-	// Other stores have other bounds; a year is MinIO's.
+	// Other stores have other bounds; MinIO's is a year.
 	maxForeignSession = 365 * 24 * time.Hour
 
 	maxSessionName = 64
@@ -68,8 +68,8 @@ func (k *checker) checkOverrides(key, overrides string) {
 // cacheDirective is one of RFC 9111, section 5.2.2, without arguments that are lists.
 var cacheDirective = regexp.MustCompile(`^[a-z-]+(=[0-9]+)?$`)
 
-// checkCacheControl judges the Cache-Control of objects. A browser could keep one for longer than its URL stays the same, and
-// would never be asked for it again.
+// checkCacheControl checks the Cache-Control of objects. A browser must not keep an object for
+// longer than its URL stays the same.
 func (k *checker) checkCacheControl(key string, i *Integration) {
 	if i.ResponseCacheControl == "" {
 		return
@@ -144,7 +144,7 @@ func (k *checker) checkRole(at string, i *Integration) {
 	}
 }
 
-// checkKeys judges an integration with keys and without a role.
+// checkKeys checks an integration that has keys and no role.
 func (k *checker) checkKeys(at string, i *Integration) {
 	for _, key := range []struct {
 		name  string
@@ -198,7 +198,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
-// checkDurations judges how long URLs and sessions live, and whether there is time to fetch a session ahead.
+// checkDurations checks the lifetimes of URLs and sessions, and that a session can be fetched
+// before the previous one is too short.
 func (k *checker) checkDurations(at string, i *Integration) {
 	prefix := at + "."
 	own := i.URLLifetime != k.URLLifetime || i.MinRemaining != k.MinRemaining

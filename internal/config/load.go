@@ -161,7 +161,8 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 
 var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
 
-// yamlProblems are the parser's own messages that help and hold nothing of the file. Some others quote it.
+// yamlProblems are the parser's messages that are helpful and contain nothing of the file. Some
+// others quote it.
 var yamlProblems = []string{
 	"block sequence entries are not allowed in this context", "control characters are not allowed", "could not find expected ':'",
 	"did not find expected ',' or ']'", "did not find expected ',' or '}'", "did not find expected '-' indicator",
@@ -196,7 +197,8 @@ func syntaxError(data []byte, err error) (line int, problem string) {
 	return line, problem
 }
 
-// oddBreak is the first line with a line's end that is neither LF nor CR LF, or 0: programs would count lines in different ways.
+// oddBreak returns the first line with a line break other than LF and CR LF, or 0. Programs count
+// such lines differently.
 func oddBreak(data []byte) int {
 	line := 1
 	for n, r := range string(data) {
@@ -210,13 +212,14 @@ func oddBreak(data []byte) int {
 	return 0
 }
 
-// namesVariable tells whether ${ stands on a line, or on the one after it: where braces are wrong, the parser may name the line before.
+// namesVariable reports whether ${ stands on a line or on the one after it: for unbalanced braces,
+// the parser may report the line before.
 func namesVariable(data []byte, line int) bool {
 	all := bytes.Split(data, []byte("\n"))
 	return line > 0 && line <= len(all) && bytes.Contains(bytes.Join(all[line-1:min(line+1, len(all))], nil), []byte("${"))
 }
 
-// invalidLine is the first line that is not UTF-8, or 0.
+// invalidLine returns the first line that is not UTF-8, or 0.
 func invalidLine(data []byte) int {
 	line := 1
 	for len(data) > 0 {
@@ -232,7 +235,7 @@ func invalidLine(data []byte) int {
 	return 0
 }
 
-// setDefaults is where every default is that does not depend on another key.
+// setDefaults sets the defaults that do not depend on other keys.
 func setDefaults(v reflect.Value) {
 	switch c := v.Addr().Interface().(type) {
 	case *Config:

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// decodeKey reads 32 bytes in base64, of either alphabet, with or without padding.
+// decodeKey decodes 32 bytes in base64, in either alphabet, with or without padding.
 func decodeKey(text Secret) ([]byte, error) {
 	plain := strings.NewReplacer("-", "+", "_", "/", "=", "").Replace(string(text))
 	key, err := base64.RawStdEncoding.DecodeString(plain)
@@ -24,7 +24,8 @@ var (
 	redisParams  = []string{"addr", "master_set", "sentinel_username", "sentinel_password"}
 )
 
-// checkRedis judges cache.redis. None of its values is shown: all of them are secrets, or may hold one.
+// checkRedis checks cache.redis. Messages show none of its values: all are secrets, or may contain
+// one.
 func (k *checker) checkRedis() {
 	r := k.Cache.Redis
 	if r == nil {

@@ -173,8 +173,8 @@ func (c *Console) questions(*http.Request) (any, error) {
 var errChangedMeanwhile = &refusal{status: http.StatusConflict,
 	text: "The integration's file has changed since this was opened: somebody else has saved it. Nothing was written, and nothing of yours is lost."}
 
-// mistakes returns the refusal of a configuration that does not load or of an integration that cannot be
-// changed. Errors of the file and of drafts are told by key; all others as text.
+// mistakes returns the response for a configuration that does not load or an integration that
+// cannot be changed. Errors about a draft or about file are by key; all others are text.
 func (c *Console) mistakes(err error, file string) error {
 	if readOnly, ok := errors.AsType[*config.ReadOnlyError](err); ok {
 		return &refusal{status: http.StatusForbidden, text: readOnly.Error()}
@@ -195,10 +195,10 @@ func (c *Console) mistakes(err error, file string) error {
 	return no
 }
 
-// indexed is the end of a list item's key.
+// indexed matches the index at the end of a list item's key.
 var indexed = regexp.MustCompile(`\[\d+\]$`)
 
-// change shows what a change does to the file, or does it.
+// change shows what a change does to the file, or saves it.
 func (c *Console) change(r *http.Request) (any, error) {
 	who, err := c.mayChange(r)
 	if err != nil {
@@ -245,7 +245,8 @@ func (c *Console) change(r *http.Request) (any, error) {
 	return a, nil
 }
 
-// lockFile waits until no other request changes a file, for as long as [config.Save] waits for other programs.
+// lockFile waits until no other request saves a change, as long as [config.Save] waits for other
+// programs.
 func (c *Console) lockFile(ctx context.Context) (unlock func(), err error) {
 	select {
 	case c.saving <- struct{}{}:
@@ -257,7 +258,8 @@ func (c *Console) lockFile(ctx context.Context) (unlock func(), err error) {
 	}
 }
 
-// diff returns what changes in the file. It holds no secrets: neither do the files that can be changed.
+// diff returns what changes in the file. It contains no secrets, because a file with one cannot be
+// changed.
 func (d *changed) diff() string {
 	text := diff.Diff("a", d.Old, "b", d.New)
 	return string(bytes.TrimPrefix(text, []byte("diff a b\n--- a\n+++ b\n")))

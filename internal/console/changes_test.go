@@ -171,7 +171,7 @@ func TestRefusedChanges(t *testing.T) {
 		"another's bucket":                 {map[string]any{"action": "add", "draft": with("bucket", "photos")}, 422, "bucket", "is a bucket of integration lab"},
 		"no ARN":                           {map[string]any{"action": "add", "draft": with("role_arn", "lab")}, 422, "role_arn", "is not the ARN of a role"},
 		"no pattern":                       {map[string]any{"action": "add", "draft": map[string]string{"name": "new", "permitted_buckets": "a-b C*", "region": "auto", "role_arn": roleARN}}, 422, "permitted_buckets", "is no"},
-		"invalid duration":                      {map[string]any{"action": "add", "draft": with("url_lifetime", "soon")}, 422, "url_lifetime", "invalid duration"},
+		"invalid duration":                 {map[string]any{"action": "add", "draft": with("url_lifetime", "soon")}, 422, "url_lifetime", "invalid duration"},
 		"no such key":                      {map[string]any{"action": "add", "draft": with("rolearn", "x")}, 422, "rolearn", "unknown key"},
 		"a secret":                         {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"secret_access_key": "canary"}}, 422, "secret_access_key", "environment variable"},
 		"a secret with a variable":         {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"secret_access_key": "${LAB_SECRET}canary"}}, 422, "secret_access_key", "environment variable"},

@@ -14,7 +14,8 @@ import (
 	"s3redirect/internal/policy/document"
 )
 
-// checkRequest says what to check: an integration that there is, or, with a change, as it would be after it.
+// checkRequest names the integration to check: a configured one or, with a change, the one that the
+// change results in.
 type checkRequest struct {
 	Name   string         `json:"name"`
 	Change *changeRequest `json:"change"`
@@ -22,10 +23,11 @@ type checkRequest struct {
 	Origin string         `json:"origin"`
 }
 
-// checkTimeout bounds a check. Each of its steps is bounded by itself.
+// checkTimeout bounds a check. Each step has its own bound as well.
 const checkTimeout = 3 * time.Minute
 
-// check answers with a line of JSON for each step, as it goes: a [check.Step], and at last {"sound": true} or false, or {"error": …}.
+// check answers with a line of JSON for each step as soon as it is done, a [check.Step], and at the
+// end with {"sound": true}, {"sound": false} or {"error": …}.
 func (c *Console) check(w http.ResponseWriter, r *http.Request) {
 	o, err := c.checkOptions(w, r)
 	if err != nil {
@@ -56,7 +58,8 @@ func (c *Console) check(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// enter takes one of the places of those who ask STS, and leave gives it back.
+// enter acquires a slot for a request that calls STS, and reports whether there was one. leave
+// releases it.
 func (c *Console) enter() bool {
 	select {
 	case c.checks <- struct{}{}:

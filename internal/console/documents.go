@@ -15,7 +15,8 @@ import (
 	"s3redirect/internal/policy/document"
 )
 
-// documentsRequest asks for an integration's documents: of one that there is, or, with a change, as it would be after it.
+// documentsRequest names the integration whose documents are wanted: a configured one or, with a
+// change, the one that the change results in.
 type documentsRequest struct {
 	Name      string          `json:"name"`
 	Change    *changeRequest  `json:"change"`
@@ -32,7 +33,7 @@ type documentAnswer struct {
 	Error string   `json:"error,omitempty"`
 }
 
-// documents are what an integration needs, ready to apply.
+// documents answers with the documents that an integration needs, ready to apply.
 func (c *Console) documents(r *http.Request) (any, error) {
 	var in documentsRequest
 	if err := readJSON(r, &in); err != nil {
@@ -71,7 +72,7 @@ func (c *Console) documents(r *http.Request) (any, error) {
 	return map[string]any{"name": i.Name, "documents": answers}, nil
 }
 
-// describedBy is the integration that a request is about.
+// describedBy returns the integration that a request is about.
 func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.Integration, error) {
 	if in.Change == nil {
 		return named(c.Proxy.State().Config, in.Name)
@@ -117,8 +118,8 @@ func (c *Console) principal(r *http.Request, i *config.Integration, named string
 	return arn
 }
 
-// kindsFor are the documents that make sense for an integration. Roles are two documents in JSON, and one that makes the role otherwise; the
-// parts are shown beside it.
+// kindsFor returns the documents that an integration needs. In JSON a role is two documents; in
+// other formats there is also one that creates the role.
 func kindsFor(i *config.Integration, f document.Format) []document.Kind {
 	switch {
 	case i.RoleARN == "":

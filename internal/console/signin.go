@@ -75,10 +75,11 @@ func (c *Console) mayChange(r *http.Request) (name string, err error) {
 	return user.name, err
 }
 
-// sessionAnswer is who looks at the page, and what they may do.
+// sessionAnswer states who the user is and what the user may do.
 type sessionAnswer struct {
 	Version string `json:"version"`
-	// Changeable tells whether the configuration can be changed by whoever signs in; if not, Why says why.
+	// Changeable reports whether users who sign in can change the configuration. If not, Why is the
+	// reason.
 	Changeable bool   `json:"changeable"`
 	Why        string `json:"why,omitempty"`
 	SignedIn   bool   `json:"signed_in"`
