@@ -1,4 +1,5 @@
-// Package app is the running program without its listeners: the configuration in use, everything that was built from it,
+// Package app is the running program without its listeners: the configuration in use, everything
+// that was built from it,
 // and how both change while requests are served.
 package app
 
@@ -124,9 +125,11 @@ func (a *App) newGeneration(c *config.Config, previous *generation) (*generation
 		o.Shared = a.store
 	}
 	var err error
-	if previous != nil && reflect.DeepEqual(previous.config.Viewers, c.Viewers) && slices.Equal(previous.config.Proxies, c.Proxies) {
+	if previous != nil && reflect.DeepEqual(previous.config.Viewers, c.Viewers) &&
+		slices.Equal(previous.config.Proxies, c.Proxies) {
 		g.gate = previous.gate
-	} else if g.gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: time.Now, Log: a.log, TrustedProxies: c.Proxies}); err != nil {
+	} else if g.gate, err = viewer.New(&c.Viewers,
+		viewer.Options{Clock: time.Now, Log: a.log, TrustedProxies: c.Proxies}); err != nil {
 		return nil, &ConfigError{fmt.Errorf("viewers.basic.htpasswd_file: %w; create the file with htpasswd -B", err)}
 	}
 	var handler *proxy.Handler

@@ -39,7 +39,8 @@ func (a *App) WatchClock(ctx context.Context, wall func() time.Time, elapsed fun
 		w, e := wall().Round(0), elapsed()
 		if step := w.Sub(lastWall) - (e - lastElapsed); step.Abs() > clockJump {
 			a.metrics.ClockJumps.Inc()
-			a.log.Warn("the clock was stepped, or the machine was suspended", "by", step.Round(time.Millisecond).String())
+			a.log.Warn("the clock was stepped, or the machine was suspended", "by",
+				step.Round(time.Millisecond).String())
 		}
 		lastWall, lastElapsed = w, e
 	}

@@ -95,7 +95,8 @@ const (
 	teamObject  = "/s3/team-notes/notes/x"
 )
 
-// What has not changed keeps its session and its URLs over a reload; what is gone is gone at once, with its entries and series.
+// What has not changed keeps its session and its URLs over a reload; what is gone is gone at once,
+// with its entries and series.
 func TestReload(t *testing.T) {
 	f := follow(t)
 	_, media := f.ask(mediaObject)
@@ -108,7 +109,8 @@ func TestReload(t *testing.T) {
 	if err := f.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	if status, location := f.ask(mediaObject); status != http.StatusFound || location != media || f.cloud.Calls().AssumeRole != 2 {
+	if status, location := f.ask(mediaObject); status != http.StatusFound || location != media ||
+		f.cloud.Calls().AssumeRole != 2 {
 		t.Errorf("what stayed: %d, the same URL: %v, %d calls", status, location == media, f.cloud.Calls().AssumeRole)
 	}
 	if status, _ := f.ask(teamObject); status != http.StatusNotFound {
@@ -172,7 +174,8 @@ func scrapeAll(f *followed) string {
 func TestReloadOfABadFile(t *testing.T) {
 	f := follow(t)
 	_, media := f.ask(mediaObject)
-	for _, bad := range []string{"listn: x\n" + f.text, "", f.text[:len(f.text)/2], strings.Replace(f.text, "secret_access_key", "secret_acces_key", 1), "\x00"} {
+	for _, bad := range []string{"listn: x\n" + f.text, "", f.text[:len(f.text)/2],
+		strings.Replace(f.text, "secret_access_key", "secret_acces_key", 1), "\x00"} {
 		f.write(bad)
 		if err := f.Reload(); err == nil || strings.Contains(err.Error(), testSecret) {
 			t.Errorf("%.30q: %v", bad, err)
@@ -188,7 +191,9 @@ func TestReloadOfABadFile(t *testing.T) {
 	if err := f.Reload(); err == nil || !strings.Contains(err.Error(), "the file does not exist") {
 		t.Errorf("no file: %v", err)
 	}
-	if log := f.log.String(); !strings.Contains(log, "keeping the previous configuration") || !strings.Contains(log, "did you mean listen") || strings.Contains(log, testSecret) {
+	if log := f.log.String(); !strings.Contains(log,
+		"keeping the previous configuration") || !strings.Contains(log, "did you mean listen") ||
+		strings.Contains(log, testSecret) {
 		t.Errorf("the log: %s", log)
 	}
 	f.write(f.text)
@@ -198,14 +203,17 @@ func TestReloadOfABadFile(t *testing.T) {
 	f.wantMetric("s3redirect_config_reload_success 1")
 }
 
-// A secret that is mistyped so that it becomes a key, an alias, a tag or a variable is in no log, in no answer and not on the page.
+// A secret that is mistyped so that it becomes a key, an alias, a tag or a variable is in no log,
+// in no answer and not on the page.
 func TestReloadShowsNoMistypedSecret(t *testing.T) {
 	const secret = "hunter2-canary"
 	f := follow(t)
 	page := f.Console(os.LookupEnv)
 	for _, admin := range []string{
-		"{token:" + secret + "}", "{token: *" + secret + "}", "{token: !" + secret + " x}", "{token: !" + secret + "}", "{token: &" + secret + " x}",
-		"\n  ? " + secret, "{token: \"${" + secret + "}\"}", secret, "{token: " + secret + "}", "{hosts: [token " + secret + "]}", "{<<: " + secret + "}",
+		"{token:" + secret + "}", "{token: *" + secret + "}", "{token: !" + secret + " x}",
+		"{token: !" + secret + "}", "{token: &" + secret + " x}",
+		"\n  ? " + secret, "{token: \"${" + secret + "}\"}", secret, "{token: " + secret + "}",
+		"{hosts: [token " + secret + "]}", "{<<: " + secret + "}",
 	} {
 		f.write("admin: " + admin + "\n" + f.text)
 		err := f.Reload()
@@ -216,7 +224,8 @@ func TestReloadShowsNoMistypedSecret(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/api/overview", nil)
 		r.Host = "localhost"
 		page.ServeHTTP(rec, r)
-		if body := rec.Body.String(); !strings.Contains(body, `"problem":"`+f.path) || strings.Contains(body, "hunter2") {
+		if body := rec.Body.String(); !strings.Contains(body, `"problem":"`+f.path) ||
+			strings.Contains(body, "hunter2") {
 			t.Errorf("%s: GET /api/overview = %s, want a problem without the secret", admin, body)
 		}
 	}
@@ -228,11 +237,16 @@ func TestReloadShowsNoMistypedSecret(t *testing.T) {
 // What only a restart can follow is named, and the rest takes effect.
 func TestReloadThatNeedsARestart(t *testing.T) {
 	f := follow(t)
-	f.write(strings.NewReplacer("\nlisten: \"127.0.0.1:0\"", "\nlisten: 127.0.0.1:1", "admin_listen: \"127.0.0.1:0\"", "admin_listen: 127.0.0.1:2", "level: warn", "level: debug", "anonymous: true", "anonymous: true, rules: [{anonymous: true, locators: [\"s3://team-notes/*\"]}]").Replace(f.text))
+	f.write(strings.NewReplacer("\nlisten: \"127.0.0.1:0\"", "\nlisten: 127.0.0.1:1",
+		"admin_listen: \"127.0.0.1:0\"", "admin_listen: 127.0.0.1:2", "level: warn", "level: debug",
+		"anonymous: true",
+		"anonymous: true, rules: [{anonymous: true, locators: [\"s3://team-notes/*\"]}]").Replace(f.text))
 	if err := f.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	if log := f.log.String(); !strings.Contains(log, "takes effect only after a restart") || !strings.Contains(log, "key=listen") || !strings.Contains(log, "key=admin_listen") {
+	if log := f.log.String(); !strings.Contains(log,
+		"takes effect only after a restart") || !strings.Contains(log, "key=listen") ||
+		!strings.Contains(log, "key=admin_listen") {
 		t.Errorf("the log: %s", log)
 	}
 	if status, _ := f.ask(mediaObject); status != http.StatusForbidden {
@@ -251,7 +265,8 @@ func TestReloadThatNeedsARestart(t *testing.T) {
 	}
 }
 
-// A text counts once it was there twice: who writes a file writes it in pieces. Editors put a new file under the old name, and
+// A text counts once it was there twice: who writes a file writes it in pieces. Editors put a new
+// file under the old name, and
 // Kubernetes leads a link elsewhere.
 func TestLook(t *testing.T) {
 	f := follow(t)
@@ -428,7 +443,8 @@ func TestPurgeByNameAndLocator(t *testing.T) {
 	if done, err := f.Purge("", ""); err != nil || len(done.Integrations) != 2 {
 		t.Errorf("%+v %v", done, err)
 	}
-	for _, wrong := range [][2]string{{"nobody", ""}, {"", "s3://nobodys/x"}, {"media", "s3://demo-media/x"}, {"", "demo-media"}} {
+	for _, wrong := range [][2]string{{"nobody", ""}, {"", "s3://nobodys/x"},
+		{"media", "s3://demo-media/x"}, {"", "demo-media"}} {
 		if done, err := f.Purge(wrong[0], wrong[1]); err == nil {
 			t.Errorf("%q: %+v", wrong, done)
 		}
@@ -464,7 +480,8 @@ func TestReloadUnderLoad(t *testing.T) {
 				return
 			default:
 			}
-			if status, _ := f.ask(teamObject); status != http.StatusFound && status != http.StatusNotFound && status != http.StatusServiceUnavailable {
+			if status, _ := f.ask(teamObject); status != http.StatusFound &&
+				status != http.StatusNotFound && status != http.StatusServiceUnavailable {
 				t.Errorf("what comes and goes: %d", status)
 			}
 			if _, err := f.Purge("teams", ""); err != nil && !errors.Is(err, proxy.ErrNothingToPurge) {
@@ -490,7 +507,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 }
 
-// A request that waits for STS while the configuration changes is answered: with a redirect where its integration stays, and where
+// A request that waits for STS while the configuration changes is answered: with a redirect where
+// its integration stays, and where
 // it is gone, that it cannot be had.
 func TestReloadWhileARequestWaits(t *testing.T) {
 	f := follow(t)
@@ -528,7 +546,8 @@ func TestReloadWhileARequestWaits(t *testing.T) {
 
 func TestAdministration(t *testing.T) {
 	f := follow(t)
-	s, err := proxy.Listen(proxy.ServerOptions{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Viewers: f, Metrics: f.metrics, Log: f.App.log, Operator: f})
+	s, err := proxy.Listen(proxy.ServerOptions{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0",
+		Viewers: f, Metrics: f.metrics, Log: f.App.log, Operator: f})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -601,7 +620,8 @@ func TestAdministration(t *testing.T) {
 	f.write(f.text)
 	post("Bearer "+second, http.StatusOK)
 	post("", http.StatusOK)
-	if log := f.log.String(); strings.Contains(log, "canary") || !strings.Contains(log, "administrators' request refused") {
+	if log := f.log.String(); strings.Contains(log, "canary") ||
+		!strings.Contains(log, "administrators' request refused") {
 		t.Errorf("the log is %s, want refusals without the tokens", log)
 	}
 	f.write("bad: true\n")
@@ -619,7 +639,8 @@ func TestAdministration(t *testing.T) {
 func TestWatchClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &logged{}
-		c, err := config.Parse("demo", []byte(strings.Replace(configFor("http://127.0.0.1:1", "http://127.0.0.1:1"), "format: text", "format: json", 1)), os.LookupEnv)
+		c, err := config.Parse("demo", []byte(strings.Replace(configFor("http://127.0.0.1:1",
+			"http://127.0.0.1:1"), "format: text", "format: json", 1)), os.LookupEnv)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -642,7 +663,8 @@ func TestWatchClock(t *testing.T) {
 		}
 		stop()
 		<-done
-		if got := strings.Count(log.String(), "the clock was stepped"); got != 2 || !strings.Contains(log.String(), `"by":"1h0m0s"`) || !strings.Contains(log.String(), `"by":"-1m0s"`) {
+		if got := strings.Count(log.String(), "the clock was stepped"); got != 2 ||
+			!strings.Contains(log.String(), `"by":"1h0m0s"`) || !strings.Contains(log.String(), `"by":"-1m0s"`) {
 			t.Errorf("%d jumps: %s", got, log)
 		}
 	})
@@ -685,9 +707,11 @@ func TestSeriesOfWhatIsGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		before.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, teamObject, nil))
-		before.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodHead, teamObject+"?versionId=%00", nil))
+		before.handler.ServeHTTP(httptest.NewRecorder(),
+			httptest.NewRequest(http.MethodHead, teamObject+"?versionId=%00", nil))
 		time.Sleep(requestTimeout + time.Second)
-		if all := scrapeAll(f); strings.Contains(all, `integration="teams"`) || !strings.Contains(all, `integration="media"`) {
+		if all := scrapeAll(f); strings.Contains(all, `integration="teams"`) ||
+			!strings.Contains(all, `integration="media"`) {
 			t.Error("there are series of what is gone")
 		}
 	})

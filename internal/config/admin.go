@@ -26,12 +26,14 @@ type Admin struct {
 
 func (k *checker) checkAdmin() {
 	if k.Admin.Token != "" && len(k.Admin.Token) < minSecret {
-		k.wrong("admin.token", "it is too short: use %d bytes at least, such as openssl rand -base64 32 prints", minSecret)
+		k.wrong("admin.token", "it is too short: use %d bytes at least, such as openssl rand -base64 32 prints",
+			minSecret)
 	}
 	k.checkTLS("admin.tls", k.Admin.TLS)
 	for n, name := range k.Admin.Variables {
 		if key := fmt.Sprintf("admin.variables[%d]", n); !envName.MatchString(name) {
-			k.wrong(key, "%s is not the name of an environment variable; write the name alone, such as SCANS_KEY", value(key))
+			k.wrong(key, "%s is not the name of an environment variable; write the name alone, such as SCANS_KEY",
+				value(key))
 		}
 	}
 	for n, host := range k.Admin.Hosts {
@@ -40,7 +42,9 @@ func (k *checker) checkAdmin() {
 		case strings.Contains(host, "://") || strings.Contains(host, "/"):
 			k.wrong(key, "%s is a URL; write its host alone, such as admin.example.com", value(key))
 		case !hostGrammar.MatchString(host) || net.ParseIP(host) != nil:
-			k.wrong(key, "%s is not a host name; write it without a port, such as admin.example.com (addresses need not be named)", value(key))
+			k.wrong(key,
+				"%s is not a host name; write it without a port, such as admin.example.com "+
+					"(addresses need not be named)", value(key))
 		}
 	}
 }

@@ -28,7 +28,8 @@ type decoder struct {
 }
 
 func newDecoder(file string, getenv func(string) (string, bool)) *decoder {
-	return &decoder{file: file, getenv: getenv, broken: map[string]bool{}, places: map[string]position{}, local: map[int]string{}}
+	return &decoder{file: file, getenv: getenv, broken: map[string]bool{},
+		places: map[string]position{}, local: map[int]string{}}
 }
 
 // position is where a key stands.
@@ -43,7 +44,8 @@ func (d *decoder) fail(line int, key, format string, args ...any) {
 }
 
 func (d *decoder) failAt(p position, key, format string, args ...any) {
-	d.errs = append(d.errs, &Error{File: p.file, Line: p.line, Key: d.localKey(key), Problem: fmt.Sprintf(format, args...)})
+	d.errs = append(d.errs, &Error{File: p.file, Line: p.line, Key: d.localKey(key),
+		Problem: fmt.Sprintf(format, args...)})
 	d.broken[key] = true
 }
 
@@ -66,7 +68,8 @@ var plainTags = []string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp"}
 func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
-		d.fail(n.Line, key, "anchors and aliases are not supported; write out the value, quoted if it begins with & or *")
+		d.fail(n.Line, key,
+			"anchors and aliases are not supported; write out the value, quoted if it begins with & or *")
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
 		if into.Kind() == reflect.Slice { // the key is there: an empty list is not the same as none
 			into.Set(reflect.MakeSlice(into.Type(), 0, 0))
@@ -181,7 +184,8 @@ func (d *decoder) unknown(name *yaml.Node, at string, in reflect.Type) {
 		problem = "unknown key; did you mean " + nearest + "?"
 	}
 	// The mapping itself does not count as failed: what lacks in it is found as well.
-	d.errs = append(d.errs, &Error{File: d.file, Line: name.Line, Column: name.Column, Key: d.localKey(at), Problem: problem})
+	d.errs = append(d.errs, &Error{File: d.file, Line: name.Line, Column: name.Column,
+		Key: d.localKey(at), Problem: problem})
 }
 
 func fieldNames(t reflect.Type) (names []string) {

@@ -165,7 +165,8 @@ type accessError struct {
 }
 
 func (e *accessError) Error() string {
-	return fmt.Sprintf("its %s cannot be kept (%v), and without it other users could read the file; write it as a user who may set it", e.what, e.err)
+	return fmt.Sprintf("its %s cannot be kept (%v), and without it other users could read the file; "+
+		"write it as a user who may set it", e.what, e.err)
 }
 
 // explain returns err with its meaning for the file.
@@ -175,7 +176,8 @@ func explain(path string, err error) error {
 	case access:
 		return fmt.Errorf("%s was not written: %w", path, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%s was not written: a new file cannot be made in %s; run this as a user who may write there", path, dir)
+		return fmt.Errorf("%s was not written: a new file cannot be made in %s; run this as a user "+
+			"who may write there", path, dir)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s was not written: there is no directory %s", path, dir)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

@@ -141,7 +141,10 @@ var (
 func (k *checker) checkViewers() {
 	v := &k.Viewers
 	if !v.Anonymous && v.Forwarded == nil && v.JWT == nil && v.Basic == nil && v.Links == nil {
-		k.wrong("viewers", "no client may read anything; configure forwarded, jwt, basic or links, or set anonymous: true to serve every client that can reach listen")
+		k.wrong("viewers",
+			"no client may read anything; "+
+				"configure forwarded, jwt, basic or links, or set anonymous: true to serve every "+
+				"client that can reach listen")
 	}
 	if v.Forwarded != nil {
 		k.checkForwarded(v.Forwarded)
@@ -156,7 +159,8 @@ func (k *checker) checkViewers() {
 		k.checkLinks(v.Links)
 	}
 	if v.Rules != nil && len(v.Rules) == 0 {
-		k.wrong("viewers.rules", "an empty list denies everything; add a rule, or remove the key to let all viewers read everything")
+		k.wrong("viewers.rules",
+			"an empty list denies everything; add a rule, or remove the key to let all viewers read everything")
 	}
 	for n := range v.Rules {
 		k.checkRule(fmt.Sprintf("viewers.rules[%d]", n), &v.Rules[n])
@@ -174,10 +178,12 @@ func (k *checker) checkForwarded(f *Forwarded) {
 		}
 	}
 	if f.UserHeader == "" {
-		k.wrong(at+"user_header", "it is needed: a header that the reverse proxy sets on every request, such as X-Auth-Request-Email")
+		k.wrong(at+"user_header",
+			"it is needed: a header that the reverse proxy sets on every request, such as X-Auth-Request-Email")
 	}
 	if len(f.TrustedProxies) == 0 {
-		k.wrong(at+"trusted_proxies", "the addresses of the reverse proxy are needed: the headers are believed from there, and from nowhere else")
+		k.wrong(at+"trusted_proxies",
+			"the addresses of the reverse proxy are needed: the headers are believed from there, and from nowhere else")
 	}
 	sound := k.checkProxyList(at+"trusted_proxies", f.TrustedProxies)
 	if outer := (&checker{}); sound && outer.checkProxyList("", k.TrustedProxies) {
@@ -196,7 +202,8 @@ func (k *checker) checkJWT(j *JWT) {
 		k.checkIssuerURL(at+"jwks_url", j.JWKSURL)
 	}
 	if j.Audience == "" {
-		k.wrong(at+"audience", "it is required: without it, tokens that the issuer made for other programs would be accepted")
+		k.wrong(at+"audience",
+			"it is required: without it, tokens that the issuer made for other programs would be accepted")
 	}
 	for n, a := range j.Algorithms {
 		if key := fmt.Sprintf("%salgorithms[%d]", at, n); !slices.Contains(jwtAlgorithms, a) {
@@ -245,13 +252,15 @@ func (k *checker) checkLinks(l *Links) {
 		}
 	}
 	if l.MaxLifetime < time.Second || l.MaxLifetime > maxLink || l.MaxLifetime%time.Second != 0 {
-		k.wrong(at+"max_lifetime", "%s is out of bounds; use 1s to 8784h (366 days), in whole seconds", Short(l.MaxLifetime))
+		k.wrong(at+"max_lifetime", "%s is out of bounds; use 1s to 8784h (366 days), in whole seconds",
+			Short(l.MaxLifetime))
 	}
 }
 
 func (k *checker) checkRule(at string, r *Rule) {
 	if len(r.Users) == 0 && len(r.Groups) == 0 && !r.Known && !r.Anonymous {
-		k.wrong(at, "the rule matches no client; set users, groups, known: true (all authenticated clients) or anonymous: true")
+		k.wrong(at,
+			"the rule matches no client; set users, groups, known: true (all authenticated clients) or anonymous: true")
 	}
 	if r.Anonymous && !k.Viewers.Anonymous {
 		k.wrong(at+".anonymous", "nobody asks anonymously while viewers.anonymous is off")
@@ -288,7 +297,8 @@ func (k *checker) checkGroup(key, name string) {
 		k.wrong(key, "- stands for no groups, as reverse proxies write it; name a group")
 	case name != "" && f != nil && f.GroupsHeader != "" &&
 		(strings.ContainsAny(name, ",|;") || strings.ContainsAny(name[:1], `[{"`) || strings.TrimSpace(name) != name):
-		k.wrong(key, "%s cannot come in groups_header, which separates groups by commas and refuses bars, semicolons and JSON",
+		k.wrong(key,
+			"%s cannot come in groups_header, which separates groups by commas and refuses bars, semicolons and JSON",
 			value(key))
 	}
 }
@@ -346,7 +356,8 @@ func (k *checker) checkCORS() {
 		case text == "null":
 			k.wrong(key, "null is the origin of every sandboxed page and local file, including an attacker's")
 		default:
-			if o := k.checkOrigin(key, text, "https://app.example.com"); o != nil && o.Scheme+"://"+strings.ToLower(o.Host) != text {
+			if o := k.checkOrigin(key, text, "https://app.example.com"); o != nil &&
+				o.Scheme+"://"+strings.ToLower(o.Host) != text {
 				k.wrong(key, "a browser would send %s://%s: write it like that", o.Scheme, strings.ToLower(o.Host))
 			}
 		}

@@ -35,14 +35,16 @@ func (c *Console) check(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !c.enter() {
-		c.refuse(w, &refusal{status: http.StatusTooManyRequests, text: "other checks are running; try again when they are done"})
+		c.refuse(w, &refusal{status: http.StatusTooManyRequests,
+			text: "other checks are running; try again when they are done"})
 		return
 	}
 	defer c.leave()
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
 	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(checkTimeout + time.Second)) // the listener's own is for answers that are made at once
+	// the listener's own is for answers that are made at once
+	_ = control.SetWriteDeadline(time.Now().Add(checkTimeout + time.Second))
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := json.NewEncoder(w)
 	say := func(v any) {
@@ -81,7 +83,9 @@ func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.
 		return o, err
 	}
 	state := c.Proxy.State()
-	o = check.Options{Config: state.Config, ConfigFile: state.File, Integrations: []string{in.Name}, Clock: c.Clock, Transport: c.Transport, Origin: strings.TrimSpace(in.Origin)}
+	o = check.Options{Config: state.Config,
+		ConfigFile: state.File, Integrations: []string{in.Name}, Clock: c.Clock,
+		Transport: c.Transport, Origin: strings.TrimSpace(in.Origin)}
 	if in.Change != nil {
 		// What is asked, and where, is the change's to say.
 		if _, err := c.mayChange(r); err != nil {
@@ -92,7 +96,7 @@ func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.
 			return o, err
 		}
 		if changed.integration == nil {
-			return o, &refusal{status: http.StatusBadRequest, text: "what is removed is not checked"}
+			return o, &refusal{status: http.StatusBadRequest, text: "an integration that is removed cannot be checked"}
 		}
 		o.Config, o.Integrations = changed.config, []string{changed.integration.Name}
 		o.PolicyCommand = func(words string) string {

@@ -89,12 +89,13 @@ var static embed.FS
 
 // staticTypes are the media types of the page's files. The operating system's tables differ, and
 // browsers are strict.
-var staticTypes = map[string]string{".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+var staticTypes = map[string]string{".html": "text/html; charset=utf-8",
+	".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
 func serveStatic(w http.ResponseWriter, name string) {
 	text, err := static.ReadFile("static/" + name)
 	if err != nil {
-		refuse(w, &refusal{status: http.StatusNotFound, text: "there is no such part of the page"})
+		refuse(w, &refusal{status: http.StatusNotFound, text: "not found"})
 		return
 	}
 	w.Header().Set("Content-Type", staticTypes[path.Ext(name)])
@@ -106,10 +107,12 @@ const maxChecks = 4
 
 // New returns a console.
 func New(o Options) *Console {
-	c := &Console{Options: o, started: o.Clock(), checks: make(chan struct{}, maxChecks), saving: make(chan struct{}, 1), mux: http.NewServeMux()}
+	c := &Console{Options: o, started: o.Clock(), checks: make(chan struct{}, maxChecks),
+		saving: make(chan struct{}, 1), mux: http.NewServeMux()}
 	c.sample()
 	c.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { serveStatic(w, "index.html") })
-	c.mux.HandleFunc("GET /static/{name}", func(w http.ResponseWriter, r *http.Request) { serveStatic(w, r.PathValue("name")) })
+	c.mux.HandleFunc("GET /static/{name}",
+		func(w http.ResponseWriter, r *http.Request) { serveStatic(w, r.PathValue("name")) })
 	c.mux.HandleFunc("GET /preview", c.preview)
 	for pattern, answer := range map[string]answerer{
 		"GET /api/session": c.session, "GET /api/overview": c.overview, "GET /api/integrations": c.integrations,
@@ -127,7 +130,8 @@ func New(o Options) *Console {
 
 // contentSecurityPolicy lets the page load only its own files. The preview, a page of its own, may
 // load objects.
-const contentSecurityPolicy = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+const contentSecurityPolicy = "default-src 'self'; base-uri 'none'; form-action 'self'; " +
+	"frame-ancestors 'none'; object-src 'none'"
 
 // ServeHTTP implements [http.Handler].
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -139,23 +143,28 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	if !c.ownHost(r.Host) {
-		refuse(w, &refusal{status: http.StatusMisdirectedRequest, text: "the console is not known by this name: open it by its address or as localhost, or put the name into admin.hosts"})
+		refuse(w, &refusal{status: http.StatusMisdirectedRequest,
+			text: "unknown host name: open the console by its IP address or as localhost, or add " +
+				"the name to admin.hosts"})
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && !sameOrigin(r) {
-		refuse(w, &refusal{status: http.StatusForbidden, text: "this is for the console's own page: its origin is not that of the request, or the reverse proxy in between does not keep Host"})
+		refuse(w, &refusal{status: http.StatusForbidden,
+			text: "only the console's own page may send this: the request has another origin, or a " +
+				"reverse proxy does not keep the Host header"})
 		return
 	}
 	defer func() {
 		if v := recover(); v != nil && v != http.ErrAbortHandler {
-			c.Log.Error("console: panic", "panic", fmt.Sprintf("a %T", v), "stack", string(debug.Stack())) // what it says could hold anything
+			// what it says could hold anything
+			c.Log.Error("console: panic", "panic", fmt.Sprintf("a %T", v), "stack", string(debug.Stack()))
 			c.refuse(w, errInternal)
 		}
 	}()
 	c.mux.ServeHTTP(w, r)
 }
 
-var errInternal = &refusal{status: http.StatusInternalServerError, text: "something went wrong; the log has it"}
+var errInternal = &refusal{status: http.StatusInternalServerError, text: "internal error; see the log"}
 
 // ownHost reports whether host is a name of this listener. IP addresses always are. An attacker's
 // page could make its own name resolve to this address (DNS rebinding), so other names must be
@@ -245,7 +254,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 // pages cannot send.
 func readJSON(r *http.Request, into any) error {
 	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(kind) != "application/json" {
-		return &refusal{status: http.StatusUnsupportedMediaType, text: "a body of application/json is expected"}
+		return &refusal{status: http.StatusUnsupportedMediaType, text: "the media type must be application/json"}
 	}
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
@@ -257,7 +266,7 @@ func readJSON(r *http.Request, into any) error {
 		}
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &refusal{status: http.StatusRequestEntityTooLarge, text: "that is more than 64 kB"}
+		return &refusal{status: http.StatusRequestEntityTooLarge, text: "the body is larger than 64 KiB"}
 	}
-	return &refusal{status: http.StatusBadRequest, text: "the body is not the JSON that is expected here"}
+	return &refusal{status: http.StatusBadRequest, text: "the body is not valid JSON for this request"}
 }

@@ -22,7 +22,8 @@ type documentsRequest struct {
 	Change    *changeRequest  `json:"change"`
 	RoleLater bool            `json:"role_later"` // the role is not made yet: any ARN will do
 	Format    document.Format `json:"format"`
-	Kinds     []document.Kind `json:"kinds"`     // null means all that make sense; an empty list asks only whether all is right
+	// null means all that make sense; an empty list asks only whether all is right
+	Kinds     []document.Kind `json:"kinds"`
 	Principal string          `json:"principal"` // who assumes the role; "" has STS asked
 }
 
@@ -40,7 +41,7 @@ func (c *Console) documents(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if !slices.Contains(document.Formats(), in.Format) {
-		return nil, &refusal{status: http.StatusBadRequest, text: "there is no such form"}
+		return nil, &refusal{status: http.StatusBadRequest, text: "unknown format"}
 	}
 	state := c.Proxy.State().Config
 	i, err := c.describedBy(r, &in)
@@ -59,9 +60,10 @@ func (c *Console) documents(r *http.Request) (any, error) {
 			req.Principal = who()
 		}
 		if req.NeedsPrincipal() && req.Principal == "" {
-			a.Error = "STS does not say who we are (there are no credentials, or the store has no GetCallerIdentity): write above"
+			a.Error = "STS does not report the proxy's principal (there are no credentials, or the " +
+				"store has no GetCallerIdentity); enter above"
 			if c.mayCheck(r) != nil {
-				a.Error = "sign in to have STS asked who we are, or write above"
+				a.Error = "sign in to look up the proxy's principal, or enter above"
 			}
 			a.Error += " who assumes the role, the ARN of the user or role that the proxy runs as"
 		} else if a.Text, a.Notes, err = req.Write(); err != nil {
@@ -84,8 +86,10 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 	if in.Change.Action == "add" {
 		in.Change.Draft = withName(in.Change.Draft)
 	}
-	if d := maps.Clone(in.Change.Draft); d != nil && in.RoleLater && d["role_arn"] == "" && (d["endpoint"] == "" || d["sts_endpoint"] != "") {
-		i := config.Integration{Region: d["region"], Name: d["name"], Endpoint: d["endpoint"], STSEndpoint: d["sts_endpoint"]}
+	if d := maps.Clone(in.Change.Draft); d != nil && in.RoleLater && d["role_arn"] == "" &&
+		(d["endpoint"] == "" || d["sts_endpoint"] != "") {
+		i := config.Integration{Region: d["region"], Name: d["name"], Endpoint: d["endpoint"],
+			STSEndpoint: d["sts_endpoint"]}
 		d["role_arn"] = policy.PlaceholderRoleARN(&i, strings.TrimSpace(in.Principal))
 		in.Change.Draft = d
 	}
@@ -94,12 +98,13 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 		return nil, err
 	}
 	if done.integration == nil {
-		return nil, &refusal{status: http.StatusBadRequest, text: "what is removed needs no documents"}
+		return nil, &refusal{status: http.StatusBadRequest, text: "an integration that is removed needs no documents"}
 	}
 	return done.integration, nil
 }
 
-// principal returns the ARN of the principal that assumes a role: the named one, or else the one that STS reports. It returns "" if STS
+// principal returns the ARN of the principal that assumes a role: the named one, or else the one
+// that STS reports. It returns "" if STS
 // must not be asked or does not answer.
 func (c *Console) principal(r *http.Request, i *config.Integration, named string) string {
 	if named = strings.TrimSpace(named); named != "" {
@@ -127,5 +132,6 @@ func kindsFor(i *config.Integration, f document.Format) []document.Kind {
 	case f == document.JSON:
 		return []document.Kind{document.KindAccess, document.KindTrust, document.KindCORS, document.KindAssume}
 	}
-	return []document.Kind{document.KindRole, document.KindAccess, document.KindTrust, document.KindCORS, document.KindAssume}
+	return []document.Kind{document.KindRole, document.KindAccess, document.KindTrust,
+		document.KindCORS, document.KindAssume}
 }

@@ -59,10 +59,16 @@ func (c *Console) integrations(*http.Request) (any, error) {
 // card returns the card of an integration, without its keys.
 func card(i *config.Integration, s integration.Status, counts metrics.Counts) integrationAnswer {
 	a := integrationAnswer{
-		Name: i.Name, Scoped: i.Bucket != "", Buckets: i.Buckets(), RoleARN: i.RoleARN, ExternalID: i.ExternalID, SessionName: i.SessionName, Region: i.Region,
-		Endpoint: i.Endpoint, STSEndpoint: i.STSEndpoint, URLLifetime: config.Short(i.URLLifetime), MinRemaining: config.Short(i.MinRemaining), FileVersioning: i.FileVersioning,
-		File: i.Origin.File, Line: i.Origin.Line, Editable: i.Origin.Editable,
-		Static: s.Static, Expires: milliseconds(s.Expires), WindowEnds: milliseconds(s.WindowEnds), Asked: milliseconds(s.Asked), Result: string(s.Result), Problem: s.Problem,
+		Name: i.Name, Scoped: i.Bucket != "",
+		Buckets: i.Buckets(), RoleARN: i.RoleARN, ExternalID: i.ExternalID,
+		SessionName: i.SessionName, Region: i.Region,
+		Endpoint: i.Endpoint, STSEndpoint: i.STSEndpoint,
+		URLLifetime: config.Short(i.URLLifetime), MinRemaining: config.Short(i.MinRemaining),
+		FileVersioning: i.FileVersioning,
+		File:           i.Origin.File, Line: i.Origin.Line, Editable: i.Origin.Editable,
+		Static: s.Static, Expires: milliseconds(s.Expires),
+		WindowEnds: milliseconds(s.WindowEnds), Asked: milliseconds(s.Asked),
+		Result: string(s.Result), Problem: s.Problem,
 		RetryAt: milliseconds(s.RetryAt), Counts: counts,
 	}
 	if i.RoleARN != "" {
@@ -78,5 +84,6 @@ func named(c *config.Config, name string) (*config.Integration, error) {
 			return &c.Integrations[n], nil
 		}
 	}
-	return nil, &refusal{status: http.StatusNotFound, text: "there is no integration " + name + " any more: load the page again"}
+	return nil, &refusal{status: http.StatusNotFound,
+		text: "there is no integration " + name + " any more; reload the page"}
 }

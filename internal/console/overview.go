@@ -71,8 +71,11 @@ type overviewAnswer struct {
 
 func (c *Console) overview(*http.Request) (any, error) {
 	state := c.Proxy.State()
-	a := overviewAnswer{Now: c.Clock().UnixMilli(), Started: c.started.UnixMilli(), File: state.File, Read: milliseconds(state.Read), Refused: milliseconds(state.Refused), Problem: state.Problem,
-		Every: sampleInterval.Seconds(), Integrations: len(state.Config.Integrations), Warnings: state.Config.Warnings, Total: c.Metrics.Total()}
+	a := overviewAnswer{Now: c.Clock().UnixMilli(),
+		Started: c.started.UnixMilli(), File: state.File, Read: milliseconds(state.Read),
+		Refused: milliseconds(state.Refused), Problem: state.Problem,
+		Every: sampleInterval.Seconds(), Integrations: len(state.Config.Integrations),
+		Warnings: state.Config.Warnings, Total: c.Metrics.Total()}
 	c.samples.mu.Lock()
 	defer c.samples.mu.Unlock()
 	a.Samples = slices.Clone(c.samples.all)

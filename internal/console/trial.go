@@ -69,8 +69,11 @@ func (c *Console) try(r *http.Request) (any, error) {
 		groups[n] = strings.TrimSpace(groups[n])
 	}
 	t := c.Proxy.Try(l, Asker{User: strings.TrimSpace(r.URL.Query().Get("user")), Groups: groups})
-	a := trialAnswer{Now: c.Clock().UnixMilli(), Locator: l.String(), URL: c.viewersURL(r) + l.Path(), Allowed: t.Allowed, Why: t.Why, Integration: t.Integration, Region: t.Region,
-		Session: t.Session, Hit: t.Hit, WindowEnds: milliseconds(t.WindowEnds), Expires: milliseconds(t.Expires), MaxAge: int64(t.MaxAge / time.Second), Bytes: t.Bytes,
+	a := trialAnswer{Now: c.Clock().UnixMilli(),
+		Locator: l.String(), URL: c.viewersURL(r) + l.Path(), Allowed: t.Allowed, Why: t.Why,
+		Integration: t.Integration, Region: t.Region,
+		Session: t.Session, Hit: t.Hit, WindowEnds: milliseconds(t.WindowEnds),
+		Expires: milliseconds(t.Expires), MaxAge: int64(t.MaxAge / time.Second), Bytes: t.Bytes,
 		Preview: t.Integration != "" && kindOf(l.Key) != ""}
 	return a, nil
 }
@@ -103,7 +106,8 @@ func (c *Console) viewersURL(r *http.Request) string {
 	if err != nil {
 		return ""
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() { // every address: take the one that the browser has
+	// every address: take the one that the browser has
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = r.Host
 		if h, _, err := net.SplitHostPort(r.Host); err == nil {
 			host = h
@@ -173,7 +177,7 @@ func (c *Console) preview(w http.ResponseWriter, r *http.Request) {
 	}
 	trial, kind := c.Proxy.Try(l, Asker{}), kindOf(l.Key)
 	if trial.Integration == "" || kind == "" {
-		c.refuse(w, &refusal{status: http.StatusNotFound, text: "there is nothing to show"})
+		c.refuse(w, &refusal{status: http.StatusNotFound, text: "no preview is available"})
 		return
 	}
 	store := trial.Origin
@@ -181,8 +185,10 @@ func (c *Console) preview(w http.ResponseWriter, r *http.Request) {
 		store = "https:" // the bucket's region, and so its host, is found by the first request
 	}
 	from := c.viewersURL(r) + " " + store
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src "+from+"; media-src "+from+"; frame-src "+from+
-		"; base-uri 'none'; form-action 'none'; frame-ancestors 'self'")
+	w.Header().Set("Content-Security-Policy",
+		"default-src 'none'; style-src 'self'; script-src 'self'; img-src "+from+"; media-src "+
+			from+"; frame-src "+from+
+			"; base-uri 'none'; form-action 'none'; frame-ancestors 'self'")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	url, name := html.EscapeString(c.viewersURL(r)+l.Path()), html.EscapeString(l.String())
 	fmt.Fprintf(w, previewPage, url, name, kind, fmt.Sprintf(previewTags[kind], url, name))
