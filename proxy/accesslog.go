@@ -14,42 +14,57 @@ import (
 )
 
 const (
-	// A line waits for company, but not for long.
+	// A line is written accessLogDelay after it was added, or as soon as accessLogBatch bytes are
+	// waiting.
 	accessLogDelay = 200 * time.Millisecond
 	accessLogBatch = 64 << 10
-	// accessLogRoom is how many bytes may wait for a writer that is slow. Beyond, lines are lost, and counted: viewers do not wait.
-	accessLogRoom = 4 << 20
+	// maxAccessLog bounds the bytes that wait for a slow writer. Requests do not wait: lines beyond
+	// the bound are dropped and counted.
+	maxAccessLog = 4 << 20
 )
 
-// AccessLog writes a line per request, many at a time: a write each would cost more than the redirects. Make it with
-// [NewAccessLog].
+// AccessLog writes a line per request. It writes lines in batches, because a write per line would
+// cost more than the redirect. Create one with [NewAccessLog].
 type AccessLog struct {
 	text bool
 	out  io.Writer
 	log  *slog.Logger
 	lost prometheus.Counter
 
-	mu      sync.Mutex
-	waiting []byte
-	behind  int // lines lost since the last write
+	mu      sync.Mutex // guards the fields below
+	pending []byte     // lines to write
+	dropped int        // lines lost since the last write
 	closed  bool
 
-	first, full, stop chan struct{}
-	done              chan struct{}
+	first chan struct{} // pending is not empty any more
+	full  chan struct{} // pending has reached accessLogBatch
+	stop  chan struct{} // closed by Close
+	done  chan struct{} // closed when run has returned
 }
 
-// NewAccessLog makes an access log that writes to out, in log's format json or text. What is lost because out is slow is
-// told to the log, and counted. Close writes what still waits.
-func NewAccessLog(out io.Writer, format string, log *slog.Logger, lost prometheus.Counter) *AccessLog {
+// NewAccessLog returns an access log that writes to out. The format is json or text, as for log. If
+// out is too slow, lines are dropped: lost counts them, and log gets a warning. The caller must
+// call Close, which writes the pending lines.
+func NewAccessLog(
+	out io.Writer, format string, log *slog.Logger, lost prometheus.Counter,
+) *AccessLog {
 	a := &AccessLog{
-		text: format == "text", out: out, log: log, lost: lost, waiting: make([]byte, 0, 2*accessLogBatch),
-		first: make(chan struct{}, 1), full: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		text:    format == "text",
+		out:     out,
+		log:     log,
+		lost:    lost,
+		pending: make([]byte, 0, 2*accessLogBatch),
+		first:   make(chan struct{}, 1),
+		full:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		done:    make(chan struct{}),
 	}
 	go a.run()
 	return a
 }
 
-// Close writes what waits, and ends. Lines that come later are lost.
+// Close writes the pending lines and stops the log. Lines added later are dropped. Close may be
+// called more than once.
 func (a *AccessLog) Close() {
 	a.mu.Lock()
 	again := a.closed
@@ -61,19 +76,19 @@ func (a *AccessLog) Close() {
 	<-a.done
 }
 
-// add takes a line, which it copies.
+// add adds a copy of a line.
 func (a *AccessLog) add(line []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.waiting)+len(line) > accessLogRoom || a.closed {
-		a.behind++
+	if len(a.pending)+len(line) > maxAccessLog || a.closed {
+		a.dropped++
 		return
 	}
-	if len(a.waiting) == 0 {
+	if len(a.pending) == 0 {
 		wake(a.first)
 	}
-	a.waiting = append(a.waiting, line...)
-	if len(a.waiting) >= accessLogBatch {
+	a.pending = append(a.pending, line...)
+	if len(a.pending) >= accessLogBatch {
 		wake(a.full)
 	}
 }
@@ -105,47 +120,55 @@ func (a *AccessLog) run() {
 	}
 }
 
-// write writes what waits. It returns the buffer for the time after next.
+// write writes the pending lines. New lines are collected in spare meanwhile. write returns the
+// written buffer, which is the spare of the next call.
 func (a *AccessLog) write(spare []byte) []byte {
 	a.mu.Lock()
-	lines, behind := a.waiting, a.behind
-	a.waiting, a.behind = spare[:0], 0
+	lines, dropped := a.pending, a.dropped
+	a.pending, a.dropped = spare[:0], 0
 	a.mu.Unlock()
 	if len(lines) > 0 {
 		if _, err := a.out.Write(lines); err != nil {
-			a.log.Error("the access log cannot be written", "error", err.Error())
+			a.log.Error("cannot write the access log", "error", err.Error())
 		}
 	}
-	if behind > 0 {
-		a.lost.Add(float64(behind))
-		a.log.Warn("the access log cannot keep up: lines are lost; give it a faster place, or switch it off", "lost", behind)
+	if dropped > 0 {
+		a.lost.Add(float64(dropped))
+		a.log.Warn("the access log cannot keep up and dropped lines; "+
+			"write it to a faster device, or switch it off", "lost", dropped)
 	}
 	return lines
 }
 
-// line appends an exchange as the log has it: in slog's own form, built by hand because that takes a quarter of the time.
-func (a *AccessLog) line(b []byte, x *exchange, gate *viewer.Gate, r *http.Request, took time.Duration) []byte {
+// line appends the line of an exchange to b. The line has slog's format, and is built by hand
+// because that takes a quarter of slog's time.
+func (a *AccessLog) line(
+	b []byte, x *exchange, gate *viewer.Gate, r *http.Request, elapsed time.Duration,
+) []byte {
 	if a.text {
-		b = append(x.now.AppendFormat(append(b, "time="...), time.RFC3339Nano), " level=INFO msg=request remote="...)
+		b = x.now.AppendFormat(append(b, "time="...), time.RFC3339Nano)
+		b = append(b, " level=INFO msg=request remote="...)
 		b = strconv.AppendQuote(append(gate.AppendRemote(b, r), " viewer="...), x.viewer.ID)
 		b = append(append(append(b, " method="...), r.Method...), " bucket="...)
 		b = append(append(b, x.locator.Bucket...), " key="...)
 		b = append(strconv.AppendQuote(b, x.locator.Key), " status="...)
 		b = append(strconv.AppendInt(b, int64(x.status), 10), " hit="...)
 		b = append(strconv.AppendBool(b, x.hit), " microseconds="...)
-		return append(strconv.AppendInt(b, took.Microseconds(), 10), '\n')
+		return append(strconv.AppendInt(b, elapsed.Microseconds(), 10), '\n')
 	}
-	b = append(x.now.AppendFormat(append(b, `{"time":"`...), time.RFC3339Nano), `","level":"INFO","msg":"request","remote":"`...)
+	b = x.now.AppendFormat(append(b, `{"time":"`...), time.RFC3339Nano)
+	b = append(b, `","level":"INFO","msg":"request","remote":"`...)
 	b = appendJSON(append(gate.AppendRemote(b, r), `","viewer":"`...), x.viewer.ID)
 	b = append(append(append(b, `","method":"`...), r.Method...), `","bucket":"`...)
 	b = append(append(b, x.locator.Bucket...), `","key":"`...)
 	b = append(appendJSON(b, x.locator.Key), `","status":`...)
 	b = append(strconv.AppendInt(b, int64(x.status), 10), `,"hit":`...)
 	b = append(strconv.AppendBool(b, x.hit), `,"microseconds":`...)
-	return append(strconv.AppendInt(b, took.Microseconds(), 10), "}\n"...)
+	return append(strconv.AppendInt(b, elapsed.Microseconds(), 10), "}\n"...)
 }
 
-// appendJSON appends a key or a viewer as it stands in a JSON string: it is UTF-8 without control characters (RFC 8259, section 7).
+// appendJSON appends a key or a viewer's ID with JSON's escapes (RFC 8259, section 7). Both are
+// valid UTF-8 without control characters.
 func appendJSON(b []byte, text string) []byte {
 	for i := range len(text) {
 		if c := text[i]; c == '"' || c == '\\' {

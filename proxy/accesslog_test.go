@@ -20,11 +20,11 @@ import (
 	"s3redirect/internal/viewer"
 )
 
-func newLost() prometheus.Counter {
+func newLostCounter() prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Name: "lost"})
 }
 
-// accessLine is a line as a program reads it.
+// accessLine is a decoded line of the JSON format.
 type accessLine struct {
 	Time                                            time.Time
 	Level, Msg, Remote, Viewer, Method, Bucket, Key string
@@ -32,7 +32,7 @@ type accessLine struct {
 	Hit                                             bool
 }
 
-func TestAccessLogHasALinePerRequest(t *testing.T) {
+func TestAccessLogWritesALinePerRequest(t *testing.T) {
 	var out lockedBuffer
 	w := newWorld(t, func(_ *config.Config, o *Options) {
 		o.AccessLog = NewAccessLog(&out, "json", o.Log, o.Metrics.AccessLogLost)
@@ -49,36 +49,38 @@ func TestAccessLogHasALinePerRequest(t *testing.T) {
 	wg.Wait()
 	w.ask("HEAD", "/s3/nobodys/key")
 	w.accessLog.Close()
-	w.accessLog.Close() // again does no harm
+	w.accessLog.Close() // a second Close is allowed
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	if len(lines) != callers*requests+1 {
-		t.Fatalf("%d lines for %d requests", len(lines), callers*requests+1)
+		t.Fatalf("got %d lines, want %d", len(lines), callers*requests+1)
 	}
 	var first, last accessLine
 	decode := func(line string, into *accessLine) {
 		d := json.NewDecoder(strings.NewReader(line))
 		d.DisallowUnknownFields()
 		if err := d.Decode(into); err != nil {
-			t.Fatalf("%v: %s", err, line)
+			t.Fatalf("decoding %s: %v", line, err)
 		}
 	}
 	decode(lines[0], &first)
 	decode(lines[len(lines)-1], &last)
-	if first.Time.IsZero() || first.Level != "INFO" || first.Msg != "request" || first.Remote == "" || first.Method != "GET" || first.Bucket != "bucket" ||
+	if first.Time.IsZero() || first.Level != "INFO" || first.Msg != "request" ||
+		first.Remote == "" || first.Method != "GET" || first.Bucket != "bucket" ||
 		first.Key != "a\"b\\c<ü\u2028🎬" || first.Status != 302 {
-		t.Errorf("%+v", first)
+		t.Errorf("first line: got %+v, want the GET request with status 302", first)
 	}
 	if last.Method != "HEAD" || last.Bucket != "nobodys" || last.Status != 404 || last.Hit {
-		t.Errorf("%+v", last)
+		t.Errorf("last line: got %+v, want the HEAD request with status 404", last)
 	}
 	hits := strings.Count(out.String(), `"hit":true`)
 	if hits < callers*requests-callers || hits >= callers*requests {
-		t.Errorf("%d hits of %d", hits, callers*requests)
+		t.Errorf("got %d hits, want %d to %d", hits, callers*requests-callers, callers*requests-1)
 	}
 }
 
-// Behind trusted proxies the log has the client's address, and of X-Forwarded-For only what is an address.
-func TestAccessLogHasTheClientsAddress(t *testing.T) {
+// Behind trusted proxies the log has the client's address. It never has text of X-Forwarded-For
+// that is not an address.
+func TestAccessLogHasClientAddress(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		var out lockedBuffer
 		w := newWorld(t, func(c *config.Config, o *Options) {
@@ -116,30 +118,37 @@ func TestAccessLogHasTheClientsAddress(t *testing.T) {
 				want = ` remote=` + c.want + ` viewer=""`
 			}
 			if !strings.Contains(lines[n], want) {
-				t.Errorf("%s by %q: %s, want %s", c.remote, c.forwardedFor, lines[n], want)
+				t.Errorf("%s with X-Forwarded-For %q: got %s, want %s", c.remote, c.forwardedFor,
+					lines[n], want)
 			}
 		}
 		if strings.Contains(out.String(), "canary") {
-			t.Errorf("the header itself is in the log: %s", out.String())
+			t.Errorf("the log contains text of the header: %s", out.String())
 		}
 	}
 }
 
-func TestAccessLogAsText(t *testing.T) {
+func TestAccessLogTextFormat(t *testing.T) {
 	var out lockedBuffer
-	a := NewAccessLog(&out, "text", slog.New(slog.DiscardHandler), newLost())
-	x := &exchange{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), locator: locator.Locator{Bucket: "bucket", Key: `a "b"`}, status: 302, hit: true}
+	a := NewAccessLog(&out, "text", slog.New(slog.DiscardHandler), newLostCounter())
+	x := &exchange{
+		now:     time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		locator: locator.Locator{Bucket: "bucket", Key: `a "b"`},
+		status:  302,
+		hit:     true,
+	}
 	r := httptest.NewRequest("GET", "/", nil)
 	r.RemoteAddr = "127.0.0.1:1"
 	a.add(a.line(nil, x, &viewer.Gate{}, r, 12*time.Microsecond))
 	a.Close()
-	want := `time=2026-01-02T03:04:05Z level=INFO msg=request remote=127.0.0.1:1 viewer="" method=GET bucket=bucket key="a \"b\"" status=302 hit=true microseconds=12` + "\n"
+	want := `time=2026-01-02T03:04:05Z level=INFO msg=request remote=127.0.0.1:1 viewer="" ` +
+		`method=GET bucket=bucket key="a \"b\"" status=302 hit=true microseconds=12` + "\n"
 	if got := out.String(); got != want {
 		t.Errorf("got %swant %s", got, want)
 	}
 }
 
-// blockedWriter takes nothing until it is opened.
+// blockedWriter blocks writes until opened is closed.
 type blockedWriter struct {
 	opened chan struct{}
 	lockedBuffer
@@ -150,14 +159,15 @@ func (w *blockedWriter) Write(p []byte) (int, error) {
 	return w.lockedBuffer.Write(p)
 }
 
-// Nobody waits for a slow log. What it cannot take is counted, and told.
-func TestSlowAccessLogSaysWhatItLost(t *testing.T) {
+// Requests do not wait for a slow writer. Dropped lines are counted and logged.
+func TestSlowAccessLogCountsDroppedLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out, log, lost := &blockedWriter{opened: make(chan struct{})}, &lockedBuffer{}, newLost()
+		out := &blockedWriter{opened: make(chan struct{})}
+		log, lost := &lockedBuffer{}, newLostCounter()
 		a := NewAccessLog(out, "json", slog.New(slog.NewJSONHandler(log, nil)), lost)
 		line := bytes.Repeat([]byte("x"), 1023)
 		line = append(line, '\n')
-		const lines = 20_000 // five times what may wait
+		const lines = 20_000 // five times maxAccessLog
 		for range lines {
 			a.add(line)
 		}
@@ -165,19 +175,21 @@ func TestSlowAccessLogSaysWhatItLost(t *testing.T) {
 		close(out.opened)
 		a.Close()
 		written := strings.Count(out.String(), "\n")
-		if missing := int(testutil.ToFloat64(lost)); missing == 0 || written == 0 || written+missing != lines {
-			t.Errorf("%d written, %d lost, of %d", written, missing, lines)
+		missing := int(testutil.ToFloat64(lost))
+		if missing == 0 || written == 0 || written+missing != lines {
+			t.Errorf("got %d lines written and %d lost, want both, %d in total",
+				written, missing, lines)
 		}
 		if !strings.Contains(log.String(), "cannot keep up") {
-			t.Errorf("nobody was told: %s", log.String())
+			t.Errorf("log: got %s, want a warning that the log cannot keep up", log.String())
 		}
 	})
 }
 
-func TestAccessLogDoesNotKeepALineForLong(t *testing.T) {
+func TestAccessLogWritesWithinDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &lockedBuffer{}
-		a := NewAccessLog(out, "json", slog.New(slog.DiscardHandler), newLost())
+		a := NewAccessLog(out, "json", slog.New(slog.DiscardHandler), newLostCounter())
 		defer a.Close()
 		for range 3 {
 			time.Sleep(time.Hour)
@@ -185,7 +197,7 @@ func TestAccessLogDoesNotKeepALineForLong(t *testing.T) {
 			time.Sleep(accessLogDelay + time.Millisecond)
 			synctest.Wait()
 			if !strings.HasSuffix(out.String(), "line\n") {
-				t.Fatal("the line still waits")
+				t.Fatalf("got %q after the delay, want the line", out.String())
 			}
 			out.b.Reset()
 		}

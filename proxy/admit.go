@@ -8,19 +8,19 @@ import (
 	"s3redirect/internal/viewer"
 )
 
-// identify finds out who sent a request, and whether they may send one now. The request counts n.
+// identify identifies the viewer and takes n tokens from their rate limit.
 func (h *Handler) identify(r *http.Request, x *exchange, n int) (err error) {
 	if x.viewer, err = h.gate.Identify(r, x.now); err != nil {
 		return err
 	}
 	if x.viewer.ID != "" {
-		x.now = h.clock() // a password, or the provider's keys, may have taken seconds
+		x.now = h.clock() // checking a password or fetching the provider's keys may take seconds
 	}
 	return h.gate.Limit(&x.viewer, r, n, x.now)
 }
 
-// admit decides whether whoever sent a request may read an object. It comes before any cache: what another viewer was given
-// is no reason to give it to this one.
+// admit identifies the viewer and checks that they may read the exchange's object. It runs before
+// any cache lookup: that another viewer was given a URL does not entitle this one to it.
 func (h *Handler) admit(r *http.Request, query string, x *exchange) (err error) {
 	if h.gate.Links() == nil || !viewer.HasLink(query) {
 		if err := h.identify(r, x, 1); err != nil {
@@ -28,7 +28,7 @@ func (h *Handler) admit(r *http.Request, query string, x *exchange) (err error) 
 		}
 		return h.allowed(&x.viewer, x.locator)
 	}
-	// The request counts for the client's address, whether its link is good or not.
+	// The request counts against the client's address, whether its link is valid or not.
 	if err := h.gate.Limit(&x.viewer, r, 1, x.now); err != nil {
 		return err
 	}
@@ -38,7 +38,8 @@ func (h *Handler) admit(r *http.Request, query string, x *exchange) (err error) 
 	return nil
 }
 
-// allowed asks the rules. Who has not said who they are may have to.
+// allowed returns an error if v may not read l. Anonymous clients get [viewer.ErrUnknown] (401) if
+// credentials could help.
 func (h *Handler) allowed(v *viewer.Viewer, l locator.Locator) error {
 	switch {
 	case h.gate.Allow(v, l).Allowed:
@@ -49,8 +50,9 @@ func (h *Handler) allowed(v *viewer.Viewer, l locator.Locator) error {
 	return errDenied
 }
 
-// bounded is how long an answer may be kept: never beyond the proof of who asked.
-func bounded(maxAge time.Duration, v *viewer.Viewer, now time.Time) time.Duration {
+// capMaxAge returns how long clients may cache a response: no longer than the viewer's credential
+// is valid.
+func capMaxAge(maxAge time.Duration, v *viewer.Viewer, now time.Time) time.Duration {
 	if v.Until.IsZero() {
 		return maxAge
 	}

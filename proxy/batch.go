@@ -20,22 +20,23 @@ const (
 	pathPresign = "/presign"
 	pathLink    = "/link"
 
-	// maxLocators is how many URLs a request may ask for at once.
+	// maxLocators is the maximum number of locators in a batch.
 	maxLocators = 1000
-	// maxPresignBody is enough for maxLocators keys of 1,024 bytes in which every character above ASCII
-	// is escaped (\u00fc), as some encoders do.
+	// maxPresignBody is enough for maxLocators keys of 1,024 bytes in which every non-ASCII
+	// character is escaped (\u00fc), as some encoders do.
 	maxPresignBody = maxLocators * 3200
 	maxLinkBody    = 16 << 10
-	// batchCost and locatorCost are the memory that a batch and each of its locators need beside their
-	// text, in bytes. A client that does not read its answer holds it for up to writeTimeout.
+	// batchCost and locatorCost are the memory that a batch and each of its locators need besides
+	// their text, in bytes. A client that does not read the response holds it for up to
+	// writeTimeout.
 	batchCost, locatorCost = 32 << 10, 64
-	// presignTimeout leaves time to write the answer before the server's own timeout: a batch may wait
-	// for the sessions of several integrations, one after the other.
+	// presignTimeout leaves time to write the response before the server's own timeout. A batch may
+	// wait for the sessions of several integrations, one after the other.
 	presignTimeout = writeTimeout - 10*time.Second
 )
 
-// presigned is the answer for one locator: a URL and its end, or the code of the problem that a request
-// for it would get. The locator is repeated as the client wrote it.
+// presigned is the result for one locator: a URL and its expiry, or the code of the problem that a
+// GET for it would get. The locator is repeated as the client wrote it.
 type presigned struct {
 	Locator   json.RawMessage `json:"locator"`
 	URL       string          `json:"url,omitempty"`
@@ -43,10 +44,11 @@ type presigned struct {
 	Error     string          `json:"error,omitempty"`
 }
 
-// presign answers POST /presign: the URLs of many objects at once, each judged by itself, in the order of
-// the request.
+// presign answers POST /presign with the URLs of many objects, in the order of the request. The
+// viewer's access is checked for each object.
 func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) error {
-	// Identify the viewer first, so that others cannot make us read a body.
+	// Identify the viewer before reading the body, so that unknown clients cannot make the proxy
+	// read one.
 	if err := h.identify(r, x, 1); err != nil {
 		return err
 	}
@@ -62,44 +64,43 @@ func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) e
 	}
 	defer b.release()
 	if len(locators) == 0 {
-		return badRequest("The body names no locators.")
+		return badRequest("The field locators is missing or empty; list at least one locator.")
 	}
-	if n := len(locators); n > 1 { // each counts like a request of its own
-		if err := h.gate.Limit(&x.viewer, r, n-1, x.now); err != nil {
-			return err
-		}
+	if err := h.gate.LimitBatch(&x.viewer, r, len(locators), x.now); err != nil {
+		return err
 	}
 	if err := b.take(batchCost + len(locators)*locatorCost); err != nil {
 		return err
 	}
 	err = h.writeURLs(ctx, w, x, locators)
-	// The request as a whole is about no bucket and no integration.
+	// The batch as a whole belongs to no bucket and no integration.
 	x.locator, x.counts, x.hit = locator.Locator{}, h.unserved, false
-	if err != nil { // the client is gone, or too slow
+	if err != nil { // the client has disconnected, or reads too slowly
 		x.status, x.aborted = errGone.Status, true
 	}
 	return nil
 }
 
-// answers holds the buffers through which answers are streamed.
-var answers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 16<<10) }}
+// responseBuffers holds the buffers of streamed responses.
+var responseBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 16<<10) }}
 
-// writeURLs signs and writes one URL after the other: the answer to a full batch can take several
-// megabytes.
-func (h *Handler) writeURLs(ctx context.Context, w http.ResponseWriter, x *exchange, locators []json.RawMessage,
+// writeURLs signs and writes one URL after the other, because the response to a full batch can take
+// several megabytes.
+func (h *Handler) writeURLs(
+	ctx context.Context, w http.ResponseWriter, x *exchange, locators []json.RawMessage,
 ) error {
-	out := answers.Get().(*bufio.Writer)
-	defer func() { out.Reset(nil); answers.Put(out) }()
+	out := responseBuffers.Get().(*bufio.Writer)
+	defer func() { out.Reset(nil); responseBuffers.Put(out) }()
 	out.Reset(w)
 	h.beginJSON(w, x)
 	e := newEncoder(out)
 	separator := `{"urls":[`
 	for _, raw := range locators {
 		p := presigned{Locator: raw}
-		x.now = h.clock() // a client may be slow to read
-		switch ends, err := h.presignOne(ctx, x, raw); {
+		x.now = h.clock() // the client may read slowly
+		switch expires, err := h.presignOne(ctx, x, raw); {
 		case err == nil:
-			p.URL, p.ExpiresAt = string(x.buf), &ends
+			p.URL, p.ExpiresAt = string(x.buf), &expires
 		case errors.Is(err, context.DeadlineExceeded):
 			p.Error = "sts_unavailable"
 		case errors.Is(err, context.Canceled):
@@ -117,25 +118,30 @@ func (h *Handler) writeURLs(ctx context.Context, w http.ResponseWriter, x *excha
 	return out.Flush()
 }
 
-func (h *Handler) presignOne(ctx context.Context, x *exchange, raw json.RawMessage) (ends time.Time, err error) {
+// presignOne writes the URL of the object at a locator, a JSON string, to x.buf, and returns when
+// the URL expires.
+func (h *Handler) presignOne(
+	ctx context.Context, x *exchange, raw json.RawMessage,
+) (expires time.Time, err error) {
 	text, err := unquote(raw)
 	if err != nil {
-		return ends, err
+		return expires, err
 	}
 	if x.locator, err = locator.Parse(text); err != nil {
-		return ends, err
+		return expires, err
 	}
 	if err := h.allowed(&x.viewer, x.locator); err != nil {
-		return ends, err
+		return expires, err
 	}
 	window, err := h.sign(ctx, x, http.MethodGet, "")
 	if err != nil {
-		return ends, err
+		return expires, err
 	}
 	return window.Expires.UTC(), nil
 }
 
-// link answers POST /link: a signed link, for those who are known and may read what it is for.
+// link answers POST /link with a signed link. The viewer must be identified, and must be allowed to
+// read everything that the link gives access to.
 func (h *Handler) link(w http.ResponseWriter, r *http.Request, x *exchange) error {
 	if h.gate.Links() == nil {
 		return errNotFound
@@ -151,7 +157,7 @@ func (h *Handler) link(w http.ResponseWriter, r *http.Request, x *exchange) erro
 	if err != nil {
 		return err
 	}
-	b.release() // what remains is small
+	b.release() // the two values are small
 	target, err := viewer.ParseTarget(asked.locator)
 	if err != nil {
 		return badRequest("locator: " + err.Error())
@@ -159,7 +165,7 @@ func (h *Handler) link(w http.ResponseWriter, r *http.Request, x *exchange) erro
 	lifetime := h.gate.Links().MaxLifetime()
 	if asked.lifetime != "" {
 		if lifetime, err = time.ParseDuration(asked.lifetime); err != nil {
-			return badRequest("lifetime is no duration; write it as 30m or 24h")
+			return badRequest("lifetime is not a duration; write it as 30m or 24h")
 		}
 	}
 	switch {
@@ -187,19 +193,19 @@ func badRequest(detail string) *problem {
 	return newProblem(http.StatusBadRequest, "bad_request", detail)
 }
 
-// writeJSON writes a small answer.
-func (h *Handler) writeJSON(w http.ResponseWriter, x *exchange, answer any) error {
+// writeJSON writes a small response.
+func (h *Handler) writeJSON(w http.ResponseWriter, x *exchange, v any) error {
 	var text bytes.Buffer
-	if err := newEncoder(&text).Encode(answer); err != nil {
+	if err := newEncoder(&text).Encode(v); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(text.Len()))
 	h.beginJSON(w, x)
-	_, _ = w.Write(text.Bytes()) // a client that is gone does not need it
+	_, _ = w.Write(text.Bytes()) // fails only if the client has disconnected
 	return nil
 }
 
-// beginJSON writes the header of an answer.
+// beginJSON writes the header of a JSON response.
 func (h *Handler) beginJSON(w http.ResponseWriter, x *exchange) {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")

@@ -16,23 +16,24 @@ import (
 )
 
 const (
-	// maxBodies bounds the memory of all bodies in flight, in bytes: 64 full batches with the longest
-	// buckets and keys.
+	// maxBodies bounds the memory of all bodies in flight, in bytes. It is enough for 64 full
+	// batches with the longest buckets and keys.
 	maxBodies = 64 * maxLocators * 1200
-	// maxBodyValue bounds one value of a body, in bytes. A locator in which every byte is escaped has 6,560.
+	// maxBodyValue bounds one value of a body, in bytes. A locator in which every byte is escaped
+	// has 6,560.
 	maxBodyValue = 16 << 10
 )
 
 var (
 	errLongValue  = errors.New("a value is longer than 16 kB")
-	errNotUTF8    = errors.New("it is not UTF-8")
-	errNotString  = errors.New("a value that should be a string is not one")
+	errNotUTF8    = errors.New("it is not valid UTF-8")
+	errNotString  = errors.New("a value is not a string")
 	errOverloaded = newProblem(http.StatusServiceUnavailable, "overloaded",
 		"Too many large requests are in flight. Try again later.")
 )
 
 // body decodes a request's JSON object while it arrives, so that only the values that are kept take
-// memory. It takes what it reads from a budget that all requests share.
+// memory. It takes the bytes that it reads from a budget that all requests share.
 type body struct {
 	json   *json.Decoder
 	in     io.Reader
@@ -63,22 +64,24 @@ func (b *body) take(n int) error {
 	return nil
 }
 
-// release returns what b took to the budget. The caller must not use the values any more.
+// release returns the bytes that b took to the budget. The caller must not use b's values any more.
 func (b *body) release() {
 	b.budget.Release(b.held)
 	b.held = 0
 }
 
-// readBody reads a body of at most limit bytes. fields maps the name of each known field to a function
-// that reads its value. A body may arrive slowly, so readBody sets x.now again. If err is nil, the caller
-// must release the body.
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, x *exchange, limit int64,
+// readBody reads a body of at most limit bytes. fields maps the name of each known field to a
+// function that reads its value. A body may arrive slowly, so readBody updates x.now. If err is
+// nil, the caller must release the body.
+func (h *Handler) readBody(
+	w http.ResponseWriter, r *http.Request, x *exchange, limit int64,
 	fields map[string]func(*body) error,
 ) (*body, error) {
 	// Browsers send JSON across origins only after a preflight.
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || mediaType != "application/json" {
 		return nil, newProblem(http.StatusUnsupportedMediaType, "not_json",
-			"Send JSON, and Content-Type: application/json.")
+			"Send JSON with Content-Type: application/json.")
 	}
 	tooLarge := newProblem(http.StatusRequestEntityTooLarge, "too_large",
 		"The body is larger than "+strconv.FormatInt(limit, 10)+" bytes.")
@@ -87,7 +90,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, x *exchange, 
 	}
 	b := &body{in: http.MaxBytesReader(w, r.Body, limit), budget: h.bodies}
 	b.json = json.NewDecoder(b)
-	err := b.object(fields)
+	err = b.object(fields)
 	x.now = h.clock()
 	if err == nil {
 		return b, nil
@@ -102,7 +105,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, x *exchange, 
 	return nil, badRequest("The body is not valid: " + err.Error() + ".")
 }
 
-// object reads an object that ends the body. It rejects fields that are unknown or repeated.
+// object reads an object that must be the entire body. It rejects unknown and repeated fields.
 func (b *body) object(fields map[string]func(*body) error) error {
 	if err := b.delim('{'); err != nil {
 		return err
@@ -112,10 +115,10 @@ func (b *body) object(fields map[string]func(*body) error) error {
 		if err != nil {
 			return err
 		}
-		text, _ := name.(string) // the decoder accepts nothing else as a name
+		text, _ := name.(string) // the decoder only accepts strings as names
 		read, ok := fields[text]
 		if !ok {
-			return errors.New("it has a field that is unknown or given twice")
+			return errors.New("it has an unknown or repeated field")
 		}
 		delete(fields, text)
 		if err := read(b); err != nil {
@@ -126,7 +129,7 @@ func (b *body) object(fields map[string]func(*body) error) error {
 		return err
 	}
 	if _, err := b.token(); err == nil {
-		return errors.New("something follows the object")
+		return errors.New("it continues after the object")
 	} else if !errors.Is(err, io.EOF) {
 		return err
 	}
@@ -146,19 +149,19 @@ func (b *body) delim(want json.Delim) error {
 	case err != nil:
 		return err
 	case t != want:
-		return errors.New("there is no '" + want.String() + "' where one is needed")
+		return errors.New("it lacks a '" + want.String() + "'")
 	}
 	return nil
 }
 
-// value decodes a value.
+// value decodes a value of any type.
 func (b *body) value(into any) error {
 	err := b.json.Decode(into)
 	b.ahead = 0
 	return err
 }
 
-// raw reads a string and returns it as it stands in the body, with its quotes.
+// raw reads a string and returns it undecoded, with its quotes.
 func (b *body) raw() (raw json.RawMessage, err error) {
 	if err := b.value(&raw); err != nil {
 		return nil, err
@@ -181,14 +184,14 @@ func (b *body) text(into *string) error {
 	return err
 }
 
-// raws reads a list of strings. It fails as soon as there are more than most.
-func (b *body) raws(most int) (all []json.RawMessage, err error) {
+// raws reads a list of undecoded strings. It returns an error as soon as there are more than limit.
+func (b *body) raws(limit int) (all []json.RawMessage, err error) {
 	if err := b.delim('['); err != nil {
 		return nil, err
 	}
 	for b.json.More() {
-		if len(all) == most {
-			return nil, errors.New("a list has more than " + strconv.Itoa(most) + " items")
+		if len(all) == limit {
+			return nil, errors.New("a list has more than " + strconv.Itoa(limit) + " items")
 		}
 		raw, err := b.raw()
 		if err != nil {
@@ -199,8 +202,8 @@ func (b *body) raws(most int) (all []json.RawMessage, err error) {
 	return all, b.delim(']')
 }
 
-// unquote decodes a JSON string. Half of a surrogate pair (\ud800 alone) is an error, like invalid UTF-8 in
-// a path: encoding/json would replace it by U+FFFD, which names another object.
+// unquote decodes a JSON string. Half of a surrogate pair (\ud800 alone) is an error, like invalid
+// UTF-8 in a path: encoding/json would replace it with U+FFFD, which names another object.
 func unquote(raw json.RawMessage) (text string, err error) {
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '\\' {

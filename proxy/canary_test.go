@@ -11,21 +11,30 @@ import (
 	"s3redirect/internal/fakeaws"
 )
 
-// canaries is what must never be seen in a presigned URL's company: what it is made of.
+// canaries returns the secret parts of a presigned URL, which must appear nowhere else.
 func canaries(u *url.URL) []string {
 	q := u.Query()
-	return []string{testSecret, url.QueryEscape(testSecret), q.Get("X-Amz-Signature"), q.Get("X-Amz-Security-Token"),
-		url.QueryEscape(q.Get("X-Amz-Security-Token")), q.Get("X-Amz-Credential"), strings.Split(q.Get("X-Amz-Credential"), "/")[0]}
+	token, credential := q.Get("X-Amz-Security-Token"), q.Get("X-Amz-Credential")
+	return []string{
+		testSecret,
+		url.QueryEscape(testSecret),
+		q.Get("X-Amz-Signature"),
+		token,
+		url.QueryEscape(token),
+		credential,
+		strings.Split(credential, "/")[0],
+	}
 }
 
-// No key, token or signature gets into a log, a metric or a problem, whatever goes wrong.
-func TestSecretsStayInLocations(t *testing.T) {
+// No access key, token or signature appears in a log, a metric or a problem, even after errors and
+// panics.
+func TestSecretsAppearOnlyInLocations(t *testing.T) {
 	var lines lockedBuffer
 	w := newWorld(t, func(_ *config.Config, o *Options) {
 		o.AccessLog = NewAccessLog(&lines, "json", o.Log, o.Metrics.AccessLogLost)
 	})
 	var secrets []string
-	var said strings.Builder
+	var output strings.Builder
 	ask := func(method, target string) {
 		resp := w.ask(method, target)
 		if location := resp.Header.Get("Location"); location != "" {
@@ -40,43 +49,54 @@ func TestSecretsStayInLocations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		said.Write(body)
-		if err := resp.Header.Write(&said); err != nil {
+		output.Write(body)
+		if err := resp.Header.Write(&output); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, target := range []string{"/s3/bucket/k", "/s3/scans/k", "/s3/team-a/k?versionId=v&download=x", "/s3/team-a/../k", "/s3/nobodys/k", "/s3/team-a/k?versionId=%zz"} {
+	for _, target := range []string{
+		"/s3/bucket/k", "/s3/scans/k", "/s3/team-a/k?versionId=v&download=x", "/s3/team-a/../k",
+		"/s3/nobodys/k", "/s3/team-a/k?versionId=%zz",
+	} {
 		ask("GET", target)
 		ask("HEAD", target)
 	}
-	for _, fault := range []*fakeaws.Fault{{Status: 403, Code: "AccessDenied", Message: "no"}, {Status: 500, Code: "InternalFailure", Message: "no"}} {
+	for _, fault := range []*fakeaws.Fault{
+		{Status: 403, Code: "AccessDenied", Message: "no"},
+		{Status: 500, Code: "InternalFailure", Message: "no"},
+	} {
 		cold := newWorld(t)
 		cold.cloud.Intercept(func(*fakeaws.AssumeRoleCall) error { return fault })
 		resp := cold.ask("GET", "/s3/photos/k")
 		if resp.StatusCode < 500 {
-			t.Fatalf("%d", resp.StatusCode)
+			t.Fatalf("STS fails with %d: status %d, want 502 or 503", fault.Status, resp.StatusCode)
 		}
-		said.WriteString(cold.log.String())
+		output.WriteString(cold.log.String())
 	}
-	// A presigned URL that somebody asks for again, as a path or a query.
+	// Request parts of presigned URLs, as paths and as queries.
 	for _, s := range secrets {
 		ask("GET", "/s3/bucket/k?X-Amz-Signature="+url.QueryEscape(s))
 		ask("GET", "/s3/bucket/k?response-expires=%0a"+url.QueryEscape(s))
 		ask("GET", "/"+url.PathEscape(s))
 	}
-	// A bug: what panics holds a secret.
+	// Panics whose values hold secrets.
 	set := w.integrations
 	w.integrations = nil
 	ask("GET", "/s3/bucket/k")
 	w.integrations = set
-	for _, v := range []any{testSecret, &url.Error{Op: "Get", URL: testSecret, Err: http.ErrServerClosed}, struct{ S string }{testSecret}} {
+	for _, v := range []any{
+		testSecret,
+		&url.Error{Op: "Get", URL: testSecret, Err: http.ErrServerClosed},
+		struct{ S string }{testSecret},
+	} {
 		func() {
-			defer func() { w.recovered(discard{http.Header{}}, &exchange{}, recover()) }()
+			defer func() { w.handlePanic(discard{http.Header{}}, &exchange{}, recover()) }()
 			panic(v)
 		}()
 	}
-	if !strings.Contains(w.log.String(), "nil pointer dereference") || !strings.Contains(w.log.String(), `"panic":"a string"`) {
-		t.Error("the panics were not logged")
+	if !strings.Contains(w.log.String(), "nil pointer dereference") ||
+		!strings.Contains(w.log.String(), `"panic":"a string"`) {
+		t.Errorf("log: got %s, want both panics", w.log)
 	}
 	resp, err := http.Get(scrape(t, w))
 	if err != nil {
@@ -87,16 +107,21 @@ func TestSecretsStayInLocations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said.Write(metrics)
+	output.Write(metrics)
 	w.accessLog.Close()
-	said.WriteString(w.log.String() + lines.String())
-	if len(secrets) < 20 || !strings.Contains(said.String(), "s3redirect_requests_total") || !strings.Contains(said.String(), `"key":"k"`) {
-		t.Fatalf("%d secrets, %d bytes said: the test did not test", len(secrets), said.Len())
+	output.WriteString(w.log.String() + lines.String())
+	if len(secrets) < 20 || !strings.Contains(output.String(), "s3redirect_requests_total") ||
+		!strings.Contains(output.String(), `"key":"k"`) {
+		t.Fatalf(
+			"got %d secrets and %d bytes of output, want 20 secrets, metrics and an access log",
+			len(secrets), output.Len(),
+		)
 	}
 	for _, s := range secrets {
-		if s != "" && strings.Contains(said.String(), s) {
-			at := strings.Index(said.String(), s)
-			t.Fatalf("%.12s… is said: …%s…", s, said.String()[max(0, at-200):at])
+		if s != "" && strings.Contains(output.String(), s) {
+			at := strings.Index(output.String(), s)
+			before := output.String()[max(0, at-200):at]
+			t.Fatalf("the secret %.12s… appears after: …%s", s, before)
 		}
 	}
 }

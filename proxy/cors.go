@@ -7,11 +7,11 @@ import (
 	"s3redirect/internal/config"
 )
 
-// cors answers the questions that browsers ask on behalf of pages of other origins (the Fetch standard,
-// https://fetch.spec.whatwg.org/#http-cors-protocol). Its zero value allows nothing.
+// cors implements the server's side of the CORS protocol of the Fetch standard
+// (https://fetch.spec.whatwg.org/#http-cors-protocol). Its zero value allows no origin.
 type cors struct {
-	every   bool
-	origins map[string][]string // an origin, and the header's value for it
+	every   bool                // allow all origins, without cookies
+	origins map[string][]string // the header's values by allowed origin
 }
 
 func newCORS(c *config.CORS) cors {
@@ -29,10 +29,11 @@ func newCORS(c *config.CORS) cors {
 }
 
 const (
-	// preflightAge is for how long, in seconds, a browser need not ask again. Chromium allows two hours at most.
+	// preflightAge is how long browsers may cache a preflight, in seconds. Chromium caches it for
+	// at most two hours.
 	preflightAge = "7200"
-	// maxAskedHeaders bounds what is repeated to who asks.
-	maxAskedHeaders = 1024
+	// maxRequestHeaders bounds an Access-Control-Request-Headers that is repeated, in bytes.
+	maxRequestHeaders = 1024
 )
 
 var (
@@ -40,59 +41,67 @@ var (
 	isTrue      = []string{"true"}
 )
 
-// allow puts the headers on an answer, whatever it is, by which the page may read it, and says whether it may. Origins are
-// compared whole: evil-example.com ends like example.com.
+// allow adds the headers that let the requesting page read the response, and reports whether its
+// origin is allowed. It compares entire origins: evil-example.com ends like example.com.
 func (c *cors) allow(header http.Header, r *http.Request) bool {
 	origins := r.Header["Origin"]
 	if len(origins) != 1 || c.origins == nil {
 		return false
 	}
 	if c.every {
-		header["Access-Control-Allow-Origin"] = everyOrigin // with which browsers send no cookies
+		header["Access-Control-Allow-Origin"] = everyOrigin // with *, browsers do not send cookies
 		return true
 	}
 	value, ok := c.origins[origins[0]]
 	if ok {
-		header["Access-Control-Allow-Origin"], header["Access-Control-Allow-Credentials"] = value, isTrue
+		header["Access-Control-Allow-Origin"] = value
+		header["Access-Control-Allow-Credentials"] = isTrue
 	}
 	return ok
 }
 
-// readsAsScript tells whether what is asked for will be held to the rules of CORS: by fetch(), or by an element with the
-// attribute crossorigin. Browsers say so in Sec-Fetch-Mode (https://www.w3.org/TR/fetch-metadata/#sec-fetch-mode-header), except
-// to plain http; then Origin tells, unless the page and we have one origin.
-func readsAsScript(r *http.Request) bool {
+// isCORS reports whether the browser will apply CORS checks to the object: for fetch(), and for
+// elements with the crossorigin attribute. Browsers send Sec-Fetch-Mode
+// (https://www.w3.org/TR/fetch-metadata/#sec-fetch-mode-header), except over plain HTTP. There,
+// isCORS relies on Origin, which browsers send unless the page has the proxy's origin.
+func isCORS(r *http.Request) bool {
 	if mode := r.Header["Sec-Fetch-Mode"]; len(mode) > 0 {
 		return mode[0] == "cors"
 	}
 	return len(r.Header["Origin"]) > 0
 }
 
-// forElement tells whether an element of the page asks (an image with the attribute crossorigin, a font, …), and no script: elements
-// never send HEAD. Browsers say so in Sec-Fetch-Dest (https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header), next to
+// fromElement reports whether the request comes from an element, such as an image with the
+// crossorigin attribute or a font, and not from a script. Elements never send HEAD. Browsers send
+// Sec-Fetch-Dest (https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header) together with
 // Sec-Fetch-Mode.
-func forElement(r *http.Request) bool {
+func fromElement(r *http.Request) bool {
 	destination := r.Header["Sec-Fetch-Dest"]
 	return len(destination) > 0 && destination[0] != "empty"
 }
 
-// preflight adds what an OPTIONS request asks about.
+// preflight adds the headers of a response to a preflight request.
 func (c *cors) preflight(header http.Header, r *http.Request, methods string) {
 	if r.Header.Get("Access-Control-Request-Method") == "" {
 		return
 	}
 	header.Set("Access-Control-Allow-Methods", methods)
 	header.Set("Access-Control-Max-Age", preflightAge)
-	if asked := strings.Join(r.Header["Access-Control-Request-Headers"], ","); asked != "" && len(asked) <= maxAskedHeaders && isList(asked) {
-		// Whatever a page's tracing adds: nothing but Authorization and cookies means anything here.
-		header.Set("Access-Control-Allow-Headers", asked)
+	// Allow any header that a page adds, for example for tracing: the proxy reads only
+	// Authorization and cookies.
+	names := strings.Join(r.Header["Access-Control-Request-Headers"], ",")
+	if names != "" && len(names) <= maxRequestHeaders && isList(names) {
+		header.Set("Access-Control-Allow-Headers", names)
 	}
-	header["Vary"] = []string{header["Vary"][0] + ", Access-Control-Request-Method, Access-Control-Request-Headers"}
+	header["Vary"] = []string{header["Vary"][0] +
+		", Access-Control-Request-Method, Access-Control-Request-Headers"}
 }
 
-// isList tells whether a text is names of headers, separated by commas (RFC 9110, section 5.6.2).
+// isList reports whether text consists of header names separated by commas (RFC 9110, section
+// 5.6.2).
 func isList(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool {
-		return r != ',' && r != ' ' && r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+		return r != ',' && r != ' ' && r != '-' && r != '_' &&
+			(r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	})
 }

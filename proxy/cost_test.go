@@ -19,9 +19,10 @@ import (
 	"s3redirect/internal/config"
 )
 
-// What a redirect costs is guarded by counts: they are the same on every machine, and times are not.
+// These tests count allocations and bytes instead of measuring time, because counts are the same on
+// every machine.
 
-// oneConnection is a listener of a single connection, in memory.
+// oneConnection is a listener for a single connection in memory.
 type oneConnection chan net.Conn
 
 func (l oneConnection) Accept() (net.Conn, error) {
@@ -34,14 +35,15 @@ func (l oneConnection) Accept() (net.Conn, error) {
 func (l oneConnection) Close() error   { return nil }
 func (l oneConnection) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
-// memoryConn is the server's end of a connection in memory. Unlike a net.Pipe's, its deadlines allocate nothing: net/http sets
-// some for each request if its background read has begun by then, which is a matter of chance.
+// memoryConn is the server's end of a connection in memory. Unlike a net.Pipe's, its deadlines
+// allocate nothing. net/http sets some per request only if its background read has begun by then,
+// which depends on scheduling.
 type memoryConn struct {
-	net.Conn // for methods that are not called
+	net.Conn // nil; the methods below are the ones that net/http calls
 
 	mu              sync.Mutex
 	changed         sync.Cond
-	in, out         bytes.Buffer // from the client, and to it
+	in, out         bytes.Buffer // from the client, and to the client
 	aborted, closed bool
 }
 
@@ -51,7 +53,7 @@ func newMemoryConn() *memoryConn {
 	return c
 }
 
-// set changes the connection's state, and wakes those who wait for it.
+// set changes the connection's state and wakes waiting calls.
 func (c *memoryConn) set(change func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -94,7 +96,7 @@ func (c *memoryConn) SetWriteDeadline(time.Time) error { return nil }
 func (c *memoryConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
 func (c *memoryConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 
-// ask sends a request, and reports whether it is answered with a redirect.
+// ask sends a request and reports whether the response is a redirect.
 func (c *memoryConn) ask(request []byte) (redirected bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -107,8 +109,8 @@ func (c *memoryConn) ask(request []byte) (redirected bool) {
 	return bytes.Contains(c.out.Bytes(), []byte("\r\nLocation: "))
 }
 
-// allocations counts what a net/http server allocates for a request over a connection that is kept alive. The client
-// allocates nothing.
+// allocations returns the number of allocations per request of a net/http server, over a connection
+// that is kept alive. The client allocates nothing.
 func allocations(t *testing.T, h http.Handler, target func(n int) string) float64 {
 	t.Helper()
 	conn := newMemoryConn()
@@ -129,7 +131,7 @@ func allocations(t *testing.T, h http.Handler, target func(n int) string) float6
 	n := 0
 	ask := func() {
 		if !conn.ask(lines[n]) {
-			t.Fatal("no redirect")
+			t.Fatal("the response is not a redirect")
 		}
 		n++
 	}
@@ -137,25 +139,27 @@ func allocations(t *testing.T, h http.Handler, target func(n int) string) float6
 		ask()
 	}
 	least := testing.AllocsPerRun(requests, ask)
-	for range 2 { // a collection in the middle empties the pools
+	for range 2 { // a garbage collection during a run empties the pools
 		least = min(least, testing.AllocsPerRun(requests, ask))
 	}
 	return least
 }
 
-// bare is the least that a handler can do to redirect.
+// bare returns a handler that does the minimum for a redirect.
 func bare(location string) http.Handler {
-	locations, ages, policies, vary := []string{location}, []string{"private, max-age=1234"}, []string{"no-referrer"}, []string{"Origin, Sec-Fetch-Mode, Sec-Fetch-Dest"}
+	locations, ages := []string{location}, []string{"private, max-age=1234"}
+	policies, vary := []string{"no-referrer"}, []string{"Origin, Sec-Fetch-Mode, Sec-Fetch-Dest"}
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
-		h["Location"], h["Cache-Control"], h["Referrer-Policy"], h["Vary"], h["Content-Length"] = locations, ages, policies, vary, noContent
+		h["Location"], h["Cache-Control"], h["Referrer-Policy"] = locations, ages, policies
+		h["Vary"], h["Content-Length"] = vary, noContent
 		w.WriteHeader(http.StatusFound)
 	})
 }
 
-// A redirect allocates what a bare handler does, and its Location: a string and the slice that holds it.
-// The bare handler's Location is a constant.
-func TestAllocationsOfARedirect(t *testing.T) {
+// A redirect allocates as much as a bare handler plus its Location: a string and the slice that
+// holds it. The bare handler's Location is a constant.
+func TestRedirectAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
@@ -165,14 +169,14 @@ func TestAllocationsOfARedirect(t *testing.T) {
 	least := allocations(t, bare("https://s3.localhost/?"+strings.Repeat("x", 1700)), same)
 	const location = 2
 	if hit := allocations(t, w, same); hit > least+location {
-		t.Errorf("a hit makes %v allocations, want a bare handler's %v and %d", hit, least, location)
+		t.Errorf("a hit makes %v allocations, want at most %v + %d", hit, least, location)
 	}
 	if miss := allocations(t, w, another); miss > least+location {
-		t.Errorf("a miss makes %v allocations, want a bare handler's %v and %d", miss, least, location)
+		t.Errorf("a miss makes %v allocations, want at most %v + %d", miss, least, location)
 	}
 }
 
-// The collector does not look into an array whose elements hold no pointers.
+// The garbage collector does not scan an array whose elements hold no pointers.
 func TestCachedSignaturesHoldNoPointers(t *testing.T) {
 	var check func(reflect.Type)
 	check = func(of reflect.Type) {
@@ -185,16 +189,18 @@ func TestCachedSignaturesHoldNoPointers(t *testing.T) {
 			check(of.Elem())
 		case reflect.Uint8, reflect.Uint32:
 		default:
-			t.Errorf("%v in a signature", of)
+			t.Errorf("a signature contains a %v, want only uint8 and uint32", of)
 		}
 	}
 	check(reflect.TypeFor[signature]())
 	if size := reflect.TypeFor[signature]().Size(); size != 40 {
-		t.Errorf("a signature takes %d bytes, want 40: with its ID and 8 bytes of the table it fills a line of the processor's cache", size)
+		// With its ID and 8 bytes of the table it fills a cache line.
+		t.Errorf("a signature takes %d bytes, want 40", size)
 	}
 }
 
-// At 80 bytes a key. The cache's memory is there from the beginning: room for twice as many entries is half in use.
+// Keys have about 80 bytes. The cache allocates its memory at the start, for twice as many entries
+// as the first part of the test uses.
 func TestBytesPerCachedURL(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector needs memory of its own")
@@ -205,24 +211,26 @@ func TestBytesPerCachedURL(t *testing.T) {
 	r := httptest.NewRequest("GET", "/s3/bucket/x", nil)
 	out := discard{http.Header{}}
 	ask := func(n int) {
-		r.RequestURI = fmt.Sprintf("/s3/bucket/albums/2026/a-folder-with-a-name/another-folder-of-usual-length/photo-%010d.jpg", n)
+		r.RequestURI = fmt.Sprintf("/s3/bucket/albums/2026/a-folder-with-a-name/"+
+			"another-folder-of-usual-length/photo-%010d.jpg", n)
 		w.ServeHTTP(out, r)
 	}
 	for n := range entries {
 		ask(n)
 	}
 	if per := float64(liveBytes()-before) / entries; per > most || w.urls.Len() < entries {
-		t.Errorf("%d entries take %.0f bytes each, want %d at most", w.urls.Len(), per, most)
+		t.Errorf("%d entries take %.0f bytes each, want at most %d", w.urls.Len(), per, most)
 	} else {
-		t.Logf("%.0f bytes, half of the room in use", per)
+		t.Logf("%.0f bytes per entry in a half-full cache", per)
 	}
 	for n := entries; w.urls.Len() < entries*2*99/100; n++ {
 		ask(n)
 	}
 	if per := float64(liveBytes()-before) / float64(w.urls.Len()); per > mostWhenFull {
-		t.Errorf("%d entries take %.0f bytes each, want %d at most", w.urls.Len(), per, mostWhenFull)
+		t.Errorf("%d entries take %.0f bytes each, want at most %d", w.urls.Len(), per,
+			mostWhenFull)
 	} else {
-		t.Logf("%.0f bytes, when it is full", per)
+		t.Logf("%.0f bytes per entry in a full cache", per)
 	}
 	runtime.KeepAlive(w)
 }
@@ -230,7 +238,7 @@ func TestBytesPerCachedURL(t *testing.T) {
 func liveBytes() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what finalizers and pools let go
+	runtime.GC() // collects what finalizers and pools released
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }

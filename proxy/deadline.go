@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// lazyListener accepts connections whose deadlines are cheap. net/http sets half a dozen for each request, to be moved on by
-// the next one, and each costs the run-time a timer: together more than all that a cached redirect does.
+// lazyListener accepts connections with lazy deadlines. net/http sets about six deadlines per
+// request, and each resets a timer of the runtime. Together they cost more than a cached redirect.
 type lazyListener struct{ net.Listener }
 
 // Accept implements [net.Listener].
@@ -19,11 +19,16 @@ func (l lazyListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	now := time.Now()
-	return &lazyConn{Conn: c, read: lazyDeadline{set: c.SetReadDeadline, since: now}, write: lazyDeadline{set: c.SetWriteDeadline, since: now}}, nil
+	return &lazyConn{
+		Conn:  c,
+		read:  lazyDeadline{set: c.SetReadDeadline, accepted: now},
+		write: lazyDeadline{set: c.SetWriteDeadline, accepted: now},
+	}, nil
 }
 
-// lazyConn keeps its deadlines to itself. The connection has an earlier one, of some requests ago; when that comes, it is
-// put right and the call goes on, unless the time really is up.
+// lazyConn records its deadlines without setting them on the connection, which keeps an earlier
+// deadline from a previous request. When that passes, lazyConn sets a later one and continues the
+// call, unless the recorded deadline has passed too.
 type lazyConn struct {
 	net.Conn
 	read, write lazyDeadline
@@ -69,31 +74,34 @@ func (c *lazyConn) SetReadDeadline(t time.Time) error { return c.read.want(t) }
 // SetWriteDeadline implements [net.Conn].
 func (c *lazyConn) SetWriteDeadline(t time.Time) error { return c.write.want(t) }
 
-// lazyStep is how far ahead a deadline is moved at most: an idle connection wakes so often, and the deadlines that follow
-// within it cost nothing.
+// lazyStep is the furthest that a connection's deadline is set ahead. An idle connection wakes up
+// once per step. Deadlines that are requested within a step cost nothing.
 const lazyStep = readTimeout
 
-// lazyDeadline is a deadline that is not set as long as an earlier one is.
+// lazyDeadline is a deadline that is not set on the connection while an earlier one is.
 type lazyDeadline struct {
-	set   func(time.Time) error // the connection's
-	since time.Time             // when that was accepted
+	set      func(time.Time) error // sets the connection's deadline
+	accepted time.Time             // when the connection was accepted
 
-	mu     sync.Mutex
-	wanted time.Time // zero is none
-	actual time.Time // the connection's; zero is none
-	calls  int       // that are under way
+	mu     sync.Mutex // guards the fields below, and calls of set
+	wanted time.Time  // the requested deadline; zero means none
+	actual time.Time  // the connection's deadline; zero means none
+	calls  int        // reads or writes in progress
 }
 
-// want notes a deadline. It is set at once only if the connection's own would come too late.
+// want records a deadline. It sets the connection's deadline only if that would pass too late.
 func (d *lazyDeadline) want(t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.wanted = t
 	switch {
-	case d.calls == 0 && d.past(t): // net/http ends the read that it begins with each request, which tends not to have come so far
+	case d.calls == 0 && d.past(t):
+		// net/http aborts its background read by setting a past deadline. If no Read is in
+		// progress, there is nothing to interrupt.
 		return nil
-	case d.past(d.actual): // it has ended one that had: that must not end the next one as well
-		d.step(time.Now())
+	case d.past(d.actual):
+		// The past deadline has interrupted a Read. It must not interrupt the next one as well.
+		d.stepLocked(time.Now())
 	case t.IsZero(), !d.actual.IsZero() && !t.Before(d.actual):
 		return nil
 	default:
@@ -102,10 +110,11 @@ func (d *lazyDeadline) want(t time.Time) error {
 	return d.set(d.actual)
 }
 
-// past tells whether a deadline is one that is to end calls at once.
-func (d *lazyDeadline) past(t time.Time) bool { return !t.IsZero() && t.Before(d.since) }
+// past reports whether t is a deadline that interrupts calls in progress.
+func (d *lazyDeadline) past(t time.Time) bool { return !t.IsZero() && t.Before(d.accepted) }
 
-// begin tells whether a call has time at all. If so, end must be called after it.
+// begin records the start of a call, and reports whether it may start. If it may, the caller must
+// call end after it.
 func (d *lazyDeadline) begin() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -122,15 +131,16 @@ func (d *lazyDeadline) end() {
 	d.calls--
 }
 
-// step moves the connection's deadline on, to what is wanted or a step ahead.
-func (d *lazyDeadline) step(now time.Time) {
+// stepLocked moves d.actual a step ahead, or to the wanted deadline if that is sooner.
+func (d *lazyDeadline) stepLocked(now time.Time) {
 	d.actual = now.Add(lazyStep)
 	if !d.wanted.IsZero() && d.wanted.Before(d.actual) {
 		d.actual = d.wanted
 	}
 }
 
-// over tells whether the connection's deadline, which has come, is the one that is wanted. If not, another is set.
+// over is called when the connection's deadline has passed. It reports whether the wanted deadline
+// has passed too. If not, it sets a later one on the connection.
 func (d *lazyDeadline) over() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -138,6 +148,6 @@ func (d *lazyDeadline) over() bool {
 	if !d.wanted.IsZero() && !now.Before(d.wanted) {
 		return true
 	}
-	d.step(now)
+	d.stepLocked(now)
 	return d.set(d.actual) != nil
 }

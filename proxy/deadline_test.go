@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// lazyPipe is a connection with lazy deadlines, and its other end.
+// lazyPipe returns a connection with lazy deadlines, and its other end.
 func lazyPipe(t *testing.T) (*lazyConn, net.Conn) {
 	t.Helper()
 	here, there := net.Pipe()
@@ -25,12 +25,20 @@ func lazyPipe(t *testing.T) (*lazyConn, net.Conn) {
 	return c.(*lazyConn), here
 }
 
-// However a deadline was moved before, it comes when it is due: not sooner, not later.
+// Calls fail exactly at the last deadline that was set, whatever was set before.
 func TestLazyDeadlines(t *testing.T) {
-	for name, sets := range map[string][]time.Duration{ // from now; 0 is none, and the last one counts
-		"one": {time.Minute}, "moved on": {time.Second, time.Minute}, "moved back": {time.Hour, time.Second}, "taken off and on": {time.Second, 0, 5 * time.Second},
-		"near": {time.Millisecond}, "past": {-time.Hour}, "past and on": {-time.Hour, 0, time.Minute}, "past twice": {-time.Hour, 0, -time.Hour, time.Second},
-		"on and past": {time.Minute, -time.Hour}, "beyond a step": {time.Second, 10 * lazyStep},
+	// The deadlines that are set, relative to now; 0 removes the deadline.
+	for name, sets := range map[string][]time.Duration{
+		"one":                 {time.Minute},
+		"later":               {time.Second, time.Minute},
+		"earlier":             {time.Hour, time.Second},
+		"removed and set":     {time.Second, 0, 5 * time.Second},
+		"soon":                {time.Millisecond},
+		"past":                {-time.Hour},
+		"past, then later":    {-time.Hour, 0, time.Minute},
+		"past twice":          {-time.Hour, 0, -time.Hour, time.Second},
+		"later, then past":    {time.Minute, -time.Hour},
+		"further than a step": {time.Second, 10 * lazyStep},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -46,25 +54,32 @@ func TestLazyDeadlines(t *testing.T) {
 					}
 				}
 				want := max(0, sets[len(sets)-1])
-				if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != want {
-					t.Errorf("read: %d, %v after %v, want %v", n, err, time.Since(began), want)
+				n, err := c.Read(make([]byte, 1))
+				if n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != want {
+					t.Errorf("Read = %d, %v after %v, want a timeout after %v", n, err,
+						time.Since(began), want)
 				}
-				if n, err := c.Write([]byte("x")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != want {
-					t.Errorf("write: %d, %v after %v, want %v", n, err, time.Since(began), want)
+				n, err = c.Write([]byte("x"))
+				if n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != want {
+					t.Errorf("Write = %d, %v after %v, want a timeout after %v", n, err,
+						time.Since(began), want)
 				}
-				// It can be used again.
+				// The connection is usable with another deadline.
 				if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != want+time.Second {
-					t.Errorf("again: %v after %v", err, time.Since(began))
+				_, err = c.Read(make([]byte, 1))
+				if !errors.Is(err, os.ErrDeadlineExceeded) ||
+					time.Since(began) != want+time.Second {
+					t.Errorf("second Read: got %v after %v, want a timeout after %v", err,
+						time.Since(began), want+time.Second)
 				}
 			})
 		})
 	}
 }
 
-// Without a deadline a call waits for ever, though the connection has had one.
+// Without a deadline calls do not time out, even if the connection had a deadline before.
 func TestNoLazyDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, other := lazyPipe(t)
@@ -75,25 +90,25 @@ func TestNoLazyDeadline(t *testing.T) {
 			_, _ = io.WriteString(other, "x")
 			got := make([]byte, 3)
 			time.Sleep(100 * time.Hour)
-			if _, err := io.ReadFull(other, got[:1]); err != nil { // a part of what is written
+			if _, err := io.ReadFull(other, got[:1]); err != nil { // a part of the Write
 				t.Error(err)
 			}
 			time.Sleep(100 * time.Hour)
 			if _, err := io.ReadFull(other, got[1:]); err != nil || string(got) != "abc" {
-				t.Errorf("%q, %v: something was lost or sent twice", got, err)
+				t.Errorf("the other end read %q, %v, want \"abc\"", got, err)
 			}
 		}()
 		if n, err := c.Read(make([]byte, 8)); n != 1 || err != nil {
-			t.Errorf("%d, %v", n, err)
+			t.Errorf("Read = %d, %v, want 1, nil", n, err)
 		}
 		if n, err := c.Write([]byte("abc")); n != 3 || err != nil {
-			t.Errorf("%d, %v", n, err)
+			t.Errorf("Write = %d, %v, want 3, nil", n, err)
 		}
 	})
 }
 
-// net/http ends a read that is under way by a deadline in the past.
-func TestLazyReadIsEnded(t *testing.T) {
+// net/http interrupts a Read in progress by setting a past deadline.
+func TestPastDeadlineInterruptsLazyRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, other := lazyPipe(t)
 		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
@@ -105,27 +120,34 @@ func TestLazyReadIsEnded(t *testing.T) {
 		synctest.Wait()
 		_ = c.SetReadDeadline(time.Unix(1, 0))
 		if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Error(err)
+			t.Errorf("interrupted Read: got %v, want a timeout", err)
 		}
 		_ = c.SetReadDeadline(time.Time{})
 		go func() { _, _ = io.Copy(other, strings.NewReader("x")) }()
 		if n, err := c.Read(make([]byte, 1)); n != 1 || err != nil {
-			t.Errorf("after that: %d, %v", n, err)
+			t.Errorf("next Read = %d, %v, want 1, nil", n, err)
 		}
 	})
 }
 
-// counted counts how often a deadline is really set.
+// counted counts the deadlines that are set on the connection.
 type counted struct {
 	net.Conn
 	sets *int
 }
 
-func (c counted) SetReadDeadline(t time.Time) error  { *c.sets++; return c.Conn.SetReadDeadline(t) }
-func (c counted) SetWriteDeadline(t time.Time) error { *c.sets++; return c.Conn.SetWriteDeadline(t) }
+func (c counted) SetReadDeadline(t time.Time) error {
+	*c.sets++
+	return c.Conn.SetReadDeadline(t)
+}
 
-// What it is for: the deadlines of a request that net/http moves on are not set.
-func TestLazyDeadlinesAreSeldomSet(t *testing.T) {
+func (c counted) SetWriteDeadline(t time.Time) error {
+	*c.sets++
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// The deadlines that net/http sets for each request are rarely set on the connection.
+func TestLazyDeadlinesAreRarelySet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
 		defer here.Close()
@@ -137,23 +159,24 @@ func TestLazyDeadlinesAreSeldomSet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 1000 { // as net/http does
+		for range 1000 { // the same calls as net/http's
 			now := time.Now()
 			for _, at := range []time.Time{now.Add(idleTimeout), {}, now.Add(readTimeout)} {
 				_ = c.SetReadDeadline(at)
 			}
 			_ = c.SetWriteDeadline(now.Add(writeTimeout))
-			// It begins to read ahead, and ends that before it has come far.
+			// net/http starts its background read, and interrupts it before it has called Read.
 			_ = c.SetReadDeadline(time.Time{})
 			_ = c.SetReadDeadline(time.Unix(1, 0))
-			if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Fatalf("%d, %v", n, err)
+			n, err := c.Read(make([]byte, 1))
+			if n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("Read = %d, %v, want a timeout", n, err)
 			}
 			_ = c.SetReadDeadline(time.Time{})
 			time.Sleep(time.Millisecond)
 		}
 		if sets > 10 {
-			t.Errorf("%d deadlines were set in a second, for 1,000 requests", sets)
+			t.Errorf("1,000 requests in a second set %d deadlines, want at most 10", sets)
 		}
 	})
 }

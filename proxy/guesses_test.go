@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,7 +13,8 @@ import (
 	"s3redirect/internal/viewer"
 )
 
-// from sends a GET from an address, with an Authorization header if authorization is not empty.
+// from sends a GET request from an address, with an Authorization header if authorization is not
+// empty.
 func (w *world) from(remote, target, authorization string) *http.Response {
 	w.t.Helper()
 	r := httptest.NewRequest("GET", "http://proxy.localhost/", nil)
@@ -28,13 +27,10 @@ func (w *world) from(remote, target, authorization string) *http.Response {
 	return rec.Result()
 }
 
-// An address that has used up its rate limit with guesses learns nothing more, not even whether it has guessed right.
-func TestGuessesAreSlowedDown(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "htpasswd")
-	// The password is "secret".
-	if err := os.WriteFile(file, []byte("ann:$2y$05$8jUGCzsPKzJYFTE2yctiC.Y5IuZFroQSzi4uAEoXAbTZaKpJGjm.u"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+// Once guesses have used up an address's rate limit, responses do not depend on the credentials:
+// even the right password gets 429.
+func TestRateLimitHidesRightGuesses(t *testing.T) {
+	file := writeHtpasswd(t)
 	const (
 		object        = "/s3/photos/k"
 		right, wrong  = "Basic YW5uOnNlY3JldA==", "Basic YW5uOndyb25n"
@@ -42,8 +38,14 @@ func TestGuessesAreSlowedDown(t *testing.T) {
 	)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(c *config.Config, _ *Options) {
-			c.Viewers = config.Viewers{Basic: &config.Basic{HtpasswdFile: file}, RateLimit: &config.RateLimit{PerSecond: 1, Burst: 5},
-				Links: &config.Links{Keys: []config.LinkKey{{ID: "k1", Secret: linkSecret}}, MaxLifetime: 24 * time.Hour}}
+			c.Viewers = config.Viewers{
+				Basic:     &config.Basic{HtpasswdFile: file},
+				RateLimit: &config.RateLimit{PerSecond: 1, Burst: 5},
+				Links: &config.Links{
+					Keys:        []config.LinkKey{{ID: "k1", Secret: linkSecret}},
+					MaxLifetime: 24 * time.Hour,
+				},
+			}
 		})
 		defer w.set.Close()
 		target, err := viewer.ParseTarget("s3://photos/k")
@@ -60,34 +62,39 @@ func TestGuessesAreSlowedDown(t *testing.T) {
 				wantCode(t, "a guess", resp, 401, "viewer_unknown")
 				continue
 			}
-			wantCode(t, "a guess too many", resp, 429, "rate_limited")
+			wantCode(t, "a guess over the limit", resp, 429, "rate_limited")
 			if got := resp.Header.Get("Retry-After"); got != "1" {
 				t.Errorf("Retry-After: %q, want 1", got)
 			}
 		}
-		wantCode(t, "the right password after too many guesses", w.from(here, object, right), 429, "rate_limited")
-		wantCode(t, "a link after too many guesses", w.from(here, object+"?"+link, ""), 429, "rate_limited")
+		wantCode(t, "the right password after too many guesses", w.from(here, object, right), 429,
+			"rate_limited")
+		wantCode(t, "a link after too many guesses", w.from(here, object+"?"+link, ""), 429,
+			"rate_limited")
 		if resp := w.from(another, object, right); resp.StatusCode != 302 {
 			t.Errorf("the right password from another address: %d, want 302", resp.StatusCode)
 		}
 		if resp := w.from(here, object, right); resp.StatusCode != 302 {
-			t.Errorf("the right password once it is remembered: %d, want 302", resp.StatusCode)
+			t.Errorf("the right password once it is cached: %d, want 302", resp.StatusCode)
 		}
 		time.Sleep(5 * time.Second)
 		for range 5 {
-			wantCode(t, "a bad link", w.from(here, object+"?"+strings.Replace(link, "exp=", "exp=1", 1), ""), 401, "viewer_unknown")
+			changed := strings.Replace(link, "exp=", "exp=1", 1)
+			resp := w.from(here, object+"?"+changed, "")
+			wantCode(t, "a bad link", resp, 401, "viewer_unknown")
 		}
-		wantCode(t, "a good link after too many bad ones", w.from(here, object+"?"+link, ""), 429, "rate_limited")
+		wantCode(t, "a good link after too many bad ones", w.from(here, object+"?"+link, ""), 429,
+			"rate_limited")
 		if resp := w.from(another, object+"?"+link, ""); resp.StatusCode != 302 {
 			t.Errorf("a good link from another address: %d, want 302", resp.StatusCode)
 		}
 	})
 }
 
-// Links have no user: requests with them count for the address.
-func TestLinksCountForTheRateLimit(t *testing.T) {
+// Links have no user, so requests with links count against the client's address.
+func TestLinksCountAgainstAddressRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, withViewers, func(c *config.Config, _ *Options) { c.Viewers.RateLimit = &config.RateLimit{PerSecond: 1, Burst: 5} })
+		w := newWorld(t, withViewers, withRateLimit)
 		defer w.set.Close()
 		target, err := viewer.ParseTarget("s3://photos/*")
 		if err != nil {
@@ -102,19 +109,18 @@ func TestLinksCountForTheRateLimit(t *testing.T) {
 				t.Fatalf("request %d: %d, want 302", n, resp.StatusCode)
 			}
 		}
-		wantCode(t, "the sixth", w.from("192.0.2.1:1234", "/s3/photos/k?"+link, ""), 429, "rate_limited")
+		wantCode(t, "the sixth request", w.from("192.0.2.1:1234", "/s3/photos/k?"+link, ""), 429,
+			"rate_limited")
 		if resp := w.from("192.0.2.2:1234", "/s3/photos/k?"+link, ""); resp.StatusCode != 302 {
 			t.Errorf("from another address: %d, want 302", resp.StatusCode)
 		}
 	})
 }
 
-// Links are for what their maker may read: a client without a name cannot make any, whatever the rules let it read.
-func TestAnonymousMayNotMakeLinks(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "htpasswd")
-	if err := os.WriteFile(file, []byte("ann:$2y$05$8jUGCzsPKzJYFTE2yctiC.Y5IuZFroQSzi4uAEoXAbTZaKpJGjm.u"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+// Anonymous clients cannot create links, whatever the rules let them read.
+func TestAnonymousCannotCreateLinks(t *testing.T) {
+	file := writeHtpasswd(t)
+	rules := []config.Rule{{Anonymous: true, Locators: []string{"s3://photos/*"}}}
 	for _, c := range []struct {
 		what   string
 		basic  *config.Basic
@@ -123,8 +129,8 @@ func TestAnonymousMayNotMakeLinks(t *testing.T) {
 		code   string
 	}{
 		{"without rules", nil, nil, 403, "viewer_denied"},
-		{"with a rule", nil, []config.Rule{{Anonymous: true, Locators: []string{"s3://photos/*"}}}, 403, "viewer_denied"},
-		{"where a password would help", &config.Basic{HtpasswdFile: file}, nil, 401, "viewer_unknown"},
+		{"with a rule", nil, rules, 403, "viewer_denied"},
+		{"with passwords enabled", &config.Basic{HtpasswdFile: file}, nil, 401, "viewer_unknown"},
 	} {
 		w := newWorld(t, withViewers, func(v *config.Config, _ *Options) {
 			v.Viewers.Anonymous, v.Viewers.Basic, v.Viewers.Rules = true, c.basic, c.rules
@@ -133,7 +139,8 @@ func TestAnonymousMayNotMakeLinks(t *testing.T) {
 			t.Errorf("%s, GET: %d, want 302", c.what, resp.StatusCode)
 		}
 		for _, locator := range []string{"s3://photos/k", "s3://photos/*"} {
-			resp := w.send("", "POST", "/link", fmt.Sprintf(`{"locator": %q}`, locator), "Content-Type", "application/json")
+			body := fmt.Sprintf(`{"locator": %q}`, locator)
+			resp := w.send("", "POST", "/link", body, "Content-Type", "application/json")
 			wantCode(t, c.what+", "+locator, resp, c.status, c.code)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"s3redirect/internal/config"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,21 +15,23 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"s3redirect/internal/config"
 )
 
-// h2Client is an HTTP/2 client that does nothing by itself.
+// h2Client is an HTTP/2 client that sends nothing unless told to.
 type h2Client struct {
 	raw   net.Conn
 	conn  *tls.Conn
 	frame *http2.Framer
 	block bytes.Buffer
 	hpack *hpack.Encoder
-	// reset is closed when the server has reset stream 1, and closed when it has closed the connection.
+	// reset is closed when the server resets stream 1, and closed when it closes the connection.
 	reset, closed chan struct{}
 }
 
-// startHTTP2 serves one connection, in memory, as Server.Run does. It returns once the client has sent its
-// preface and its settings.
+// startHTTP2 serves one connection in memory, like [Server.Run]. It returns once the client has
+// sent its preface and its settings.
 func startHTTP2(t *testing.T, h http.Handler, settings ...http2.Setting) *h2Client {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,7 +44,8 @@ func startHTTP2(t *testing.T, h http.Handler, settings ...http2.Setting) *h2Clie
 	log := slog.New(slog.DiscardHandler)
 	s := newServer(h, log)
 	var err error
-	if s.TLSConfig, err = tlsConfig(config.TLS{CertFile: certFile, KeyFile: keyFile}, time.Now, log); err != nil {
+	files := config.TLS{CertFile: certFile, KeyFile: keyFile}
+	if s.TLSConfig, err = tlsConfig(files, time.Now, log); err != nil {
 		t.Fatal(err)
 	}
 	go func() { _ = s.ServeTLS(lazyListener{listener}, "", "") }()
@@ -54,14 +56,15 @@ func startHTTP2(t *testing.T, h http.Handler, settings ...http2.Setting) *h2Clie
 		close(listener)
 		_ = here.Close()
 		_ = s.Close()
-		time.Sleep(10 * time.Second) // clients that still send find out
+		time.Sleep(10 * time.Second) // until clients that still send get an error
 	})
 	if err := c.conn.Handshake(); err != nil {
 		t.Fatal(err)
 	}
 	c.frame = http2.NewFramer(c.conn, c.conn)
-	go func() { // nothing is buffered, so a write may have to wait for the server
-		_, _ = io.WriteString(c.conn, http2.ClientPreface) // without it the server closes the connection
+	go func() { // the pipe has no buffer, so a write may have to wait for the server
+		// Without the preface the server closes the connection.
+		_, _ = io.WriteString(c.conn, http2.ClientPreface)
 		_ = c.frame.WriteSettings(settings...)
 	}()
 	synctest.Wait()
@@ -75,7 +78,9 @@ func (c *h2Client) header(method string, end, whole bool) error {
 
 func (c *h2Client) headerOf(stream uint32, method string, end, whole bool) error {
 	c.block.Reset()
-	for _, f := range [][2]string{{":method", method}, {":scheme", "https"}, {":authority", "h"}, {":path", "/"}} {
+	for _, f := range [][2]string{
+		{":method", method}, {":scheme", "https"}, {":authority", "h"}, {":path", "/"},
+	} {
 		if err := c.hpack.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
 			return err
 		}
@@ -104,7 +109,7 @@ func (c *h2Client) read(pongs bool) {
 	}
 }
 
-// HTTP/2's clients may take no more time than HTTP/1's.
+// Slow HTTP/2 clients lose their connections after the same timeouts as HTTP/1.1 clients.
 func TestSlowHTTP2Clients(t *testing.T) {
 	big := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err == nil {
@@ -120,8 +125,10 @@ func TestSlowHTTP2Clients(t *testing.T) {
 		// When the stream is reset (0 means never), and when the connection is closed.
 		reset, closed time.Duration
 	}{
-		"never reads": {func(c *h2Client) { _ = c.header("GET", true, true) }, nil, 0, writeTimeout},
-		"reads a while, then no more": {func(c *h2Client) {
+		"never reads": {
+			func(c *h2Client) { _ = c.header("GET", true, true) }, nil, 0, writeTimeout,
+		},
+		"reads three frames, then stops": {func(c *h2Client) {
 			go func() { _ = c.header("GET", true, true) }()
 			for range 3 {
 				_, _ = c.frame.ReadFrame()
@@ -135,11 +142,11 @@ func TestSlowHTTP2Clients(t *testing.T) {
 				}
 			}
 		}, nil, 0, writeTimeout},
-		"no window, no pongs": {func(c *h2Client) {
+		"zero window, no pongs": {func(c *h2Client) {
 			go c.read(false)
 			_ = c.header("GET", true, true)
 		}, []http2.Setting{noWindow}, writeTimeout, silent},
-		"no window": {func(c *h2Client) {
+		"zero window": {func(c *h2Client) {
 			go c.read(true)
 			_ = c.header("GET", true, true)
 		}, []http2.Setting{noWindow}, writeTimeout, writeTimeout + idleTimeout},
@@ -170,7 +177,7 @@ func TestSlowHTTP2Clients(t *testing.T) {
 					select {
 					case <-client.reset:
 					case <-client.closed:
-						t.Error("the connection is closed, and the stream was not reset")
+						t.Error("the connection was closed, want the stream reset first")
 					}
 					if took := time.Since(began); took < c.reset-second || took > c.reset+second {
 						t.Errorf("the stream was reset after %v, want %v", took, c.reset)
@@ -179,7 +186,8 @@ func TestSlowHTTP2Clients(t *testing.T) {
 				select {
 				case <-client.closed:
 				case <-time.After(time.Hour):
-					t.Fatal("the connection is still there after an hour")
+					t.Fatalf("the connection is open after an hour, want it closed after %v",
+						c.closed)
 				}
 				if took := time.Since(began); took < c.closed-second || took > c.closed+5*second {
 					t.Errorf("the connection was closed after %v, want %v", took, c.closed)
@@ -189,13 +197,14 @@ func TestSlowHTTP2Clients(t *testing.T) {
 	}
 }
 
-// One connection may have so many requests in flight, and so much of their bodies unread.
-func TestHTTP2Bounds(t *testing.T) {
+// The server announces and enforces its limits for a connection.
+func TestHTTP2Limits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := startHTTP2(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+		hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+		c := startHTTP2(t, http.HandlerFunc(hang))
 		go func() {
 			for n := range uint32(maxStreams + 1) {
-				_ = c.headerOf(2*n+1, "GET", true, true) // or no stream is refused
+				_ = c.headerOf(2*n+1, "GET", true, true) // one stream over the limit
 			}
 		}()
 		settings, window, refused := map[http2.SettingID]uint32{}, uint32(65535), uint32(0)
@@ -206,7 +215,10 @@ func TestHTTP2Bounds(t *testing.T) {
 			}
 			switch f := f.(type) {
 			case *http2.SettingsFrame:
-				_ = f.ForeachSetting(func(s http2.Setting) error { settings[s.ID] = s.Val; return nil })
+				_ = f.ForeachSetting(func(s http2.Setting) error {
+					settings[s.ID] = s.Val
+					return nil
+				})
 			case *http2.WindowUpdateFrame:
 				window += f.Increment
 			case *http2.RSTStreamFrame:
@@ -219,7 +231,9 @@ func TestHTTP2Bounds(t *testing.T) {
 			"a frame":                    {settings[http2.SettingMaxFrameSize], 16 << 10},
 			"a stream's window":          {settings[http2.SettingInitialWindowSize], maxUpload},
 			"the connection's window":    {window, maxUpload},
-			"a header":                   {settings[http2.SettingMaxHeaderListSize], maxHeaderBytes + 320},
+			"a header": {
+				settings[http2.SettingMaxHeaderListSize], maxHeaderBytes + 320,
+			},
 		} {
 			if v.got != v.want {
 				t.Errorf("%s: got %d, want %d", what, v.got, v.want)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// lateWriter is a middleware's writer. It keeps a copy of the header until the handler has returned, and its Flush
-// does nothing. Both are allowed.
+// lateWriter is the writer of a middleware that sends the header after the handler has returned.
+// Its Flush does nothing. Both are allowed.
 type lateWriter struct {
 	http.ResponseWriter
 	header http.Header
@@ -24,7 +24,7 @@ func (w *lateWriter) WriteHeader(status int) {
 // Flush implements [http.Flusher].
 func (w *lateWriter) Flush() {}
 
-// A redirect's header must stay valid after the handler has returned, whatever a middleware does with it.
+// A redirect's header stays valid after the handler has returned, because middleware may keep it.
 func TestLocationOutlivesTheHandler(t *testing.T) {
 	w := newWorld(t)
 	const requests = 50
@@ -32,9 +32,10 @@ func TestLocationOutlivesTheHandler(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		late := &lateWriter{ResponseWriter: rw}
 		w.ServeHTTP(late, r)
-		for range 20 { // these use the same buffer
+		for range 20 { // these reuse the handler's buffer
 			others++
-			other := httptest.NewRequest("GET", fmt.Sprintf("/s3/bucket/other-%08d.jpg", others), nil)
+			target := fmt.Sprintf("/s3/bucket/other-%08d.jpg", others)
+			other := httptest.NewRequest("GET", target, nil)
 			w.ServeHTTP(discard{http.Header{}}, other)
 		}
 		clear(rw.Header())
@@ -44,7 +45,11 @@ func TestLocationOutlivesTheHandler(t *testing.T) {
 		rw.WriteHeader(late.status)
 	}))
 	defer s.Close()
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
+	}
 	wrong, example := 0, ""
 	for n := range requests {
 		path := fmt.Sprintf("/bucket/photo-%08d.jpg", n)
@@ -63,6 +68,7 @@ func TestLocationOutlivesTheHandler(t *testing.T) {
 		}
 	}
 	if wrong > 0 {
-		t.Errorf("%d of %d answers have another request's URL, want 0; the last: %s", wrong, requests, example)
+		t.Errorf("%d of %d responses have another request's URL, want 0; the last: %s", wrong,
+			requests, example)
 	}
 }

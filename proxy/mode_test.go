@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -12,9 +11,10 @@ import (
 	"s3redirect/internal/config"
 )
 
-// Scripts that read across origins have URLs of their own, which no image's copy in the browser's cache can spoil; and the
-// browser is told what they depend on. It may keep the redirects of elements, and not those of scripts, which may ask HEAD next.
-func TestScriptsHaveURLsOfTheirOwn(t *testing.T) {
+// Scripts that read across origins get another URL than images, so that an image in the browser's
+// cache is not used for the script, and Vary lists the headers that decide. Browsers may cache the
+// redirects of elements, but not those of scripts, which may send HEAD next.
+func TestScriptsGetTheirOwnURLs(t *testing.T) {
 	w := newWorld(t)
 	w.put("bucket", "k", "text")
 	location := func(header ...string) string {
@@ -27,22 +27,25 @@ func TestScriptsHaveURLsOfTheirOwn(t *testing.T) {
 		rec := httptest.NewRecorder()
 		w.ServeHTTP(rec, r)
 		kept := strings.HasPrefix(rec.Header().Get("Cache-Control"), "private, max-age=")
-		element := strings.Contains(r.Header.Get("Sec-Fetch-Dest"), "image") || !strings.Contains(rec.Header().Get("Location"), "x-cors")
+		element := strings.Contains(r.Header.Get("Sec-Fetch-Dest"), "image") ||
+			!strings.Contains(rec.Header().Get("Location"), "x-cors")
 		if kept != element {
-			t.Errorf("%q: Cache-Control: %s", header, rec.Header().Get("Cache-Control"))
+			t.Errorf("%q: Cache-Control %q, want max-age: %v", header,
+				rec.Header().Get("Cache-Control"), element)
 		}
-		if got := rec.Header().Get("Vary"); rec.Code != http.StatusFound || got != "Origin, Sec-Fetch-Mode, Sec-Fetch-Dest" {
-			t.Errorf("%q: %d, Vary: %s", header, rec.Code, got)
+		const vary = "Origin, Sec-Fetch-Mode, Sec-Fetch-Dest"
+		if got := rec.Header().Get("Vary"); rec.Code != http.StatusFound || got != vary {
+			t.Errorf("%q: status %d and Vary %q, want 302 and %q", header, rec.Code, got, vary)
 		}
 		return rec.Header().Get("Location")
 	}
 	plain := location()
 	if strings.Contains(plain, "x-cors") {
-		t.Errorf("a plain request: %s", plain)
+		t.Errorf("plain request: got %s, want a URL without x-cors", plain)
 	}
 	script := location("Sec-Fetch-Mode: cors", "Origin: https://app.example.com")
 	if !strings.Contains(script, "&x-cors=1&") {
-		t.Errorf("a script's: %s", script)
+		t.Errorf("script: got %s, want a URL with x-cors", script)
 	}
 	for _, c := range []struct {
 		want   string
@@ -54,13 +57,15 @@ func TestScriptsHaveURLsOfTheirOwn(t *testing.T) {
 		{plain, []string{"Sec-Fetch-Mode: no-cors", "Origin: https://app.example.com"}},
 		{plain, []string{"Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"}},
 		{script, []string{"Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: image"}}, // <img crossorigin>
-		{script, []string{"Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty"}}, // fetch() from a page of our own origin
+		// A fetch() from a page of the proxy's origin.
+		{script, []string{"Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty"}},
 		{script, []string{"Sec-Fetch-Mode: cors"}},
-		{script, []string{"Origin: https://app.example.com"}}, // a browser that does not tell the mode
+		// A browser that does not send the mode.
+		{script, []string{"Origin: https://app.example.com"}},
 		{script, []string{"Origin: null"}},
 	} {
 		if got := location(c.header...); got != c.want {
-			t.Errorf("%q: %s", c.header, got)
+			t.Errorf("%q: got %s, want %s", c.header, got, c.want)
 		}
 	}
 	for _, text := range []string{plain, script} {
@@ -68,32 +73,40 @@ func TestScriptsHaveURLsOfTheirOwn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if resp, body := w.fetch(http.MethodGet, u); resp.StatusCode != http.StatusOK || body != "text" {
-			t.Errorf("%d: %s", resp.StatusCode, body)
+		resp, body := w.fetch(http.MethodGet, u)
+		if resp.StatusCode != http.StatusOK || body != "text" {
+			t.Errorf("GET %s: %d %s, want 200", text, resp.StatusCode, body)
 		}
 	}
 }
 
-func TestBatchForScripts(t *testing.T) {
+func TestBatchWithCORS(t *testing.T) {
 	w := newWorld(t)
 	w.put("bucket", "k", "text")
-	for body, want := range map[string]bool{`{"locators": ["s3://bucket/k"]}`: false, `{"locators": ["s3://bucket/k"], "cors": true}`: true} {
-		r := httptest.NewRequest(http.MethodPost, "http://proxy.localhost/presign", strings.NewReader(body))
+	for body, want := range map[string]bool{
+		`{"locators": ["s3://bucket/k"]}`:               false,
+		`{"locators": ["s3://bucket/k"], "cors": true}`: true,
+	} {
+		r := httptest.NewRequest(
+			http.MethodPost, "http://proxy.localhost/presign", strings.NewReader(body),
+		)
 		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Sec-Fetch-Mode", "cors") // the batch itself is always a script's: what its URLs are for is another matter
+		// This header is about the batch, and not about the uses of its URLs.
+		r.Header.Set("Sec-Fetch-Mode", "cors")
 		rec := httptest.NewRecorder()
 		w.ServeHTTP(rec, r)
 		var answer struct{ URLs []struct{ URL string } }
-		if err := json.NewDecoder(bytes.NewReader(rec.Body.Bytes())).Decode(&answer); err != nil || len(answer.URLs) != 1 {
-			t.Fatalf("%v %s", err, rec.Body)
+		err := json.Unmarshal(rec.Body.Bytes(), &answer)
+		if err != nil || len(answer.URLs) != 1 {
+			t.Fatalf("%s: %v, %s, want one URL", body, err, rec.Body)
 		}
 		if got := strings.Contains(answer.URLs[0].URL, "x-cors=1"); got != want {
-			t.Errorf("%s: %s", body, answer.URLs[0].URL)
+			t.Errorf("%s: got %s, want x-cors: %v", body, answer.URLs[0].URL, want)
 		}
 	}
 }
 
-// Objects without a Cache-Control of their own are answered with the integration's, unless the request has another.
+// The store sends the integration's response_cache_control, unless the request overrides it.
 func TestResponseCacheControl(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *Options) {
 		for n := range c.Integrations {
@@ -104,12 +117,15 @@ func TestResponseCacheControl(t *testing.T) {
 	w.put("scans", "k", "text")
 	for target, want := range map[string]string{
 		"/s3/bucket/k": "private, max-age=1800",
-		"/s3/scans/k":  "private, max-age=1800", // beside requester_pays
+		"/s3/scans/k":  "private, max-age=1800", // with requester_pays
 		"/s3/bucket/k?response-cache-control=no-store":    "no-store",
 		"/s3/bucket/k?response-content-type=text%2Fplain": "private, max-age=1800",
 	} {
-		if resp, _ := w.fetch(http.MethodGet, w.redirect(http.MethodGet, target)); resp.StatusCode != http.StatusOK || resp.Header.Get("Cache-Control") != want {
-			t.Errorf("%s: %d, Cache-Control: %s", target, resp.StatusCode, resp.Header.Get("Cache-Control"))
+		resp, _ := w.fetch(http.MethodGet, w.redirect(http.MethodGet, target))
+		got := resp.Header.Get("Cache-Control")
+		if resp.StatusCode != http.StatusOK || got != want {
+			t.Errorf("%s: status %d and Cache-Control %q, want 200 and %q", target, resp.StatusCode,
+				got, want)
 		}
 	}
 }

@@ -9,13 +9,14 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// checkOverrides reports whether an integration lets viewers override the headers of the store's answer.
-// given holds the names of the parameters in the request, and p their values.
+// checkOverrides returns an error if an integration does not let viewers override the headers of
+// the store's response in this way. given holds the names of the parameters in the request, and p
+// their values.
 //
 // An application that stores uploads may rely on their Content-Type or Content-Disposition to keep
-// browsers from running them. An override must not undo that, so OverridesSafe allows only types in which
-// browsers run nothing. The proxy does not know the stored type: a disposition by which browsers show
-// the object needs a type beside it.
+// browsers from running them. An override must not undo that, so OverridesSafe allows only types in
+// which browsers run no scripts. The proxy does not know the stored type, so a disposition that
+// makes browsers show the object requires a type in the same request.
 func checkOverrides(overrides string, given []string, p *presign.Params) error {
 	switch overrides {
 	case config.OverridesAll:
@@ -23,14 +24,15 @@ func checkOverrides(overrides string, given []string, p *presign.Params) error {
 	case config.OverridesNone:
 		for _, name := range given {
 			if name != paramVersionID {
-				return badQuery(name + " is not allowed: the integration's overrides is none")
+				return badQuery(name + " is not allowed: the integration has overrides: none")
 			}
 		}
 		return nil
 	}
-	if kind := p.ResponseContentType; kind != "" && slices.Contains(given, paramContentType) && !isPassive(kind) {
-		return badQuery(paramContentType + " is not a type that the integration's overrides (safe) allows, " +
-			"such as image/png, application/pdf or text/plain")
+	kind := p.ResponseContentType
+	if kind != "" && slices.Contains(given, paramContentType) && !isPassive(kind) {
+		return badQuery(paramContentType + " is not allowed: the integration has overrides: safe" +
+			"; use a type such as image/png, application/pdf or text/plain")
 	}
 	if !slices.Contains(given, paramDisposition) {
 		return nil
@@ -44,27 +46,34 @@ func checkOverrides(overrides string, given []string, p *presign.Params) error {
 			return nil
 		}
 		return badQuery(paramDisposition + "=inline needs a " + paramContentType +
-			" beside it: the integration's overrides is safe")
+			" in the same request: the integration has overrides: safe")
 	case "":
 		if p.ResponseContentDisposition == "" {
-			return nil // as if it were not given
+			return nil // an empty value is the same as none
 		}
 	}
-	return badQuery(paramDisposition + " must be attachment or inline: the integration's overrides is safe")
+	return badQuery(paramDisposition +
+		" must be attachment or inline: the integration has overrides: safe")
 }
 
-// Types in which browsers run nothing, beside the families and suffixes in isPassive.
+// Types in which browsers run no scripts, besides the families and suffixes in isPassive.
 var (
-	passiveTexts        = []string{"calendar", "csv", "markdown", "plain", "tab-separated-values", "vcard", "vtt"}
-	passiveApplications = []string{"dicom", "gzip", "json", "msword", "octet-stream", "ogg", "pdf", "rtf", "x-7z-compressed",
-		"x-bzip2", "x-gzip", "x-mpegurl", "x-ndjson", "x-tar", "x-xz", "zip", "zstd"}
+	passiveTexts = []string{
+		"calendar", "csv", "markdown", "plain", "tab-separated-values", "vcard", "vtt",
+	}
+	passiveApplications = []string{
+		"dicom", "gzip", "json", "msword", "octet-stream", "ogg", "pdf", "rtf", "x-7z-compressed",
+		"x-bzip2", "x-gzip", "x-mpegurl", "x-ndjson", "x-tar", "x-xz", "zip", "zstd",
+	}
 )
 
-// isPassive reports whether browsers only show or save an object of a Content-Type. It is an allow-list:
-// browsers run scripts in HTML, SVG and any XML, and guess at types that are unknown or malformed.
+// isPassive reports whether browsers only show or save objects with a Content-Type. It is an
+// allow-list, because browsers run scripts in HTML, SVG and all other XML, and guess the type if it
+// is unknown or malformed.
 func isPassive(contentType string) bool {
 	kind, _, err := mime.ParseMediaType(contentType)
-	if err != nil || strings.Contains(contentType, ",") { // browsers take what follows a comma for another type
+	// Browsers read what follows a comma as another type.
+	if err != nil || strings.Contains(contentType, ",") {
 		return false
 	}
 	family, name, _ := strings.Cut(kind, "/")

@@ -34,21 +34,26 @@ var (
 		"multipart/x-mixed-replace", "multipart/related", "message/rfc822",
 		"application/x-shockwave-flash", "text/x-component", "application/hta",
 		"application/vnd.x+html",
-		// Browsers guess at these, or read them in another way than we do.
+		// Browsers guess at these, or parse them differently from the proxy.
 		"*/*", "unknown/unknown", "application/unknown", "text", "text/", "/html", "html",
 		"; charset=utf-8", "image/png, text/html", "image/png,text/html", `image/png; a=","`,
 		"image/png; text/html", "image/png text/html", "image/png; charset", "image/", "x-new/type",
 		"application/x-new",
 	}
-	attachments = []string{"attachment", "ATTACHMENT", "attachment; filename=a.html", " attachment ;",
-		`attachment; filename="inline; x.html"`, "attachment;filename*=utf-8''a.svg"}
+	attachments = []string{
+		"attachment", "ATTACHMENT", "attachment; filename=a.html", " attachment ;",
+		`attachment; filename="inline; x.html"`, "attachment;filename*=utf-8''a.svg",
+	}
 	inlines = []string{"inline", "INLINE", "inline; filename=a.html", " inline"}
 	// Browsers show objects with some of these, and save those with others.
-	oddDispositions = []string{"filename=a.html", "form-data", "attachment, inline", "inline, attachment",
-		"attachmentx", "attach", ";", "; attachment", `"attachment"`, "attachment=1", "attachment\u00a0", "x"}
+	oddDispositions = []string{
+		"filename=a.html", "form-data", "attachment, inline", "inline, attachment",
+		"attachmentx", "attach", ";", "; attachment", `"attachment"`, "attachment=1",
+		"attachment\u00a0", "x",
+	}
 )
 
-// withOverrides sets the key of every integration.
+// withOverrides sets the overrides of every integration.
 func withOverrides(overrides string) worldOption {
 	return func(c *config.Config, _ *Options) {
 		for n := range c.Integrations {
@@ -57,7 +62,7 @@ func withOverrides(overrides string) worldOption {
 	}
 }
 
-// overridden is a path with overrides, in pairs of a parameter's name and its value.
+// overridden returns a path with the given query parameters, in pairs of name and value.
 func overridden(pairs ...string) string {
 	var query []string
 	for n := 0; n < len(pairs); n += 2 {
@@ -66,7 +71,8 @@ func overridden(pairs ...string) string {
 	return "/s3/team-a/k?" + strings.Join(query, "&")
 }
 
-// wantOverride asks for an object and wants a URL with the parameters, or a problem.
+// wantOverride requests an object and checks that the response is a URL with the parameters if they
+// are allowed, and a problem otherwise.
 func (w *world) wantOverride(allowed bool, pairs ...string) {
 	w.t.Helper()
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -74,8 +80,12 @@ func (w *world) wantOverride(allowed bool, pairs ...string) {
 		if !allowed {
 			if resp.StatusCode != http.StatusBadRequest {
 				w.t.Errorf("%s %q: got %d, want 400", method, pairs, resp.StatusCode)
-			} else if p := problemIn(w.t, resp); p.Code != "bad_query" || !strings.Contains(p.Detail, "overrides") {
-				w.t.Errorf("%s %q: got %s %q, want bad_query that names overrides", method, pairs, p.Code, p.Detail)
+				continue
+			}
+			p := problemIn(w.t, resp)
+			if p.Code != "bad_query" || !strings.Contains(p.Detail, "overrides") {
+				w.t.Errorf("%s %q: got %s %q, want bad_query that names overrides",
+					method, pairs, p.Code, p.Detail)
 			}
 			continue
 		}
@@ -85,8 +95,10 @@ func (w *world) wantOverride(allowed bool, pairs ...string) {
 			continue
 		}
 		for n := 0; n < len(pairs); n += 2 {
-			if got := u.Query().Get(pairs[n]); strings.HasPrefix(pairs[n], "response-") && got != pairs[n+1] {
-				w.t.Errorf("%s %q: the URL has %s=%q", method, pairs, pairs[n], got)
+			got := u.Query().Get(pairs[n])
+			if strings.HasPrefix(pairs[n], "response-") && got != pairs[n+1] {
+				w.t.Errorf("%s %q: the URL has %s=%q, want %q", method, pairs, pairs[n], got,
+					pairs[n+1])
 			}
 		}
 	}
@@ -97,7 +109,7 @@ const (
 	asDisposition = "response-content-disposition"
 )
 
-// By default no viewer can have a browser run what an object holds.
+// By default no override can make a browser run scripts in an object.
 func TestSafeOverrides(t *testing.T) {
 	for _, overrides := range []string{"", "safe"} {
 		w := newWorld(t, withOverrides(overrides))
@@ -116,7 +128,7 @@ func TestSafeOverrides(t *testing.T) {
 			w.wantOverride(true, asDisposition, disposition)
 		}
 		for _, disposition := range inlines {
-			// The object may be stored as text/html, with attachment.
+			// The object may be stored as text/html with attachment.
 			w.wantOverride(false, asDisposition, disposition)
 			w.wantOverride(false, asDisposition, disposition, asType, "")
 			w.wantOverride(true, asDisposition, disposition, asType, "application/pdf")
@@ -125,8 +137,9 @@ func TestSafeOverrides(t *testing.T) {
 			w.wantOverride(false, asDisposition, disposition)
 			w.wantOverride(false, asDisposition, disposition, asType, "application/pdf")
 		}
-		w.wantOverride(true, "response-cache-control", "no-store", "response-content-encoding", "gzip",
-			"response-content-language", "de", "response-expires", "0")
+		w.wantOverride(true, "response-cache-control", "no-store",
+			"response-content-encoding", "gzip", "response-content-language", "de",
+			"response-expires", "0")
 		w.wantOverride(true, "download", "page.html")
 		w.wantOverride(true, "download", "page.html", asType, "application/octet-stream")
 		w.wantOverride(true, "versionId", "1")
@@ -145,8 +158,10 @@ func TestAllOverrides(t *testing.T) {
 
 func TestNoOverrides(t *testing.T) {
 	w := newWorld(t, withOverrides("none"))
-	for _, name := range []string{"response-cache-control", asDisposition, "response-content-encoding",
-		"response-content-language", asType, "response-expires", "download"} {
+	for _, name := range []string{
+		"response-cache-control", asDisposition, "response-content-encoding",
+		"response-content-language", asType, "response-expires", "download",
+	} {
 		w.wantOverride(false, name, "")
 		w.wantOverride(false, name, "text/plain")
 		w.wantOverride(false, "versionId", "1", name, "attachment")
@@ -155,8 +170,8 @@ func TestNoOverrides(t *testing.T) {
 	w.wantOverride(true, "_", "1")
 }
 
-// A signed link is for its locator, and its holder may not have more than others.
-func TestOverridesOfLinks(t *testing.T) {
+// The same overrides are allowed with a signed link as without.
+func TestOverridesWithLinks(t *testing.T) {
 	w := newWorld(t, withViewers)
 	target, err := viewer.ParseTarget("s3://bucket/users/ann/k")
 	if err != nil {

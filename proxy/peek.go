@@ -8,25 +8,28 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// Peeked is what a viewer who asks for an object would meet.
+// Peeked describes how the handler would answer a request.
 type Peeked struct {
-	// Integration serves the bucket.
+	// Integration is the name of the integration that serves the bucket.
 	Integration string
-	// Region is the bucket's, "" where it is not known yet.
+	// Region is the bucket's region. It is "" if the region is not known yet.
 	Region string
-	// Session tells that there is one to sign with, so that STS need not be asked. What follows is of its window.
+	// Session reports whether a session is available, so that the request would not wait for STS.
+	// If it is false, the fields below are zero.
 	Session bool
-	// Hit tells that the URL of a plain GET is in the cache.
+	// Hit reports whether the signature for a plain GET is in the cache.
 	Hit bool
-	// WindowEnds is when the URL changes, Expires when it dies, and MaxAge for how long the redirect may be kept; none where that is not above 0.
+	// WindowEnds is when the URL changes, and Expires when it stops working.
 	WindowEnds, Expires time.Time
-	MaxAge              time.Duration
+	// MaxAge is how long clients may cache the redirect. If it is not positive, they may not.
+	MaxAge time.Duration
 	// Bytes is the length of the URL.
 	Bytes int
 }
 
-// Peek tells what a viewer who may read an object, and asks for it with GET, would meet; the ID is "" for an anonymous one. It asks neither
-// STS nor S3, counts nothing, and changes nothing. It is false where no integration serves bucket.
+// Peek describes how the handler would answer a GET request for an object from a viewer who may
+// read it. The viewerID is "" for anonymous viewers. Peek does not call STS or S3, and does not
+// change the cache or the metrics. ok is false if no integration serves the bucket.
 func (h *Handler) Peek(l locator.Locator, viewerID string) (p Peeked, ok bool) {
 	now := h.clock()
 	bucket, ok := h.integrations.Find(l.Bucket, now)
@@ -34,27 +37,28 @@ func (h *Handler) Peek(l locator.Locator, viewerID string) (p Peeked, ok bool) {
 		return p, false
 	}
 	p.Integration = bucket.Integration.Name
-	place := bucket.Peek()
-	if place == nil {
+	r, err := bucket.ResolvePeek(now)
+	if r.Place == nil {
 		return p, true
 	}
-	p.Region = place.Region
-	window := bucket.Integration.Peek(now)
-	if window == nil {
+	p.Region = r.Place.Region
+	if err != nil || r.Window == nil {
 		return p, true
 	}
-	signer, err := window.Signer(place.Region)
-	if err != nil {
-		return p, true
-	}
-	p.Session, p.WindowEnds, p.Expires, p.MaxAge = true, window.End, window.Expires, window.MaxAge(now)
+	p.Session, p.WindowEnds, p.Expires = true, r.Window.End, r.Window.Expires
+	p.MaxAge = r.Window.MaxAge(now)
 	params := bucket.Integration.Params
 	if h.attribution {
 		params.Viewer = viewerID
 	}
-	x := &exchange{now: now, object: presign.Object{Method: http.MethodGet, Endpoint: place.Endpoint, Key: l.Key, Params: params.Canonical()}}
-	kept, found := h.urls.Peek(h.objectID(x, bucket.Name), now)
-	p.Hit = found && kept.by == signer.Number
-	p.Bytes = len(signer.AppendURL(nil, &x.object, kept.Signature))
+	x := &exchange{now: now, object: presign.Object{
+		Method:   http.MethodGet,
+		Endpoint: r.Place.Endpoint,
+		Key:      l.Key,
+		Params:   params.Canonical(),
+	}}
+	cached, found := h.urls.Peek(h.objectID(x, bucket.Name), now)
+	p.Hit = found && cached.signer == r.Signer.Number
+	p.Bytes = len(r.Signer.AppendURL(nil, &x.object, cached.Signature))
 	return p, true
 }

@@ -14,8 +14,8 @@ import (
 	"s3redirect/internal/viewer"
 )
 
-// problem is an answer that is no redirect (RFC 9457). Its code is stable, for programs; its detail is for people. Neither
-// holds anything that STS or a store said: that is for the operator's log.
+// problem is an error response (RFC 9457). Its code is stable, for programs. Its detail is for
+// people. Neither contains any text from STS or a store, which goes to the operator's log only.
 type problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -30,7 +30,13 @@ type problem struct {
 func (p *problem) Error() string { return p.Code + ": " + p.Detail }
 
 func newProblem(status int, code, detail string) *problem {
-	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail}
+	return &problem{
+		Type:   "about:blank",
+		Title:  http.StatusText(status),
+		Status: status,
+		Code:   code,
+		Detail: detail,
+	}
 }
 
 func badQuery(detail string) *problem {
@@ -38,17 +44,30 @@ func badQuery(detail string) *problem {
 }
 
 var (
-	errNotFound = newProblem(http.StatusNotFound, "not_found", "Objects are at "+locator.PathPrefix+"{bucket}/{key}.")
-	errMethod   = newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "The method is not one that is answered here; Allow has those that are.")
-	errDenied   = newProblem(http.StatusForbidden, "viewer_denied", "This is not for you to read.")
-	errLink     = newProblem(http.StatusUnauthorized, "viewer_unknown", "The link has ended, or is none for this object.")
-	errBucket   = newProblem(http.StatusNotFound, "bucket_not_permitted", "No integration serves this bucket.")
-	// nginx's code for who hung up: nobody reads the answer, and the metrics must not call it a failure.
-	errGone     = &problem{Type: "about:blank", Title: "Client Closed Request", Status: 499, Code: "client_gone", Detail: "The client hung up."}
-	errInternal = newProblem(http.StatusInternalServerError, "internal_error", "Something went wrong here; the log has it.")
+	errNotFound = newProblem(http.StatusNotFound, "not_found",
+		"Not found. The path of an object is "+locator.PathPrefix+"{bucket}/{key}.")
+	errMethod = newProblem(http.StatusMethodNotAllowed, "method_not_allowed",
+		"Method not allowed; see the Allow header.")
+	errDenied = newProblem(http.StatusForbidden, "viewer_denied", "Access denied.")
+	errLink   = newProblem(http.StatusUnauthorized, "viewer_unknown",
+		"The link has expired, or is not valid for this object.")
+	errBucket = newProblem(http.StatusNotFound, "bucket_not_permitted",
+		"No integration serves this bucket.")
+	errInternal = newProblem(http.StatusInternalServerError, "internal_error",
+		"Internal error; see the proxy's log.")
+
+	// errGone has nginx's status for a client that has disconnected. No client reads the response,
+	// and metrics must not count it as a failure.
+	errGone = &problem{
+		Type:   "about:blank",
+		Title:  "Client Closed Request",
+		Status: 499,
+		Code:   "client_gone",
+		Detail: "The client has disconnected.",
+	}
 )
 
-// problemOf is the one table from errors to answers.
+// problemOf maps errors to problems.
 func (h *Handler) problemOf(err error) *problem {
 	var p *problem
 	var assume *integration.AssumeRoleError
@@ -57,31 +76,38 @@ func (h *Handler) problemOf(err error) *problem {
 	case errors.As(err, &p):
 		return p
 	case errors.Is(err, viewer.ErrUnknown):
-		p = newProblem(http.StatusUnauthorized, "viewer_unknown", "Say who you are: there is no proof of it that is good here.")
+		p = newProblem(http.StatusUnauthorized, "viewer_unknown", "Authentication required.")
 		p.challenge = h.gate.Challenge()
 	case errors.As(err, &exceeded):
-		p = newProblem(http.StatusTooManyRequests, "rate_limited", "Rate limit exceeded. Try again later.")
+		p = newProblem(http.StatusTooManyRequests, "rate_limited",
+			"Rate limit exceeded. Try again later.")
 		p.retryAfter = exceeded.RetryAfter
 	case errors.Is(err, viewer.ErrUnavailable):
-		p = newProblem(http.StatusServiceUnavailable, "identity_unavailable", "Who you are cannot be verified at present. Try again later.")
+		p = newProblem(http.StatusServiceUnavailable, "identity_unavailable",
+			"Your credentials cannot be verified at the moment. Try again later.")
 		p.retryAfter = viewer.RetryAfter
 	case errors.As(err, &assume) && assume.Result == integration.Denied:
 		return newProblem(http.StatusBadGateway, "assume_role_denied",
-			"The role that serves this bucket could not be assumed. It is for its operator to mend; the log has the reason.")
+			"STS denied the role that serves this bucket. The operator must fix the role or the "+
+				"configuration; the proxy's log has the reason.")
 	case errors.As(err, &assume):
-		p = newProblem(http.StatusServiceUnavailable, "sts_unavailable", "AWS STS does not answer at present. Try again later.")
+		p = newProblem(http.StatusServiceUnavailable, "sts_unavailable",
+			"AWS STS is unavailable. Try again later.")
 		p.retryAfter = assume.RetryAfter
 	case errors.Is(err, context.Canceled):
 		return errGone
 	case errors.Is(err, integration.ErrNoSuchBucket):
-		return newProblem(http.StatusNotFound, "bucket_not_found", "There is no such bucket.")
+		return newProblem(http.StatusNotFound, "bucket_not_found", "The bucket does not exist.")
 	case errors.Is(err, integration.ErrRegionNotTold):
-		return newProblem(http.StatusBadGateway, "bucket_region_unknown", "The bucket's region could not be found out. It is for its operator to set it.")
+		return newProblem(http.StatusBadGateway, "bucket_region_unknown",
+			"The store does not report the bucket's region. The operator must set it in the "+
+				"configuration.")
 	case errors.Is(err, integration.ErrRegionUnavailable):
-		p = newProblem(http.StatusServiceUnavailable, "s3_unavailable", "S3 does not tell the bucket's region at present. Try again later.")
+		p = newProblem(http.StatusServiceUnavailable, "s3_unavailable",
+			"The store is unavailable, so the bucket's region is unknown. Try again later.")
 		p.retryAfter = integration.RegionPause
 	case isLocatorError(err):
-		return newProblem(http.StatusBadRequest, "bad_locator", "This is no object's path: "+err.Error()+".")
+		return newProblem(http.StatusBadRequest, "bad_locator", "Invalid path: "+err.Error()+".")
 	default:
 		return errInternal
 	}
@@ -89,8 +115,17 @@ func (h *Handler) problemOf(err error) *problem {
 }
 
 func isLocatorError(err error) bool {
-	for _, known := range []error{locator.ErrNotLocator, locator.ErrBucket, locator.ErrEmptyKey, locator.ErrLongKey, locator.ErrDotSegment, locator.ErrControl,
-		locator.ErrInvalidUTF8, locator.ErrBadEscape, locator.ErrFragment} {
+	for _, known := range []error{
+		locator.ErrNotLocator,
+		locator.ErrBucket,
+		locator.ErrEmptyKey,
+		locator.ErrLongKey,
+		locator.ErrDotSegment,
+		locator.ErrControl,
+		locator.ErrInvalidUTF8,
+		locator.ErrBadEscape,
+		locator.ErrFragment,
+	} {
 		if errors.Is(err, known) {
 			return true
 		}
@@ -98,11 +133,11 @@ func isLocatorError(err error) bool {
 	return false
 }
 
-// write answers with the problem.
+// write writes the problem as the response.
 func (p *problem) write(w http.ResponseWriter) {
 	body, err := json.Marshal(p)
 	if err != nil {
-		panic(err) // strings and a number always marshal
+		panic(err) // strings and numbers always marshal
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
@@ -116,5 +151,5 @@ func (p *problem) write(w http.ResponseWriter) {
 		h["Www-Authenticate"] = p.challenge
 	}
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(body) // whoever hung up does not want it
+	_, _ = w.Write(body) // fails only if the client has disconnected
 }

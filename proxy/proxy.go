@@ -1,11 +1,12 @@
-// Package proxy is the HTTP side: from a path to a redirect to a presigned URL.
+// Package proxy is the HTTP side of s3redirect: it answers a request for an object with a redirect
+// to a presigned URL.
 //
-// A redirect costs memory look-ups and, if its URL was not asked for within the window, one signature. Nothing on that way
-// goes to the network or waits for a lock that is held over it.
+// A redirect costs a few lookups in memory. If its URL was not requested before within the window,
+// it also costs one signature. A warm request makes no network calls, and the package holds no lock
+// across one.
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -30,35 +31,39 @@ import (
 	"s3redirect/metrics"
 )
 
-// Options are what a [Handler] needs. Integrations, Metrics, Clock, Log, URLs, ReferrerPolicy and Gate are required.
+// Options configure a [Handler]. Integrations, Metrics, Clock, Log, URLs, ReferrerPolicy and Gate
+// are required.
 type Options struct {
 	Integrations *integration.Set
 	Metrics      *metrics.Metrics
 	Clock        func() time.Time
 	Log          *slog.Logger
-	// URLs is how many signatures are kept.
+	// URLs is the capacity of the signature cache.
 	URLs int
-	// ReferrerPolicy is the Referrer-Policy of every answer.
+	// ReferrerPolicy is the Referrer-Policy header of every response.
 	ReferrerPolicy string
-	// Gate decides who asks and what they may see.
+	// Gate identifies viewers and decides what they may read.
 	Gate *viewer.Gate
-	// Attribution signs the viewer into each URL.
+	// Attribution adds the viewer's ID to each URL, as a signed parameter.
 	Attribution bool
-	// CORS is for pages of other origins. nil allows none.
+	// CORS lists the origins whose pages may read responses. If nil, there are none.
 	CORS *config.CORS
-	// PublicURL is how viewers reach the handler, for links. "" makes them paths.
+	// PublicURL is the URL at which viewers reach the handler, for signed links. If empty, links
+	// are paths.
 	PublicURL string
-	// AccessLog gets a line per request. nil means none.
+	// AccessLog gets a line per request. If nil, requests are not logged.
 	AccessLog *AccessLog
-	// Previous is the handler of the configuration before, whose cache this one goes on with. nil means none.
+	// Previous is the handler of the previous configuration. The new handler takes over its cache.
+	// If nil, the new handler starts with an empty cache.
 	Previous *Handler
 }
 
-// Handler answers viewers. It must get the requests as they came: a router that cleans paths would change keys.
+// Handler answers viewers' requests. It must receive them unchanged: a router that cleans paths
+// would change keys.
 type Handler struct {
 	integrations *integration.Set
 	metrics      *metrics.Metrics
-	unserved     *metrics.Integration
+	unserved     *metrics.Integration // counts requests that belong to no integration
 	clock        func() time.Time
 	log          *slog.Logger
 	accessLog    *AccessLog
@@ -69,26 +74,15 @@ type Handler struct {
 	publicURL    string
 	attribution  bool
 	vary         []string
-	bodies       *semaphore.Weighted // the budget of all bodies in flight, in bytes
+	bodies       *semaphore.Weighted // the budget for all bodies in flight, in bytes
 
 	referrerPolicy []string
 	ages           [256]atomic.Pointer[age]
 }
 
-// signature is what is kept of a URL: the rest of it is put together faster than it would be read from memory. It is
-// current if its signer is the window's: the turn of a window needs no purge. It holds no pointers: see [cache.Table].
-type signature struct {
-	presign.Signature
-	by      uint32 // its signer's number
-	expires uint32 // when the URL does, in Unix time
-}
-
-// Deadline is when the URL expires.
-func (s signature) Deadline() time.Time { return time.Unix(int64(s.expires), 0) }
-
-// New makes a handler.
+// New returns a handler. It returns an error if o.URLs is not a valid cache size.
 func New(o Options) (*Handler, error) {
-	urls, seeds, err := cacheOf(o)
+	urls, seeds, err := urlCache(o)
 	if err != nil {
 		return nil, err
 	}
@@ -96,18 +90,30 @@ func New(o Options) (*Handler, error) {
 	if o.Previous != nil {
 		bodies = o.Previous.bodies // some of its requests may still be in flight
 	}
+	// Scripts get another URL than pages, their response may be limited to one origin, and it is
+	// not cached.
+	vary := append([]string{"Origin", "Sec-Fetch-Mode", "Sec-Fetch-Dest"}, o.Gate.Vary()...)
 	return &Handler{
-		integrations: o.Integrations, metrics: o.Metrics, unserved: o.Metrics.Integration(metrics.NoIntegration),
-		clock: o.Clock, log: o.Log, accessLog: o.AccessLog, urls: urls, referrerPolicy: []string{o.ReferrerPolicy},
-		gate: o.Gate, cors: newCORS(o.CORS), publicURL: strings.TrimSuffix(o.PublicURL, "/"), attribution: o.Attribution,
-		// What scripts ask for is another URL than what pages do, it may be for one origin only, and it is not kept.
-		vary:  []string{strings.Join(append([]string{"Origin", "Sec-Fetch-Mode", "Sec-Fetch-Dest"}, o.Gate.Vary()...), ", ")},
-		seeds: seeds, bodies: bodies,
+		integrations:   o.Integrations,
+		metrics:        o.Metrics,
+		unserved:       o.Metrics.Integration(metrics.NoIntegration),
+		clock:          o.Clock,
+		log:            o.Log,
+		accessLog:      o.AccessLog,
+		urls:           urls,
+		seeds:          seeds,
+		gate:           o.Gate,
+		cors:           newCORS(o.CORS),
+		publicURL:      strings.TrimSuffix(o.PublicURL, "/"),
+		attribution:    o.Attribution,
+		vary:           []string{strings.Join(vary, ", ")},
+		bodies:         bodies,
+		referrerPolicy: []string{o.ReferrerPolicy},
 	}, nil
 }
 
-// cacheOf is the cache of the handler before, or a new one.
-func cacheOf(o Options) (urls *cache.Table[signature], seeds [2]maphash.Seed, err error) {
+// urlCache returns the cache of the previous handler, or a new one if there is none.
+func urlCache(o Options) (urls *cache.Table[signature], seeds [2]maphash.Seed, err error) {
 	if o.Previous != nil {
 		o.Previous.urls.Resize(o.URLs)
 		return o.Previous.urls, o.Previous.seeds, nil
@@ -123,13 +129,14 @@ func cacheOf(o Options) (urls *cache.Table[signature], seeds [2]maphash.Seed, er
 	return urls, [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, nil
 }
 
-// Purge drops the signatures of windows that no integration has any more, and says how many they were.
+// Purge drops the signatures of signers that no integration uses any more, and returns their
+// number.
 func (h *Handler) Purge() (dropped int) {
 	current := h.integrations.Signers()
-	return h.urls.Purge(func(_ cache.ID, s signature) bool { return !current[s.by] })
+	return h.urls.Purge(func(_ cache.ID, s signature) bool { return !current[s.signer] })
 }
 
-// exchange is one request on its way to its answer.
+// exchange is the state of one request.
 type exchange struct {
 	now     time.Time
 	locator locator.Locator
@@ -138,8 +145,8 @@ type exchange struct {
 	status  int
 	hit     bool
 	cors    bool // the URL is for a script that reads across origins
-	begun   bool // the header of an answer with a body was written: no problem can replace it
-	aborted bool // that answer is incomplete
+	begun   bool // the header of a response with a body was written, so no problem can replace it
+	aborted bool // that response is incomplete
 
 	object presign.Object
 	buf    []byte
@@ -154,25 +161,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	*x = exchange{now: start, counts: h.unserved, buf: x.buf[:0]}
 	h.answer(w, r, x)
 
-	took := h.clock().Sub(start)
+	elapsed := h.clock().Sub(start)
 	x.counts.Request(r.Method, x.status)
-	h.metrics.RequestDuration.Observe(took.Seconds())
+	h.metrics.RequestDuration.Observe(elapsed.Seconds())
 	if h.accessLog != nil {
-		x.buf = h.accessLog.line(x.buf[:0], x, h.gate, r, took)
+		x.buf = h.accessLog.line(x.buf[:0], x, h.gate, r, elapsed)
 		h.accessLog.add(x.buf)
 	}
 	aborted := x.aborted
 	exchanges.Put(x)
 	if aborted {
-		panic(http.ErrAbortHandler) // so that the answer does not look complete
+		panic(http.ErrAbortHandler) // the server closes the connection or resets the stream
 	}
 }
 
-// answer writes the answer, whatever happens.
+// answer writes the response. It recovers from panics.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *exchange) {
 	defer func() {
 		if v := recover(); v != nil {
-			h.recovered(w, x, v)
+			h.handlePanic(w, x, v)
 		}
 	}()
 	header := w.Header()
@@ -184,7 +191,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *exchange) {
 		err = h.redirect(w, r, x)
 	case http.MethodOptions:
 		x.status = http.StatusNoContent
-		methods := methodsOf(r)
+		methods := allowedMethods(r)
 		header.Set("Allow", methods+", OPTIONS")
 		if crossOrigin {
 			h.cors.preflight(header, r, methods)
@@ -202,14 +209,14 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *exchange) {
 		}
 		x.status = p.Status
 		if p.Status == http.StatusMethodNotAllowed {
-			header.Set("Allow", methodsOf(r)+", OPTIONS")
+			header.Set("Allow", allowedMethods(r)+", OPTIONS")
 		}
 		p.write(w)
 	}
 }
 
-// methodsOf is what may be asked of a request's path.
-func methodsOf(r *http.Request) string {
+// allowedMethods returns the methods that the request's path allows, besides OPTIONS.
+func allowedMethods(r *http.Request) string {
 	if path, _ := target(r); path == pathPresign || path == pathLink {
 		return "POST"
 	}
@@ -226,9 +233,9 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request, x *exchange) erro
 	return errMethod
 }
 
-// recovered answers a request whose handling panicked. What the panic says could hold anything; a run-time error's text
-// holds no more than numbers and types, and so does the stack.
-func (h *Handler) recovered(w http.ResponseWriter, x *exchange, v any) {
+// handlePanic logs a panic and answers the request. The panic's value could hold a secret, so only
+// the text of a run-time error is logged: it has numbers and types only, like the stack.
+func (h *Handler) handlePanic(w http.ResponseWriter, x *exchange, v any) {
 	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(v)
 	}
@@ -245,7 +252,7 @@ func (h *Handler) recovered(w http.ResponseWriter, x *exchange, v any) {
 	errInternal.write(w)
 }
 
-// redirect answers with the URL of a request's object.
+// redirect answers a GET or HEAD request with a redirect to the object's URL.
 func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, x *exchange) (err error) {
 	path, query := target(r)
 	if x.locator, err = locator.ParsePath(path); err != nil {
@@ -260,62 +267,24 @@ func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, x *exchange) 
 	if err := h.admit(r, query, x); err != nil {
 		return err
 	}
-	x.cors = readsAsScript(r)
+	x.cors = isCORS(r)
 	window, err := h.sign(r.Context(), x, r.Method, query)
 	if err != nil {
 		return err
 	}
 	header := w.Header()
 	header["Cache-Control"] = noStore
-	// A browser answers a script's HEAD with the redirect that it kept for GET (RFC 9111, section 4), whose URL S3 refuses to HEAD.
-	if !x.cors || forElement(r) {
-		header["Cache-Control"] = h.cacheControl(bounded(window.MaxAge(x.now), &x.viewer, x.now))
+	// A browser would answer a script's HEAD with the redirect that it cached for GET (RFC 9111,
+	// section 4), whose URL S3 rejects for HEAD.
+	if !x.cors || fromElement(r) {
+		header["Cache-Control"] = h.cacheControl(capMaxAge(window.MaxAge(x.now), &x.viewer, x.now))
 	}
 	header["Content-Length"] = noContent
-	// A middleware may keep the header after the exchange has returned to its pool, so the URL is copied.
+	// Middleware may keep the header after the exchange returned to its pool, so the URL is copied.
 	header["Location"] = []string{string(x.buf)}
 	x.status = http.StatusFound
 	w.WriteHeader(x.status)
 	return nil
-}
-
-// sign finds, or makes, the URL of the exchange's object, which the viewer may read, and leaves it in the buffer.
-func (h *Handler) sign(ctx context.Context, x *exchange, method, query string) (*integration.Window, error) {
-	bucket, ok := h.integrations.Find(x.locator.Bucket, x.now)
-	if !ok {
-		return nil, errBucket
-	}
-	x.counts = bucket.Integration.Metrics
-	attributed := ""
-	if h.attribution {
-		attributed = x.viewer.ID
-	}
-	params, err := parseParams(query, bucket.Integration, x.cors, attributed)
-	if err != nil {
-		return nil, err
-	}
-	place, now, err := bucket.Place(ctx, x.now)
-	if err != nil {
-		return nil, err
-	}
-	window, now, err := bucket.Integration.Window(ctx, now)
-	x.now = now
-	if err != nil {
-		x.counts.URLs.Count(false)
-		return nil, err
-	}
-	signer, err := window.Signer(place.Region)
-	if err != nil {
-		return nil, err
-	}
-	x.object = presign.Object{Method: method, Endpoint: place.Endpoint, Key: x.locator.Key, Params: params}
-	sig := h.signature(x, bucket.Name, signer, window.Expires)
-	x.counts.URLs.Count(x.hit)
-
-	x.buf = signer.AppendURL(x.buf[:0], &x.object, sig)
-	h.metrics.URLBytes.Observe(float64(len(x.buf)))
-	h.metrics.URLRemaining.Observe(window.Remaining(x.now).Seconds())
-	return window, nil
 }
 
 var (
@@ -323,37 +292,14 @@ var (
 	noStore   = []string{"no-store"}
 )
 
-// signature is the signature of the exchange's object, from the cache or made now.
-func (h *Handler) signature(x *exchange, bucket string, signer *integration.Signer, expires time.Time) presign.Signature {
-	id := h.objectID(x, bucket)
-	kept, ok := h.urls.Get(id, x.now)
-	if x.hit = ok && kept.by == signer.Number; x.hit {
-		return kept.Signature
-	}
-	sig := signer.Sign(&x.object)
-	h.urls.Add(id, signature{Signature: sig, by: signer.Number, expires: uint32(expires.Unix())})
-	return sig
-}
-
-// objectID is what the cache knows the exchange's object by: a hash, which takes a tenth of the key's memory. Were two objects ever to have one
-// ID, the second would get a URL of its own with the first one's signature, which S3 refuses: no object could come to the wrong viewer.
-func (h *Handler) objectID(x *exchange, bucket string) cache.ID {
-	// Neither a bucket's name holds a slash, nor a key a NUL; and a bucket is served by one integration.
-	b := append(x.buf[:0], x.object.Method[0])
-	b = append(append(b, bucket...), '/')
-	b = append(append(b, x.object.Key...), 0)
-	b = append(b, x.object.Params...)
-	x.buf = b
-	return cache.ID{maphash.Bytes(h.seeds[0], b), maphash.Bytes(h.seeds[1], b)}
-}
-
-// age is a Cache-Control value, kept because all redirects of a window and a second have the same.
+// age is a cached Cache-Control value. All redirects of a window in the same second share it.
 type age struct {
 	seconds int64
 	value   []string
 }
 
-// cacheControl allows the viewer, and nobody in between, to keep a redirect.
+// cacheControl returns the Cache-Control value that lets the viewer's browser, but no shared cache,
+// store a redirect for maxAge.
 func (h *Handler) cacheControl(maxAge time.Duration) []string {
 	seconds := int64(maxAge / time.Second)
 	if seconds <= 0 {
@@ -363,7 +309,8 @@ func (h *Handler) cacheControl(maxAge time.Duration) []string {
 	if a := slot.Load(); a != nil && a.seconds == seconds {
 		return a.value
 	}
-	a := &age{seconds: seconds, value: []string{"private, max-age=" + strconv.FormatInt(seconds, 10)}}
+	value := "private, max-age=" + strconv.FormatInt(seconds, 10)
+	a := &age{seconds: seconds, value: []string{value}}
 	slot.Store(a)
 	return a.value
 }

@@ -2,5 +2,5 @@
 
 package proxy
 
-// Under the race detector sync.Pool drops some of what it is given, on purpose.
+// Under the race detector sync.Pool drops some items at random.
 const raceEnabled = true

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +18,7 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// rawServer serves the handler as Listen does.
+// rawServer serves w's handler like [Server.Run].
 func rawServer(t testing.TB, w *world) net.Addr {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -30,7 +31,7 @@ func rawServer(t testing.TB, w *world) net.Addr {
 	return l.Addr()
 }
 
-// sendRaw sends a request line as it is.
+// sendRaw sends a request line unchanged.
 func sendRaw(t testing.TB, addr net.Addr, method, target, version string) (*http.Response, string) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr.String())
@@ -38,7 +39,9 @@ func sendRaw(t testing.TB, addr net.Addr, method, target, version string) (*http
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := fmt.Fprintf(c, "%s %s %s\r\nHost: proxy.example\r\nConnection: close\r\n\r\n", method, target, version); err != nil {
+	_, err = fmt.Fprintf(c, "%s %s %s\r\nHost: proxy.example\r\nConnection: close\r\n\r\n",
+		method, target, version)
+	if err != nil {
 		t.Fatal(err)
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
@@ -65,7 +68,7 @@ func TestRequestLines(t *testing.T) {
 		request, want, ok := strings.Cut(line, " => ")
 		if strings.HasPrefix(line, "#") || !ok {
 			if line != "" && line[0] != '#' {
-				t.Fatalf("requests.txt:%d is no case", n+1)
+				t.Fatalf("requests.txt:%d: invalid case %q", n+1, line)
 			}
 			continue
 		}
@@ -78,9 +81,10 @@ func TestRequestLines(t *testing.T) {
 		resp, body := sendRaw(t, addr, method, target, "HTTP/1.1")
 		got := strconv.Itoa(resp.StatusCode)
 		location, _, _ := strings.Cut(resp.Header.Get("Location"), "?")
+		kind := resp.Header.Get("Content-Type")
 		if location != "" {
 			got += " " + location
-		} else if resp.Header.Get("Content-Type") == "application/problem+json" && method != "HEAD" {
+		} else if kind == "application/problem+json" && method != "HEAD" {
 			resp.Body = io.NopCloser(strings.NewReader(body))
 			got += " " + problemIn(t, resp).Code
 		}
@@ -90,7 +94,7 @@ func TestRequestLines(t *testing.T) {
 		cases++
 	}
 	if cases < 80 {
-		t.Errorf("%d cases: the table was not read", cases)
+		t.Errorf("requests.txt has %d cases, want at least 80", cases)
 	}
 }
 
@@ -99,21 +103,26 @@ func TestOversizedRequestLines(t *testing.T) {
 	for _, c := range []struct {
 		bytes, status int
 	}{{1024, 302}, {1025, 400}, {8 << 10, 400}, {64 << 10, 400}, {256 << 10, 431}} {
-		resp, body := sendRaw(t, addr, "GET", "/s3/bucket/"+strings.Repeat("k", c.bytes), "HTTP/1.1")
-		if resp.StatusCode != c.status || c.status == 400 && !strings.Contains(body, `"bad_locator"`) {
-			t.Errorf("a key of %d bytes: %d %.100s, want %d", c.bytes, resp.StatusCode, body, c.status)
+		target := "/s3/bucket/" + strings.Repeat("k", c.bytes)
+		resp, body := sendRaw(t, addr, "GET", target, "HTTP/1.1")
+		if resp.StatusCode != c.status ||
+			c.status == 400 && !strings.Contains(body, `"bad_locator"`) {
+			t.Errorf("key of %d bytes: got %d %.100s, want %d", c.bytes, resp.StatusCode, body,
+				c.status)
 		}
 	}
 	if resp, _ := sendRaw(t, addr, "GET", "/s3/bucket/key", "HTTP/1.0"); resp.StatusCode != 302 {
-		t.Errorf("HTTP/1.0: %d", resp.StatusCode)
+		t.Errorf("HTTP/1.0: status %d, want 302", resp.StatusCode)
 	}
-	if resp, _ := sendRaw(t, addr, "HEAD", "/s3/nobodys/key", "HTTP/1.1"); resp.StatusCode != 404 || resp.Header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("a HEAD that fails: %d %v", resp.StatusCode, resp.Header)
+	resp, _ := sendRaw(t, addr, "HEAD", "/s3/nobodys/key", "HTTP/1.1")
+	if resp.StatusCode != 404 || resp.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("HEAD of an unserved bucket: got %d %v, want 404 and a problem", resp.StatusCode,
+			resp.Header)
 	}
 }
 
-// Whatever the request line: the answer is a problem, or a redirect to the store and a bucket that the configuration names,
-// and to the very key that the path means.
+// FuzzRequestLine checks that every request line gets a problem, or a redirect to the store, to a
+// bucket in the configuration, and to the key that the path encodes.
 func FuzzRequestLine(f *testing.F) {
 	table, err := os.ReadFile("testdata/requests.txt")
 	if err != nil {
@@ -139,18 +148,20 @@ func FuzzRequestLine(f *testing.F) {
 		resp := rec.Result()
 		if resp.StatusCode != 302 {
 			if resp.StatusCode < 400 || resp.StatusCode > 499 || resp.Header.Get("Location") != "" {
-				t.Fatalf("%q: %d, Location %q", target, resp.StatusCode, resp.Header.Get("Location"))
+				t.Fatalf("%q: status %d and Location %q, want 302 or 4xx without Location", target,
+					resp.StatusCode, resp.Header.Get("Location"))
 			}
 			problemIn(t, resp)
 			return
 		}
 		u, err := url.Parse(resp.Header.Get("Location"))
 		if err != nil || u.Scheme+"://"+u.Host != storeURL || u.User != nil || u.Fragment != "" {
-			t.Fatalf("%q: Location %q, %v", target, u, err)
+			t.Fatalf("%q: Location %q (%v), want a URL of %s", target, u, err, storeURL)
 		}
-		// What a browser makes of the path is the path.
-		if clean := u.JoinPath(); strings.Contains(u.Path, "/../") || strings.Contains(u.Path, "/./") || clean.Host != u.Host {
-			t.Fatalf("%q: %s is resolved to something else", target, u.Path)
+		// Browsers do not resolve the path to another one.
+		dots := strings.Contains(u.Path, "/../") || strings.Contains(u.Path, "/./")
+		if dots || u.JoinPath().Host != u.Host {
+			t.Fatalf("%q: browsers resolve %s to another path", target, u.Path)
 		}
 		bucket, key, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
 		_, served := w.set.Find(bucket, w.clock())
@@ -162,19 +173,32 @@ func FuzzRequestLine(f *testing.F) {
 		path, _, _ = strings.Cut(path, "?")
 		meant, err := locator.ParsePath(path)
 		if !served || err != nil || meant != (locator.Locator{Bucket: bucket, Key: key}) {
-			t.Fatalf("%q: Location is of %s/%s, served %v; the path means %v, %v", target, bucket, key, served, meant, err)
+			t.Fatalf("%q: Location has %s/%s (served: %v), want %v (%v)", target, bucket, key,
+				served, meant, err)
 		}
-		if got := u.Query()["X-Amz-SignedHeaders"]; len(got) != 1 || got[0] != "host" || u.Query().Get("X-Amz-Signature") == "" {
-			t.Fatalf("%q: X-Amz-SignedHeaders=%q", target, got)
+		if got := u.Query()["X-Amz-SignedHeaders"]; len(got) != 1 || got[0] != "host" ||
+			u.Query().Get("X-Amz-Signature") == "" {
+			t.Fatalf("%q: X-Amz-SignedHeaders=%q, want host and a signature", target, got)
 		}
 	})
 }
 
-// Whatever the body: the answer is a problem, or as many URLs and errors as locators, in their order, none of them of a bucket that
-// the configuration does not name.
+// FuzzBatch checks that every body gets a problem, or one URL or error per locator, in order, and
+// only URLs of buckets in the configuration.
 func FuzzBatch(f *testing.F) {
-	for _, seed := range []string{`{"locators": ["s3://bucket/k"]}`, `{"locators": ["s3://bucket/k", "s3://nobodys/k", "", "s3://photos/a\u0000b"], "cors": true}`, `{}`, `[]`, `{"locators": null}`, `{"locators": [1]}`,
-		`{"locators": ["s3://bucket/../x"]} {}`, "\xff", `{"locators": ["s3://photos/\ud800"]}`, strings.Repeat(`[`, 10_000)} {
+	for _, seed := range []string{
+		`{"locators": ["s3://bucket/k"]}`,
+		`{"locators": ["s3://bucket/k", "s3://nobodys/k", "", "s3://photos/a\u0000b"],
+			"cors": true}`,
+		`{}`,
+		`[]`,
+		`{"locators": null}`,
+		`{"locators": [1]}`,
+		`{"locators": ["s3://bucket/../x"]} {}`,
+		"\xff",
+		`{"locators": ["s3://photos/\ud800"]}`,
+		strings.Repeat(`[`, 10_000),
+	} {
 		f.Add(seed)
 	}
 	w := newWorld(f)
@@ -186,7 +210,7 @@ func FuzzBatch(f *testing.F) {
 		resp := rec.Result()
 		if resp.StatusCode != 200 {
 			if resp.StatusCode < 400 || resp.StatusCode > 499 {
-				t.Fatalf("%q: %d", body, resp.StatusCode)
+				t.Fatalf("%q: status %d, want 200 or 4xx", body, resp.StatusCode)
 			}
 			problemIn(t, resp)
 			return
@@ -195,20 +219,27 @@ func FuzzBatch(f *testing.F) {
 		var answer struct {
 			URLs []struct{ Locator, URL, Error string }
 		}
-		if json.Unmarshal([]byte(body), &asked) != nil || json.NewDecoder(resp.Body).Decode(&answer) != nil || len(asked.Locators) != len(answer.URLs) {
-			t.Fatalf("%q: %d URLs", body, len(answer.URLs))
+		err := errors.Join(
+			json.Unmarshal([]byte(body), &asked),
+			json.NewDecoder(resp.Body).Decode(&answer),
+		)
+		if err != nil || len(asked.Locators) != len(answer.URLs) {
+			t.Fatalf("%q: got %d items (%v), want %d", body, len(answer.URLs), err,
+				len(asked.Locators))
 		}
 		for n, got := range answer.URLs {
 			if got.Locator != asked.Locators[n] || (got.URL == "") == (got.Error == "") {
-				t.Fatalf("%q: item %d: %+v", body, n, got)
+				t.Fatalf("%q: item %d: got %+v, want %q with a URL or an error", body, n, got,
+					asked.Locators[n])
 			}
 			if got.URL == "" {
 				continue
 			}
 			u, err := url.Parse(got.URL)
 			l, parseErr := locator.Parse(got.Locator)
-			if err != nil || parseErr != nil || u.Scheme+"://"+u.Host != storeURL || u.Path != "/"+l.Bucket+"/"+l.Key {
-				t.Fatalf("%q: item %d leads to %s", body, n, got.URL)
+			if err != nil || parseErr != nil || u.Scheme+"://"+u.Host != storeURL ||
+				u.Path != "/"+l.Bucket+"/"+l.Key {
+				t.Fatalf("%q: item %d: got %s, want a URL of %v", body, n, got.URL, l)
 			}
 		}
 	})

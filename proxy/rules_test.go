@@ -20,17 +20,25 @@ func withSecret(c *config.Config, o *Options) {
 	}
 }
 
-// Some stores merge slashes: every key that they would read as one in the folder is denied, on
-// every path.
-func TestDeniedWhateverTheSlashes(t *testing.T) {
+// Some stores merge slashes. A deny rule covers every key that they would read as one in the
+// folder.
+func TestDenyRuleMatchesEverySpellingOfSlashes(t *testing.T) {
 	w := newWorld(t, withSecret)
 	for path, denied := range map[string]bool{
-		"/s3/bucket/secret/x": true, "/s3/bucket//secret/x": true, "/s3/bucket///secret/x": true,
-		"/s3/bucket/%2Fsecret/x": true, "/s3/bucket/%2F%2fsecret/x": true,
-		"/s3/bucket/secret//x": true, "/s3/bucket/secret%2F%2Fx": true, "/s3/bucket/%5Csecret%5Cx": true,
-		"/s3/bucket/secret/": true, "/s3/bucket/secret__XLDIR__": true,
-		"/s3/bucket/secrets/x": false, "/s3/bucket//secrets/x": false, "/s3/bucket/a//secret/x": false,
-		"/s3/bucket/secret": false,
+		"/s3/bucket/secret/x":        true,
+		"/s3/bucket//secret/x":       true,
+		"/s3/bucket///secret/x":      true,
+		"/s3/bucket/%2Fsecret/x":     true,
+		"/s3/bucket/%2F%2fsecret/x":  true,
+		"/s3/bucket/secret//x":       true,
+		"/s3/bucket/secret%2F%2Fx":   true,
+		"/s3/bucket/%5Csecret%5Cx":   true,
+		"/s3/bucket/secret/":         true,
+		"/s3/bucket/secret__XLDIR__": true,
+		"/s3/bucket/secrets/x":       false,
+		"/s3/bucket//secrets/x":      false,
+		"/s3/bucket/a//secret/x":     false,
+		"/s3/bucket/secret":          false,
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			want := http.StatusFound
@@ -53,17 +61,19 @@ func TestDeniedWhateverTheSlashes(t *testing.T) {
 			status, code = http.StatusForbidden, "viewer_denied"
 		}
 		body := asJSON(t, map[string]string{"locator": locator})
-		if got := w.send("ann", "POST", "/link", body, "Content-Type", "application/json").StatusCode; got != status {
-			t.Errorf("POST /link %s: status %d, want %d", locator, got, status)
+		resp := w.send("ann", "POST", "/link", body, "Content-Type", "application/json")
+		if resp.StatusCode != status {
+			t.Errorf("POST /link %s: status %d, want %d", locator, resp.StatusCode, status)
 		}
 		if strings.HasSuffix(locator, "*") {
 			continue
 		}
 		body = asJSON(t, map[string][]string{"locators": {locator}})
-		resp := w.send("ann", "POST", "/presign", body, "Content-Type", "application/json")
+		resp = w.send("ann", "POST", "/presign", body, "Content-Type", "application/json")
 		var answer struct{ URLs []presigned }
 		err := json.NewDecoder(resp.Body).Decode(&answer)
-		if err != nil || len(answer.URLs) != 1 || answer.URLs[0].Error != code || (answer.URLs[0].URL == "") != denied {
+		if err != nil || len(answer.URLs) != 1 || answer.URLs[0].Error != code ||
+			(answer.URLs[0].URL == "") != denied {
 			t.Errorf("POST /presign %s: %+v, %v, want error %q", locator, answer.URLs, err, code)
 		}
 	}
@@ -78,7 +88,7 @@ func asJSON(t *testing.T, v any) string {
 	return string(b)
 }
 
-// A request without the groups header is rejected on every path that asks who the viewer is.
+// A request without the groups header is rejected on every path that identifies the viewer.
 func TestMissingGroupsHeader(t *testing.T) {
 	w := newWorld(t, withSecret)
 	for _, c := range []struct{ method, target, body string }{

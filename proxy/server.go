@@ -15,27 +15,30 @@ import (
 )
 
 const (
-	// A slow client may hold a connection for so long, and no longer. Answers may have to wait for STS.
+	// These bound how long a slow client can hold a connection. The write timeout includes the time
+	// that a request waits for STS.
 	readTimeout  = 15 * time.Second
 	writeTimeout = 30 * time.Second
 	idleTimeout  = 2 * time.Minute
-	// An HTTP/2 client that is silent for pingAfter is sent a ping, and must answer it within pongTimeout.
+	// The server pings an HTTP/2 client that has been silent for pingAfter. The client must answer
+	// within pongTimeout.
 	pingAfter   = 30 * time.Second
 	pongTimeout = 15 * time.Second
-	// maxStreams and maxUpload bound the memory of an HTTP/2 connection: its requests in flight, with
-	// headers of up to maxHeaderBytes each, and the parts of their bodies that were not read. Browsers load
-	// six objects of a bucket at once, as S3 speaks HTTP/1.1 only: more streams would not make a page faster.
+	// maxStreams and maxUpload bound the memory of an HTTP/2 connection: its requests in flight,
+	// with headers of up to maxHeaderBytes each, and the unread parts of their bodies. S3 only
+	// supports HTTP/1.1, so browsers load six objects of a bucket at a time, and more streams would
+	// not make a page faster.
 	maxStreams = 16
 	maxUpload  = 256 << 10
-	// maxHeaderBytes is enough for any path that could be a locator's, and for big cookies besides.
+	// maxHeaderBytes is enough for the path of any locator and for large cookies.
 	maxHeaderBytes = 64 << 10
-	// drainTimeout bounds how long running requests are waited for.
+	// drainTimeout bounds how long Run waits for requests in flight.
 	drainTimeout = 30 * time.Second
 )
 
-// Server is the two listeners: the viewers' and the administrators'.
+// Server serves viewers and administrators on two listeners.
 type Server struct {
-	// Addr and AdminAddr are where they listen.
+	// Addr and AdminAddr are the addresses of the listeners.
 	Addr, AdminAddr net.Addr
 
 	viewers, admin                 *http.Server
@@ -45,34 +48,38 @@ type Server struct {
 	log                            *slog.Logger
 }
 
-// ServerOptions are what a [Server] needs.
+// ServerOptions configure a [Server].
 type ServerOptions struct {
-	Listen, AdminListen string // host:port
-	// Viewers answers on Listen.
+	// Listen and AdminListen are the addresses to listen on, as host:port.
+	Listen, AdminListen string
+	// Viewers handles the requests on Listen.
 	Viewers http.Handler
 	Metrics *metrics.Metrics
 	Log     *slog.Logger
-	// DrainDelay is how long viewers are served on after readiness has turned.
+	// DrainDelay is how long the server continues to accept requests after /readyz has turned to
+	// 503.
 	DrainDelay time.Duration
-	// TLS and AdminTLS are the certificates of Listen and AdminListen, which are read again when
-	// they change. Without files there is no TLS.
+	// TLS and AdminTLS name the certificate files of Listen and AdminListen, which are read again
+	// when they change. A listener without files does not use TLS.
 	TLS, AdminTLS config.TLS
-	// Clock is for looking at these files now and then.
+	// Clock schedules checks of these files.
 	Clock func() time.Time
-	// Operator does what administrators ask for. nil means that they can ask for nothing.
+	// Operator performs administrators' operations. If nil, there are none.
 	Operator Operator
-	// Console is the administrators' page, with its own paths /static/, /api/ and /preview. nil means none.
+	// Console is the administrators' console. It serves /, /static/, /api/ and /preview. If nil,
+	// there is no console.
 	Console http.Handler
 }
 
-// Listen binds both addresses. An error names the one that could not be had.
+// Listen loads the certificates and listens on both addresses. Errors begin with the configuration
+// key at fault.
 func Listen(o ServerOptions) (_ *Server, err error) {
 	s := &Server{drainDelay: o.DrainDelay, log: o.Log, viewers: newServer(o.Viewers, o.Log)}
-	s.admin = newServer(s.administration(o), o.Log)
-	if s.viewers.TLSConfig, err = tlsConfig(o.TLS, o.Clock, o.Log); err != nil {
+	s.admin = newServer(s.adminHandler(o), o.Log)
+	if s.viewers.TLSConfig, err = tlsConfig(o.TLS, o.Clock, o.Log.With("key", "tls")); err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
 	}
-	if s.admin.TLSConfig, err = tlsConfig(o.AdminTLS, o.Clock, o.Log); err != nil {
+	if s.admin.TLSConfig, err = tlsConfig(o.AdminTLS, o.Clock, o.Log.With("key", "admin.tls")); err != nil {
 		return nil, fmt.Errorf("admin.tls: %w", err)
 	}
 	if s.viewersListener, err = net.Listen("tcp", o.Listen); err != nil {
@@ -88,24 +95,33 @@ func Listen(o ServerOptions) (_ *Server, err error) {
 
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		// Over HTTP/2, WriteTimeout resets streams, which needs a connection that can be written to. Only
-		// WriteByteTimeout closes one whose client does not read.
+		Handler:           h,
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		// Over HTTP/2, WriteTimeout resets the stream, and to do so the server must write a frame.
+		// Only WriteByteTimeout closes a connection whose client does not read.
 		HTTP2: &http.HTTP2Config{
-			WriteByteTimeout: writeTimeout, SendPingTimeout: pingAfter, PingTimeout: pongTimeout,
-			MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10,
-			MaxReceiveBufferPerConnection: maxUpload, MaxReceiveBufferPerStream: maxUpload,
+			WriteByteTimeout:              writeTimeout,
+			SendPingTimeout:               pingAfter,
+			PingTimeout:                   pongTimeout,
+			MaxConcurrentStreams:          maxStreams,
+			MaxReadFrameSize:              16 << 10,
+			MaxReceiveBufferPerConnection: maxUpload,
+			MaxReceiveBufferPerStream:     maxUpload,
 		},
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
 
-// administration is the administrators' side.
-func (s *Server) administration(o ServerOptions) http.Handler {
+// adminHandler returns the handler of the administrators' listener.
+func (s *Server) adminHandler(o ServerOptions) http.Handler {
 	mux := http.NewServeMux()
 	if o.Operator != nil {
-		operate(mux, o.Operator, o.Log)
+		handleOperations(mux, o.Operator, o.Log)
 	}
 	if o.Console != nil {
 		for _, path := range []string{"/{$}", "/static/", "/api/", "/preview"} {
@@ -113,9 +129,14 @@ func (s *Server) administration(o ServerOptions) http.Handler {
 		}
 	}
 	mux.Handle("GET /metrics", o.Metrics.Handler())
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, true) })
-	// Ready means configured and listening. That STS fails is no reason to take every replica out at once.
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, s.ready.Load()) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeState(w, true)
+	})
+	// Ready means configured and listening. A failure of STS does not change it, since that would
+	// take every replica out of service at once.
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		writeState(w, s.ready.Load())
+	})
 	return mux
 }
 
@@ -127,7 +148,7 @@ func writeState(w http.ResponseWriter, ok bool) {
 	writeText(w, http.StatusOK, "ok")
 }
 
-// serve answers on a listener, over TLS if the server has a certificate.
+// serve serves connections of a listener, over TLS if the server has a certificate.
 func serve(s *http.Server, l net.Listener) error {
 	if s.TLSConfig != nil {
 		return s.ServeTLS(l, "", "")
@@ -135,8 +156,9 @@ func serve(s *http.Server, l net.Listener) error {
 	return s.Serve(l)
 }
 
-// Run serves until the context ends, and then drains: readiness turns first, running requests finish, and the
-// administrators' side goes last.
+// Run serves until ctx is canceled, and then drains: /readyz turns to 503, and the viewers'
+// listener closes after the drain delay. Run waits for requests in flight and closes the
+// administrators' listener last.
 func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
 	go func() { failed <- serve(s.viewers, lazyListener{s.viewersListener}) }()
@@ -154,7 +176,8 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	err := s.viewers.Shutdown(drain)
 	if err != nil {
-		err = fmt.Errorf("requests still ran after %v: %w", drainTimeout, errors.Join(err, s.viewers.Close()))
+		err = fmt.Errorf("requests were still in flight after %v: %w",
+			drainTimeout, errors.Join(err, s.viewers.Close()))
 	}
 	return errors.Join(err, s.admin.Shutdown(drain))
 }

@@ -19,8 +19,14 @@ import (
 
 func newTestServer(t *testing.T, viewers http.Handler, drainDelay time.Duration) *Server {
 	t.Helper()
-	s, err := Listen(ServerOptions{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Viewers: viewers, Metrics: metrics.New("test"),
-		Log: slog.New(slog.DiscardHandler), DrainDelay: drainDelay})
+	s, err := Listen(ServerOptions{
+		Listen:      "127.0.0.1:0",
+		AdminListen: "127.0.0.1:0",
+		Viewers:     viewers,
+		Metrics:     metrics.New("test"),
+		Log:         slog.New(slog.DiscardHandler),
+		DrainDelay:  drainDelay,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +47,8 @@ func get(t *testing.T, client *http.Client, addr net.Addr, path string) (int, st
 	return resp.StatusCode, string(body)
 }
 
-// After the signal: readiness turns while viewers are still served, a request that runs finishes, and then all is closed.
+// After the signal, /readyz turns to 503 while viewers are still served, requests in flight finish,
+// and then the listeners close.
 func TestDrain(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	running, release := make(chan struct{}), make(chan struct{})
@@ -69,31 +76,32 @@ func TestDrain(t *testing.T) {
 	<-running
 	signal()
 	for {
-		if code, body := get(t, client, s.AdminAddr, "/readyz"); code == http.StatusServiceUnavailable && body == "draining\n" {
+		code, body := get(t, client, s.AdminAddr, "/readyz")
+		if code == http.StatusServiceUnavailable && body == "draining\n" {
 			break
 		}
 	}
 	if code, _ := get(t, client, s.AdminAddr, "/healthz"); code != http.StatusOK {
-		t.Errorf("healthz while draining: %d", code)
+		t.Errorf("/healthz while draining: status %d, want 200", code)
 	}
 	select {
 	case err := <-ended:
-		t.Fatalf("ended with a request running: %v", err)
+		t.Fatalf("Run returned %v, want it to wait for the request in flight", err)
 	default:
 	}
 	close(release)
 	if body := <-slow; body != "served" {
-		t.Errorf("the running request got %q", body)
+		t.Errorf("the request in flight got %q, want \"served\"", body)
 	}
 	if err := <-ended; err != nil {
-		t.Error(err)
+		t.Errorf("Run() = %v, want nil", err)
 	}
 	if code, what := get(t, client, s.Addr, "/"); code != 0 {
-		t.Errorf("after the end: %d %s", code, what)
+		t.Errorf("after Run: got %d %s, want a refused connection", code, what)
 	}
 }
 
-func TestPortInUseIsNamed(t *testing.T) {
+func TestListenNamesPortInUse(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -106,26 +114,28 @@ func TestPortInUseIsNamed(t *testing.T) {
 	} {
 		o.Metrics, o.Log = metrics.New("test"), slog.New(slog.DiscardHandler)
 		_, err := Listen(o)
-		if !errors.Is(err, syscall.EADDRINUSE) || !strings.HasPrefix(err.Error(), key) || !strings.Contains(err.Error(), taken.Addr().String()) {
-			t.Errorf("%s%v", key, err)
+		if !errors.Is(err, syscall.EADDRINUSE) || !strings.HasPrefix(err.Error(), key) ||
+			!strings.Contains(err.Error(), taken.Addr().String()) {
+			t.Errorf("Listen() = %v, want EADDRINUSE after %q", err, key)
 		}
 	}
 }
 
-func TestAdministration(t *testing.T) {
+func TestListenersServeTheirOwnPaths(t *testing.T) {
 	s := newTestServer(t, http.NotFoundHandler(), 0)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	if code, body := get(t, client, s.AdminAddr, "/metrics"); code != 200 || !strings.Contains(body, `s3redirect_build_info{goversion="go1.`) {
-		t.Errorf("/metrics: %d", code)
+	code, body := get(t, client, s.AdminAddr, "/metrics")
+	if code != 200 || !strings.Contains(body, `s3redirect_build_info{goversion="go1.`) {
+		t.Errorf("/metrics: got %d %.100s, want 200 and the build info", code, body)
 	}
 	if code, _ := get(t, client, s.AdminAddr, "/s3/bucket/key"); code != 404 {
-		t.Errorf("a locator on the admin side: %d", code)
+		t.Errorf("an object on the administrators' listener: status %d, want 404", code)
 	}
 	if code, _ := get(t, client, s.Addr, "/metrics"); code != 404 {
-		t.Errorf("metrics on the viewers' side: %d", code)
+		t.Errorf("/metrics on the viewers' listener: status %d, want 404", code)
 	}
 	stop()
 	if err := <-ended; err != nil {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A client may take its time, and only so much of it: one that sends a header letter by letter, nothing at all, half a body, or
-// that never reads an answer, loses its connection.
+// Clients that send nothing, a header byte by byte, or half a body, and clients that do not read
+// the response, lose their connections after a timeout.
 func TestSlowClients(t *testing.T) {
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err == nil {
@@ -27,14 +27,20 @@ func TestSlowClients(t *testing.T) {
 		most time.Duration
 	}{
 		"nothing": {func(net.Conn) {}, true, readTimeout},
-		"letter by letter": {func(c net.Conn) {
+		"a byte a second": {func(c net.Conn) {
 			trickle(c, "GET /s3/bucket/key HTTP/1.1\r\nHost: h\r\nX: "+strings.Repeat("x", 1000))
 		}, true, readTimeout},
 		"half a body": {func(c net.Conn) {
-			_, _ = io.WriteString(c, "POST /presign HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{")
+			_, _ = io.WriteString(
+				c, "POST /presign HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{",
+			)
 		}, true, readTimeout},
-		"an answer it never reads": {func(c net.Conn) { _, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n") }, false, writeTimeout},
-		"idle after a request":     {func(c net.Conn) { _, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n") }, true, idleTimeout},
+		"never reads the response": {func(c net.Conn) {
+			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		}, false, writeTimeout},
+		"idle after a request": {func(c net.Conn) {
+			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		}, true, idleTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -51,18 +57,18 @@ func TestSlowClients(t *testing.T) {
 				began := time.Now()
 				<-ended.closed
 				if took := time.Since(began); took > c.most+time.Second || took < time.Second {
-					t.Errorf("it held the connection for %v, want %v", took, c.most)
+					t.Errorf("the connection closed after %v, want 1s to %v", took, c.most)
 				}
 				close(listener)
 				_ = here.Close()
 				_ = s.Close()
-				time.Sleep(2 * time.Second) // who still sends finds out
+				time.Sleep(2 * time.Second) // until clients that still send get an error
 			})
 		})
 	}
 }
 
-// trickle sends a letter a second.
+// trickle sends a byte a second.
 func trickle(c net.Conn, text string) {
 	for n := range len(text) {
 		if _, err := io.WriteString(c, text[n:n+1]); err != nil {
@@ -72,7 +78,7 @@ func trickle(c net.Conn, text string) {
 	}
 }
 
-// closing tells when its end is closed.
+// closing closes a channel when the connection is closed.
 type closing struct {
 	net.Conn
 	closed chan struct{}
@@ -87,7 +93,7 @@ func (c *closing) Close() error {
 	return c.Conn.Close()
 }
 
-func TestHeadersAreBounded(t *testing.T) {
+func TestHeaderSizeLimit(t *testing.T) {
 	here, there := net.Pipe()
 	listener := make(oneConnection, 1)
 	listener <- there
@@ -95,10 +101,11 @@ func TestHeadersAreBounded(t *testing.T) {
 	go func() { _ = s.Serve(listener) }()
 	defer func() { close(listener); _ = here.Close(); _ = s.Close() }()
 	go func() {
-		_, _ = io.WriteString(here, "GET / HTTP/1.1\r\nHost: h\r\nX: "+strings.Repeat("x", 2*maxHeaderBytes)+"\r\n\r\n")
+		value := strings.Repeat("x", 2*maxHeaderBytes)
+		_, _ = io.WriteString(here, "GET / HTTP/1.1\r\nHost: h\r\nX: "+value+"\r\n\r\n")
 	}()
 	resp, err := http.ReadResponse(bufio.NewReader(here), nil)
 	if err != nil || resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("%v, %v", resp, err)
+		t.Errorf("header over the limit: got %v, %v, want status 431", resp, err)
 	}
 }

@@ -13,8 +13,9 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// target is the path and the query of a request line, as they were sent: what net/http makes of them has lost what was
-// encoded and what was not. A request line may also hold a whole URL (RFC 9112, section 3.2.2); its host is no concern of ours.
+// target returns the path and the query of the request line, undecoded: [http.Request.URL] does not
+// tell which characters were escaped. The request line may also contain an absolute URL (RFC 9112,
+// section 3.2.2). target ignores its host.
 func target(r *http.Request) (path, query string) {
 	t := r.RequestURI
 	if !strings.HasPrefix(t, "/") {
@@ -29,12 +30,15 @@ func target(r *http.Request) (path, query string) {
 	return path, query
 }
 
-// maxValue bounds a parameter's value, in bytes: all of them end up in the URL.
+// maxValue bounds a parameter's value, in bytes. Values become part of the URL.
 const maxValue = 1024
 
-// parseParams reads the parameters that have a meaning into their canonical form for the signature. All others are ignored.
-// cors is for URLs that scripts read across origins; attributed is the viewer whom the URL is to name, or "".
-func parseParams(query string, i *integration.Integration, cors bool, attributed string) (canonical string, err error) {
+// parseParams returns the canonical query of a request's known parameters. It ignores all others.
+// cors is true for URLs that scripts read across origins. attributed is the ID of the viewer that
+// the URL names, or "" for none.
+func parseParams(
+	query string, i *integration.Integration, cors bool, attributed string,
+) (canonical string, err error) {
 	if query == "" && attributed == "" {
 		return i.CanonicalParams(cors), nil
 	}
@@ -44,18 +48,18 @@ func parseParams(query string, i *integration.Integration, cors bool, attributed
 	for pair := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
 		if name, err = url.QueryUnescape(name); err != nil {
-			continue // no name of ours needs an escape
+			continue // no known name needs an escape
 		}
 		field := paramField(&p, name)
 		if field == nil && name != paramDownload {
 			continue
 		}
 		if slices.Contains(seen, name) {
-			return "", badQuery(name + " is given twice")
+			return "", badQuery(name + " is repeated")
 		}
 		seen = append(seen, name)
 		if value, err = url.QueryUnescape(value); err != nil {
-			return "", badQuery(name + " has a '%' that two hexadecimal digits do not follow")
+			return "", badQuery(name + " has a '%' without two hexadecimal digits after it")
 		}
 		if err := checkValue(name, value, i); err != nil {
 			return "", err
@@ -67,7 +71,7 @@ func parseParams(query string, i *integration.Integration, cors bool, attributed
 		}
 	}
 	if slices.Contains(seen, paramDownload) && slices.Contains(seen, paramDisposition) {
-		return "", badQuery(paramDownload + " and " + paramDisposition + " exclude each other")
+		return "", badQuery(paramDownload + " and " + paramDisposition + " are mutually exclusive")
 	}
 	if err := checkOverrides(i.Overrides, seen, &p); err != nil {
 		return "", err
@@ -82,7 +86,7 @@ const (
 	paramContentType = "response-content-type"
 )
 
-// paramField is where a parameter's value belongs, or nil for a name that has no meaning.
+// paramField returns the field for a parameter, or nil if its name is unknown or not a field's.
 func paramField(p *presign.Params, name string) *string {
 	switch name {
 	case paramVersionID:
@@ -106,22 +110,22 @@ func paramField(p *presign.Params, name string) *string {
 func checkValue(name, value string, i *integration.Integration) error {
 	switch {
 	case name == paramVersionID && !i.Versions:
-		return badQuery("versionId is not allowed here: the integration's file_versioning is off")
+		return badQuery("versionId is not allowed: the integration has file_versioning: false")
 	case name == paramVersionID && value == "":
 		return badQuery("versionId is empty")
 	case len(value) > maxValue:
 		return badQuery(name + " is longer than 1,024 bytes")
 	case !utf8.ValidString(value):
 		return badQuery(name + " is not valid UTF-8")
-	// S3 answers with the value as a header: a line break would be the start of another.
+	// S3 sends the value as a header. A line break would start another header.
 	case strings.ContainsFunc(value, unicode.IsControl):
-		return badQuery(name + " holds a control character")
+		return badQuery(name + " contains a control character")
 	}
 	return nil
 }
 
-// attachment is the Content-Disposition that has a browser save the object, under a name if there is one (RFC 6266; RFC 5987
-// for a name that is not ASCII).
+// attachment returns the Content-Disposition that makes browsers save the object, under name if it
+// is not empty (RFC 6266; RFC 5987 for names that are not ASCII).
 func attachment(name string) string {
 	if name == "" {
 		return "attachment"

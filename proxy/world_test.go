@@ -24,9 +24,11 @@ const (
 	testKey    = "AKIATESTTESTTESTTEST"
 	testSecret = "canary-secret/of+the+user"
 	storeURL   = "http://s3.localhost"
+	labARN     = "arn:aws:iam::123456789012:role/lab"
+	sharedARN  = "arn:aws:iam::123456789012:role/shared"
 )
 
-// world is a handler with a make-believe account behind it, all in memory.
+// world is a handler with a fake AWS account, in memory.
 type world struct {
 	*Handler
 	t     testing.TB
@@ -35,7 +37,7 @@ type world struct {
 	log   *lockedBuffer
 }
 
-// lockedBuffer is what was logged so far.
+// lockedBuffer is a buffer for concurrent use.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -53,52 +55,96 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// testIntegrations are a scoped one, a default one with versions, and one with keys.
+// testIntegrations returns an integration for one bucket, one for several buckets with versions,
+// and one with static keys.
 func testIntegrations() []config.Integration {
 	base := config.Integration{
-		SessionDuration: time.Hour, SessionPolicy: true, Region: "us-east-1", URLLifetime: 45 * time.Minute, MinRemaining: 15 * time.Minute,
-		Endpoint: storeURL, PathStyle: true, STSEndpoint: "http://sts.localhost", AccessKeyID: testKey, SecretAccessKey: testSecret,
+		SessionDuration: time.Hour,
+		SessionPolicy:   true,
+		Region:          "us-east-1",
+		URLLifetime:     45 * time.Minute,
+		MinRemaining:    15 * time.Minute,
+		Endpoint:        storeURL,
+		PathStyle:       true,
+		STSEndpoint:     "http://sts.localhost",
+		AccessKeyID:     testKey,
+		SecretAccessKey: testSecret,
 	}
 	lab, shared, keys := base, base, base
-	lab.Name, lab.Bucket, lab.RoleARN, lab.ExternalID, lab.SessionName = "lab", "bucket", "arn:aws:iam::123456789012:role/lab", "id-lab", "s3redirect-lab"
-	shared.Name, shared.PermittedBuckets, shared.RoleARN, shared.SessionName = "shared", []string{"photos", "team-*"}, "arn:aws:iam::123456789012:role/shared", "s3redirect-shared"
+	lab.Name, lab.Bucket, lab.SessionName = "lab", "bucket", "s3redirect-lab"
+	lab.RoleARN, lab.ExternalID = labARN, "id-lab"
+	shared.Name, shared.PermittedBuckets = "shared", []string{"photos", "team-*"}
+	shared.RoleARN, shared.SessionName = sharedARN, "s3redirect-shared"
 	shared.FileVersioning = true
 	keys.Name, keys.Bucket, keys.STSEndpoint, keys.RequesterPays = "keys", "scans", "", true
 	return []config.Integration{lab, shared, keys}
+}
+
+// testCloud returns the account that testIntegrations refers to.
+func testCloud() *fakeaws.Cloud {
+	cloud := fakeaws.NewCloud(time.Now)
+	cloud.AddUser(fakeaws.User{
+		AccessKeyID:     testKey,
+		SecretAccessKey: testSecret,
+		Buckets:         []string{"scans"},
+	})
+	cloud.AddRole(fakeaws.Role{
+		ARN:        labARN,
+		ExternalID: "id-lab",
+		Trusts:     []string{testKey},
+		Buckets:    []string{"bucket"},
+	})
+	cloud.AddRole(fakeaws.Role{
+		ARN:      sharedARN,
+		Trusts:   []string{testKey},
+		Buckets:  []string{"photos", "team-*"},
+		Versions: true,
+	})
+	for _, b := range []string{"bucket", "photos", "team-a", "scans"} {
+		cloud.CreateBucket(b, "us-east-1")
+	}
+	return cloud
 }
 
 type worldOption func(*config.Config, *Options)
 
 func newWorld(t testing.TB, options ...worldOption) *world {
 	t.Helper()
-	cloud := fakeaws.NewCloud(time.Now)
-	cloud.AddUser(fakeaws.User{AccessKeyID: testKey, SecretAccessKey: testSecret, Buckets: []string{"scans"}})
-	cloud.AddRole(fakeaws.Role{ARN: "arn:aws:iam::123456789012:role/lab", ExternalID: "id-lab", Trusts: []string{testKey}, Buckets: []string{"bucket"}})
-	cloud.AddRole(fakeaws.Role{ARN: "arn:aws:iam::123456789012:role/shared", Trusts: []string{testKey}, Buckets: []string{"photos", "team-*"}, Versions: true})
-	for _, b := range []string{"bucket", "photos", "team-a", "scans"} {
-		cloud.CreateBucket(b, "us-east-1")
-	}
+	cloud := testCloud()
 	w := &world{t: t, cloud: cloud, log: &lockedBuffer{}}
-	c := &config.Config{Integrations: testIntegrations(), Cache: config.Cache{URLs: 1000, Credentials: 100}}
-	o := Options{Metrics: metrics.New("test"), Clock: time.Now, URLs: 1000, ReferrerPolicy: "no-referrer",
-		Log: slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	c := &config.Config{
+		Integrations: testIntegrations(),
+		Cache:        config.Cache{URLs: 1000, Credentials: 100},
+	}
+	o := Options{
+		Metrics:        metrics.New("test"),
+		Clock:          time.Now,
+		URLs:           1000,
+		ReferrerPolicy: "no-referrer",
+		Log: slog.New(
+			slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}),
+		),
+	}
 	for _, option := range options {
 		option(c, &o)
 	}
 	var err error
-	w.set, err = integration.NewSet(c, integration.Options{
-		Clock: o.Clock, Log: o.Log, Metrics: o.Metrics, Transport: fakeaws.InMemory{Handler: cloud.S3()},
-		STS: &integration.AWSSTS{HTTPClient: &http.Client{Transport: fakeaws.InMemory{Handler: cloud.STS()}}},
-	})
+	w.set, err = integration.NewSet(c, w.integrationOptions(o.Log, o.Metrics))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.set.Close)
 	o.Integrations = w.set
-	if c.Viewers.Links == nil && c.Viewers.JWT == nil && c.Viewers.Basic == nil && c.Viewers.Forwarded == nil {
+	if c.Viewers.Links == nil && c.Viewers.JWT == nil && c.Viewers.Basic == nil &&
+		c.Viewers.Forwarded == nil {
 		c.Viewers.Anonymous = true
 	}
-	if o.Gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: o.Clock, Log: o.Log, TrustedProxies: c.Proxies}); err != nil {
+	o.Gate, err = viewer.New(&c.Viewers, viewer.Options{
+		Clock:          o.Clock,
+		Log:            o.Log,
+		TrustedProxies: c.Proxies,
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(o.Gate.Close)
@@ -108,8 +154,22 @@ func newWorld(t testing.TB, options ...worldOption) *world {
 	return w
 }
 
+// integrationOptions returns options for integrations that use the account.
+func (w *world) integrationOptions(log *slog.Logger, m *metrics.Metrics) integration.Options {
+	sts := &http.Client{Transport: fakeaws.InMemory{Handler: w.cloud.STS()}}
+	return integration.Options{
+		Clock:     time.Now,
+		Log:       log,
+		Metrics:   m,
+		Transport: fakeaws.InMemory{Handler: w.cloud.S3()},
+		STS:       &integration.AWSSTS{HTTPClient: sts},
+	}
+}
+
+// put stores an object, and returns its version.
 func (w *world) put(bucket, key, text string) (version string) {
-	return w.cloud.Put(locator.Locator{Bucket: bucket, Key: key}, fakeaws.Object{ContentType: "text/plain", Data: []byte(text)})
+	o := fakeaws.Object{ContentType: "text/plain", Data: []byte(text)}
+	return w.cloud.Put(locator.Locator{Bucket: bucket, Key: key}, o)
 }
 
 // ask sends a request to the handler.
@@ -122,13 +182,13 @@ func (w *world) ask(method, target string) *http.Response {
 	return rec.Result()
 }
 
-// redirect asks for an object and wants a redirect to its URL.
+// redirect requests an object, checks that the response is a redirect, and returns its URL.
 func (w *world) redirect(method, target string) *url.URL {
 	w.t.Helper()
 	resp := w.ask(method, target)
 	if resp.StatusCode != http.StatusFound {
 		body, _ := io.ReadAll(resp.Body)
-		w.t.Fatalf("%s %s: %d %s", method, target, resp.StatusCode, body)
+		w.t.Fatalf("%s %s: got %d %s, want 302", method, target, resp.StatusCode, body)
 	}
 	u, err := url.Parse(resp.Header.Get("Location"))
 	if err != nil {
@@ -137,7 +197,7 @@ func (w *world) redirect(method, target string) *url.URL {
 	return u
 }
 
-// fetch gets what is at a presigned URL.
+// fetch sends a request for a presigned URL to the store, and returns the response and its body.
 func (w *world) fetch(method string, u *url.URL) (*http.Response, string) {
 	w.t.Helper()
 	r := httptest.NewRequest(method, u.String(), nil)
@@ -152,7 +212,8 @@ func (w *world) fetch(method string, u *url.URL) (*http.Response, string) {
 	return resp, string(body)
 }
 
-// wantNoSniff wants browsers not to guess at an answer's type: what it repeats of the request could look like a page.
+// wantNoSniff checks that browsers do not guess the type of a response: the parts of the request
+// that it repeats could look like a page.
 func wantNoSniff(t testing.TB, resp *http.Response) {
 	t.Helper()
 	if got := resp.Header["X-Content-Type-Options"]; len(got) != 1 || got[0] != "nosniff" {
@@ -160,24 +221,25 @@ func wantNoSniff(t testing.TB, resp *http.Response) {
 	}
 }
 
-// problemIn reads an answer's problem, after checking what all of them have in common.
+// problemIn returns a response's problem. It checks what all problems have in common.
 func problemIn(t testing.TB, resp *http.Response) (p problem) {
 	t.Helper()
 	if got := resp.Header.Get("Content-Type"); got != "application/problem+json" {
-		t.Errorf("Content-Type: %s", got)
+		t.Errorf("Content-Type: got %q, want application/problem+json", got)
 	}
 	if got := resp.Header.Get("Cache-Control"); got != "no-store" {
-		t.Errorf("a problem with Cache-Control: %s", got)
+		t.Errorf("Cache-Control: got %q, want no-store", got)
 	}
 	wantNoSniff(t, resp)
 	if got := resp.Header.Get("Referrer-Policy"); got != "no-referrer" {
-		t.Errorf("Referrer-Policy: %s", got)
+		t.Errorf("Referrer-Policy: got %q, want no-referrer", got)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil {
 		t.Fatal(err)
 	}
-	if p.Status != resp.StatusCode || p.Code == "" || p.Detail == "" || p.Title == "" || p.Type != "about:blank" {
-		t.Errorf("status %d: %+v", resp.StatusCode, p)
+	if p.Status != resp.StatusCode || p.Code == "" || p.Detail == "" || p.Title == "" ||
+		p.Type != "about:blank" {
+		t.Errorf("status %d: got problem %+v, want all fields", resp.StatusCode, p)
 	}
 	return p
 }

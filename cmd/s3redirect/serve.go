@@ -16,6 +16,7 @@ import (
 	"s3redirect/proxy"
 )
 
+// serve serves clients until ctx ends.
 func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
@@ -38,8 +39,8 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 		Stderr:  stderr,
 		Version: programVersion(),
 	})
-	if wrong, ok := errors.AsType[*app.ConfigError](err); ok {
-		return usageError{fmt.Errorf("%s: %w", *path, wrong)}
+	if configErr, ok := errors.AsType[*app.ConfigError](err); ok {
+		return usageError{fmt.Errorf("%s: %w", *path, configErr)}
 	} else if err != nil {
 		return err
 	}
@@ -47,8 +48,17 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	log := p.Log()
 	page := p.Console(os.LookupEnv)
 	s, err := proxy.Listen(proxy.ServerOptions{
-		Listen: c.Listen, AdminListen: c.AdminListen, Viewers: p, Metrics: p.Metrics(), Log: log, DrainDelay: c.DrainDelay,
-		TLS: c.TLS, AdminTLS: c.Admin.TLS, Clock: time.Now, Operator: p, Console: page,
+		Listen:      c.Listen,
+		AdminListen: c.AdminListen,
+		TLS:         c.TLS,
+		AdminTLS:    c.Admin.TLS,
+		DrainDelay:  c.DrainDelay,
+		Viewers:     p,
+		Operator:    p,
+		Console:     page,
+		Metrics:     p.Metrics(),
+		Log:         log,
+		Clock:       time.Now,
 	})
 	if err != nil {
 		return err
@@ -57,15 +67,21 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	for _, w := range c.Warnings {
 		log.Warn(w)
 	}
-	log.Info("serving", "version", programVersion(), "config", *path, "listen", s.Addr.String(), "admin_listen", s.AdminAddr.String(), "tls", c.TLS.CertFile != "",
-		"admin_tls", c.Admin.TLS.CertFile != "", "integrations", app.Summary(c.Integrations))
+	log.Info("serving",
+		"version", programVersion(),
+		"config", *path,
+		"listen", s.Addr.String(),
+		"admin_listen", s.AdminAddr.String(),
+		"tls", c.TLS.CertFile != "",
+		"admin_tls", c.Admin.TLS.CertFile != "",
+		"integrations", app.Summary(c.Integrations))
 	go p.Watch(ctx, app.WatchInterval)
 	go page.Sample(ctx)
 	go p.WatchClock(ctx, time.Now, app.SinceStart())
 	if err := s.Run(ctx); err != nil {
 		return err
 	}
-	p.Close() // which writes what is left of the access log
+	p.Close() // flushes the access log before the last log line
 	log.Info("stopped")
 	return nil
 }

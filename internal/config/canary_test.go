@@ -96,9 +96,12 @@ var slips = []string{
 	"K:\tV", "\tK: V", "K: V\n\tV: V", "K: V\n V: V", "K:\nV", "K:\n V", "K:\n   - V",
 	"K:\n    V:\n", "K: V\nV", "K: V\n V",
 	"--- V", "---\nV: V", "...\nV: V", "%V", "%YAML V", "%TAG ! V", "K: V\r V", "K: V\u2028V", "K: \x01V", "K: \xffV",
-	"KK: V", "xK: V", "K_: V", "k-K: V", "K.V: x", "K: V, V: V", "K: V\nK: V", "V: V\nV: V", "K=V",
-	"K = V", "K:: V", ":K: V", "K : V", "- K: V", "[V]: K", "{V: V}: K", "K: \"V\nV\"",
-	"K: 'V\n\nV'", "K: >-\n V\nV", "K: |\n        V\n      V",
+	"x: a,K:V", "name: a,K:V", "name: a;K=V", "region: us-east-1,K=V", "region: K:V", "id: a,K:V",
+	"level: info,K=V", "urls: 1;K:V",
+	"hosts: [a,K:V]", "hosts: [K:V]", "name: \"a\"K:V", "listen: :80?K=V", "bucket: a@V",
+	"bucket: a&K=V", "KK: V", "xK: V", "K_: V", "k-K: V", "K.V: x", "K: V, V: V", "K: V\nK: V",
+	"V: V\nV: V", "K=V", "K = V", "K:: V", ":K: V",
+	"K : V", "- K: V", "[V]: K", "{V: V}: K", "K: \"V\nV\"", "K: 'V\n\nV'", "K: >-\n V\nV", "K: |\n        V\n      V",
 }
 
 // secretiveText returns a configuration with the canary in the place of one of its secrets, with
@@ -159,9 +162,12 @@ func muddle(r *rand.Rand, text string) string {
 	return strings.Join(lines, "")
 }
 
+// slipped matches values into which a slip drew a secret with its key, or whatever comes after a separator.
+var slipped = regexp.MustCompile(`[\s,;=?@&"']|(?i)(token|secret|secret_access_key|encryption_key|url):`)
+
 // misplaced reports whether the canary became, by mistake, a part of the value of a known key that
-// holds no secret: such values are
-// shown, since the program cannot know better.
+// holds no secret, without anything
+// in the value that tells: such values are shown, since the program cannot know better.
 func misplaced(text string, included bool) bool {
 	var document yaml.Node
 	if yaml.Unmarshal([]byte(text), &document) != nil || len(document.Content) == 0 {
@@ -173,7 +179,7 @@ func misplaced(text string, included bool) bool {
 		case t == reflect.TypeFor[Secret]():
 			return false
 		case n.Kind == yaml.ScalarNode:
-			return hasCanary(n.Value)
+			return hasCanary(n.Value) && !slipped.MatchString(n.Value)
 		case t.Kind() == reflect.Pointer:
 			return look(n, t.Elem())
 		case t.Kind() == reflect.Slice && n.Kind == yaml.SequenceNode:

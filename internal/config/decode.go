@@ -4,10 +4,13 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -114,10 +117,34 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 // values with white space, which a wrong indentation or a missing colon may have joined with the
 // next key and its secret.
 func shown(into reflect.Value, written string) string {
-	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, unicode.IsSpace) {
+	isSeparator := func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`,;=?&@"'`, r) }
+	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, isSeparator) ||
+		keyInValue().MatchString(written) {
 		return ""
 	}
 	return written
+}
+
+// keyInValue matches a text with the name of a configuration key before a colon.
+var keyInValue = sync.OnceValue(func() *regexp.Regexp {
+	names := map[string]bool{}
+	collectNames(reflect.TypeFor[Config](), names)
+	return regexp.MustCompile(`(?i)(^|[^a-z])(` + strings.Join(slices.Sorted(maps.Keys(names)), "|") + `):`)
+})
+
+// collectNames adds the names of t's keys, and of all keys below them, to names.
+func collectNames(t reflect.Type, names map[string]bool) {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		collectNames(t.Elem(), names)
+	case reflect.Struct:
+		for f := range t.Fields() {
+			if name := f.Tag.Get("yaml"); name != "" && name != "-" {
+				names[name] = true
+				collectNames(f.Type, names)
+			}
+		}
+	}
 }
 
 func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {

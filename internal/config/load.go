@@ -59,6 +59,7 @@ func (s *Source) Parse(getenv func(string) (string, bool)) (*Config, error) {
 	d.complete(c)
 	d.report(c, Validate(c))
 	d.report(c, certificateProblems(c))
+	d.report(c, s.variableProblems(c))
 	if len(d.errs) > 0 {
 		rank := map[string]int{s.path: -1}
 		for n, f := range s.files {

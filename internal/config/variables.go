@@ -1,7 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
+	"slices"
 
 	"gopkg.in/yaml.v3"
 )
@@ -58,6 +60,22 @@ func (s *Source) SecretVariables(except string) (names []string) {
 		}
 	}
 	return names
+}
+
+// variableProblems returns a problem for each variable that access key IDs may name although a
+// secret of the file uses it:
+// an access key ID is part of every URL.
+func (s *Source) variableProblems(c *Config) []Problem {
+	k := &checker{Config: c}
+	secrets := s.SecretVariables("")
+	for n, name := range c.Admin.Variables.IDs {
+		if slices.Contains(secrets, name) {
+			key := fmt.Sprintf("admin.variables.ids[%d]", n)
+			k.wrong(key, "a secret of the configuration uses %s, and access key IDs are part of every URL; "+
+				"list it under secrets", value(key))
+		}
+	}
+	return k.problems
 }
 
 // secretsIn returns the scalars of a tree that belong into fields of type [Secret].

@@ -296,9 +296,9 @@ func (k *checker) checkGroup(key, name string) {
 	case name == "-":
 		k.wrong(key, "- stands for no groups, as reverse proxies write it; name a group")
 	case name != "" && f != nil && f.GroupsHeader != "" &&
-		(strings.ContainsAny(name, ",|;") || strings.ContainsAny(name[:1], `[{"`) || strings.TrimSpace(name) != name):
-		k.wrong(key,
-			"%s cannot come in groups_header, which separates groups by commas and refuses bars, semicolons and JSON",
+		(strings.ContainsAny(name, `,|;"%()[]{}<>`) || strings.TrimSpace(name) != name):
+		k.wrong(key, "%s cannot come in groups_header, which separates groups by commas and "+
+			"refuses bars, semicolons, quotes, percent signs and brackets",
 			value(key))
 	}
 }

@@ -15,7 +15,7 @@ import (
 const variablesFile = `listen: 127.0.0.1:8080
 admin:
   token: ` + testToken + `
-  variables: [FRESH_KEY, FRESH_SECRET, LAB_KEY, LAB_SECRET, LINK_KEY, FLEET_KEY, ELSEWHERE]
+  variables: {ids: [FRESH_KEY, LAB_KEY], secrets: [FRESH_SECRET, LAB_SECRET, LINK_KEY, FLEET_KEY, ELSEWHERE]}
 viewers:
   anonymous: true
   links: {keys: [{id: k1, secret: "x${LINK_KEY}"}]}
@@ -81,14 +81,14 @@ func TestVariablesOfDrafts(t *testing.T) {
 		"a name in lower case": {add("access_key_id", "${fresh_key}"), "access_key_id", elsewhere},
 		"as a secret": {add("secret_access_key", "${HOME}"),
 			"secret_access_key", elsewhere},
-		"the secret of links":       {add("access_key_id", "${LINK_KEY}"), "access_key_id", used},
-		"the password of the store": {add("access_key_id", "${FLEET_KEY}"), "access_key_id", used},
+		"the secret of links":       {add("access_key_id", "${LINK_KEY}"), "access_key_id", elsewhere},
+		"the password of the store": {add("access_key_id", "${FLEET_KEY}"), "access_key_id", elsewhere},
 		"the password of the store, as the secret": {add("secret_access_key", "${FLEET_KEY}"),
 			"secret_access_key", used},
-		"another integration's secret":    {add("access_key_id", "${LAB_SECRET}"), "access_key_id", used},
+		"another integration's secret":    {add("access_key_id", "${LAB_SECRET}"), "access_key_id", elsewhere},
 		"another's secret, as the secret": {add("secret_access_key", "${LAB_SECRET}"), "secret_access_key", used},
-		"the secret of the main file":     {add("access_key_id", "${ELSEWHERE}"), "access_key_id", used},
-		"its own secret":                  {add("access_key_id", "${FRESH_SECRET}"), "access_key_id", used},
+		"the secret of the main file":     {add("access_key_id", "${ELSEWHERE}"), "access_key_id", elsewhere},
+		"its own secret":                  {add("access_key_id", "${FRESH_SECRET}"), "access_key_id", elsewhere},
 		"of another key":                  {add("external_id", "${FRESH_KEY}"), "external_id", "only the two keys"},
 
 		"another key of an integration": {change("lab", "file_versioning", "true"), "", allowed},
@@ -99,15 +99,15 @@ func TestVariablesOfDrafts(t *testing.T) {
 		"its own variables, elsewhere": {change("lab", "endpoint",
 			"https://evil.example.com"), "", allowed},
 		"its own secret as the key ID": {change("lab", "access_key_id",
-			"${LAB_SECRET}"), "access_key_id", used},
+			"${LAB_SECRET}"), "access_key_id", elsewhere},
 		"its old secret as the key ID": {change("lab", "access_key_id",
-			"${LAB_SECRET}", "secret_access_key", "${FRESH_SECRET}"), "access_key_id", used},
+			"${LAB_SECRET}", "secret_access_key", "${FRESH_SECRET}"), "access_key_id", elsewhere},
 		"other variables": {change("lab", "access_key_id",
 			"${FRESH_KEY}", "secret_access_key", "${FRESH_SECRET}"), "", allowed},
 		"a variable of the process instead": {change("lab", "access_key_id", "${HOME}"),
 			"access_key_id", elsewhere},
 		"a secret instead": {change("lab", "access_key_id",
-			"${LINK_KEY}"), "access_key_id", used},
+			"${LINK_KEY}"), "access_key_id", elsewhere},
 		"a variable that is not of the list": {change("other", "file_versioning", "true"), "", allowed},
 		"a variable that is not of the list, elsewhere": {change("other", "endpoint",
 			"https://evil.example.com"), "access_key_id", elsewhere},
@@ -149,7 +149,8 @@ func TestVariablesOfDrafts(t *testing.T) {
 // Without admin.variables a draft names none.
 func TestNoVariablesByDefault(t *testing.T) {
 	w := newWorld(t, strings.Replace(variablesFile,
-		"  variables: [FRESH_KEY, FRESH_SECRET, LAB_KEY, LAB_SECRET, LINK_KEY, FLEET_KEY, ELSEWHERE]\n", "", 1))
+		"  variables: {ids: [FRESH_KEY, LAB_KEY], secrets: [FRESH_SECRET, LAB_SECRET, LINK_KEY, "+
+			"FLEET_KEY, ELSEWHERE]}\n", "", 1))
 	w.signInAs("ann")
 	draft := map[string]string{"name": "new", "bucket": "fresh",
 		"region": "us-east-1", "endpoint": "https://new.example.com",
@@ -163,5 +164,26 @@ func TestNoVariablesByDefault(t *testing.T) {
 	if _, no, status := w.changing(map[string]any{"action": "change", "name": "lab",
 		"draft": map[string]string{"file_versioning": "true"}}); status != http.StatusOK {
 		t.Errorf("a change that leaves the variables alone: status %d, want 200: %+v", status, no)
+	}
+}
+
+// A variable that held a secret is still one once no integration uses it.
+func TestSecretVariableOfARemovedIntegration(t *testing.T) {
+	w := newWorld(t, variablesFile)
+	w.signInAs("ann")
+	shown, no, status := w.changing(map[string]any{"action": "remove", "name": "lab"})
+	if status != http.StatusOK {
+		t.Fatalf("status %d, want 200: %+v", status, no)
+	}
+	removal := map[string]any{"action": "remove", "name": "lab", "base": shown.Base, "save": true}
+	if saved, no, status := w.changing(removal); !saved.Saved {
+		t.Fatalf("status %d, the removal was not saved: %+v", status, no)
+	}
+	_, no, status = w.changing(map[string]any{"action": "add", "draft": map[string]string{
+		"name": "leak", "bucket": "leaks", "region": "us-east-1", "endpoint": "https://evil.example.com",
+		"access_key_id": "${LAB_SECRET}", "secret_access_key": "${LAB_SECRET}",
+	}})
+	if status != http.StatusUnprocessableEntity || no.Keys["access_key_id"] == "" {
+		t.Errorf("status %d, want 422 for access_key_id: %+v", status, no)
 	}
 }

@@ -41,7 +41,7 @@ public_url: https://media.example.com
 admin:
   token: ` + testToken + `
   hosts: [admin.example.com]
-  variables: [FRESH_KEY, FRESH_SECRET, LAB_SECRET, UNSET]
+  variables: {ids: [FRESH_KEY], secrets: [FRESH_SECRET, LAB_SECRET, UNSET]}
 viewers: {anonymous: true}
 include: [integrations.d/*.yaml]
 integrations:

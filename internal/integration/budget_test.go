@@ -231,7 +231,7 @@ func TestRegionRequestsAreBounded(t *testing.T) {
 		for n := range 5000 {
 			b := w.bucket(fmt.Sprintf("team-%d", n))
 			wg.Go(func() {
-				_, _, err := b.Place(t.Context(), time.Now())
+				_, _, err := b.locate(t.Context(), time.Now())
 				if !errors.Is(err, ErrRegionUnavailable) {
 					t.Errorf("Place() = %v, want %v", err, ErrRegionUnavailable)
 				}
@@ -239,7 +239,7 @@ func TestRegionRequestsAreBounded(t *testing.T) {
 		}
 		synctest.Wait()
 		began := time.Now()
-		p, _, err := w.bucket("quick").Place(t.Context(), time.Now())
+		p, _, err := w.bucket("quick").locate(t.Context(), time.Now())
 		if err != nil || p.Region != "eu-west-3" {
 			t.Errorf("another integration's Place() = %+v, %v, want eu-west-3", p, err)
 		}

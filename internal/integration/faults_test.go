@@ -315,7 +315,7 @@ func TestNextDuringARegionRequest(t *testing.T) {
 		place := func(w *world, store string) {
 			b := w.bucket("bucket")
 			wg.Go(func() {
-				p, _, err := b.Place(t.Context(), time.Now())
+				p, _, err := b.locate(t.Context(), time.Now())
 				if err != nil || !strings.Contains(p.Endpoint.URL(), store) {
 					t.Errorf("Place() = %+v, %v, want a place at %s", p, err, store)
 				}

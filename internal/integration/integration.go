@@ -224,10 +224,6 @@ func (i *Integration) Window(ctx context.Context, now time.Time) (*Window, time.
 	return i.keeper.window(ctx, now)
 }
 
-// Peek returns the window that signs at an instant, or nil if a request would have to wait for STS.
-// It makes no calls.
-func (i *Integration) Peek(now time.Time) *Window { return i.keeper.peek(now) }
-
 // WindowEnd returns when the window that an instant is in ends.
 func (i *Integration) WindowEnd(now time.Time) time.Time {
 	return i.keeper.plan.end(now)

@@ -364,7 +364,8 @@ func (k *keeper) accepts(s *session, now time.Time) bool {
 		!slices.ContainsFunc(k.sessionsLocked(now), asLong)
 }
 
-// peek implements [Integration.Peek].
+// peek returns the window that signs at an instant, or nil if a request would have to wait for STS.
+// It makes no calls.
 func (k *keeper) peek(now time.Time) *Window {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -145,7 +145,7 @@ func TestSameSessionMakesSameURL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		url := func(w *world) string {
 			b, win := w.bucket("bucket"), w.mustWindow("bucket")
-			place, _, err := b.Place(t.Context(), time.Now())
+			place, _, err := b.locate(t.Context(), time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -202,7 +202,7 @@ func TestNextKeepsRegions(t *testing.T) {
 	auto.Region = config.RegionAuto
 	w := newWorld(t, &fakeSTS{}, []config.Integration{auto}, withTransport(transport))
 	for n, w := range []*world{w, w.next(auto, role("new", "new-bucket"))} {
-		p, _, err := w.bucket("bucket").Place(context.Background(), w.clock())
+		p, _, err := w.bucket("bucket").locate(context.Background(), w.clock())
 		if err != nil || p.Region != "eu-west-3" {
 			t.Errorf("set %d: Place() = %+v, %v, want eu-west-3", n, p, err)
 		}

@@ -20,10 +20,11 @@ type Resolved struct {
 }
 
 // Resolve returns what the bucket's URLs are signed with. It waits for the bucket's region and for
-// a session where they are not available yet. The errors are those of [Bucket.Place] and
-// [Integration.Window]. On an error, Place is set if it was found, and Now is set in any case.
+// a session where they are not available yet. The error wraps [ErrNoSuchBucket],
+// [ErrRegionNotTold] or [ErrRegionUnavailable], or is one of [Integration.Window]. On an error,
+// Place is set if it was found, and Now is set in any case.
 func (b *Bucket) Resolve(ctx context.Context, now time.Time) (r Resolved, err error) {
-	if r.Place, r.Now, err = b.Place(ctx, now); err != nil {
+	if r.Place, r.Now, err = b.locate(ctx, now); err != nil {
 		return r, err
 	}
 	if r.Window, r.Now, err = b.Integration.Window(ctx, r.Now); err != nil {
@@ -36,7 +37,7 @@ func (b *Bucket) Resolve(ctx context.Context, now time.Time) (r Resolved, err er
 // ResolvePeek is [Bucket.Resolve] without waiting: it makes no calls, counts nothing, and leaves
 // out what is not available.
 func (b *Bucket) ResolvePeek(now time.Time) (r Resolved, err error) {
-	r = Resolved{Place: b.Peek(), Window: b.Integration.Peek(now), Now: now}
+	r = Resolved{Place: b.place.Load(), Window: b.Integration.keeper.peek(now), Now: now}
 	if r.Place != nil && r.Window != nil {
 		r.Signer, err = r.Window.Signer(r.Place.Region)
 	}

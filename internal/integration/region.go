@@ -59,13 +59,10 @@ func (i *Integration) placeOf(bucket, region string) *Place {
 	return &Place{Region: region, Endpoint: i.config.BucketEndpoint(bucket, region)}
 }
 
-// Peek returns where the bucket is, or nil if its region is not known yet. It makes no calls.
-func (b *Bucket) Peek() *Place { return b.place.Load() }
-
-// Place returns where the bucket is, and the instant at which that was known: later than now if the
-// request waited. With region auto the first request asks the store, and the answer is kept. The
+// locate returns where the bucket is, and the instant at which that was known: later than now if
+// the request waited. With region auto the first request asks the store, and the answer is kept. The
 // error wraps [ErrNoSuchBucket], [ErrRegionNotTold] or [ErrRegionUnavailable], or is the context's.
-func (b *Bucket) Place(ctx context.Context, now time.Time) (*Place, time.Time, error) {
+func (b *Bucket) locate(ctx context.Context, now time.Time) (*Place, time.Time, error) {
 	if p := b.place.Load(); p != nil {
 		return p, now, nil
 	}
@@ -97,8 +94,8 @@ func (b *Bucket) find(asked string) (*Place, error) {
 	// Single flight only merges calls that overlap. Two requests can still call find one after the
 	// other:
 	//
-	//	1: Place: place is nil
-	//	2: Place: place is nil
+	//	1: locate: place is nil
+	//	2: locate: place is nil
 	//	1: DoChan, find: stores place, returns
 	//	2: DoChan, find
 	//
@@ -178,7 +175,8 @@ var regionGrammar = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
 // BucketRegion sends an unsigned HeadBucket request and returns the region that the store reports.
 // S3 sets x-amz-bucket-region on every response, including errors. The client must not follow
-// redirects (see [NoRedirects]). The errors are those of [Bucket.Place].
+// redirects (see [NoRedirects]). The error wraps [ErrNoSuchBucket], [ErrRegionNotTold] or
+// [ErrRegionUnavailable].
 //
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
 func BucketRegion(ctx context.Context, client *http.Client, bucketURL string) (string, error) {

@@ -39,7 +39,7 @@ func TestRegionIsRequestedOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 1000 {
 			wg.Go(func() {
-				place, now, err := w.bucket("bucket").Place(context.Background(), time.Now())
+				place, now, err := w.bucket("bucket").locate(context.Background(), time.Now())
 				want := "https://bucket.s3.eu-west-3.amazonaws.com/"
 				if err != nil || place.Region != "eu-west-3" || place.Endpoint.URL() != want {
 					t.Errorf("Place() = %+v, %v, want %s in eu-west-3", place, err, want)
@@ -54,11 +54,11 @@ func TestRegionIsRequestedOnce(t *testing.T) {
 			t.Errorf("the store was asked %d times, want once", n)
 		}
 		time.Sleep(24 * time.Hour)
-		_, _, err := w.bucket("bucket").Place(context.Background(), time.Now())
+		_, _, err := w.bucket("bucket").locate(context.Background(), time.Now())
 		if n := asked.Load(); err != nil || n != 1 {
 			t.Errorf("a day later: Place() = %v, the store was asked %d times, want once", err, n)
 		}
-		place, _, err := w.bucket("my.dotted.bucket").Place(context.Background(), time.Now())
+		place, _, err := w.bucket("my.dotted.bucket").locate(context.Background(), time.Now())
 		want := "https://s3.ap-south-1.amazonaws.com/my.dotted.bucket/"
 		if err != nil || place.Endpoint.URL() != want {
 			t.Errorf("Place() = %+v, %v, want %s", place, err, want)
@@ -104,7 +104,7 @@ func TestRegionFailuresAreCached(t *testing.T) {
 					})))
 				defer w.Close()
 				for range 3 {
-					place, _, err := w.bucket("bucket").Place(context.Background(), time.Now())
+					place, _, err := w.bucket("bucket").locate(context.Background(), time.Now())
 					if !errors.Is(err, c.want) || place != nil {
 						t.Errorf("Place() = %+v, %v, want %v", place, err, c.want)
 					}
@@ -113,7 +113,7 @@ func TestRegionFailuresAreCached(t *testing.T) {
 					t.Errorf("the store was asked %d times, want once", asked)
 				}
 				time.Sleep(RegionPause)
-				_, _, err := w.bucket("bucket").Place(context.Background(), time.Now())
+				_, _, err := w.bucket("bucket").locate(context.Background(), time.Now())
 				if !errors.Is(err, c.want) || asked != 2 {
 					t.Errorf("after the pause: Place() = %v, want %v; asked %d times, want 2",
 						err, c.want, asked)
@@ -140,7 +140,7 @@ func TestRegionClientFollowsNoRedirects(t *testing.T) {
 			})
 			w := newWorld(t, &fakeSTS{}, []config.Integration{auto("lab", "bucket")}, withTransport(store))
 			defer w.Close()
-			place, _, err := w.bucket("bucket").Place(context.Background(), time.Now())
+			place, _, err := w.bucket("bucket").locate(context.Background(), time.Now())
 			if !errors.Is(err, want) || want == nil && (place == nil || place.Region != header) {
 				t.Errorf("Place = %+v, %v, want region %q, %v", place, err, header, want)
 			}

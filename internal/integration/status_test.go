@@ -24,7 +24,7 @@ func TestStatusAndPeek(t *testing.T) {
 		w := newWorld(t, sts,
 			[]config.Integration{role("good", "photos"), role("bad", "videos"), keys})
 		peek := func(bucket string) *Window {
-			return w.bucket(bucket).Integration.Peek(time.Now())
+			return w.bucket(bucket).Integration.keeper.peek(time.Now())
 		}
 		for _, s := range w.Status(time.Now()) {
 			if !s.Asked.IsZero() || !s.Expires.IsZero() || s.Result != "" ||

@@ -26,7 +26,7 @@ func TestConsoleAddsTheFirstIntegration(t *testing.T) {
 	const bucket = "console-wizard"
 	g.createBucket(t, bucket)
 	g.put(t, bucket, "pictures/one.png", picture(t, 48))
-	p, dir := startProxyIn(t, "\ninclude: [integrations.d/*.yaml]\nadmin: {token: \"${ADMIN_TOKEN}\", variables: [TRUSTED_KEY, TRUSTED_SECRET]}\n", append(g.env(), "ADMIN_TOKEN="+adminToken)...)
+	p, dir := startProxyIn(t, "\ninclude: [integrations.d/*.yaml]\nadmin: {token: \"${ADMIN_TOKEN}\", variables: {ids: [TRUSTED_KEY], secrets: [TRUSTED_SECRET]}}\n", append(g.env(), "ADMIN_TOKEN="+adminToken)...)
 	before, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
 	if err != nil {
 		t.Fatal(err)

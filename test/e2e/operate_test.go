@@ -72,8 +72,9 @@ integrations:
 		`request_duration_seconds_count`:                                            31,
 		`url_bytes_count`:                                                           19,
 		`url_remaining_seconds_count`:                                               19,
-		`url_remaining_seconds_bucket{le="2700"}`:                                   0, // all have at least an hour
-		`config_reload_success`:                                                     1,
+		// All URLs are valid for at least an hour.
+		`url_remaining_seconds_bucket{le="2700"}`: 0,
+		`config_reload_success`:                   1,
 	} {
 		if got, ok := got["s3redirect_"+series]; !ok || got != want {
 			t.Errorf("%s = %v, want %v", series, got, want)

@@ -233,7 +233,8 @@ func TestPlainHTTPInChromium(t *testing.T) {
 	}
 	store := countedBefore(t, s.endpoint, "s3.insecure.example",
 		func(h http.Header) { h.Del("Vary") })
-	p := startProxy(t, longWindow+allowAllOrigins+inStore(bucket)+"    insecure: true\n"+privateCache,
+	p := startProxy(t,
+		longWindow+allowAllOrigins+inStore(bucket)+"    insecure: true\n"+privateCache,
 		append(s.env(), "STORE="+store.url)...)
 	b := openTab(t)
 	own := "http://" + strings.Replace(p.host, "127.0.0.1", "app.insecure.example", 1)
