@@ -94,8 +94,8 @@ func Listen(o ServerOptions) (_ *Server, err error) {
 	return s, nil
 }
 
-// listenCause returns the cause of an error of [net.Listen] without the address, which may come from
-// a variable and hold a secret by mistake.
+// listenCause returns the cause of an error of [net.Listen] without the address, which may come
+// from a variable and hold a secret by mistake.
 func listenCause(err error) error {
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
 		return errors.New(e.Err)
