@@ -200,7 +200,8 @@ func TestIntegrateInConversation(t *testing.T) {
 // what only the reader knows.
 func wantCommandsRun(t *testing.T, said string, want int) {
 	t.Helper()
-	commands := regexp.MustCompile(`s3redirect (policy (?:access|role|cors|trust|assume) .*)`).FindAllStringSubmatch(unwrapped.ReplaceAllString(said, " "), -1)
+	command := regexp.MustCompile(`s3redirect (policy (?:access|role|cors|trust|assume) .*)`)
+	commands := command.FindAllStringSubmatch(unwrapped.ReplaceAllString(said, " "), -1)
 	if len(commands) != want {
 		t.Errorf("%d commands, want %d, in\n%s", len(commands), want, said)
 	}

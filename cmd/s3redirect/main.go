@@ -1,5 +1,6 @@
-// Command s3redirect is a caching redirect proxy for Amazon S3 and compatible stores. It answers GET /s3/bucket/key with
-// 302 and a presigned URL. It assumes an IAM role per integration and caches sessions and signatures until they expire.
+// Command s3redirect is a caching redirect proxy for Amazon S3 and compatible stores. It answers
+// GET /s3/bucket/key with 302 and a presigned URL. It assumes an IAM role per integration and
+// caches sessions and signatures until they expire.
 //
 //	s3redirect serve     [--config config.yaml]
 //	s3redirect demo      [--listen 127.0.0.1:8080] [--admin-listen 127.0.0.1:9090]
@@ -7,39 +8,42 @@
 //	s3redirect link      [--config config.yaml] [--lifetime 1h] s3://bucket/key
 //	s3redirect integrate [--config config.yaml] [--yes --bucket name …]
 //	s3redirect policy    access|trust|cors|role|assume [--config config.yaml] --integration name [--format json]
-//	s3redirect check     [--config config.yaml] [--integration name] [--sample s3://bucket/key] [--origin https://…] [--json]
+//	s3redirect check     [--config config.yaml] [--integration name] [--sample s3://bucket/key]
+//	                     [--origin https://…] [--json]
 //	s3redirect check     [--config config.yaml] --as user [--groups a,b] s3://bucket/key
 //	s3redirect version
 //
 // # Serve
 //
-// Serve opens the two listeners of the configuration, one for clients and one for administrators, and serves until SIGTERM
-// or SIGINT. Then /readyz fails, requests in flight finish, and the program exits. A second signal stops it at once. The
-// configuration is reloaded when its file changes, on SIGHUP, and on POST /-/reload; if a reload fails, the previous
-// configuration is kept. AWS credentials come from the usual places: environment, shared files, web identity, container or
+// Serve opens the two listeners of the configuration, one for clients and one for administrators,
+// and serves until SIGTERM or SIGINT. Then /readyz fails, requests in flight finish, and the
+// program exits. A second signal stops it at once. The configuration is reloaded when its file
+// changes, on SIGHUP, and on POST /-/reload; if a reload fails, the previous configuration is kept.
+// AWS credentials come from the usual places: environment, shared files, web identity, container or
 // instance.
 //
 // # Demo
 //
-// Demo runs the proxy with stand-ins for S3 and STS in one process, and a page of images that are served through it. It
-// needs neither an account nor a network.
+// Demo runs the proxy with stand-ins for S3 and STS in one process, and a page of images that are
+// served through it. It needs neither an account nor a network.
 //
 // # Presign and link
 //
-// Presign prints the URL that a client would be redirected to. Link prints a signed link to an object, or to all objects in
-// a folder (s3://bucket/folder/*).
+// Presign prints the URL that a client would be redirected to. Link prints a signed link to an
+// object, or to all objects in a folder (s3://bucket/folder/*).
 //
 // # Integrate, policy and check
 //
-// Integrate adds an integration to a configuration: it asks for what it needs, prints the documents to create, and tries the
-// role before it writes anything. Policy prints the documents that an integration's role and buckets need, as JSON or ready
-// to apply. Check tries each integration step by step and explains what failed, why, and what to do. With --as it reports
-// whether a user may read an object, and which rule decides.
+// Integrate adds an integration to a configuration: it asks for what it needs, prints the documents
+// to create, and tries the role before it writes anything. Policy prints the documents that an
+// integration's role and buckets need, as JSON or ready to apply. Check tries each integration step
+// by step and explains what failed, why, and what to do. With --as it reports whether a user may
+// read an object, and which rule decides.
 //
 // # Exit codes
 //
-// 0 means success; for check, that nothing needs fixing, or that the user may read the object. 1 means failure. 2 means that
-// the command line or the configuration is wrong.
+// 0 means success; for check, that nothing needs fixing, or that the user may read the object. 1
+// means failure. 2 means that the command line or the configuration is wrong.
 package main
 
 import (
@@ -142,7 +146,8 @@ func parse(flags *flag.FlagSet, args []string, stderr io.Writer, names ...string
 	}
 	if flags.NArg() != len(names) {
 		flags.Usage()
-		return usageError{fmt.Errorf("s3redirect %s: got %d arguments, want %d", flags.Name(), flags.NArg(), len(names))}
+		return usageError{fmt.Errorf("s3redirect %s: got %d arguments, want %d",
+			flags.Name(), flags.NArg(), len(names))}
 	}
 	return nil
 }

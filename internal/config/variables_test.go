@@ -24,7 +24,11 @@ func TestSecretVariables(t *testing.T) {
 	const text = `listen: ${LISTEN}
 admin: {token: "${ADMIN}", hosts: ["${HOST}"]}
 viewers: {links: {keys: [{id: "${ID}", secret: "a${LINK}b"}, {id: k2, secret: "${OLD_LINK}"}]}}
-cache: {redis: {url: "redis://:${REDIS}@h:${PORT}", encryption_key: "${FLEET}", old_encryption_keys: ["${OLD_FLEET}", "$${NOT}"]}}
+cache:
+  redis:
+    url: "redis://:${REDIS}@h:${PORT}"
+    encryption_key: "${FLEET}"
+    old_encryption_keys: ["${OLD_FLEET}", "$${NOT}"]
 integrations:
   - {name: a, access_key_id: "${A_KEY}", secret_access_key: "${A_SECRET}"}
   - {name: b, access_key_id: "${B_KEY}", secret_access_key: "${B_SECRET}"}

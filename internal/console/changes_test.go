@@ -65,7 +65,8 @@ func TestAdding(t *testing.T) {
 		t.Errorf("the difference is\n%s\nwant\n%s", diff, want)
 	}
 	if log := w.log.String(); !strings.Contains(log,
-		`"msg":"console: configuration changed","who":"ann","from":"192.0.2.1:1234","action":"add","integration":"new","keys":["bucket","external_id","name","region","role_arn"]`) {
+		`"msg":"console: configuration changed","who":"ann","from":"192.0.2.1:1234","action":"add",`+
+			`"integration":"new","keys":["bucket","external_id","name","region","role_arn"]`) {
 		t.Error(log)
 	}
 }

@@ -162,7 +162,8 @@ const previewPage = `<!DOCTYPE html>
 </head>
 <body class="preview %[3]s">
 %[4]s
-<p role="status" id="failure" hidden>It does not load in this browser. <a href="%[1]s" target="_blank" rel="noreferrer">Open the redirect</a> to see what the proxy or the store has against it.</p>
+<p role="status" id="failure" hidden>It does not load in this browser.
+<a href="%[1]s" target="_blank" rel="noreferrer">Open the redirect</a> to see the error of the proxy or the store.</p>
 </body>
 </html>
 `

@@ -181,7 +181,9 @@ func (w *world) Reload() error {
 		return err
 	}
 	o := integration.Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: w.metrics,
-		STS: &integration.AWSSTS{HTTPClient: &http.Client{Transport: fakeaws.InMemory{Handler: http.HandlerFunc(w.aws)}}}}
+		STS: &integration.AWSSTS{HTTPClient: &http.Client{
+			Transport: fakeaws.InMemory{Handler: http.HandlerFunc(w.aws)},
+		}}}
 	if w.set == nil {
 		w.set, err = integration.NewSet(c, o)
 		w.t.Cleanup(func() { w.set.Close() })

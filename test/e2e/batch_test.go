@@ -95,11 +95,12 @@ func TestEmptyLocators(t *testing.T) {
 	t.Logf("%d MB", p.resident(t))
 }
 
-// In 256 MiB, the proxy answers 64 batches of 1,000 locators with the longest keys at once, of 8 clients. It may turn some away until
-// others are done.
+// In 256 MiB, the proxy answers 64 batches of 1,000 locators with the longest keys at once, from 8
+// clients. It may reject some until others are done.
 func TestFullBatches(t *testing.T) {
 	p := contained(t, "trusted_proxies: [127.0.0.1]\n")
-	body := `{"locators":[` + strings.TrimSuffix(strings.Repeat(`"s3://flooded/`+strings.Repeat("ü", 512)+`",`, 1000), ",") + `]}`
+	locators := strings.Repeat(`"s3://flooded/`+strings.Repeat("ü", 512)+`",`, 1000)
+	body := `{"locators":[` + strings.TrimSuffix(locators, ",") + `]}`
 	const batches = 64
 	var wg, begun sync.WaitGroup
 	var turnedAway atomic.Int32

@@ -239,7 +239,8 @@ var renderings = map[string]struct {
 		want: map[string]string{
 			"Deployment spec.template.spec.volumes.1.projected.sources": "[map[configMap:map[name:fleet-1]] " +
 				"map[configMap:map[name:fleet-2]] map[secret:map[name:fleet-3]]]",
-			"Deployment spec.template.spec.containers.0.volumeMounts": "[map[mountPath:/etc/s3redirect name:config readOnly:true] " +
+			"Deployment spec.template.spec.containers.0.volumeMounts": "[" +
+				"map[mountPath:/etc/s3redirect name:config readOnly:true] " +
 				"map[mountPath:/etc/s3redirect-integrations.d name:integrations readOnly:true]]",
 		},
 	},

@@ -43,7 +43,8 @@ func neverReads(p *proxy) (io.Closer, error) {
 	send := func(n int, method, path, kind, big, body string) error {
 		block.Reset()
 		for _, f := range [][2]string{
-			{":method", method}, {":scheme", "https"}, {":authority", p.host}, {":path", path}, {"content-type", kind}, {"x-big", big},
+			{":method", method}, {":scheme", "https"}, {":authority", p.host}, {":path", path},
+			{"content-type", kind}, {"x-big", big},
 		} {
 			field := hpack.HeaderField{Name: f[0], Value: f[1], Sensitive: f[0] == "x-big"}
 			if err := encoder.WriteField(field); err != nil {
@@ -67,7 +68,8 @@ func neverReads(p *proxy) (io.Closer, error) {
 		framer.WriteWindowUpdate(0, all-65535)); err != nil {
 		return raw, err
 	}
-	batch := `{"locators":[` + strings.TrimSuffix(strings.Repeat(`"s3://flooded/a/key/of/usual/length",`, 1000), ",") + `]}`
+	locators := strings.Repeat(`"s3://flooded/a/key/of/usual/length",`, 1000)
+	batch := `{"locators":[` + strings.TrimSuffix(locators, ",") + `]}`
 	for n := range 300 { // far more than a connection may have in flight
 		if n < 5 {
 			err = send(n, http.MethodPost, "/presign", "application/json", "", batch)
@@ -86,7 +88,8 @@ func neverReads(p *proxy) (io.Closer, error) {
 func TestHTTP2ThatIsNeverRead(t *testing.T) {
 	t.Parallel()
 	authority := newAuthority(t)
-	p := contained(t, "tls: {cert_file: \"${CERTIFICATE}\", key_file: \"${KEY}\"}\n", "CERTIFICATE="+authority.certificate, "KEY="+authority.key)
+	p := contained(t, "tls: {cert_file: \"${CERTIFICATE}\", key_file: \"${KEY}\"}\n",
+		"CERTIFICATE="+authority.certificate, "KEY="+authority.key)
 	serves := func() {
 		t.Helper()
 		resp, err := authority.client.Get("https://" + p.host + "/s3/flooded/k")
