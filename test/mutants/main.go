@@ -142,7 +142,7 @@ var only = map[string]string{
 	"clock-set-back-ends-a-snapshot": "TestClock",
 	"identity-has-all-of-the-url":    "TestNext",
 	"each-asks-its-own-store":        "TestNext",
-	"true-when-it-goes-out":          "TestAnswersAreTrue",
+	"true-when-it-goes-out":          "TestResponsesAreCurrent",
 	"pages-may-not-purge":            "TestAdministration",
 }
 
