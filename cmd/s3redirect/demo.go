@@ -65,6 +65,7 @@ viewers: {anonymous: true}
 log: {level: warn, format: text}
 `
 
+// runDemo serves the demo until ctx ends.
 func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:8080",
@@ -107,7 +108,8 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		Console:     page,
 	})
 	if err != nil {
-		return fmt.Errorf("%w\nTry --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 to use free ports", err)
+		return fmt.Errorf("%w\n"+
+			"Try --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 to use free ports", err)
 	}
 	p.Listening(s)
 	go page.Sample(ctx)
@@ -190,7 +192,7 @@ func withGallery(p *app.App, cloud *fakeaws.Cloud, samples []demo.Sample) http.H
 
 // printBanner prints the addresses of the demo and the URLs of its samples.
 func printBanner(w io.Writer, s *proxy.Server, s3URL, stsURL string, samples []demo.Sample) {
-	fmt.Fprintf(w, `s3redirect demo: the proxy with stand-ins for S3 and STS, in one process. Press Ctrl-C to stop.
+	fmt.Fprintf(w, `s3redirect demo: the proxy with stand-ins for S3 and STS. Press Ctrl-C to stop.
 
   gallery   http://%[1]s/
   console   http://%[2]s/

@@ -22,7 +22,9 @@ type newIntegration struct {
 	*conversation
 	draft
 	path      string
-	old       []byte // nil: there is no file yet
+	source    *config.Source // the configuration without the integration
+	current   *config.Config // the same, parsed; nil if it has no integration yet
+	isNew     bool           // the configuration file does not exist yet
 	principal string
 	sample    string
 	listen    string
@@ -47,7 +49,7 @@ func integrate(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	}
 	n.try = !*noTry
 	n.conversation = converse(ctx, stdout, *yes)
-	if err := n.readFile(); err != nil {
+	if err := n.readFiles(); err != nil {
 		return err
 	}
 	for _, step := range []func() error{n.beginFile, n.scope, n.store, n.rights, n.showDocuments, n.role, n.tryIt} {
@@ -58,19 +60,20 @@ func integrate(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	return n.write()
 }
 
-// readFile reads the configuration, and sees whether it can be written.
-func (n *newIntegration) readFile() error {
-	if _, err := os.Stat(n.path); !errors.Is(err, fs.ErrNotExist) {
-		text, err := config.ReadFile(n.path)
-		if err != nil {
-			return usageError{err}
-		}
-		n.old = text
-		if _, err := config.Parse(n.path, text, os.LookupEnv); err != nil && !config.LacksIntegrations(err) {
-			return usageError{fmt.Errorf("%w\ns3redirect integrate: the configuration does not load; mend it first", err)}
-		}
+// readFiles reads the configuration and checks that integrations can be written.
+func (n *newIntegration) readFiles() error {
+	var err error
+	if _, statErr := os.Stat(n.path); errors.Is(statErr, fs.ErrNotExist) {
+		n.isNew = true
+		n.source = config.New(n.path, []byte(strings.NewReplacer("listen: 127.0.0.1:8080", "listen: "+n.listen,
+			"admin_listen: 127.0.0.1:9090", "admin_listen: "+n.admin).Replace(config.NewFile)))
+	} else if n.source, err = config.Read(n.path); err != nil {
+		return usageError{err}
 	}
-	if err := config.Writable(n.path); err != nil {
+	if n.current, err = n.source.Parse(os.LookupEnv); err != nil && !config.LacksIntegrations(err) {
+		return usageError{fmt.Errorf("%w\ns3redirect integrate: the configuration does not load; mend it first", err)}
+	}
+	if err := n.source.Writable(); err != nil {
 		return usageError{fmt.Errorf("s3redirect integrate: %w", err)}
 	}
 	return nil
@@ -78,11 +81,11 @@ func (n *newIntegration) readFile() error {
 
 // beginFile agrees on a file that there is not yet.
 func (n *newIntegration) beginFile() error {
-	if n.old != nil {
+	if !n.isNew {
 		n.say("An integration for %s. Ctrl-C ends this at any time, and nothing is written.\n", n.path)
 		return nil
 	}
-	n.say("There is no %s yet: it will be made, with one integration in it. Ctrl-C ends this at any time, and nothing is written.\n", n.path)
+	n.say("There is no %s yet: it will be made, with a directory of integrations beside it. Ctrl-C ends this at any time, and nothing is written.\n", n.path)
 	if n.yes {
 		return nil
 	}
@@ -93,22 +96,17 @@ func (n *newIntegration) beginFile() error {
 	return err
 }
 
-// beginning is the file as it is, or as it begins.
-func (n *newIntegration) beginning() []byte {
-	if n.old != nil {
-		return n.old
+// change returns the change of the configuration, and the configuration after it.
+func (n *newIntegration) change() (*config.Change, *config.Config, error) {
+	ch, err := n.source.Add(n.Draft())
+	var c *config.Config
+	if err == nil {
+		c, err = ch.Parse(os.LookupEnv)
 	}
-	return []byte(strings.NewReplacer("listen: 127.0.0.1:8080", "listen: "+n.listen, "admin_listen: 127.0.0.1:9090", "admin_listen: "+n.admin).Replace(config.NewFile))
-}
-
-// text is the file's new text, and the configuration that it is.
-func (n *newIntegration) text() ([]byte, *config.Config, error) {
-	text, err := config.Append(n.path, n.beginning(), &n.Integration, os.LookupEnv)
 	if err != nil {
 		return nil, nil, usageError{fmt.Errorf("%w\ns3redirect integrate: with the new integration the configuration would not load; nothing was written", err)}
 	}
-	c, err := config.Parse(n.path, text, os.LookupEnv)
-	return text, c, err
+	return ch, c, nil
 }
 
 // tryIt checks the integration as `check` does, and asks what to do where it does not work.
@@ -156,7 +154,7 @@ func (n *newIntegration) tryIt() error {
 }
 
 func (n *newIntegration) checked() (sound bool, err error) {
-	_, c, err := n.text()
+	_, c, err := n.change()
 	if err != nil {
 		return false, err
 	}
@@ -182,19 +180,22 @@ func (n *newIntegration) checked() (sound bool, err error) {
 	return sound, nil
 }
 
-// write puts the integration into the file.
+// write writes the integration's file and, if there is none yet, the configuration file.
 func (n *newIntegration) write() error {
-	text, _, err := n.text()
+	ch, _, err := n.change()
 	if err != nil {
 		return err
 	}
 	if n.ctx.Err() != nil {
 		return fmt.Errorf("interrupted: %w", errNothingWritten)
 	}
-	if err := config.Save(n.ctx, n.path, n.old, text); err != nil {
+	if err := ch.Save(n.ctx, os.LookupEnv); err != nil {
 		return err
 	}
-	n.say("%s has the integration %s:\n\n%s", n.path, n.Name, n.Text())
+	if n.isNew {
+		n.say("%s is the configuration.", n.path)
+	}
+	n.say("%s has the integration %s:\n\n%s", ch.NewPath, n.Name, ch.New)
 	n.say("Next: s3redirect serve --config %s (or restart it), and ask for http://…%s%s/KEY", filepath.Clean(n.path), locator.PathPrefix, n.Buckets()[0])
 	return nil
 }

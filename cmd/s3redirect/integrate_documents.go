@@ -106,8 +106,8 @@ func (n *newIntegration) command(words string) string {
 
 // configured is the configuration as it is, as far as it says which pages read.
 func (n *newIntegration) configured() *config.Config {
-	if c, err := config.Parse(n.path, n.old, os.LookupEnv); err == nil {
-		return c
+	if n.current != nil {
+		return n.current
 	}
 	return &config.Config{}
 }

@@ -49,7 +49,10 @@ func (n *newIntegration) validateUnused(
 		if len(tried.Buckets()) == 0 {
 			return nil
 		}
-		_, err := config.Append(n.path, n.beginning(), &tried, os.LookupEnv)
+		ch, err := n.source.Add(tried.Draft())
+		if err == nil {
+			_, err = ch.Parse(os.LookupEnv)
+		}
 		if all, ok := errors.AsType[config.Errors](err); ok {
 			return errors.New(all[0].Problem)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -30,6 +31,7 @@ func storeURLs(t *testing.T) (s3, sts string) {
 const existing = `# Ours.
 listen: 127.0.0.1:0   # any
 viewers: {anonymous: true}
+include: [integrations.d/*.yaml]
 
 integrations:
   # The old one.
@@ -46,7 +48,8 @@ func TestIntegrateByFlags(t *testing.T) {
 	s3, sts := storeURLs(t)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "config.yaml")
-	if err := os.WriteFile(path, []byte(existing), 0o640); err != nil {
+	folder := filepath.Join(dir, "integrations.d")
+	if err := errors.Join(os.WriteFile(path, []byte(existing), 0o640), os.Mkdir(folder, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	store := []string{"integrate", "--yes", "--config", path, "--bucket", "demo-media", "--endpoint", s3, "--sts-endpoint", sts, "--path-style",
@@ -59,6 +62,9 @@ func TestIntegrateByFlags(t *testing.T) {
 		}
 		if text, err := os.ReadFile(path); err != nil || string(text) != existing {
 			t.Errorf("%q wrote: %s %v", args, text, err)
+		}
+		if entries, err := os.ReadDir(folder); err != nil || len(entries) != 0 {
+			t.Errorf("%q wrote %v, %v, want nothing", args, entries, err)
 		}
 	}
 	untouched(store, 2, "--role-arn is missing")
@@ -81,27 +87,31 @@ func TestIntegrateByFlags(t *testing.T) {
 	if code != 0 || stderr != "" || !strings.Contains(stdout, "has the integration demo-media") {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}
-	text, err := os.ReadFile(path)
+	if text, err := os.ReadFile(path); err != nil || string(text) != existing {
+		t.Errorf("the configuration file is now\n%s%v", text, err)
+	}
+	written := filepath.Join(folder, "demo-media.yaml")
+	text, err := os.ReadFile(written)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := strings.Replace(existing, "\n# The end.", `  - name: demo-media
-    bucket: demo-media
-    role_arn: `+demoMediaRole+`
-    external_id: `+demoMediaID+`
-    region: us-east-1
-    endpoint: `+s3+`
-    path_style: true
-    sts_endpoint: `+sts+`
-    access_key_id: ${STORE_KEY}
-    secret_access_key: ${STORE_SECRET}
-
-# The end.`, 1)
-	if string(text) != want {
+	want := `# Written by s3redirect.
+name: demo-media
+bucket: demo-media
+role_arn: ` + demoMediaRole + `
+external_id: ` + demoMediaID + `
+region: us-east-1
+endpoint: ` + s3 + `
+path_style: true
+sts_endpoint: ` + sts + `
+access_key_id: ${STORE_KEY}
+secret_access_key: ${STORE_SECRET}
+`
+	if string(text) != want || !strings.Contains(stdout, want) {
 		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("the mode: %v %v", info.Mode(), err)
+	if info, err := os.Stat(written); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("mode %v, %v, want that of the configuration file, 640", info.Mode(), err)
 	}
 	if code, stdout, stderr := running("check", "--config", path, "--integration", "demo-media", "--sample", "s3://demo-media/images/sunset.jpg"); code != 0 {
 		t.Errorf("check: exit %d\n%s%s", code, stdout, stderr)
@@ -155,7 +165,7 @@ func TestIntegrateInConversation(t *testing.T) {
 	if i.Name != "media" || i.Bucket != "demo-media" || i.RoleARN != demoMediaRole || i.ExternalID != demoMediaID || i.AccessKeyID != demoAccessKey || !i.SessionPolicy || !c.Viewers.Anonymous {
 		t.Errorf("%+v", i)
 	}
-	if text, err := os.ReadFile(path); err != nil || !strings.HasPrefix(string(text), "# The configuration of s3redirect.") || strings.Contains(string(text), demoSecret) {
+	if text, err := os.ReadFile(path); err != nil || !strings.HasPrefix(string(text), "# The configuration of s3redirect.") || strings.Contains(string(text), demoMediaRole) || strings.Contains(string(text), demoSecret) {
 		t.Errorf("%s %v", text, err)
 	}
 }
@@ -199,7 +209,7 @@ func TestIntegrateADefault(t *testing.T) {
 		t.Errorf("the documents lack something:\n%s", stdout)
 	}
 	first := i.ExternalID
-	if err := os.Remove(path); err != nil {
+	if err := errors.Join(os.Remove(path), os.Remove(filepath.Join(filepath.Dir(path), "integrations.d", "shared.yaml"))); err != nil {
 		t.Fatal(err)
 	}
 	withInput(t, strings.Join([]string{"yes", "yes", "photos team-*", "shared", "", "", "yes", "yes", "arn:aws:iam::123456789012:role/r"}, "\n")+"\n")
@@ -247,15 +257,37 @@ func TestIntegrateRefusesFiles(t *testing.T) {
 	if code, _, stderr := running("integrate", "--config", filepath.Join(dir, "new.yaml")); code != 2 || !strings.Contains(stderr, "say under viewers who may ask") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
-	// A file that somebody else writes meanwhile is left alone.
-	n := newIntegration{path: path, old: []byte(existing)}
-	n.Name, n.Bucket, n.RoleARN, n.Region, n.SessionPolicy = "new", "a-bucket", demoMediaRole, "auto", true
-	write(existing + "# somebody else's\n")
-	n.conversation = converse(t.Context(), &strings.Builder{}, true)
-	if err := n.write(); err == nil || !strings.Contains(err.Error(), "has changed meanwhile") {
-		t.Errorf("%v", err)
+	write(strings.Replace(existing, "include: [integrations.d/*.yaml]\n", "", 1))
+	if code, _, stderr := running("integrate", "--config", path); code != 2 || !strings.Contains(stderr, "add the line include: [integrations.d/*.yaml] to this file") {
+		t.Errorf("without include: exit %d: %s", code, stderr)
 	}
-	if text, err := os.ReadFile(path); err != nil || !strings.HasSuffix(string(text), "# somebody else's\n") {
-		t.Errorf("%s %v", text, err)
+	write(existing)
+	if code, _, stderr := running("integrate", "--config", path); code != 2 || !strings.Contains(stderr, "integrations.d does not exist; create it") {
+		t.Errorf("without the directory: exit %d: %s", code, stderr)
+	}
+}
+
+// A file that another program writes in the meantime is left alone.
+func TestIntegrateDoesNotReplaceFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	theirs := filepath.Join(filepath.Dir(path), "integrations.d", "new.yaml")
+	if err := errors.Join(os.WriteFile(path, []byte(existing), 0o600), os.Mkdir(filepath.Dir(theirs), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	n := newIntegration{path: path}
+	n.Name, n.Bucket, n.RoleARN, n.Region, n.SessionPolicy = "new", "a-bucket", demoMediaRole, "auto", true
+	n.conversation = converse(t.Context(), &strings.Builder{}, true)
+	if err := n.readFiles(); err != nil {
+		t.Fatal(err)
+	}
+	const text = "# somebody else's\n"
+	if err := os.WriteFile(theirs, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.write(); err == nil || !strings.Contains(err.Error(), "exists already") {
+		t.Errorf("write() = %v, want that the file exists", err)
+	}
+	if got, err := os.ReadFile(theirs); err != nil || string(got) != text {
+		t.Errorf("the file holds %q, %v, want %q", got, err, text)
 	}
 }

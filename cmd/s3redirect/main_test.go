@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -23,21 +22,22 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// runDemoFor starts the demo on free ports and returns what it printed.
+// runDemoFor starts the demo on free ports and returns its output.
 func runDemoFor(t *testing.T) (printed string) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	stdout, out := io.Pipe()
 	var stderr bytes.Buffer
 	ended := make(chan int, 1)
+	args := []string{"demo", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}
 	go func() {
-		ended <- run(ctx, []string{"demo", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, out, &stderr)
+		ended <- run(ctx, args, out, &stderr)
 		_ = out.Close()
 	}()
 	t.Cleanup(func() {
 		stop()
 		if code := <-ended; code != 0 || stderr.Len() > 0 {
-			t.Errorf("exit %d: %s", code, &stderr)
+			t.Errorf("demo: exit code %d, stderr %q, want 0 and nothing", code, &stderr)
 		}
 	})
 	lines := bufio.NewScanner(stdout)
@@ -51,47 +51,69 @@ func runDemoFor(t *testing.T) (printed string) {
 	return printed
 }
 
-// Every URL that the demo prints leads to its object's bytes, and HEAD shows the redirect.
-func TestDemo(t *testing.T) {
-	printed := runDemoFor(t)
-	urls := regexp.MustCompile(`http://\S+/s3/\S+`).FindAllString(printed, -1)
-	samples := demo.Samples()
-	if len(urls) != len(samples) {
-		t.Fatalf("%d URLs printed for %d samples:\n%s", len(urls), len(samples), printed)
-	}
-	direct := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	for n, u := range urls {
-		resp, err := http.Get(u)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
-		if err != nil || resp.StatusCode != 200 || !bytes.Equal(body, samples[n].Data) || resp.Header.Get("Content-Type") != samples[n].ContentType {
-			t.Errorf("%s: %d, %d bytes of %s, %v", u, resp.StatusCode, len(body), resp.Header.Get("Content-Type"), err)
-		}
-		resp, err = direct.Head(u)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		if age := resp.Header.Get("Cache-Control"); resp.StatusCode != 302 || age != "no-store" && !regexp.MustCompile(`^private, max-age=[1-9]\d*$`).MatchString(age) {
-			t.Errorf("HEAD %s: %d, Cache-Control: %s", u, resp.StatusCode, age)
-		}
-	}
-	page, err := url.Parse(regexp.MustCompile(`gallery\s+(\S+)`).FindStringSubmatch(printed)[1])
+// notFollowing is a client that does not follow redirects.
+var notFollowing = &http.Client{
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// get returns the response of a URL, and its body.
+func get(t *testing.T, url string) (*http.Response, string) {
+	t.Helper()
+	resp, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{"": samples[0].Locator.Path(), "demo/stats": `"requests":16,"url_hits":0,"url_misses":16,`} {
-		resp, err := http.Get(page.JoinPath(path).String())
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+// objectURL matches the URLs of objects that the demo prints.
+const objectURL = `http://\S+/s3/\S+`
+
+// TestDemo checks that each URL that the demo prints leads to its object, and that HEAD shows the
+// redirect.
+func TestDemo(t *testing.T) {
+	printed := runDemoFor(t)
+	urls := matches(objectURL, printed)
+	samples := demo.Samples()
+	if len(urls) != len(samples) {
+		t.Fatalf("demo printed %d URLs, want %d:\n%s", len(urls), len(samples), printed)
+	}
+	cacheControl := regexp.MustCompile(`^(private, max-age=[1-9]\d*|no-store)$`)
+	for n, m := range urls {
+		resp, body := get(t, m[0])
+		if resp.StatusCode != http.StatusOK || body != string(samples[n].Data) {
+			t.Errorf("GET %s: status %d, %d bytes, want 200 and the sample's %d bytes",
+				m[0], resp.StatusCode, len(body), len(samples[n].Data))
+		}
+		if got := resp.Header.Get("Content-Type"); got != samples[n].ContentType {
+			t.Errorf("GET %s: Content-Type %q, want %q", m[0], got, samples[n].ContentType)
+		}
+		resp, err := notFollowing.Head(m[0])
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, err := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		if err != nil || !strings.Contains(string(body), want) {
-			t.Errorf("/%s lacks %s: %.300s %v", path, want, body, err)
+		got := resp.Header.Get("Cache-Control")
+		if resp.StatusCode != http.StatusFound || !cacheControl.MatchString(got) {
+			t.Errorf("HEAD %s: status %d, Cache-Control %q, want 302 and %s",
+				m[0], resp.StatusCode, got, cacheControl)
+		}
+	}
+	page, err := url.Parse(matches(`gallery\s+(\S+)`, printed)[0][1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"":           samples[0].Locator.Path(),
+		"demo/stats": `"requests":16,"url_hits":0,"url_misses":16,`,
+	} {
+		if _, got := get(t, page.JoinPath(path).String()); !strings.Contains(got, want) {
+			t.Errorf("GET /%s = %.300s, want it to contain %s", path, got, want)
 		}
 	}
 }
@@ -111,47 +133,75 @@ func TestExitCodes(t *testing.T) {
 	if err := os.WriteFile(good, []byte("listen: "+taken.Addr().String()+`
 admin_listen: 127.0.0.1:0
 viewers: {anonymous: true}
-integrations: [{name: keys, bucket: scans, region: eu-central-1, access_key_id: AKIA, secret_access_key: canary}]
+integrations:
+  - name: keys
+    bucket: scans
+    region: eu-central-1
+    access_key_id: AKIA
+    secret_access_key: canary
 `), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		args []string
-		code int
-		says []string
+		args   []string
+		code   int
+		output []string // parts of it
 	}{
 		{nil, 2, []string{"Usage:"}},
 		{[]string{"--help"}, 0, []string{"Usage:"}},
-		{[]string{"serv"}, 2, []string{`there is no command "serv"`}},
+		{[]string{"serv"}, 2, []string{`unknown command "serv"`}},
 		{[]string{"serve", "--help"}, 0, []string{"-config file"}},
-		{[]string{"serve", "--nope"}, 2, []string{"-nope", "the command line is wrong"}},
-		{[]string{"serve", "x"}, 2, []string{"1 arguments given, 0 wanted"}},
-		{[]string{"serve", "--config", broken}, 2, []string{broken + ":1:1: unknown key; did you mean listen?", broken + ":2: url_lifetime: ", ": viewers: "}},
+		{[]string{"serve", "--nope"}, 2, []string{"-nope", "invalid command line"}},
+		{[]string{"serve", "x"}, 2, []string{"got 1 arguments, want 0"}},
+		{
+			[]string{"serve", "--config", broken},
+			2, []string{
+				broken + ":1:1: unknown key; did you mean listen?",
+				broken + ":2: url_lifetime: ",
+				": viewers: ",
+			},
+		},
 		{[]string{"serve", "--config", dir}, 2, []string{"it is a directory"}},
-		{[]string{"serve", "--config", good}, 1, []string{"listen: ", taken.Addr().String(), "address already in use"}},
-		{[]string{"demo", "--listen", taken.Addr().String(), "--admin-listen", "127.0.0.1:0"}, 1, []string{taken.Addr().String(), "Try --listen 127.0.0.1:0"}},
+		{
+			[]string{"serve", "--config", good},
+			1, []string{"listen: ", taken.Addr().String(), "address already in use"},
+		},
+		{
+			[]string{"demo", "--listen", taken.Addr().String(), "--admin-listen", "127.0.0.1:0"},
+			1, []string{taken.Addr().String(), "Try --listen 127.0.0.1:0"},
+		},
 		{[]string{"demo", "--listen", "nonsense"}, 2, []string{"nonsense is no address"}},
 		{[]string{"version"}, 0, []string{"s3redirect "}},
-		{[]string{"presign", "--config", good}, 2, []string{"0 arguments given, 1 wanted"}},
+		{[]string{"presign", "--config", good}, 2, []string{"got 0 arguments, want 1"}},
 		{[]string{"presign", "--config", good, "https://x"}, 2, []string{"not a locator"}},
-		{[]string{"presign", "--config", good, "s3://nobodys/key"}, 1, []string{"no integration serves bucket nobodys"}},
-		{[]string{"presign", "--config", good, "s3://scans/a b"}, 0, []string{"https://scans.s3.eu-central-1.amazonaws.com/a%20b?X-Amz-Algorithm=", "&X-Amz-Signature="}},
+		{
+			[]string{"presign", "--config", good, "s3://nobodys/key"},
+			1, []string{"no integration serves bucket nobodys"},
+		},
+		{
+			[]string{"presign", "--config", good, "s3://scans/a b"},
+			0, []string{
+				"https://scans.s3.eu-central-1.amazonaws.com/a%20b?X-Amz-Algorithm=",
+				"&X-Amz-Signature=",
+			},
+		},
 	} {
-		var said bytes.Buffer
-		if code := run(context.Background(), c.args, &said, &said); code != c.code {
-			t.Errorf("%q: exit %d, want %d: %s", c.args, code, c.code, &said)
+		code, stdout, stderr := running(c.args...)
+		if output := stdout + stderr; code != c.code {
+			t.Errorf("%q: exit code %d, want %d: %s", c.args, code, c.code, output)
 		}
-		for _, want := range c.says {
-			if !strings.Contains(said.String(), want) {
-				t.Errorf("%q does not say %q: %s", c.args, want, &said)
+		for _, want := range c.output {
+			if output := stdout + stderr; !strings.Contains(output, want) {
+				t.Errorf("%q: output %s, want it to contain %q", c.args, output, want)
 			}
 		}
-		if strings.Contains(said.String(), "canary") {
-			t.Errorf("%q shows the secret key", c.args)
+		if strings.Contains(stdout+stderr, "canary") {
+			t.Errorf("%q prints the secret key", c.args)
 		}
 	}
 }
 
+// read returns the text of a file of the repository.
 func read(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", "..", path))
@@ -161,12 +211,13 @@ func read(t *testing.T, path string) string {
 	return string(b)
 }
 
-// The README's configuration loads, its commands are the program's, and its links lead somewhere.
+// TestREADME checks that the README's configuration loads, that its commands and make targets
+// exist, that it names all commands, and that its links lead to files.
 func TestREADME(t *testing.T) {
 	readme := read(t, "README.md")
-	snippets := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(readme, -1)
+	snippets := matches("(?s)```yaml\n(.*?)```", readme)
 	if len(snippets) == 0 {
-		t.Error("no configuration")
+		t.Error("the README has no configuration")
 	}
 	for _, s := range snippets {
 		if _, err := config.Parse("README.md", []byte(s[1]), os.LookupEnv); err != nil {
@@ -174,7 +225,7 @@ func TestREADME(t *testing.T) {
 		}
 	}
 	named := map[string]bool{}
-	for _, m := range regexp.MustCompile("[`/ ]s3redirect ([a-z]+)\\b").FindAllStringSubmatch(readme, -1) {
+	for _, m := range matches("[`/ ]s3redirect ([a-z]+)\\b", readme) {
 		named[m[1]] = true
 	}
 	for name := range commands {
@@ -186,108 +237,91 @@ func TestREADME(t *testing.T) {
 		}
 	}
 	makefile := read(t, "Makefile")
-	for _, m := range regexp.MustCompile(`(?m)^make ([a-z]+)$`).FindAllStringSubmatch(readme, -1) {
+	for _, m := range matches(`(?m)^make ([a-z]+)$`, readme) {
 		if !strings.Contains(makefile, "\n"+m[1]+":") {
-			t.Errorf("there is no make %s", m[1])
+			t.Errorf("the Makefile has no target %s", m[1])
 		}
 	}
-	for _, m := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(readme, -1) {
+	for _, m := range matches(`\]\(([^)#:]+)\)`, readme) {
 		if _, err := os.Stat(filepath.Join("..", "..", m[1])); err != nil {
-			t.Errorf("a link leads nowhere: %v", err)
+			t.Errorf("the README links to a missing file: %v", err)
 		}
 	}
 }
 
-// Every metric is documented, and every documented one is there.
+// TestDocumentedMetrics compares docs/metrics.md with the metrics of the demo and their labels.
 func TestDocumentedMetrics(t *testing.T) {
 	printed := runDemoFor(t)
-	for _, u := range regexp.MustCompile(`http://\S+/s3/\S+`).FindAllString(printed, -1) {
-		resp, err := http.Get(u)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
+	for _, m := range matches(objectURL, printed) {
+		get(t, m[0])
 	}
-	resp, err := http.Get(regexp.MustCompile(`metrics\s+(\S+)`).FindStringSubmatch(printed)[1])
-	if err != nil {
-		t.Fatal(err)
+	_, scrape := get(t, matches(`metrics\s+(\S+)`, printed)[0][1])
+	// The demo has no shared session store, so it lacks that metric.
+	exported := map[string]bool{"s3redirect_shared_sessions_total": true}
+	for _, m := range matches(`(?m)^# TYPE (s3redirect_\w+)`, scrape) {
+		exported[m[1]] = true
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	there, documented := map[string]bool{"s3redirect_shared_sessions_total": true}, map[string]bool{} // which needs a common store
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (s3redirect_\w+)`).FindAllStringSubmatch(string(body), -1) {
-		there[m[1]] = true
-	}
-	for _, m := range regexp.MustCompile("(?m)^\\| `(s3redirect_\\w+)`").FindAllStringSubmatch(read(t, "docs/metrics.md"), -1) {
+	documented := map[string]bool{}
+	page := read(t, "docs/metrics.md")
+	for _, m := range matches("(?m)^\\| `(s3redirect_\\w+)`", page) {
 		documented[m[1]] = true
 	}
-	for name := range there {
+	for name := range exported {
 		if !documented[name] {
 			t.Errorf("docs/metrics.md lacks %s", name)
 		}
 	}
 	for name := range documented {
-		if !there[name] {
-			t.Errorf("docs/metrics.md has %s, the program has not", name)
+		if !exported[name] {
+			t.Errorf("docs/metrics.md has %s, which is not exported", name)
 		}
 	}
-	if len(there) < 10 {
-		t.Errorf("%d metrics: the test did not test", len(there))
+	if len(exported) < 10 {
+		t.Errorf("found %d metrics, want at least 10", len(exported))
 	}
-	for _, m := range regexp.MustCompile("(?m)^\\| `(s3redirect_\\w+)` \\| ([^|]*) \\|").FindAllStringSubmatch(read(t, "docs/metrics.md"), -1) {
-		series := regexp.MustCompile("(?m)^" + m[1] + `(?:_count)?(?:\{(.*)\})? `).FindStringSubmatch(string(body))
-		if series == nil {
+	for _, m := range matches("(?m)^\\| `(s3redirect_\\w+)` \\| ([^|]*) \\|", page) {
+		series := matches("(?m)^"+m[1]+`(?:_count)?(?:\{(.*)\})? `, scrape)
+		if len(series) == 0 {
 			continue
 		}
 		labels := map[string]bool{}
-		for _, l := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(series[1], -1) {
+		for _, l := range matches(`(\w+)="`, series[0][1]) {
 			labels[l[1]] = true
 		}
-		for _, name := range regexp.MustCompile(`\w+`).FindAllString(m[2], -1) {
-			if !labels[name] {
-				t.Errorf("%s has no label %s, docs/metrics.md says", m[1], name)
+		for _, word := range matches(`\w+`, m[2]) {
+			if !labels[word[0]] {
+				t.Errorf("docs/metrics.md has the label %s of %s, which is not exported",
+					word[0], m[1])
 			}
-			delete(labels, name)
+			delete(labels, word[0])
 		}
 		if len(labels) > 0 {
-			t.Errorf("docs/metrics.md does not say that %s has the labels %v", m[1], labels)
+			t.Errorf("docs/metrics.md lacks the labels %v of %s", labels, m[1])
 		}
 	}
 }
 
-func TestBallast(t *testing.T) {
-	t.Setenv("GOGC", "")
-	t.Setenv("GOMEMLIMIT", "")
-	if n := len(newBallast(math.MaxInt64)); n != ballastBytes {
-		t.Errorf("%d bytes", n)
-	}
-	if n := len(newBallast(roomForBallast - 1)); n != 0 {
-		t.Errorf("%d bytes in a small container", n)
-	}
-	t.Setenv("GOMEMLIMIT", "1GiB")
-	if n := len(newBallast(1 << 30)); n != 0 {
-		t.Errorf("%d bytes beside a limit that is the operator's", n)
-	}
-}
-
-// demoWorld starts the demo's S3 and STS, and returns the text of its configuration.
+// demoWorld starts the demo's S3 and STS, and returns the text of a configuration that uses them.
+// Its windows last for days, so that none ends during a test.
 func demoWorld(t *testing.T) string {
 	t.Helper()
-	_, text := demoStores(t)
-	return text
-}
-
-// demoStores starts the demo's S3 and STS. The text is that of its configuration, with windows of days, so that none turns while
-// a test runs.
-func demoStores(t *testing.T) (cloud *fakeaws.Cloud, text string) {
-	t.Helper()
-	cloud = demoCloud(demo.Samples())
+	cloud := demoCloud(demo.Samples())
 	const long = 400 * time.Hour
-	cloud.AddRole(fakeaws.Role{ARN: demoMediaRole, ExternalID: demoMediaID, Trusts: []string{demoAccessKey}, Buckets: []string{demo.MediaBucket}, MaxDuration: long})
-	cloud.AddRole(fakeaws.Role{ARN: demoTeamRole, ExternalID: demoTeamID, Trusts: []string{demoAccessKey}, Buckets: []string{"team-*"}, Versions: true, MaxDuration: long})
+	cloud.AddRole(fakeaws.Role{
+		ARN:         demoMediaRole,
+		ExternalID:  demoMediaID,
+		Trusts:      []string{demoAccessKey},
+		Buckets:     []string{demo.MediaBucket},
+		MaxDuration: long,
+	})
+	cloud.AddRole(fakeaws.Role{
+		ARN:         demoTeamRole,
+		ExternalID:  demoTeamID,
+		Trusts:      []string{demoAccessKey},
+		Buckets:     []string{"team-*"},
+		Versions:    true,
+		MaxDuration: long,
+	})
 	var urls []string
 	for _, h := range []http.Handler{cloud.S3(), cloud.STS()} {
 		s, err := serveStandIn(h)
@@ -297,28 +331,43 @@ func demoStores(t *testing.T) (cloud *fakeaws.Cloud, text string) {
 		t.Cleanup(func() { _ = s.Close() })
 		urls = append(urls, s.URL)
 	}
-	return cloud, strings.NewReplacer("${DEMO_SECRET}", demoSecret, "url_lifetime: 3m", "url_lifetime: 160h", "min_remaining: 1m", "min_remaining: 1h",
-		"session_duration: 15m", "session_duration: 400h").Replace(demoConfigFor(urls[0], urls[1]))
+	text := fmt.Sprintf(demoConfig, "127.0.0.1:0", "127.0.0.1:0", urls[0], urls[1])
+	return strings.NewReplacer(
+		"${DEMO_SECRET}", demoSecret,
+		"url_lifetime: 3m", "url_lifetime: 160h",
+		"min_remaining: 1m", "min_remaining: 1h",
+		"session_duration: 15m", "session_duration: 400h",
+	).Replace(text)
 }
 
-func demoConfigFor(s3, sts string) string {
-	return fmt.Sprintf(demoConfig, "127.0.0.1:0", "127.0.0.1:0", s3, sts)
-}
-
-// A secret that is mistyped in the configuration is in no command's output.
 func TestCommandsShowNoMistypedSecret(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
-	for _, admin := range []string{"{token:hunter2}", "{token: *hunter2}", "{token: !hunter2 x}", "{token: \"${hunter2}\"}", "\n  ? hunter2"} {
-		if err := os.WriteFile(path, []byte("listen: 127.0.0.1:0\nadmin: "+admin+"\n"), 0o600); err != nil {
+	for _, admin := range []string{
+		"{token:hunter2}",
+		"{token: *hunter2}",
+		"{token: !hunter2 x}",
+		"{token: \"${hunter2}\"}",
+		"\n  ? hunter2",
+	} {
+		text := "listen: 127.0.0.1:0\nadmin: " + admin + "\n"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for _, args := range [][]string{
-			{"serve", "--config", path}, {"check", "--config", path}, {"presign", "--config", path, "s3://bucket/key"}, {"link", "--config", path, "s3://bucket/key"},
-			{"policy", "access", "--config", path, "--integration", "a"}, {"integrate", "--config", path, "--yes", "--bucket", "photos"},
+			{"serve", "--config", path},
+			{"check", "--config", path},
+			{"presign", "--config", path, "s3://bucket/key"},
+			{"link", "--config", path, "s3://bucket/key"},
+			{"policy", "access", "--config", path, "--integration", "a"},
+			{"integrate", "--config", path, "--yes", "--bucket", "photos"},
 		} {
 			code, stdout, stderr := running(args...)
-			if code == 0 || !strings.Contains(stdout+stderr, path+":") || strings.Contains(stdout+stderr, "hunter2") {
-				t.Errorf("%s with %s: exit code %d, want an error about the file without the secret: %s%s", args[0], admin, code, stdout, stderr)
+			output := stdout + stderr
+			if code == 0 || !strings.Contains(output, path+":") ||
+				strings.Contains(output, "hunter2") {
+				t.Errorf("%s with %s: exit code %d, output %s, "+
+					"want an error about the file without the secret",
+					args[0], admin, code, output)
 			}
 		}
 	}

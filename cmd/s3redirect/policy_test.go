@@ -224,7 +224,7 @@ func TestCheck(t *testing.T) {
 		{[]string{"--sample", "demo-media/x"}, "must begin with s3://"},
 		{[]string{"--sample", "s3://elsewhere/x"}, "none of these integrations serves"},
 		{[]string{"--origin", "app.example.com"}, "--origin"},
-		{[]string{"s3://demo-media/x"}, "1 arguments given, 0 wanted"},
+		{[]string{"s3://demo-media/x"}, "got 1 arguments, want 0"},
 	} {
 		code, stdout, stderr := running(append([]string{"check", "--config", path}, c.args...)...)
 		if code != 2 || !strings.Contains(stderr, c.stderr) {

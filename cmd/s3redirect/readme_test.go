@@ -17,13 +17,13 @@ import (
 	"s3redirect/internal/fakeaws"
 )
 
-// process is a program that a line of the README starts.
+// process is a running program.
 type process struct {
 	*exec.Cmd
-	lines *bufio.Scanner // what it prints, on standard output or standard error
+	lines *bufio.Scanner // its standard output and standard error
 }
 
-// start starts a program in a folder. It ends with the test, and with all that it has started.
+// start starts a program in a folder. The program and its children are killed when the test ends.
 func start(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
@@ -33,115 +33,149 @@ func start(t *testing.T, dir string, env []string, args ...string) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait(); _ = out.Close() })
-	return &process{cmd, bufio.NewScanner(printed)}
+	p := &process{cmd, bufio.NewScanner(printed)}
+	t.Cleanup(func() {
+		p.kill()
+		_ = cmd.Wait()
+		_ = out.Close()
+	})
+	return p
 }
 
-// says reads what the program prints until it is like a pattern, and returns the pattern's first group.
-func (p *process) says(t *testing.T, pattern string) string {
+// kill kills the program and its children.
+func (p *process) kill() { _ = syscall.Kill(-p.Process.Pid, syscall.SIGKILL) }
+
+// find reads the output until a line matches the pattern, and returns the pattern's first group.
+func (p *process) find(t *testing.T, pattern string) string {
 	t.Helper()
-	said, like := "", regexp.MustCompile(pattern)
-	timeout := time.AfterFunc(2*time.Minute, func() { _ = syscall.Kill(-p.Process.Pid, syscall.SIGKILL) })
+	output, want := "", regexp.MustCompile(pattern)
+	timeout := time.AfterFunc(2*time.Minute, p.kill)
 	defer timeout.Stop()
 	for p.lines.Scan() {
-		if m := like.FindStringSubmatch(p.lines.Text()); m != nil {
+		if m := want.FindStringSubmatch(p.lines.Text()); m != nil {
 			go func() {
-				for p.lines.Scan() { // what comes after it is not to hold the program up
+				for p.lines.Scan() { // a full pipe would block the program
 				}
 			}()
 			return m[1]
 		}
-		said += p.lines.Text() + "\n"
+		output += p.lines.Text() + "\n"
 	}
-	t.Fatalf("it never says %s, but:\n%s", pattern, said)
+	t.Fatalf("%s: no line of the output matches %s:\n%s", p, pattern, output)
 	return ""
 }
 
-// The README's commands, line by line: the demo shows its gallery; what is built serves the README's configuration, and answers with
-// a redirect. Only the addresses are others, and STS is a stand-in that knows the configuration's role and external ID.
+// TestREADMECommands runs the README's commands. Only the addresses differ, and STS is a stand-in
+// that has the role and the external ID of the README's configuration.
 func TestREADMECommands(t *testing.T) {
 	readme, dir, root := read(t, "README.md"), t.TempDir(), filepath.Join("..", "..")
-	cloud := fakeaws.NewCloud(time.Now)
-	cloud.AddUser(fakeaws.User{AccessKeyID: demoAccessKey, SecretAccessKey: demoSecret})
-	cloud.AddRole(fakeaws.Role{ARN: "arn:aws:iam::123456789012:role/s3redirect", ExternalID: "9d0c3a53-6d1f-4f0e-9f55-1f1f1f1f1f1f", Trusts: []string{demoAccessKey}, Buckets: []string{"my-photos"}})
-	sts := httptest.NewServer(cloud.STS())
-	t.Cleanup(sts.Close)
-	env := []string{"HOME=" + dir, "AWS_ACCESS_KEY_ID=" + demoAccessKey, "AWS_SECRET_ACCESS_KEY=" + demoSecret, "AWS_SESSION_TOKEN=", "AWS_PROFILE=", "AWS_ENDPOINT_URL_STS=" + sts.URL}
-	snippet := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(readme)
-	config := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllString(snippet[1], "127.0.0.1:0")
-	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
+	env := readmeEnvironment(t, dir)
+	snippet := matches("(?s)```yaml\n(.*?)```", readme)[0][1]
+	config := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllString(snippet, "127.0.0.1:0")
+	err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600)
+	if err != nil {
 		t.Fatal(err)
 	}
-
 	var lines []string
-	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(readme, -1) {
+	for _, block := range matches("(?s)```sh\n(.*?)```", readme) {
 		lines = append(lines, strings.Split(strings.TrimSpace(block[1]), "\n")...)
 	}
-	address := ""
+	program, address := filepath.Join(dir, "s3redirect"), ""
 	for _, line := range lines {
 		args := strings.Fields(line)
 		switch {
-		case line == "make test": // which runs this
+		case line == "make test": // it runs this test
 		case args[0] == "go" && args[1] == "run":
-			page := start(t, root, nil, append(args, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")...).says(t, `gallery +(\S+)`)
-			if resp, err := http.Get(page); err != nil || resp.StatusCode != http.StatusOK {
-				t.Errorf("%s: %v %v", line, resp, err)
-			} else {
-				_ = resp.Body.Close()
+			args = append(args, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+			page := start(t, root, nil, args...).find(t, `gallery +(\S+)`)
+			if resp, _ := get(t, page); resp.StatusCode != http.StatusOK {
+				t.Errorf("%s: GET %s: status %d, want 200", line, page, resp.StatusCode)
 			}
 		case args[0] == "go" && args[1] == "build":
-			build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, args[3]), args[4])
+			build := exec.CommandContext(t.Context(), "go", "build",
+				"-o", filepath.Join(dir, args[3]), args[4])
 			build.Dir = root
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("%s: %v %s", line, err, out)
 			}
 		case args[0] == "./s3redirect":
-			address = start(t, dir, env, append([]string{filepath.Join(dir, "s3redirect")}, args[1:]...)...).says(t, `"listen":"([^"]+)"`)
+			args[0] = program
+			address = start(t, dir, env, args...).find(t, `"listen":"([^"]+)"`)
 		case args[0] == "curl" && args[1] == "-I":
 			url := strings.Replace(args[2], "127.0.0.1:8080", address, 1)
-			direct := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-			resp, err := direct.Head(url)
+			resp, err := notFollowing.Head(url)
 			if err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
 			_ = resp.Body.Close()
-			if to := resp.Header.Get("Location"); resp.StatusCode != http.StatusFound || !strings.HasPrefix(to, "https://my-photos.s3.eu-central-1.amazonaws.com/holiday/beach.jpg?X-Amz-Algorithm=") {
-				t.Errorf("%s: %d, Location: %s", line, resp.StatusCode, to)
+			const want = "https://my-photos.s3.eu-central-1.amazonaws.com/holiday/beach.jpg" +
+				"?X-Amz-Algorithm="
+			got := resp.Header.Get("Location")
+			if resp.StatusCode != http.StatusFound || !strings.HasPrefix(got, want) {
+				t.Errorf("%s: status %d, Location %s, want 302, %s…",
+					line, resp.StatusCode, got, want)
 			}
 		default:
-			t.Errorf("the test does not know what is to come of %q", line)
+			t.Errorf("the test does not know the command %q", line)
 		}
 	}
 	if address == "" {
-		t.Fatal("nothing was served")
+		t.Fatal("the README does not start s3redirect")
 	}
-	readmeTable(t, readme, dir, env)
+	checkREADMETable(t, readme, dir, env)
 }
 
-// readmeTable runs the table's commands that end by themselves and ask no one but STS.
-func readmeTable(t *testing.T, readme, dir string, env []string) {
+// readmeEnvironment starts a stand-in for STS that has the role of the README's configuration. It
+// returns an environment with credentials that may assume the role.
+func readmeEnvironment(t *testing.T, home string) []string {
+	t.Helper()
+	cloud := fakeaws.NewCloud(time.Now)
+	cloud.AddUser(fakeaws.User{AccessKeyID: demoAccessKey, SecretAccessKey: demoSecret})
+	cloud.AddRole(fakeaws.Role{
+		ARN:        "arn:aws:iam::123456789012:role/s3redirect",
+		ExternalID: "9d0c3a53-6d1f-4f0e-9f55-1f1f1f1f1f1f",
+		Trusts:     []string{demoAccessKey},
+		Buckets:    []string{"my-photos"},
+	})
+	sts := httptest.NewServer(cloud.STS())
+	t.Cleanup(sts.Close)
+	return []string{
+		"HOME=" + home,
+		"AWS_ACCESS_KEY_ID=" + demoAccessKey,
+		"AWS_SECRET_ACCESS_KEY=" + demoSecret,
+		"AWS_SESSION_TOKEN=",
+		"AWS_PROFILE=",
+		"AWS_ENDPOINT_URL_STS=" + sts.URL,
+	}
+}
+
+// checkREADMETable runs those commands of the README's table that exit and need only STS.
+func checkREADMETable(t *testing.T, readme, dir string, env []string) {
 	t.Helper()
 	want := map[string]string{
-		"presign": `^https://my-photos\.s3\.eu-central-1\.amazonaws\.com/holiday/beach\.jpg\?X-Amz-Algorithm=`,
+		"presign": `^https://my-photos\.s3\.eu-central-1\.amazonaws\.com/holiday/beach\.jpg` +
+			`\?X-Amz-Algorithm=`,
 		"policy":  `(?s)s3:GetObject.*arn:aws:s3:::my-photos/\*`,
-		"link":    `has no viewers\.links`, // "where viewers.links is on"
+		"link":    `has no viewers\.links`, // the README's configuration has none
 		"check":   `^allowed, `,
 		"version": `^s3redirect \S+`,
 	}
-	for _, m := range regexp.MustCompile("(?m)^\\| `s3redirect ([a-z]+)([^`]*)` \\|").FindAllStringSubmatch(readme, -1) {
+	for _, m := range matches("(?m)^\\| `s3redirect ([a-z]+)([^`]*)` \\|", readme) {
 		pattern, ok := want[m[1]]
-		if !ok || strings.Contains(m[2], "--sample") { // which asks S3
+		if !ok || strings.Contains(m[2], "--sample") { // it would need S3
 			continue
 		}
-		cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "s3redirect"), append([]string{m[1]}, strings.Fields(strings.ReplaceAll(m[2], "s3://bucket/key", "s3://my-photos/holiday/beach.jpg"))...)...)
+		flags := strings.ReplaceAll(m[2], "s3://bucket/key", "s3://my-photos/holiday/beach.jpg")
+		args := append([]string{m[1]}, strings.Fields(flags)...)
+		cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "s3redirect"), args...)
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
-		out, _ := cmd.CombinedOutput() // what it says tells whether it did
+		out, _ := cmd.CombinedOutput() // link fails; the output shows the reason
 		if !regexp.MustCompile(pattern).Match(out) {
-			t.Errorf("s3redirect %s%s: %s", m[1], m[2], out)
+			t.Errorf("s3redirect %s%s prints %s, want %s", m[1], m[2], out, pattern)
 		}
 		delete(want, m[1])
 	}
 	if len(want) > 0 {
-		t.Errorf("the README lacks %v", want)
+		t.Errorf("the README's table lacks commands that print %v", want)
 	}
 }

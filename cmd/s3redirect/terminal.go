@@ -7,7 +7,7 @@ import (
 	"s3redirect/internal/check"
 )
 
-// isTerminal tells whether somebody is looking.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -17,7 +17,8 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// newTable is a table of what was checked, as wide as the terminal, and with colour unless NO_COLOR says no.
+// newTable returns a table for the steps of a check. On a terminal it is as wide as the terminal and coloured, unless
+// NO_COLOR is set (https://no-color.org).
 func newTable(w io.Writer) *check.Table {
 	if !isTerminal(w) {
 		return check.NewTable(w, false, 0)

@@ -4,5 +4,5 @@ package main
 
 import "os"
 
-// columnsOf is how wide a terminal is, 0 where it does not say.
+// columnsOf returns the width of a terminal in columns, or 0 if it is unknown.
 func columnsOf(*os.File) int { return 0 }

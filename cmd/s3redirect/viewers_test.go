@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -10,10 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/viewer"
-
-	"s3redirect/internal/config"
 )
 
 const viewersConfig = `
@@ -27,11 +24,21 @@ viewers:
     - {users: [ann], locators: ["s3://team-a/*"]}
     - {known: true, locators: ["s3://photos/users/{user}/*", "s3://nobodys/*"]}
 integrations:
-  - {name: teams, permitted_buckets: ["team-*"], role_arn: 'arn:aws:iam::123456789012:role/teams', region: us-east-1}
-  - {name: special, bucket: team-a, role_arn: 'arn:aws:iam::123456789012:role/special', region: us-east-1}
-  - {name: photos, bucket: photos, role_arn: 'arn:aws:iam::123456789012:role/photos', region: us-east-1}
+  - name: teams
+    permitted_buckets: ["team-*"]
+    role_arn: arn:aws:iam::123456789012:role/teams
+    region: us-east-1
+  - name: special
+    bucket: team-a
+    role_arn: arn:aws:iam::123456789012:role/special
+    region: us-east-1
+  - name: photos
+    bucket: photos
+    role_arn: arn:aws:iam::123456789012:role/photos
+    region: us-east-1
 `
 
+// writeConfig writes a configuration file and returns its path.
 func writeConfig(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.yaml")
@@ -41,6 +48,7 @@ func writeConfig(t *testing.T, text string) string {
 	return path
 }
 
+// TestCheckPrintsTheDecidingRule checks the output of check --as and check --anonymous.
 func TestCheckPrintsTheDecidingRule(t *testing.T) {
 	path := writeConfig(t, viewersConfig)
 	for _, c := range []struct {
@@ -90,38 +98,52 @@ func TestCheckPrintsTheDecidingRule(t *testing.T) {
 	}
 }
 
-func TestPasswordFileIsPartOfTheConfiguration(t *testing.T) {
-	path := writeConfig(t, strings.Replace(viewersConfig, "  anonymous: true\n", "  anonymous: true\n  basic: {htpasswd_file: /no/such/file}\n", 1))
-	var stdout, stderr bytes.Buffer
-	code := run(context.Background(), []string{"serve", "--config", path}, &stdout, &stderr)
-	if want := path + ": viewers.basic.htpasswd_file: "; code != 2 || !strings.HasPrefix(stderr.String(), want) || !strings.Contains(stderr.String(), "/no/such/file") {
-		t.Errorf("exit %d: %s", code, &stderr)
+func TestServeRejectsAMissingPasswordFile(t *testing.T) {
+	path := writeConfig(t, strings.Replace(viewersConfig, "  anonymous: true\n",
+		"  anonymous: true\n  basic: {htpasswd_file: /no/such/file}\n", 1))
+	code, _, stderr := running("serve", "--config", path)
+	want := path + ": viewers.basic.htpasswd_file: "
+	if code != 2 || !strings.HasPrefix(stderr, want) || !strings.Contains(stderr, "/no/such/file") {
+		t.Errorf("serve: exit code %d, stderr %s, want 2, %s… with the file's name",
+			code, stderr, want)
 	}
 }
 
 func TestLinkCommand(t *testing.T) {
 	path := writeConfig(t, viewersConfig)
-	links := viewer.NewLinks(&config.Links{Keys: []config.LinkKey{{ID: "k1", Secret: "canary-of-a-link-with-32-bytes!!"}}, MaxLifetime: 48 * time.Hour})
+	links := viewer.NewLinks(&config.Links{
+		Keys:        []config.LinkKey{{ID: "k1", Secret: "canary-of-a-link-with-32-bytes!!"}},
+		MaxLifetime: 48 * time.Hour,
+	})
 	for target, object := range map[string]locator.Locator{
-		"s3://photos/a b/ü+.jpg": {Bucket: "photos", Key: "a b/ü+.jpg"}, "s3://photos/a/*": {Bucket: "photos", Key: "a/deep/x"}, "s3://photos/*": {Bucket: "photos", Key: "x"},
+		"s3://photos/a b/ü+.jpg": {Bucket: "photos", Key: "a b/ü+.jpg"},
+		"s3://photos/a/*":        {Bucket: "photos", Key: "a/deep/x"},
+		"s3://photos/*":          {Bucket: "photos", Key: "x"},
 	} {
-		var stdout, stderr bytes.Buffer
-		if code := run(context.Background(), []string{"link", "--config", path, "--lifetime", "1h", target}, &stdout, &stderr); code != 0 {
-			t.Fatalf("%s: exit %d: %s", target, code, &stderr)
+		code, stdout, stderr := running("link", "--config", path, "--lifetime", "1h", target)
+		if code != 0 {
+			t.Fatalf("link %s: exit code %d, want 0: %s", target, code, stderr)
 		}
-		u, err := url.Parse(strings.TrimSpace(stdout.String()))
-		if err != nil || !strings.HasPrefix(stdout.String(), "https://media.example.com/s3/photos/") || strings.Contains(stdout.String(), "canary") {
-			t.Fatalf("%v %s", err, &stdout)
+		const prefix = "https://media.example.com/s3/photos/"
+		u, err := url.Parse(strings.TrimSpace(stdout))
+		if err != nil || !strings.HasPrefix(stdout, prefix) || strings.Contains(stdout, "canary") {
+			t.Fatalf("link %s = %s, %v, want %s… without the secret", target, stdout, err, prefix)
 		}
 		until, err := links.Check(u.RawQuery, object, time.Now())
 		if left := time.Until(until); err != nil || left > time.Hour || left < 50*time.Minute {
-			t.Errorf("%s: %v, %v left", target, err, left)
+			t.Errorf("Check of link %s = %v left, %v, want an hour", target, left, err)
 		}
 	}
-	for _, args := range [][]string{{"photos/x"}, {"--lifetime", "49h", "s3://photos/x"}, {"--lifetime", "-1h", "s3://photos/x"}, {}} {
-		var stdout, stderr bytes.Buffer
-		if code := run(context.Background(), append([]string{"link", "--config", path}, args...), &stdout, &stderr); code == 0 || stdout.Len() > 0 || stderr.Len() == 0 {
-			t.Errorf("%v: exit %d, %s", args, code, &stdout)
+	for _, args := range [][]string{
+		{"photos/x"},
+		{"--lifetime", "49h", "s3://photos/x"},
+		{"--lifetime", "-1h", "s3://photos/x"},
+		{},
+	} {
+		code, stdout, stderr := running(append([]string{"link", "--config", path}, args...)...)
+		if code == 0 || stdout != "" || stderr == "" {
+			t.Errorf("link %q: exit code %d, stdout %q, stderr %q, want an error",
+				args, code, stdout, stderr)
 		}
 	}
 }

@@ -41,7 +41,7 @@ type App struct {
 
 	// mu serializes reloads and purges, the writers of current. It guards tried. Requests never take it.
 	mu    sync.Mutex
-	tried []byte // the file's text at the last reload, successful or not
+	tried *config.Source // the files at the last reload, successful or not; nil if they could not be read
 }
 
 // reloadFailure is a reload that kept the previous configuration.
@@ -61,10 +61,10 @@ type generation struct {
 
 // Options configure an [App].
 type Options struct {
-	// Path is the configuration file to follow, and Text is its content when Config was parsed. Both are empty if the
+	// Path is the configuration file to follow, and Source is what Config was parsed from. Both are zero if the
 	// configuration does not come from a file.
-	Path string
-	Text []byte
+	Path   string
+	Source *config.Source
 	// Config is the initial configuration. Required.
 	Config *config.Config
 	// Stderr receives the logs. Required.
@@ -86,7 +86,7 @@ func (e *ConfigError) Unwrap() error { return e.Err }
 func New(o Options) (_ *App, err error) {
 	c := o.Config
 	a := &App{
-		version: o.Version, path: o.Path, tried: o.Text, started: c,
+		version: o.Version, path: o.Path, tried: o.Source, started: c,
 		level: &slog.LevelVar{}, metrics: metrics.New(o.Version),
 	}
 	a.sts = &integration.AWSSTS{Skew: a.noteSkew}

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,27 +18,27 @@ import (
 )
 
 const (
-	// WatchInterval is how often [App.Watch] reads the configuration file.
+	// WatchInterval is how often [App.Watch] reads the configuration files.
 	WatchInterval = 2 * time.Second
 	// requestTimeout is longer than any request takes. What an old generation shares with requests in flight is
 	// released after it.
 	requestTimeout = time.Minute
 )
 
-// Reload implements [proxy.Operator]. It reads the configuration file and puts it into use. If that fails, the previous
-// configuration is kept.
+// Reload implements [proxy.Operator]. It reads the configuration files and puts them into use. If that fails, the
+// previous configuration is kept.
 func (a *App) Reload() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	text, err := config.ReadFile(a.path)
-	return a.applyLocked(text, err)
+	source, err := config.Read(a.path)
+	return a.applyLocked(source, err)
 }
 
-// applyLocked puts text, the file's content, into use; readErr is the error of reading it. The caller holds a.mu.
-func (a *App) applyLocked(text []byte, readErr error) error {
-	a.tried = text
+// applyLocked puts source into use; readErr is the error of reading it. The caller holds a.mu.
+func (a *App) applyLocked(source *config.Source, readErr error) error {
+	a.tried = source
 	previous := a.current.Load()
-	c, g, err := a.parse(text, readErr, previous)
+	c, g, err := a.parse(source, readErr, previous)
 	if err != nil {
 		a.metrics.ConfigRead(false, time.Now())
 		a.lastFailure.Store(&reloadFailure{at: time.Now(), err: err})
@@ -76,12 +75,12 @@ func (a *App) applyLocked(text []byte, readErr error) error {
 	return nil
 }
 
-// parse returns the configuration in text and the generation built from it.
-func (a *App) parse(text []byte, readErr error, previous *generation) (*config.Config, *generation, error) {
+// parse returns the configuration in source and the generation built from it.
+func (a *App) parse(source *config.Source, readErr error, previous *generation) (*config.Config, *generation, error) {
 	if readErr != nil {
 		return nil, nil, readErr
 	}
-	c, err := config.Parse(a.path, text, os.LookupEnv)
+	c, err := source.Parse(os.LookupEnv)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -161,16 +160,17 @@ func (a *App) Purge(name, text string) (proxy.Purged, error) {
 	return purged, nil
 }
 
-// Watch reloads the configuration on SIGHUP and whenever the file's content changes, until ctx ends. It polls the file,
-// which also detects a file that an editor replaced by rename and a symbolic link that Kubernetes moved. New content
-// counts once two consecutive reads return it, so a file that is half written is not loaded.
+// Watch reloads the configuration on SIGHUP and whenever the content of its files changes or files are added to or
+// removed from those that it includes, until ctx ends. It polls the files, which also detects a file that an editor
+// replaced by rename and a symbolic link that Kubernetes moved. New content counts once two consecutive polls find it,
+// so a file that is half written is not loaded.
 func (a *App) Watch(ctx context.Context, interval time.Duration) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	ticks := time.NewTicker(interval)
 	defer ticks.Stop()
-	var last []byte
+	var last *config.Source
 	for {
 		select {
 		case <-ctx.Done():
@@ -183,17 +183,25 @@ func (a *App) Watch(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// poll reads the file and reloads if its content is new and equal to last, the content at the previous poll. It returns
-// the content.
-func (a *App) poll(last []byte) []byte {
-	text, err := config.ReadFile(a.path)
+// poll reads the files and reloads if they are new and equal to last, the files at the previous poll. It returns the
+// files, or nil if they cannot be read.
+func (a *App) poll(last *config.Source) *config.Source {
+	source, err := a.read(last)
 	if err != nil {
 		return nil // the file may be between two renames; SIGHUP reports an error that lasts
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !bytes.Equal(text, a.tried) && bytes.Equal(text, last) {
-		_ = a.applyLocked(text, nil) // which logs the error
+	if !source.Equal(a.tried) && source.Equal(last) {
+		_ = a.applyLocked(source, nil) // which logs the error
 	}
-	return text
+	return source
+}
+
+// read reads the files. It does not read again what has not changed since last.
+func (a *App) read(last *config.Source) (*config.Source, error) {
+	if last == nil {
+		return config.Read(a.path)
+	}
+	return last.Reread()
 }

@@ -2,8 +2,6 @@ package app
 
 import (
 	"fmt"
-	"log/slog"
-	"time"
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
@@ -21,15 +19,7 @@ func Verdict(
 			return false, "denied: viewers.anonymous is off"
 		}
 	}
-	// The rules do not depend on the password file, which may be missing here.
-	rules := config.Viewers{Anonymous: true, Rules: c.Viewers.Rules}
-	options := viewer.Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)}
-	gate, err := viewer.New(&rules, options)
-	if err != nil {
-		return false, err.Error()
-	}
-	defer gate.Close()
-	d := gate.Allow(&v, l)
+	d := viewer.NewRules(c.Viewers.Rules).Decide(&v, l)
 	switch {
 	case d.Rule == 0 && !d.Allowed:
 		return false, fmt.Sprintf("denied: no rule allows %s to read %s", who, l)

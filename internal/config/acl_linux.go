@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// systemAttributes are the extended attributes that grant access: system.posix_acl_access, and what network file systems have.
+// systemAttributes is the prefix of the extended attributes that grant access:
+// system.posix_acl_access, and those of network file systems.
 // https://man7.org/linux/man-pages/man7/xattr.7.html
 const systemAttributes = "system."
 
@@ -19,7 +20,8 @@ func readACLs(path string) (map[string][]byte, error) {
 		func(name string, b []byte) (int, error) { return unix.Getxattr(path, name, b) })
 }
 
-// writeACLs gives a file these access control lists and no others: a new file may have inherited one from its directory.
+// writeACLs gives a file these access control lists and no others: a new file may have inherited
+// one from its directory.
 func writeACLs(f *os.File, lists map[string][]byte) error {
 	fd := int(f.Fd())
 	has, err := attributes(func(b []byte) (int, error) { return unix.Flistxattr(fd, b) },

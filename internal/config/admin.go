@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -17,8 +18,17 @@ type Admin struct {
 	// Hosts are further names by which browsers reach admin_listen. Addresses and localhost always are: any other name could be
 	// a page's that leads its visitors' browsers here (DNS rebinding).
 	Hosts []string `yaml:"hosts"`
-	// Variables are the environment variables that the console's users may name in access_key_id and secret_access_key. Default: none.
-	Variables []string `yaml:"variables"`
+	// Variables are the environment variables that users of the console may name in a draft. Default: none.
+	Variables AdminVariables `yaml:"variables"`
+}
+
+// AdminVariables are the environment variables that drafts of the console may name. An access key ID is part of every
+// URL, so a variable that holds a secret must never be in IDs.
+type AdminVariables struct {
+	// IDs are the variables that access_key_id may name.
+	IDs []string `yaml:"ids"`
+	// Secrets are the variables that secret_access_key may name.
+	Secrets []string `yaml:"secrets"`
 }
 
 func (k *checker) checkAdmin() {
@@ -26,18 +36,32 @@ func (k *checker) checkAdmin() {
 		k.wrong("admin.token", "it is too short: use %d bytes at least, such as openssl rand -base64 32 prints", minSecret)
 	}
 	k.checkTLS("admin.tls", k.Admin.TLS)
-	for n, name := range k.Admin.Variables {
-		if key := fmt.Sprintf("admin.variables[%d]", n); !envName.MatchString(name) {
-			k.wrong(key, "%s is no environment variable's name; write the name alone, such as SCANS_KEY", k.written(key))
+	k.checkVariables("admin.variables.ids", k.Admin.Variables.IDs)
+	k.checkVariables("admin.variables.secrets", k.Admin.Variables.Secrets)
+	for n, name := range k.Admin.Variables.IDs {
+		if slices.Contains(k.Admin.Variables.Secrets, name) {
+			key := fmt.Sprintf("admin.variables.ids[%d]", n)
+			k.wrong(key, "%s is in admin.variables.secrets too: access key IDs are part of every URL; "+
+				"remove it from one of the lists", value(key))
 		}
 	}
 	for n, host := range k.Admin.Hosts {
 		key := fmt.Sprintf("admin.hosts[%d]", n)
 		switch {
 		case strings.Contains(host, "://") || strings.Contains(host, "/"):
-			k.wrong(key, "%s is a URL; write its host alone, such as admin.example.com", k.written(key))
+			k.wrong(key, "%s is a URL; write its host alone, such as admin.example.com", value(key))
 		case !hostGrammar.MatchString(host) || net.ParseIP(host) != nil:
-			k.wrong(key, "%s is no host's name; write one without a port, such as admin.example.com (addresses need not be named)", k.written(key))
+			k.wrong(key, "%s is no host's name; write one without a port, such as admin.example.com (addresses need not be named)", value(key))
+		}
+	}
+}
+
+func (k *checker) checkVariables(list string, names []string) {
+	for n, name := range names {
+		if !envName.MatchString(name) {
+			key := fmt.Sprintf("%s[%d]", list, n)
+			k.wrong(key, "%s is not the name of an environment variable; write the name alone, such as SCANS_KEY",
+				value(key))
 		}
 	}
 }

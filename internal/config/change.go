@@ -2,317 +2,331 @@ package config
 
 import (
 	"bytes"
-	"reflect"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 )
 
-// Change returns a configuration's text in which an integration has other texts: those of the changes, of which an empty one
-// takes its key out. Whatever else is in it stays, comments included; where the integration has a line for each key, byte for byte.
+// Change is the replacement of the file of one integration: from Old at OldPath to New at NewPath. Old is
+// nil if the integration is added, and New if it is removed. The paths differ if it is renamed.
 //
-// Its error is an [Errors] where the new text would not load, for whatever reason: what does not load is not written.
-func Change(name string, text []byte, integration string, changes Draft, getenv func(string) (string, bool)) ([]byte, error) {
-	before, n, err := find(name, text, integration, getenv)
+// This program writes one file for each integration, into the directory of the first pattern of the
+// include key. It changes and removes only files whose first line is [Marker].
+type Change struct {
+	OldPath, NewPath string
+	Old, New         []byte
+	source           *Source // the configuration before the change
+	// conflict is why no file can be created for the name; "" if it can. NewPath then is no real path.
+	conflict string
+}
+
+// ReadOnlyError means that an integration cannot be changed because a person wrote its file.
+type ReadOnlyError struct {
+	Integration string
+	Origin      Origin
+	Problem     string
+}
+
+func (e *ReadOnlyError) Error() string {
+	return fmt.Sprintf("integration %s at %s:%d cannot be changed here: %s", e.Integration, e.Origin.File, e.Origin.Line, e.Problem)
+}
+
+// NewFile is the beginning of a configuration file.
+const NewFile = `# The configuration of s3redirect. The example in its repository has every key, with comments.
+
+# Where viewers ask: browsers, or the reverse proxy in front.
+listen: 127.0.0.1:8080
+
+# Where the console, /metrics, /healthz and /readyz are. Never make it public.
+admin_listen: 127.0.0.1:9090
+
+# Who may ask: everyone who can reach listen. The example has the other ways.
+viewers:
+  anonymous: true
+
+# Which role serves which buckets: one file for each integration.
+include: [integrations.d/*.yaml]
+`
+
+// LacksIntegrations reports whether err says that a configuration has no integration, and nothing else.
+func LacksIntegrations(err error) bool {
+	all, ok := errors.AsType[Errors](err)
+	return ok && len(all) == 1 && all[0].Key == "integrations"
+}
+
+// Folder returns the directory that integrations are written to. Its error is an [Errors] that says how
+// to get one.
+func (s *Source) Folder() (string, error) {
+	if len(s.patterns) == 0 {
+		return "", Errors{{File: s.path, Key: "include", Problem: "each integration is written to a file of its own: add the line " +
+			"include: [integrations.d/*.yaml] to this file, and create the directory " + filepath.Join(filepath.Dir(s.path), "integrations.d")}}
+	}
+	return s.patterns[0].dir, nil
+}
+
+// Writable returns an error if a new integration cannot be written, as far as can be told beforehand. It
+// creates a file and removes it.
+func (s *Source) Writable() error {
+	dir, err := s.Folder()
+	if err != nil {
+		return err
+	}
+	if s.unwritten {
+		if err := Writable(s.path); err != nil {
+			return err
+		}
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return nil // it will be created
+		}
+	}
+	return Writable(filepath.Join(dir, "integration.yaml"))
+}
+
+// Draft returns an integration of c, which must be s parsed, as its file holds it. The error is a
+// [*ReadOnlyError] if a person wrote the file.
+func (s *Source) Draft(c *Config, name string) (Draft, error) {
+	d, _, err := s.editable(c, name)
+	return d, err
+}
+
+// Add returns the change that adds an integration. Its error is an [Errors].
+func (s *Source) Add(d Draft) (*Change, error) {
+	dir, err := s.Folder()
 	if err != nil {
 		return nil, err
 	}
-	want := draftAt(text, n)
-	for key, value := range changes {
-		if !slices.Contains(DraftKeys(), key) {
-			return nil, Errors{{File: name, Key: key, Problem: "there is no such key; known here: " + strings.Join(DraftKeys(), ", ")}}
-		}
-		want[key] = value
+	if errs := d.unknownKeys(); errs != nil {
+		return nil, errs
 	}
-	want = want.plain()
-	return firstGood(name, getenv, [][]byte{changedLines(text, n, want), changedTree(text, n, want)}, func(candidate []byte, after *Config) bool {
-		if len(after.Integrations) != len(before.Integrations) || !draftAt(candidate, n).equal(want) {
+	ch := &Change{source: s, New: []byte(d.Text())}
+	ch.NewPath, ch.conflict = s.newPath(dir, d["name"])
+	return ch, nil
+}
+
+// Edit returns the change that gives an integration of c, which must be s parsed, the texts of d. Keys
+// that d lacks stay; keys with an empty text are removed. Its error is an [Errors] or a [*ReadOnlyError].
+func (s *Source) Edit(c *Config, name string, d Draft) (*Change, error) {
+	before, f, err := s.editable(c, name)
+	if err != nil {
+		return nil, err
+	}
+	if errs := d.unknownKeys(); errs != nil {
+		return nil, errs
+	}
+	ch := &Change{source: s, OldPath: f.path, Old: f.text, NewPath: f.path}
+	after := Draft{}
+	for _, key := range DraftKeys() {
+		text, changed := d[key]
+		if !changed {
+			text = before[key]
+		}
+		after[key] = text
+	}
+	if after["name"] != before["name"] && filepath.Base(f.path) == name+".yaml" {
+		ch.NewPath, ch.conflict = s.newPath(filepath.Dir(f.path), after["name"])
+	}
+	if ch.New = []byte(after.Text()); sameDraft(before, after) {
+		ch.New = ch.Old
+	}
+	return ch, nil
+}
+
+func sameDraft(a, b Draft) bool {
+	return !slices.ContainsFunc(DraftKeys(), func(key string) bool { return a[key] != b[key] })
+}
+
+// Remove returns the change that removes an integration of c, which must be s parsed. Its error is an
+// [Errors] or a [*ReadOnlyError].
+func (s *Source) Remove(c *Config, name string) (*Change, error) {
+	_, f, err := s.editable(c, name)
+	if err != nil {
+		return nil, err
+	}
+	return &Change{source: s, OldPath: f.path, Old: f.text}, nil
+}
+
+// newPath returns the path of a file that does not exist yet for an integration. If there can be none, it
+// returns why, with a text for the path that errors can show.
+func (s *Source) newPath(dir, name string) (path, conflict string) {
+	base := name + ".yaml"
+	path = filepath.Join(dir, base)
+	if !nameGrammar.MatchString(name) {
+		return filepath.Join(dir, "(new)"), "this is no name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most"
+	}
+	if matches, _ := filepath.Match(s.patterns[0].glob, base); !matches { // the pattern is valid
+		return path + " (new)", fmt.Sprintf("the pattern %s of include does not match the file %s that the integration would be written to; make it *.yaml",
+			s.patterns[0].glob, base)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return path + " (new)", fmt.Sprintf("the file %s exists already; choose another name, or move the file", path)
+	}
+	return path, ""
+}
+
+// editable returns the draft and the file of an integration of c that this program wrote.
+func (s *Source) editable(c *Config, name string) (Draft, *file, error) {
+	n := slices.IndexFunc(c.Integrations, func(i Integration) bool { return i.Name == name })
+	if n < 0 {
+		return nil, nil, Errors{{File: s.path, Key: "integrations", Problem: fmt.Sprintf("there is no integration %s any more", name)}}
+	}
+	origin := c.Integrations[n].Origin
+	readOnly := func(problem string) error { return &ReadOnlyError{Integration: name, Origin: origin, Problem: problem} }
+	at := slices.IndexFunc(s.files, func(f *file) bool { return f.path == origin.File })
+	if at < 0 || !origin.Editable {
+		return nil, nil, readOnly("only people edit this file. To change it here, " + s.howToMove(name))
+	}
+	f := s.files[at]
+	root, err := parseYAML(f.path, f.text)
+	if err != nil {
+		return nil, nil, err
+	}
+	d := draftOf(root)
+	if bytes.Count(f.text, []byte("#")) != strings.Count(d.Text(), "#") {
+		return nil, nil, readOnly("the file has comments, which would be lost. To change it here, remove them, except for the first line")
+	}
+	return d, f, nil
+}
+
+// howToMove says how a person makes an integration editable.
+func (s *Source) howToMove(name string) string {
+	path := filepath.Join(filepath.Dir(s.path), "integrations.d", name+".yaml")
+	first := ""
+	if dir, err := s.Folder(); err == nil {
+		path = filepath.Join(dir, name+".yaml")
+	} else {
+		first = "add include: [integrations.d/*.yaml] to " + s.path + " and "
+	}
+	return fmt.Sprintf("%smove its keys to %s, at the left margin, with the first line \"%s\" and with an environment variable as its secret", first, path, Marker)
+}
+
+// isEditable reports whether f, with the content root, is a file that this program wrote: it has the
+// marker, is a regular file in the folder, holds one integration, and no secret.
+func (s *Source) isEditable(f *file, root *yaml.Node) bool {
+	if len(s.patterns) == 0 || f.link || filepath.Dir(f.path) != s.patterns[0].dir || root.Kind != yaml.MappingNode {
+		return false
+	}
+	if first, _, _ := strings.Cut(string(f.text), "\n"); strings.TrimSuffix(first, "\r") != Marker {
+		return false
+	}
+	for _, key := range SecretKeys() {
+		if _, value := child(root, key); value != nil && value.Tag != "!!null" && !isVariable(value.Value) {
 			return false
 		}
-		others := *after
-		others.Integrations = slices.Clone(after.Integrations)
-		others.Integrations[n] = before.Integrations[n]
-		return same(before, &others)
-	})
+	}
+	return true
 }
 
-// Remove returns a configuration's text without an integration and its comments.
+// isVariable reports whether a text is ${NAME}, and nothing else.
+func isVariable(text string) bool {
+	name, ok := strings.CutPrefix(text, "${")
+	name, closed := strings.CutSuffix(name, "}")
+	return ok && closed && envName.MatchString(name)
+}
+
+// Parse returns the configuration as it will be loaded after the change, with the changed integration at
+// its end. Its error is an [Errors], in which NewPath is the file of that integration.
+func (ch *Change) Parse(getenv func(string) (string, bool)) (*Config, error) {
+	return ch.parse(ch.source, getenv)
+}
+
+// parse is Parse for a change of s.
+func (ch *Change) parse(s *Source, getenv func(string) (string, bool)) (*Config, error) {
+	c, err := ch.after(s).Parse(getenv)
+	if ch.conflict == "" {
+		return c, err
+	}
+	all, _ := errors.AsType[Errors](err)
+	if !slices.ContainsFunc(all, func(e *Error) bool { return e.File == ch.NewPath && e.Key == "name" }) {
+		all = append(all, &Error{File: ch.NewPath, Key: "name", Problem: ch.conflict})
+	}
+	return nil, all
+}
+
+// after returns s with the change. The changed file is the last one, so that names and buckets which are
+// in use elsewhere are its errors.
+func (ch *Change) after(s *Source) *Source {
+	after := *s
+	after.files = slices.DeleteFunc(slices.Clone(s.files), func(f *file) bool { return f.path == ch.OldPath || f.path == ch.NewPath })
+	if ch.New != nil {
+		after.files = append(after.files, &file{path: ch.NewPath, text: ch.New})
+	}
+	return &after
+}
+
+// Save writes the change. The files must be what they were when they were read (otherwise the error wraps
+// [ErrChanged]), and the whole configuration must load with the change. Save holds the lock of the folder,
+// so of two programs that save at once the second checks its change against the files of the first.
 //
-// Its error is an [Errors] where the new text would not load, as it would not without any integration where the console may add none.
-func Remove(name string, text []byte, integration string, getenv func(string) (string, bool)) ([]byte, error) {
-	before, n, err := find(name, text, integration, getenv)
+// Each file is replaced atomically. A new file gets the mode, group and access control lists of the other
+// files in the folder. A renamed integration is in both files for an instant: if the program is killed
+// then, the configuration does not load until one of them is removed.
+func (ch *Change) Save(ctx context.Context, getenv func(string) (string, bool)) error {
+	dir, err := ch.source.Folder()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	want := *before
-	want.Integrations = slices.Delete(slices.Clone(before.Integrations), n, n+1)
-	return firstGood(name, getenv, [][]byte{withoutLines(text, n), withoutNode(text, n)}, func(_ []byte, after *Config) bool { return same(&want, after) })
-}
-
-// firstGood is the first of some texts that loads and is what was meant.
-func firstGood(name string, getenv func(string) (string, bool), candidates [][]byte, meant func([]byte, *Config) bool) ([]byte, error) {
-	var firstErr error
-	for _, candidate := range candidates {
-		if candidate == nil {
-			continue
-		}
-		after, err := Parse(name, candidate, getenv)
-		if err == nil && meant(candidate, after) {
-			return candidate, nil
-		}
-		if firstErr == nil {
-			firstErr = err
+	if ch.conflict != "" {
+		return Errors{{File: ch.NewPath, Key: "name", Problem: ch.conflict}}
+	}
+	if ch.source.unwritten {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return explain(dir, err)
 		}
 	}
-	if firstErr != nil {
-		return nil, firstErr
+	unlock, err := lock(ctx, dir)
+	if err != nil {
+		return explain(dir, err)
 	}
-	return nil, Errors{{File: name, Key: "integrations", Problem: "a list that is written like this cannot be changed by a program; write it with a line for each key, or change it by hand"}}
-}
-
-// same tells whether two configurations say the same.
-func same(a, b *Config) bool {
-	x, y := *a, *b
-	x.Warnings, y.Warnings = nil, nil
-	if len(x.Integrations) == 0 && len(y.Integrations) == 0 {
-		x.Integrations, y.Integrations = nil, nil
+	defer unlock()
+	now, err := ch.source.again()
+	if err != nil {
+		return err
 	}
-	return reflect.DeepEqual(x, y)
-}
-
-// changedLines changes, key by key, the lines of the n-th integration; nil where they are not of a form that it knows.
-func changedLines(text []byte, n int, want Draft) []byte {
-	have := draftAt(text, n)
-	for _, key := range DraftKeys() {
-		if sameText(key, have[key], want[key]) {
-			continue
+	if _, err := ch.parse(now, getenv); err != nil {
+		return err
+	}
+	if ch.New != nil {
+		old := ch.Old
+		if ch.NewPath != ch.OldPath {
+			old = nil
 		}
-		_, list, item := itemAt(text, n)
-		if item == nil || (list.Style|item.Style)&yaml.FlowStyle != 0 || len(item.Content) == 0 {
-			return nil
+		if err := save(ctx, ch.NewPath, old, ch.New, now.model(dir)); err != nil {
+			return err
 		}
-		l := linesOf(text)
-		if !l.set(item, key, want[key]) {
-			return nil
-		}
-		text = l.text()
 	}
-	return text
-}
-
-// lines are a text's, each with its end.
-type lines struct {
-	all []string
-	end string
-}
-
-func linesOf(text []byte) *lines {
-	l := &lines{all: strings.SplitAfter(string(text), "\n"), end: "\n"}
-	if strings.HasSuffix(l.all[0], "\r\n") {
-		l.end = "\r\n"
-	}
-	if last := len(l.all) - 1; l.all[last] == "" {
-		l.all = l.all[:last]
-	} else {
-		l.all[last] += l.end
-	}
-	return l
-}
-
-func (l *lines) text() []byte { return []byte(strings.Join(l.all, "")) }
-
-// replace puts lines in the place of those from one to before another, counted from 0.
-func (l *lines) replace(from, to int, with ...string) {
-	for n := range with {
-		with[n] += l.end
-	}
-	l.all = slices.Replace(l.all, from, to, with...)
-}
-
-// set gives a key of an integration another text.
-func (l *lines) set(item *yaml.Node, name, text string) bool {
-	key, value := child(item, name)
 	switch {
-	case key == nil:
-		last := lastLine(item)
-		l.replace(last, last, strings.Repeat(" ", item.Column-1)+name+": "+written(name, text))
-	case text == "":
-		return l.takeOut(item, key, value)
-	case value.Kind == yaml.SequenceNode && value.Style&yaml.FlowStyle == 0:
-		l.setItems(value, strings.Fields(text))
-	case value.Line != key.Line || lastLine(value) != key.Line:
-		return false
-	default:
-		line := l.all[key.Line-1]
-		begin := value.Column - 1
-		l.all[key.Line-1] = line[:begin] + written(name, text) + line[begin+endOfValue(line[begin:]):]
+	case ch.Old != nil && ch.NewPath != ch.OldPath:
+		err = remove(ctx, ch.OldPath, ch.Old)
+	case ch.source.unwritten:
+		err = Save(ctx, ch.source.path, nil, ch.source.main)
 	}
-	return true
+	if err != nil && ch.New != nil && ch.NewPath != ch.OldPath {
+		_ = remove(context.WithoutCancel(ctx), ch.NewPath, ch.New)
+	}
+	return err
 }
 
-// takeOut removes a key. The item's dash, where it is on the same line, goes to the next key.
-func (l *lines) takeOut(item, key, value *yaml.Node) bool {
-	from, to := key.Line-1, max(key.Line, lastLine(value))
-	if key != item.Content[0] {
-		l.replace(from, to)
-		return true
+// again reads the files of s once more.
+func (s *Source) again() (*Source, error) {
+	if s.unwritten {
+		return New(s.path, s.main), nil
 	}
-	if len(item.Content) < 4 {
-		return false
-	}
-	next := item.Content[2].Line - 1
-	l.all[next] = l.all[from][:key.Column-1] + l.all[next][key.Column-1:]
-	l.replace(from, to)
-	return true
+	return s.Reread()
 }
 
-// setItems takes out of a list of a line for each item what is not wanted, and adds what is missing.
-func (l *lines) setItems(list *yaml.Node, want []string) {
-	var have []string
-	for _, item := range list.Content {
-		have = append(have, item.Value)
-	}
-	last := lastLine(list)
-	indent := strings.Repeat(" ", list.Column-1)
-	for _, text := range slices.Backward(want) {
-		if !slices.Contains(have, text) {
-			l.replace(last, last, indent+"- "+scalar(text))
+// model returns a file whose access a new file in dir gets: another one in dir, or else the main file.
+func (s *Source) model(dir string) string {
+	for _, f := range s.files {
+		if filepath.Dir(f.path) == dir && !f.link {
+			return f.path
 		}
 	}
-	for _, item := range slices.Backward(list.Content) {
-		if !slices.Contains(want, item.Value) {
-			l.replace(item.Line-1, lastLine(item))
-		}
-	}
-}
-
-// endOfValue is where a value that begins a text ends: before its comment, or its line's end.
-func endOfValue(text string) int {
-	quote, depth := byte(0), 0
-	for n := range len(text) {
-		switch c := text[n]; {
-		case quote != 0:
-			if c == quote && (quote == '\'' || n == 0 || text[n-1] != '\\') {
-				quote = 0
-			}
-		case c == '"' || c == '\'':
-			if n == 0 || depth > 0 {
-				quote = c
-			}
-		case c == '[':
-			depth++
-		case c == ']':
-			depth--
-		case c == '#' && n > 0 && (text[n-1] == ' ' || text[n-1] == '\t') && depth == 0:
-			return len(strings.TrimRight(text[:n], " \t"))
-		}
-	}
-	return len(strings.TrimRight(text, " \t\r\n"))
-}
-
-// written is a key's text as a file is to have it, on one line.
-func written(name, text string) string {
-	switch {
-	case isList(name):
-		list := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
-		for _, item := range strings.Fields(text) {
-			list.Content = append(list.Content, &yaml.Node{})
-			list.Content[len(list.Content)-1].SetString(item)
-		}
-		return strings.TrimSpace(string(encode(list)))
-	case fieldNamed(reflect.ValueOf(&Integration{}).Elem(), name).Kind() == reflect.Bool && (text == "true" || text == "false"):
-		return text
-	}
-	return scalar(text)
-}
-
-// scalar is a text as YAML has it, with quotes where it needs them.
-func scalar(text string) string {
-	n := &yaml.Node{}
-	n.SetString(text)
-	if strings.ContainsAny(text, "\r\n") {
-		n.Style = yaml.DoubleQuotedStyle
-	}
-	return strings.TrimSuffix(string(encode(n)), "\n")
-}
-
-// changedTree changes the n-th integration in the syntax tree, and writes the tree: comments and order stay, the layout need not.
-func changedTree(text []byte, n int, want Draft) []byte {
-	document, _, item := itemAt(text, n)
-	if item == nil {
-		return nil
-	}
-	have := draftAt(text, n)
-	for _, key := range DraftKeys() {
-		if sameText(key, have[key], want[key]) {
-			continue
-		}
-		if at := slices.IndexFunc(item.Content, func(k *yaml.Node) bool { return k.Value == key }); want[key] == "" && at%2 == 0 {
-			item.Content = slices.Delete(item.Content, at, at+2)
-			continue
-		}
-		fresh := &yaml.Node{}
-		if yaml.Unmarshal([]byte(written(key, want[key])), fresh) != nil || len(fresh.Content) == 0 {
-			return nil
-		}
-		if name, value := child(item, key); name == nil {
-			item.Content = append(item.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key}, fresh.Content[0])
-		} else {
-			fresh.Content[0].LineComment = value.LineComment
-			*value = *fresh.Content[0]
-		}
-	}
-	return encodedWithComments(document, bytes.Count(text, []byte("#")))
-}
-
-// encodedWithComments writes a syntax tree, unless a comment was lost, as it happens to those within brackets.
-func encodedWithComments(document *yaml.Node, comments int) []byte {
-	written := encode(document)
-	if bytes.Count(written, []byte("#")) < comments {
-		return nil
-	}
-	return written
-}
-
-// withoutLines takes the n-th integration's lines out, with the comments above it and within; nil where it has none of its own.
-func withoutLines(text []byte, n int) []byte {
-	_, list, item := itemAt(text, n)
-	if item == nil || list.Style&yaml.FlowStyle != 0 {
-		return nil
-	}
-	l := linesOf(text)
-	indent := list.Column - 1
-	from, to := item.Line-1, lastLine(item)
-	for from > 0 && isComment(l.all[from-1], indent, indent) {
-		from--
-	}
-	for to < len(l.all) && isComment(l.all[to], indent+1, len(l.all[to])) {
-		to++
-	}
-	if blank := func(n int) bool { return n >= 0 && n < len(l.all) && strings.TrimSpace(l.all[n]) == "" }; blank(from-1) && (blank(to) || to == len(l.all)) {
-		from--
-	} else if blank(to) && n == 0 && len(list.Content) > 1 {
-		to++
-	}
-	l.replace(from, to)
-	return l.text()
-}
-
-// isComment tells whether a line holds a comment alone, so many columns in.
-func isComment(line string, least, most int) bool {
-	rest := strings.TrimLeft(line, " ")
-	in := len(line) - len(rest)
-	return strings.HasPrefix(rest, "#") && least <= in && in <= most
-}
-
-// withoutNode takes the n-th integration out of the syntax tree, and writes the tree.
-func withoutNode(text []byte, n int) []byte {
-	document, list, item := itemAt(text, n)
-	if item == nil {
-		return nil
-	}
-	its := bytes.Count(encode(item), []byte("#"))
-	list.Content = slices.Delete(list.Content, n, n+1)
-	return encodedWithComments(document, bytes.Count(text, []byte("#"))-its)
+	return s.path
 }

@@ -3,320 +3,456 @@ package config
 import (
 	"errors"
 	"fmt"
-	"maps"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 )
 
-const layouts = `listen: 127.0.0.1:8080 # ours
-viewers: {anonymous: true}
-admin: {token: 0123456789abcdef0123456789abcdef}
-integrations:
-  # The first.
-  - name: lines # its name
-    # Why this bucket.
-    bucket: photos   # the bucket
-    role_arn: 'arn:aws:iam::123456789012:role/r'
-    external_id: "a-b@c" # made by us
-    region: eu-central-1
-    # Further down.
+const written = Marker + "\nname: lab\nbucket: photos\nrole_arn: arn:aws:iam::123456789012:role/r\nregion: us-east-1\naccess_key_id: ${ID}\nsecret_access_key: ${SECRET}\n"
 
-  # The second, of keys.
-  - bucket: scans
-    name: "keys"
-    endpoint: https://store.example.com
-    access_key_id: ${KEY}
-    secret_access_key: written-out
-
-  - name: several
-    permitted_buckets:
-      - team-one  # the first team
-      # the others
-      - team-*
-    role_arn: arn:aws:iam::123456789012:role/r
-    url_lifetime: ${LIFETIME}
-    region: auto	# tabbed
-log:
-  level: info # enough
-`
-
-func layoutsEnv(name string) (string, bool) {
-	value, ok := map[string]string{"KEY": "AKIA", "LIFETIME": "40m"}[name]
-	return value, ok
-}
-
-// A change touches the lines that it is about, and no other.
-func TestChange(t *testing.T) {
-	for name, c := range map[string]struct {
-		integration string
-		changes     Draft
-		old, with   string // what is replaced by what
-	}{
-		"a text with a comment":      {"lines", Draft{"bucket": "pictures"}, "bucket: photos   # the bucket", "bucket: pictures   # the bucket"},
-		"a quoted one":               {"lines", Draft{"external_id": "2026-b"}, `"a-b@c" # made`, `2026-b # made`},
-		"a comment after a tab":      {"several", Draft{"region": "us-east-1"}, "region: auto\t# tabbed", "region: us-east-1\t# tabbed"},
-		"a name":                     {"lines", Draft{"name": "true"}, "name: lines # its name", `name: "true" # its name`},
-		"a new key":                  {"lines", Draft{"file_versioning": "true"}, "    region: eu-central-1\n", "    region: eu-central-1\n    file_versioning: true\n"},
-		"a key less":                 {"lines", Draft{"external_id": ""}, "    external_id: \"a-b@c\" # made by us\n", ""},
-		"one bucket to several":      {"lines", Draft{"bucket": "", "permitted_buckets": "photos  lab*"}, "    bucket: photos   # the bucket\n    role_arn: 'arn:aws:iam::123456789012:role/r'\n    external_id: \"a-b@c\" # made by us\n    region: eu-central-1\n", "    role_arn: 'arn:aws:iam::123456789012:role/r'\n    external_id: \"a-b@c\" # made by us\n    region: eu-central-1\n    permitted_buckets: [photos, lab*]\n"},
-		"the key after the dash":     {"keys", Draft{"bucket": "", "permitted_buckets": "scans"}, "  - bucket: scans\n    name: \"keys\"\n    endpoint: https://store.example.com\n    access_key_id: ${KEY}\n    secret_access_key: written-out\n", "  - name: \"keys\"\n    endpoint: https://store.example.com\n    access_key_id: ${KEY}\n    secret_access_key: written-out\n    permitted_buckets: [scans]\n"},
-		"a variable":                 {"keys", Draft{"access_key_id": "$${KEY}"}, "access_key_id: ${KEY}", "access_key_id: $${KEY}"},
-		"a secret that nobody sees":  {"keys", Draft{"secret_access_key": "${KEY}"}, "secret_access_key: written-out", "secret_access_key: ${KEY}"},
-		"an item more and one less":  {"several", Draft{"permitted_buckets": "team-* lab-*"}, "      - team-one  # the first team\n      # the others\n      - team-*\n", "      # the others\n      - team-*\n      - lab-*\n"},
-		"nothing":                    {"lines", Draft{"bucket": "photos", "session_name": ""}, "", ""},
-		"a duration from a variable": {"several", Draft{"url_lifetime": "41m"}, "url_lifetime: ${LIFETIME}", "url_lifetime: 41m"},
-	} {
-		for _, end := range []string{"\n", "\r\n"} {
-			crlf := func(s string) string { return strings.ReplaceAll(s, "\n", end) }
-			got, err := Change("config.yaml", []byte(crlf(layouts)), c.integration, c.changes, layoutsEnv)
-			if want := crlf(strings.Replace(layouts, c.old, c.with, 1)); err != nil || string(got) != want {
-				t.Errorf("%s: %v\n%s", name, err, got)
-			}
-		}
-	}
-}
-
-// Where the lines are not of a form that is known, comments and order stay all the same, or nothing is changed.
-func TestChangeOfOtherLayouts(t *testing.T) {
-	const flow = "listen: :8080 # ours\nviewers: {anonymous: true}\nintegrations: # here\n  - {name: lab, bucket: photos, region: eu-central-1, access_key_id: AKIA, secret_access_key: s}\n  - name: two\n    bucket: >-\n      lab-two\n    region: auto\n    access_key_id: AKIA\n    secret_access_key: s\n"
-	for name, c := range map[string]struct {
-		text, integration string
-		changes           Draft
-		has               []string
-	}{
-		"braces":          {flow, "lab", Draft{"bucket": "pictures"}, []string{"{name: lab, bucket: pictures, region", "# ours", "# here"}},
-		"a folded text":   {flow, "two", Draft{"bucket": "pictures"}, []string{"bucket: pictures\n", "# ours", "# here"}},
-		"a list's order":  {layouts, "several", Draft{"permitted_buckets": "team-* team-one"}, []string{layouts}},
-		"a key in braces": {flow, "lab", Draft{"file_versioning": "true", "region": ""}, nil},
-	} {
-		got, err := Change("config.yaml", []byte(c.text), c.integration, c.changes, layoutsEnv)
-		if c.has == nil {
-			if err == nil {
-				t.Errorf("%s: %s", name, got)
-			}
-			continue
-		}
-		for _, part := range c.has {
-			if err != nil || !strings.Contains(string(got), part) {
-				t.Errorf("%s: without %q: %v\n%s", name, part, err, got)
-			}
-		}
-	}
-	const comments = "listen: :8080\nviewers: {anonymous: true}\nintegrations: [ # a\n  {name: lab, bucket: photos, # b\n  region: eu-central-1, access_key_id: AKIA, secret_access_key: s}]\n"
-	if got, err := Change("config.yaml", []byte(comments), "lab", Draft{"bucket": "pictures"}, noEnv); err == nil || !strings.Contains(err.Error(), "by hand") {
-		t.Errorf("comments in brackets: %v\n%s", err, got)
-	}
-}
-
-func TestChangeRefuses(t *testing.T) {
-	for name, c := range map[string]struct {
-		integration string
-		changes     Draft
-		says        string
-	}{
-		"another's bucket":  {"lines", Draft{"bucket": "scans"}, "is a bucket of integration"},
-		"another's name":    {"lines", Draft{"name": "keys"}, "name of the integration on line"},
-		"no such key":       {"lines", Draft{"buckets": "a"}, "there is no such key"},
-		"no bucket":         {"lines", Draft{"bucket": ""}, "a bucket is needed"},
-		"no bucket's name":  {"lines", Draft{"bucket": "No Bucket"}, "bucket"},
-		"a line's end":      {"lines", Draft{"external_id": "a\nname: b"}, "external_id"},
-		"gone meanwhile":    {"other", Draft{}, "there is no integration other any more"},
-		"an unset variable": {"lines", Draft{"external_id": "${UNSET}"}, "UNSET is not set"},
-	} {
-		if got, err := Change("config.yaml", []byte(layouts), c.integration, c.changes, layoutsEnv); err == nil || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v\n%s", name, err, got)
-		}
-	}
-}
-
-// An integration goes with its comments, and all else stays.
-func TestRemove(t *testing.T) {
-	first, second, third := strings.Index(layouts, "  # The first"), strings.Index(layouts, "  # The second"), strings.Index(layouts, "\n  - name: several")
-	log := strings.Index(layouts, "log:")
-	for integration, want := range map[string]string{
-		"lines":   layouts[:first] + layouts[second:],
-		"keys":    layouts[:second-1] + layouts[third:],
-		"several": layouts[:third+1] + layouts[log:],
-	} {
-		got, err := Remove("config.yaml", []byte(layouts), integration, layoutsEnv)
-		if err != nil || string(got) != want {
-			t.Errorf("%s: %v\n%s", integration, err, got)
-		}
-	}
-	text := []byte(layouts)
-	for _, integration := range []string{"keys", "several", "lines"} {
-		var err error
-		if text, err = Remove("config.yaml", text, integration, layoutsEnv); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if c, err := Parse("config.yaml", text, layoutsEnv); err != nil || len(c.Integrations) != 0 || len(c.Warnings) != 1 {
-		t.Errorf("%v: %+v\n%s", err, c, text)
-	}
-	if text, err := Append("config.yaml", text, lab(), layoutsEnv); err != nil || !strings.Contains(string(text), "- name: lab\n") {
-		t.Errorf("nothing can be added to an empty list: %v\n%s", err, text)
-	}
-	const last = "listen: :1\nviewers: {anonymous: true}\nintegrations:\n  - {name: lab, bucket: photos, region: eu-central-1, access_key_id: AKIA, secret_access_key: s}\n"
-	if got, err := Remove("config.yaml", []byte(last), "lab", noEnv); err == nil || !strings.Contains(err.Error(), "at least one integration") {
-		t.Errorf("the last one, without a console: %v\n%s", err, got)
-	}
-	const flow = "listen: :1 # ours\nviewers: {anonymous: true}\nintegrations: [{name: a, bucket: photos, region: eu-central-1, access_key_id: AKIA, secret_access_key: s}, {name: b, bucket: scans, region: eu-central-1, access_key_id: AKIA, secret_access_key: s}]\n"
-	if got, err := Remove("config.yaml", []byte(flow), "a", noEnv); err != nil || strings.Contains(string(got), "photos") || !strings.Contains(string(got), "# ours") {
-		t.Errorf("in brackets: %v\n%s", err, got)
-	}
-}
-
-// A draft is what the file says, and never a secret.
-func TestDraftOf(t *testing.T) {
-	for integration, want := range map[string]Draft{
-		"keys":    {"bucket": "scans", "name": "keys", "endpoint": "https://store.example.com", "access_key_id": "${KEY}"},
-		"several": {"name": "several", "permitted_buckets": "team-one team-*", "role_arn": "arn:aws:iam::123456789012:role/r", "url_lifetime": "${LIFETIME}", "region": "auto"},
-	} {
-		if got, err := DraftOf("config.yaml", []byte(layouts), integration, layoutsEnv); err != nil || !maps.Equal(got, want) {
-			t.Errorf("%s: %v %v", integration, err, got)
-		}
-	}
-	i, err := Draft{"name": "a", "permitted_buckets": " b  c ", "session_policy": "false", "url_lifetime": "30m", "region": ""}.Integration()
-	if err != nil || i.Name != "a" || strings.Join(i.PermittedBuckets, ",") != "b,c" || i.SessionPolicy || Short(i.URLLifetime) != "30m" {
-		t.Errorf("%v: %+v", err, i)
-	}
-	if _, err := (Draft{"name": "a", "url_lifetime": "soon", "path_style": "perhaps", "nothing": "x"}).Integration(); err == nil ||
-		!strings.Contains(err.Error(), "url_lifetime: this is no duration") || !strings.Contains(err.Error(), "path_style: this is neither") || !strings.Contains(err.Error(), "nothing: there is no such key") {
-		t.Error(err)
-	}
-}
-
-// Whatever is put into whichever key: the new text is refused, or it says that and nothing else is different.
-func FuzzChange(f *testing.F) {
-	example, err := os.ReadFile("../../config.yaml")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add([]byte(layouts), "bucket", "pictures")
-	f.Add([]byte(layouts), "external_id", "a # b: 'c\n- d")
-	f.Add(example, "permitted_buckets", "photos x-* y")
-	f.Add([]byte("listen: :1\nviewers: {anonymous: true}\nintegrations: [{name: lab, bucket: photos, region: eu-central-1, access_key_id: AKIA, secret_access_key: s}]"), "region", "")
-	env := func(name string) (string, bool) {
-		if value, ok := layoutsEnv(name); ok {
-			return value, true
-		}
-		return "value", true
-	}
-	f.Fuzz(func(t *testing.T, text []byte, key, value string) {
-		before, err := Parse("x", text, env)
-		if err != nil || len(before.Integrations) == 0 {
-			return
-		}
-		name := before.Integrations[0].Name
-		changed, err := Change("x", text, name, Draft{key: value}, env)
-		if err == nil {
-			after, err := Parse("x", changed, env)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if draftAt(changed, 0)[key] != (Draft{key: value}).plain()[key] {
-				t.Errorf("%q: %q became %q", key, value, draftAt(changed, 0)[key])
-			}
-			after.Integrations[0] = before.Integrations[0]
-			if !same(before, after) {
-				t.Errorf("more was changed:\n%s", changed)
-			}
-		}
-		if removed, err := Remove("x", text, name, env); err == nil {
-			if after, err := Parse("x", removed, env); err != nil || len(after.Integrations) != len(before.Integrations)-1 {
-				t.Errorf("%v\n%s", err, removed)
-			}
-		}
+// changing is a folder with integrations of every origin.
+func changing(t *testing.T) *folder {
+	t.Helper()
+	return newFolder(t, map[string]string{
+		"config.yaml":                      includeHead + "integrations:\n" + item(keyed("main", "bucket-main")),
+		"integrations.d/lab.yaml":          written,
+		"integrations.d/team.yaml":         Marker + "\n" + item(strings.Replace(keyed("team", "bucket-team"), "key: s", "key: ${SECRET}", 1)),
+		"integrations.d/hand.yaml":         keyed("hand", "bucket-hand"),
+		"integrations.d/secret.yaml":       Marker + "\n" + keyed("secret", "bucket-secret"),
+		"integrations.d/comments.yaml":     strings.NewReplacer("lab", "comments", "photos", "bucket-comments").Replace(written) + "# ours\n",
+		"integrations.d/..1/link.yaml":     strings.NewReplacer("lab", "link", "photos", "bucket-link").Replace(written),
+		"integrations.d/link.yaml":         "-> ..1/link.yaml",
+		"integrations.d/20-numbered.yaml":  strings.NewReplacer("lab", "numbered", "photos", "bucket-numbered").Replace(written),
+		"integrations.d/unrelated.example": "not an integration",
 	})
 }
 
-// Whoever sees a file's text sees no secret that is written out in it, however it is written.
-func TestMasked(t *testing.T) {
-	const text = `listen: 127.0.0.1:8080 # seen-1
-admin: {token: canary-1, hosts: [seen-2]}
-viewers:
-  links: {keys: [{id: k1, secret: "canary-2"}, {id: k2, secret: 'canary''3'}]} # canary-comment
-integrations:
-  - name: keys
-    bucket: scans # seen-3
-    access_key_id: seen-4
-    secret_access_key: |
-      canary-4
-      canary-5
-    # between
-    region: eu-central-1 # seen-5
-  - name: two
-    secret_access_key: "canary-6
-      canary-7"
-    bucket: seen-6
-  - {name: three, secret_access_key: "${SEEN_7}", bucket: seen-8}
-  - {name: five, secret_access_key: "canary-11 \" canary", bucket: seen-12, region: 'seen-13'} # canary-12
-  - {name: six, secret_access_key: "canary-13
-      canary-14", bucket: seen-14}
-  - name: four
-    secret_access_key: ${A}canary-8
-cache:
-  redis:
-    url: redis://user:canary-9@localhost
-    encryption_key: ${SEEN_9}
-    old_encryption_keys:
-      - canary-10 # seen-no-more
-      - ${SEEN_10}
-log: {level: info} # seen-11
-`
-	got := string(Masked([]byte(text)))
-	if i := strings.Index(got, "canary"); i >= 0 {
-		t.Errorf("a secret shows: %s", got[i:])
+// read returns the configuration.
+func (f *folder) read() (*Source, *Config) {
+	f.t.Helper()
+	s, err := Read(f.config())
+	if err != nil {
+		f.t.Fatal(err)
 	}
-	for _, seen := range []string{"seen-1", "seen-3", "seen-4", "seen-5", "seen-6", "SEEN_7", "seen-8", "SEEN_9", "SEEN_10", "seen-11", "bucket: seen-12, region: 'seen-13'}", "bucket: seen-14}", "token: [redacted], hosts: [seen-2]}", "token: [redacted]", "url: [redacted]"} {
-		if !strings.Contains(got, seen) {
-			t.Errorf("%s does not show:\n%s", seen, got)
+	c, err := s.Parse(testEnvironment)
+	if err != nil && !LacksIntegrations(err) {
+		f.t.Fatal(err)
+	}
+	return s, c
+}
+
+// files returns the content of all regular files by path.
+func (f *folder) files() map[string]string {
+	f.t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(f.path, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		name, _ := filepath.Rel(f.path, path)
+		all[name] = string(text)
+		return err
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return all
+}
+
+// wantFiles checks that the folder has changed from before by the given files only; "" is a removed file.
+func (f *folder) wantFiles(what string, before, changed map[string]string) {
+	f.t.Helper()
+	got := f.files()
+	for name, text := range before {
+		if want, ok := changed[name]; !ok && got[name] != text {
+			f.t.Errorf("%s: %s is now\n%s", what, name, got[name])
+		} else if ok && got[name] != want {
+			f.t.Errorf("%s: %s is\n%s\nwant\n%s", what, name, got[name], want)
 		}
 	}
-	for _, odd := range []string{"\r", "\u0085", "\u2028", "\u2029"} {
-		text := "listen: :1 # a" + odd + "# b\nadmin: {token: canary}\n"
-		if got := string(Masked([]byte(text))); strings.Contains(got, "canary") {
-			t.Errorf("%q: %s", odd, got)
+	for name, text := range got {
+		if _, ok := before[name]; !ok && changed[name] != text {
+			f.t.Errorf("%s: %s is\n%s\nwant\n%s", what, name, text, changed[name])
 		}
-		if _, err := Parse("x", []byte(text), noEnv); err == nil || !strings.Contains(err.Error(), "x:1: this line holds a character") {
-			t.Errorf("%q: %v", odd, err)
-		}
-	}
-	if got := string(Masked([]byte("secret: [canary"))); strings.Contains(got, "canary") {
-		t.Error(got)
 	}
 }
 
-// Of many who save at once for the same text one does, and all others are told.
-func TestSaveAtOnce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "config.yaml")
-	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+func TestChanges(t *testing.T) {
+	fresh := Draft{"name": "fresh", "bucket": "bucket-fresh", "region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"}
+	const freshText = Marker + "\nname: fresh\nbucket: bucket-fresh\nrole_arn: arn:aws:iam::123456789012:role/r\nregion: auto\n"
+	for name, c := range map[string]struct {
+		change func(*Source, *Config) (*Change, error)
+		want   map[string]string
+	}{
+		"add": {func(s *Source, _ *Config) (*Change, error) { return s.Add(fresh) }, map[string]string{"integrations.d/fresh.yaml": freshText}},
+		"edit": {func(s *Source, c *Config) (*Change, error) {
+			return s.Edit(c, "lab", Draft{"bucket": "", "permitted_buckets": "photos lab-*", "file_versioning": "true"})
+		}, map[string]string{"integrations.d/lab.yaml": strings.Replace(strings.Replace(written, "bucket: photos", "permitted_buckets: [photos, lab-*]", 1), "us-east-1\n", "us-east-1\nfile_versioning: true\n", 1)}},
+		"edit nothing": {func(s *Source, c *Config) (*Change, error) { return s.Edit(c, "lab", Draft{"bucket": "photos"}) }, nil},
+		"rename": {func(s *Source, c *Config) (*Change, error) { return s.Edit(c, "lab", Draft{"name": "pictures"}) },
+			map[string]string{"integrations.d/lab.yaml": "", "integrations.d/pictures.yaml": strings.Replace(written, "name: lab", "name: pictures", 1)}},
+		"rename in a file with another name": {func(s *Source, c *Config) (*Change, error) { return s.Edit(c, "numbered", Draft{"name": "second"}) },
+			map[string]string{"integrations.d/20-numbered.yaml": strings.NewReplacer("lab", "second", "photos", "bucket-numbered").Replace(written)}},
+		"remove": {func(s *Source, c *Config) (*Change, error) { return s.Remove(c, "lab") }, map[string]string{"integrations.d/lab.yaml": ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := changing(t)
+			before := f.files()
+			ch, err := c.change(f.read())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ch.Parse(testEnvironment); err != nil {
+				t.Errorf("Parse() = %v, want success", err)
+			}
+			f.wantFiles("before Save", before, nil)
+			if err := ch.Save(t.Context(), testEnvironment); err != nil {
+				t.Fatal(err)
+			}
+			f.wantFiles("after Save", before, c.want)
+			f.read()
+		})
+	}
+}
+
+// What a person wrote is read-only, and the error says where it is and how to change that.
+func TestReadOnlyIntegrations(t *testing.T) {
+	f := changing(t)
+	s, c := f.read()
+	before := f.files()
+	for name, want := range map[string]string{
+		"main":     "integration main at config.yaml:5 cannot be changed here: only people edit this file. To change it here, move its keys to integrations.d/main.yaml, at the left margin, with the first line \"# Written by s3redirect.\" and with an environment variable as its secret",
+		"team":     "integrations.d/team.yaml:2 cannot be changed here: only people edit this file",
+		"hand":     "integrations.d/hand.yaml:1 cannot be changed here: only people edit this file",
+		"secret":   "integrations.d/secret.yaml:2 cannot be changed here: only people edit this file",
+		"link":     "integrations.d/link.yaml:2 cannot be changed here: only people edit this file",
+		"comments": "integrations.d/comments.yaml:2 cannot be changed here: the file has comments, which would be lost",
+		"gone":     "there is no integration gone any more",
+	} {
+		_, draftErr := s.Draft(c, name)
+		_, editErr := s.Edit(c, name, Draft{"bucket": "other"})
+		_, removeErr := s.Remove(c, name)
+		for _, err := range []error{draftErr, editErr, removeErr} {
+			got := strings.ReplaceAll(fmt.Sprint(err), f.path+string(filepath.Separator), "")
+			if _, readOnly := errors.AsType[*ReadOnlyError](err); readOnly != (name != "gone") || !strings.Contains(got, want) {
+				t.Errorf("%s: error %s, want %s", name, got, want)
+			}
+		}
+	}
+	f.wantFiles("refused changes", before, nil)
+	if d, err := s.Draft(c, "lab"); err != nil || d["secret_access_key"] != "${SECRET}" || d["bucket"] != "photos" {
+		t.Errorf("Draft(lab) = %v, %v", d, err)
+	}
+}
+
+func TestChangesWithoutInclude(t *testing.T) {
+	f := newFolder(t, map[string]string{"config.yaml": strings.Replace(includeHead, "include: [integrations.d/*.yaml]\n", "integrations:\n", 1) + item(keyed("main", "bucket-main"))})
+	s, c := f.read()
+	_, addErr := s.Add(lab().Draft())
+	for _, err := range []error{addErr, s.Writable()} {
+		if got := strings.ReplaceAll(fmt.Sprint(err), f.path+"/", ""); got != "config.yaml: include: each integration is written to a file of its own: add the line include: [integrations.d/*.yaml] to this file, and create the directory integrations.d" {
+			t.Errorf("error %s, want what to add", got)
+		}
+	}
+	if _, err := s.Remove(c, "main"); err == nil || !strings.Contains(err.Error(), "add include: [integrations.d/*.yaml] to "+f.config()+" and move its keys to") {
+		t.Errorf("Remove(main) = %v, want what to add", err)
+	}
+}
+
+// What would not load is not written. The errors are about the changed integration, whatever the order of the files.
+func TestChangesThatWouldNotLoad(t *testing.T) {
+	good := Draft{"name": "aaa", "bucket": "bucket-a", "region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"}
+	with := func(key, text string) Draft {
+		d := Draft{key: text}
+		for k, v := range good {
+			if _, ok := d[k]; !ok {
+				d[k] = v
+			}
+		}
+		return d
+	}
+	for name, c := range map[string]struct {
+		draft     Draft
+		key, says string
+	}{
+		"a bucket of another":         {with("bucket", "photos"), "bucket", "photos is a bucket of integration lab at"},
+		"a name of another":           {with("name", "hand"), "name", "hand is the name of the integration at"},
+		"a name of the main file":     {with("name", "main"), "name", "main is the name of the integration at"},
+		"a name that leaves":          {with("name", "../lab"), "name", "../lab is no name"},
+		"a hidden name":               {with("name", ".lab"), "name", ".lab is no name"},
+		"a variable as name":          {with("name", "${ID}"), "name", "this is no name"},
+		"no name":                     {with("name", ""), "name", "a name is needed"},
+		"no bucket":                   {with("bucket", ""), "", "a bucket is needed"},
+		"no such key":                 {with("buckets", "a"), "buckets", "there is no such key"},
+		"a file that is there":        {with("name", "20-numbered"), "name", "20-numbered.yaml exists already; choose another name"},
+		"a duration without its unit": {with("url_lifetime", "45"), "url_lifetime", "needs a unit"},
+		"a line's end":                {with("external_id", "a\nbucket: b"), "external_id", "letters, digits"},
+		"an unset variable":           {with("external_id", "${UNSET}"), "external_id", "UNSET is not set"},
+	} {
+		f := changing(t)
+		before := f.files()
+		s, _ := f.read()
+		ch, err := s.Add(c.draft)
+		if err == nil {
+			if _, err = ch.Parse(testEnvironment); err != nil {
+				if saveErr := ch.Save(t.Context(), testEnvironment); saveErr == nil {
+					t.Errorf("%s: Save() succeeds, want %v", name, err)
+				}
+			}
+		}
+		all, _ := errors.AsType[Errors](err)
+		if !slices.ContainsFunc(all, func(e *Error) bool {
+			return e.Key == c.key && strings.Contains(e.Problem, c.says) && (e.File == "" || e.File == ch.NewPath)
+		}) {
+			t.Errorf("%s: error %v, want %s: %s", name, err, c.key, c.says)
+		}
+		f.wantFiles(name, before, nil)
+	}
+}
+
+func TestRemoveOfTheLastIntegration(t *testing.T) {
+	f := newFolder(t, map[string]string{"config.yaml": includeHead, "integrations.d/lab.yaml": written})
+	s, c := f.read()
+	ch, err := s.Remove(c, "lab")
+	if err != nil {
 		t.Fatal(err)
 	}
-	for round := range 20 {
-		old, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+	if err := ch.Save(t.Context(), testEnvironment); !LacksIntegrations(err) {
+		t.Errorf("without a console: Save() = %v, want that an integration is needed", err)
+	}
+	f.write("config.yaml", includeHead+"admin: {token: 0123456789abcdef0123456789abcdef}\n")
+	if err := ch.Save(t.Context(), testEnvironment); err != nil || f.files()["integrations.d/lab.yaml"] != "" {
+		t.Errorf("with a console: Save() = %v, want success", err)
+	}
+}
+
+func TestPatternThatDoesNotMatchNewFiles(t *testing.T) {
+	f := newFolder(t, map[string]string{"config.yaml": strings.Replace(includeHead, "*.yaml", "team-*.yaml", 1), "integrations.d/": ""})
+	s, _ := f.read()
+	ch, err := s.Add(lab().Draft())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.Parse(testEnvironment); err == nil || !strings.Contains(err.Error(), "the pattern team-*.yaml of include does not match the file lab.yaml") {
+		t.Errorf("Add() = %v, want an error about the pattern", err)
+	}
+}
+
+// A new configuration is written with its folder and its first integration.
+func TestSaveOfANewConfiguration(t *testing.T) {
+	f := newFolder(t, nil)
+	s := New(f.config(), []byte(NewFile))
+	if err := s.Writable(); err != nil {
+		t.Fatal(err)
+	}
+	ch, err := s.Add(lab().Draft())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := *ch
+	bad.New = []byte("name: x\n")
+	if err := bad.Save(t.Context(), noEnv); err == nil || len(f.files()) != 0 {
+		t.Errorf("Save of what does not load = %v, files %v, want an error and none", err, f.files())
+	}
+	if err := ch.Save(t.Context(), noEnv); err != nil {
+		t.Fatal(err)
+	}
+	f.wantFiles("a new configuration", nil, map[string]string{"config.yaml": NewFile, "integrations.d/lab.yaml": lab().Draft().Text()})
+	if _, c := f.read(); len(c.Integrations) != 1 || !c.Integrations[0].Origin.Editable {
+		t.Errorf("integrations %+v, want one that is editable", c.Integrations)
+	}
+	// Another program made the configuration in the meantime: nothing of the second stays.
+	second, err := New(f.config(), []byte(NewFile)).Add(Draft{"name": "two", "bucket": "bucket-two", "region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := f.files()
+	if err := second.Save(t.Context(), noEnv); !errors.Is(err, ErrChanged) {
+		t.Errorf("Save() = %v, want ErrChanged", err)
+	}
+	f.wantFiles("made twice", before, nil)
+}
+
+// A change is saved only if its file is what it was when it was read.
+func TestSaveNeedsTheBase(t *testing.T) {
+	edit := func(s *Source, c *Config) (*Change, error) { return s.Edit(c, "lab", Draft{"bucket": "pictures"}) }
+	remove := func(s *Source, c *Config) (*Change, error) { return s.Remove(c, "lab") }
+	rename := func(s *Source, c *Config) (*Change, error) { return s.Edit(c, "lab", Draft{"name": "pictures"}) }
+	add := func(s *Source, _ *Config) (*Change, error) {
+		return s.Add(Draft{"name": "fresh", "bucket": "bucket-fresh", "region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"})
+	}
+	edited := func(f *folder) {
+		f.write("integrations.d/lab.yaml", strings.Replace(written, "us-east-1", "us-east-2", 1))
+	}
+	for name, c := range map[string]struct {
+		change    func(*Source, *Config) (*Change, error)
+		meanwhile func(*folder)
+	}{
+		"edited and edited":  {edit, edited},
+		"edited and removed": {edit, func(f *folder) { f.remove("integrations.d/lab.yaml") }},
+		"removed and edited": {remove, edited},
+		"removed twice":      {remove, func(f *folder) { f.remove("integrations.d/lab.yaml") }},
+		"renamed and edited": {rename, edited},
+		"renamed to a file that is there": {rename, func(f *folder) {
+			f.write("integrations.d/pictures.yaml", keyed("other", "bucket-other"))
+		}},
+		"added twice": {add, func(f *folder) { f.write("integrations.d/fresh.yaml", keyed("other", "bucket-other")) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := changing(t)
+			ch, err := c.change(f.read())
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.meanwhile(f)
+			before := f.files()
+			if err := ch.Save(t.Context(), testEnvironment); !errors.Is(err, ErrChanged) {
+				t.Errorf("Save() = %v, want ErrChanged", err)
+			}
+			f.wantFiles(name, before, nil)
+		})
+	}
+	// Changes of other files do not matter, unless the whole does not load any more.
+	f := changing(t)
+	ch, err := edit(f.read())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write("integrations.d/other.yaml", keyed("other", "pictures"))
+	if err := ch.Save(t.Context(), testEnvironment); err == nil || !strings.Contains(err.Error(), "is a bucket of integration other") {
+		t.Errorf("a bucket that another program added: Save() = %v, want an error", err)
+	}
+	f.write("integrations.d/other.yaml", keyed("other", "bucket-other"))
+	if err := ch.Save(t.Context(), testEnvironment); err != nil {
+		t.Errorf("another file has changed: Save() = %v, want success", err)
+	}
+}
+
+// Programs that save at once never make a configuration that does not load: of those that want the same bucket one succeeds.
+func TestConcurrentChanges(t *testing.T) {
+	for range 10 {
+		f := changing(t)
 		var saved atomic.Int64
 		var all sync.WaitGroup
-		for n := range 8 {
+		const writers = 6
+		for n := range writers {
+			s, _ := f.read()
+			ch, err := s.Add(Draft{"name": fmt.Sprint("w", n), "bucket": "bucket-wanted", "region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"})
+			if err != nil {
+				t.Fatal(err)
+			}
 			all.Go(func() {
-				switch err := Save(t.Context(), path, old, fmt.Appendf(nil, "round %d, writer %d", round, n)); {
-				case err == nil:
+				if err := ch.Save(t.Context(), testEnvironment); err == nil {
 					saved.Add(1)
-				case !errors.Is(err, ErrChanged):
+				} else if !strings.Contains(err.Error(), "is a bucket of integration w") {
 					t.Error(err)
 				}
 			})
 		}
 		all.Wait()
 		if saved.Load() != 1 {
-			t.Fatalf("%d saved", saved.Load())
+			t.Fatalf("%d of %d changes were saved, want 1", saved.Load(), writers)
+		}
+		f.read()
+	}
+}
+
+// A new file can be read by those who can read the others.
+func TestAccessOfNewFiles(t *testing.T) {
+	f := changing(t)
+	mode := func(name string) fs.FileMode {
+		t.Helper()
+		info, err := os.Stat(filepath.Join(f.path, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Mode().Perm()
+	}
+	add := func(name string) {
+		t.Helper()
+		s, _ := f.read()
+		ch, err := s.Add(Draft{"name": name, "bucket": "bucket-" + name, "region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ch.Save(t.Context(), testEnvironment); err != nil {
+			t.Fatal(err)
 		}
 	}
+	add("first")
+	if got := mode("integrations.d/first.yaml"); got != 0o600 {
+		t.Errorf("mode %o, want 600", got)
+	}
+	for name := range f.files() {
+		if strings.HasPrefix(name, "integrations.d/") {
+			if err := os.Chmod(filepath.Join(f.path, name), 0o640); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add("second")
+	if got := mode("integrations.d/second.yaml"); got != 0o640 {
+		t.Errorf("mode %o, want 640 as the other files have", got)
+	}
+	f = newFolder(t, map[string]string{"config.yaml": includeHead + "integrations:\n" + item(keyed("main", "bucket-main")), "integrations.d/": ""})
+	if err := os.Chmod(f.config(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	add("third")
+	if got := mode("integrations.d/third.yaml"); got != 0o644 {
+		t.Errorf("mode %o, want 644 as the main file has", got)
+	}
+}
+
+// Whatever is put into whichever key: the file is refused, or it says that and nothing else.
+func FuzzEdit(f *testing.F) {
+	f.Add("bucket", "pictures")
+	f.Add("external_id", "a # b: 'c\n- d")
+	f.Add("permitted_buckets", "photos x-* y")
+	f.Add("secret_access_key", "${OTHER}")
+	f.Add("name", "../x")
+	env := func(string) (string, bool) { return "value", true }
+	f.Fuzz(func(t *testing.T, key, value string) {
+		s := New("x.yaml", []byte(includeHead))
+		s.patterns, s.files = []pattern{{dir: "d", glob: "*.yaml"}}, []*file{{path: "d/lab.yaml", text: []byte(written)}}
+		before, err := s.Parse(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ch, err := s.Edit(before, "lab", Draft{key: value})
+		if err != nil {
+			return
+		}
+		after, err := ch.Parse(env)
+		if err != nil {
+			return
+		}
+		was, _ := s.Draft(before, "lab")
+		next := ch.after(s)
+		is, err := next.Draft(after, after.Integrations[0].Name)
+		if err != nil {
+			if _, literal := errors.AsType[*ReadOnlyError](err); literal && key == "secret_access_key" || strings.Contains(value, "#") {
+				return
+			}
+			t.Fatal(err)
+		}
+		for _, k := range DraftKeys() {
+			want := was[k]
+			if k == key {
+				want = value
+			}
+			if k == "permitted_buckets" {
+				want = strings.Join(strings.Fields(want), " ")
+			}
+			if is[k] != want {
+				t.Errorf("%s is %q, want %q, after %s = %q", k, is[k], want, key, value)
+			}
+		}
+	})
 }

@@ -19,51 +19,29 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// checker judges a configuration that was read, and knows where its keys stand.
+// checker collects the problems of a configuration. It does not change the configuration.
 type checker struct {
 	*Config
-	*decoder
+	problems []Problem
 }
 
-// has tells whether the file has a key.
-func (k *checker) has(key string) bool {
-	_, ok := k.places[key]
-	return ok
+// Validate returns the problems of a configuration whose defaults are filled in. It looks at c alone: it
+// reads no files, and does not know where in which file a key stands.
+func Validate(c *Config) []Problem {
+	k := &checker{Config: c}
+	k.check()
+	return k.problems
 }
 
-// named reports whether the file has a key, with or without a value.
-func (k *checker) named(key string) bool { return k.has(key) || k.failed(key) }
-
-// line is where a key stands, or where it would belong.
-func (k *checker) line(key string) int {
-	for {
-		if p, ok := k.places[key]; ok {
-			return p.line
-		}
-		i := strings.LastIndexAny(key, ".[")
-		if i < 0 {
-			return 0
-		}
-		key = key[:i]
-	}
+// wrong adds an error about a key, and returns it for Needs and Instead.
+func (k *checker) wrong(key, format string, args ...any) *Problem {
+	k.problems = append(k.problems, Problem{Key: key, format: format, args: args})
+	return &k.problems[len(k.problems)-1]
 }
 
-// failed reports whether there is a mistake in a key's value.
-func (k *checker) failed(key string) bool { return k.broken[key] }
-
-// wrong adds an error, unless the key's value has one already.
-func (k *checker) wrong(key, format string, args ...any) {
-	if !k.failed(key) {
-		k.fail(k.line(key), key, format, args...)
-	}
-}
-
-// written returns a key's value as messages may show it: as the file has it, without what ${NAME} stands for.
-func (k *checker) written(key string) string {
-	if p, ok := k.places[key]; ok && p.written != "" {
-		return p.written
-	}
-	return "the value"
+// warn adds a warning about a key.
+func (k *checker) warn(key, format string, args ...any) {
+	k.problems = append(k.problems, Problem{Key: key, Warning: true, format: format, args: args})
 }
 
 func (k *checker) check() {
@@ -72,13 +50,13 @@ func (k *checker) check() {
 	k.checkAdmin()
 	k.checkTLS("tls", k.TLS)
 	if !slices.Contains(referrerPolicies, k.ReferrerPolicy) {
-		k.wrong("referrer_policy", "%s is no referrer policy; write one of %s", k.written("referrer_policy"), strings.Join(referrerPolicies, ", "))
+		k.wrong("referrer_policy", "%s is no referrer policy; write one of %s", value("referrer_policy"), strings.Join(referrerPolicies, ", "))
 	}
 	if k.DrainDelay < 0 || k.DrainDelay > 10*time.Minute {
 		k.wrong("drain_delay", "%s is out of bounds; use 0s to 10m", Short(k.DrainDelay))
 	}
 	if k.Log.Format != "json" && k.Log.Format != "text" {
-		k.wrong("log.format", "%s is no format; write json or text", k.written("log.format"))
+		k.wrong("log.format", "%s is no format; write json or text", value("log.format"))
 	}
 	if k.Cache.URLs < 1 || k.Cache.URLs > 100_000_000 {
 		k.wrong("cache.urls", "%d entries are out of bounds; use 1 to 100000000 (the default is 65536)", k.Cache.URLs)
@@ -86,19 +64,13 @@ func (k *checker) check() {
 	if k.Cache.Credentials < 1 || k.Cache.Credentials > 10_000_000 {
 		k.wrong("cache.credentials", "%d entries are out of bounds; use 1 to 10000000 (the default is 1000)", k.Cache.Credentials)
 	}
+	k.needIntegrations()
 	k.checkRedis()
 	k.checkProxies()
 	k.checkViewers()
 	k.checkCORS()
 	k.checkLifetimes("", k.URLLifetime, k.MinRemaining)
-	switch {
-	case len(k.Integrations) > 0:
-	case k.Admin.Token != "":
-		k.warn("integrations", "there is none yet, so nothing is served: add one in the console, at admin_listen")
-	default:
-		k.wrong("integrations", "at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region")
-	}
-	names, roles := map[string]int{}, 0
+	names, roles := map[string]string{}, 0
 	for n := range k.Integrations {
 		i := &k.Integrations[n]
 		at := fmt.Sprintf("integrations[%d]", n)
@@ -114,9 +86,15 @@ func (k *checker) check() {
 	}
 }
 
-func (k *checker) warn(key, format string, args ...any) {
-	w := Error{File: k.file, Line: k.line(key), Key: key, Problem: fmt.Sprintf(format, args...)}
-	k.Warnings = append(k.Warnings, w.Error())
+// needIntegrations requires an integration, unless the console can add one.
+func (k *checker) needIntegrations() {
+	switch {
+	case len(k.Integrations) > 0:
+	case k.Admin.Token != "":
+		k.warn("integrations", "there is none yet, so nothing is served: add one in the console, at admin_listen")
+	default:
+		k.wrong("integrations", "at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region")
+	}
 }
 
 // Short is a duration as people write it: 45m, not 45m0s.
@@ -141,10 +119,10 @@ func (k *checker) checkListeners() {
 		case address == "":
 			k.wrong(key, "an address is needed: host:port, such as 127.0.0.1:8080, or :8080 for every interface")
 		case err != nil:
-			k.wrong(key, "%s is no address; write host:port, such as 127.0.0.1:8080", k.written(key))
+			k.wrong(key, "%s is no address; write host:port, such as 127.0.0.1:8080", value(key))
 		default:
 			if _, err := net.LookupPort("tcp", port); err != nil {
-				k.wrong(key, "%s has no port from 0 to 65535", k.written(key))
+				k.wrong(key, "%s has no port from 0 to 65535", value(key))
 			}
 		}
 	}
@@ -153,32 +131,36 @@ func (k *checker) checkListeners() {
 	}
 }
 
-// checkTLS reads a certificate once, so that one that does not fit its key is a mistake like any other.
+// checkTLS requires both files. [certificateProblems] reads them.
 func (k *checker) checkTLS(at string, files TLS) {
-	if files == (TLS{}) {
-		return
-	}
-	certKey, keyKey := at+".cert_file", at+".key_file"
-	for key, name := range map[string]string{certKey: files.CertFile, keyKey: files.KeyFile} {
-		if name == "" && !k.failed(key) {
-			k.wrong(at, "cert_file and key_file go together; give both, or remove tls")
+	for key, name := range map[string]string{at + ".cert_file": files.CertFile, at + ".key_file": files.KeyFile} {
+		if name == "" && files != (TLS{}) {
+			k.wrong(at, "cert_file and key_file go together; give both, or remove tls").Needs = []string{key}
 			return
 		}
 	}
-	if k.failed(certKey) || k.failed(keyKey) {
-		return
-	}
-	_, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
-	key := certKey
-	if missing, ok := errors.AsType[*fs.PathError](err); ok {
-		if missing.Path == files.KeyFile {
-			key = keyKey
+}
+
+// certificateProblems reads the certificates of c, so that one that does not fit its key is a mistake like any other.
+func certificateProblems(c *Config) []Problem {
+	k := &checker{Config: c}
+	for at, files := range map[string]TLS{"tls": c.TLS, "admin.tls": c.Admin.TLS} {
+		if files.CertFile == "" || files.KeyFile == "" {
+			continue
 		}
-		err = fmt.Errorf("%s: %w", k.written(key), missing.Err) // the path itself may hold what a variable stands for
+		_, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+		key := at + ".cert_file"
+		if missing, ok := errors.AsType[*fs.PathError](err); ok {
+			if missing.Path == files.KeyFile {
+				key = at + ".key_file"
+			}
+			// The path itself may hold what a variable stands for.
+			k.wrong(key, "%v: %v; give PEM files of a certificate and of its key", value(key), missing.Err)
+		} else if err != nil {
+			k.wrong(key, "%v; give PEM files of a certificate and of its key", err)
+		}
 	}
-	if err != nil {
-		k.wrong(key, "%v; give PEM files of a certificate and of its key", err)
-	}
+	return k.problems
 }
 
 func (k *checker) checkReach() {
@@ -198,18 +180,18 @@ func (k *checker) checkOrigin(key, text, like string) *url.URL {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Opaque != "" || u.Host == "" {
-		k.wrong(key, "%s is no http or https URL; write it as %s", k.written(key), like)
+		k.wrong(key, "%s is no http or https URL; write it as %s", value(key), like)
 		return nil
 	}
 	addr, _ := netip.ParseAddr(u.Hostname())
 	port, err := strconv.ParseUint(cmp.Or(u.Port(), "1"), 10, 16)
 	switch {
 	case strings.Trim(u.Path, "/") != "" || strings.ContainsAny(text, "?#"):
-		k.wrong(key, "%s has more than a host; write it as %s", k.written(key), like)
+		k.wrong(key, "%s has more than a host; write it as %s", value(key), like)
 	case !hostGrammar.MatchString(u.Hostname()) && (!addr.IsValid() || addr.Zone() != ""):
-		k.wrong(key, "%s has no host that a browser would keep; use a name of letters, digits, '.' and '-' (others in their xn-- form), or an address", k.written(key))
+		k.wrong(key, "%s has no host that a browser would keep; use a name of letters, digits, '.' and '-' (others in their xn-- form), or an address", value(key))
 	case err != nil || port == 0 || strings.HasSuffix(u.Host, ":"):
-		k.wrong(key, "%s has no port from 1 to 65535", k.written(key))
+		k.wrong(key, "%s has no port from 1 to 65535", value(key))
 	default:
 		return u
 	}
@@ -219,9 +201,9 @@ func (k *checker) checkOrigin(key, text, like string) *url.URL {
 // checkLifetimes judges url_lifetime and min_remaining, of the file or, with a prefix, of an integration.
 func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duration) bool {
 	sound := true
-	wrong := func(key, format string, args ...any) {
-		k.wrong(prefix+key, format, args...)
+	wrong := func(key, format string, args ...any) *Problem {
 		sound = false
+		return k.wrong(prefix+key, format, args...)
 	}
 	switch {
 	case lifetime%time.Second != 0 || remaining%time.Second != 0:
@@ -235,28 +217,25 @@ func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duratio
 	case remaining < time.Second:
 		wrong("min_remaining", "%s is too short; use 1s at least", Short(remaining))
 	case remaining >= lifetime:
-		key := "min_remaining"
-		if prefix != "" && !k.has(prefix+key) || prefix == "" && !k.has(key) {
-			key = "url_lifetime"
-		}
-		wrong(key, "min_remaining (%s) must be less than url_lifetime (%s): the difference is for how long a URL stays the same", Short(remaining), Short(lifetime))
+		wrong("min_remaining", "min_remaining (%s) must be less than url_lifetime (%s): the difference is for how long a URL stays the same", Short(remaining), Short(lifetime)).
+			Instead = []string{prefix + "url_lifetime"}
 	}
 	return sound
 }
 
 var nameGrammar = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-func (k *checker) checkName(at, name string, lines map[string]int) {
+func (k *checker) checkName(at, name string, names map[string]string) {
 	key := at + ".name"
-	switch line, twice := lines[name]; {
+	switch other, twice := names[name]; {
 	case name == "":
 		k.wrong(key, "a name is needed; metrics and logs call the integration by it")
 	case !nameGrammar.MatchString(name):
-		k.wrong(key, "%s is no name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most", k.written(key))
+		k.wrong(key, "%s is no name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most", value(key))
 	case twice:
-		k.wrong(key, "%s is the name of the integration on line %d too; give each its own", k.written(key), line)
+		k.wrong(key, "%s is the name of the integration %s too; give each its own", value(key), place{other, at})
 	default:
-		lines[name] = k.line(at)
+		names[name] = at
 	}
 }
 
@@ -307,16 +286,16 @@ func (k *checker) checkOverlaps() {
 
 func (k *checker) overlap(c, other claim) {
 	if c.integration == other.integration {
-		k.wrong(c.key, "%s is listed twice; once is enough", k.written(c.key))
+		k.wrong(c.key, "%s is listed twice; once is enough", value(c.key))
 		return
 	}
 	at, _, _ := strings.Cut(other.key, "]")
-	name := k.written(at + "].name")
+	name := value(at + "].name")
 	if c.bucket == other.bucket {
-		k.wrong(c.key, "%s is a bucket of integration %s on line %d already; let one integration serve each bucket",
-			k.written(c.key), name, k.line(other.key))
+		k.wrong(c.key, "%s is a bucket of integration %s %s already; let one integration serve each bucket",
+			value(c.key), name, place{other.key, c.key})
 		return
 	}
-	k.wrong(c.key, "%s could be the same bucket as %s of integration %s on line %d; let one integration serve each bucket",
-		k.written(c.key), k.written(other.key), name, k.line(other.key))
+	k.wrong(c.key, "%s could be the same bucket as %s of integration %s %s; let one integration serve each bucket",
+		value(c.key), value(other.key), name, place{other.key, c.key})
 }

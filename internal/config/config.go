@@ -44,6 +44,9 @@ type Config struct {
 	DrainDelay time.Duration `yaml:"drain_delay"`
 	// Integrations are the roles and the buckets they serve, in the file's order. At least one, unless the console may add it.
 	Integrations []Integration `yaml:"integrations"`
+	// Include holds patterns of further files with integrations, such as integrations.d/*.yaml, relative to the directory of the
+	// configuration file. Each file is one integration or a list of them. The files follow in the order of their paths.
+	Include []string `yaml:"include"`
 	// Viewers says who may ask. Required: a proxy that would serve everyone must say so.
 	Viewers Viewers `yaml:"viewers"`
 	// CORS lets pages of other origins read answers. Optional.
@@ -106,6 +109,17 @@ type Integration struct {
 	// URLLifetime and MinRemaining default to the file's.
 	URLLifetime  time.Duration `yaml:"url_lifetime"`
 	MinRemaining time.Duration `yaml:"min_remaining"`
+
+	// Origin is where the integration is configured.
+	Origin Origin `yaml:"-"`
+}
+
+// Origin is a place in a configuration's files.
+type Origin struct {
+	File string
+	Line int // from 1
+	// Editable means that this program wrote the file and may change it.
+	Editable bool
 }
 
 // RegionAuto is the region of an integration whose buckets' regions are found per bucket, once, and kept.

@@ -166,6 +166,15 @@ func TestFilesThatAreNone(t *testing.T) {
 	}
 }
 
+func TestOddLineBreaksAreRejected(t *testing.T) {
+	for _, odd := range []string{"\r", "\u0085", "\u2028", "\u2029"} {
+		text := "listen: :1 # a" + odd + "# b\nadmin: {token: canary}\n"
+		if _, err := Parse("x", []byte(text), noEnv); err == nil || !strings.Contains(err.Error(), "x:1: this line holds a character") {
+			t.Errorf("Parse(%q) = %v, want an error about line 1", text, err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	table, err := os.ReadFile("testdata/mistakes.txt")
 	if err != nil {

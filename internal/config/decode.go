@@ -4,10 +4,13 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -21,22 +24,41 @@ type decoder struct {
 	getenv func(string) (string, bool)
 	errs   Errors
 	broken map[string]bool // the keys with a mistake in their values
-	places map[string]place
+	places map[string]position
+	// local holds, for the integrations of included files, what errors call them in their own file: "" if
+	// there is only one.
+	local map[int]string
 }
 
 func newDecoder(file string, getenv func(string) (string, bool)) *decoder {
-	return &decoder{file: file, getenv: getenv, broken: map[string]bool{}, places: map[string]place{}}
+	return &decoder{file: file, getenv: getenv, broken: map[string]bool{}, places: map[string]position{}, local: map[int]string{}}
 }
 
-// place is where a key stands.
-type place struct {
+// position is where a key stands.
+type position struct {
+	file    string
 	line    int
 	written string // a scalar as the file has it, before ${NAME} is replaced; "" if it must not be shown
 }
 
 func (d *decoder) fail(line int, key, format string, args ...any) {
-	d.errs = append(d.errs, &Error{File: d.file, Line: line, Key: key, Problem: fmt.Sprintf(format, args...)})
+	d.failAt(position{file: d.file, line: line}, key, format, args...)
+}
+
+func (d *decoder) failAt(p position, key, format string, args ...any) {
+	d.errs = append(d.errs, &Error{File: p.file, Line: p.line, Key: d.localKey(key), Problem: fmt.Sprintf(format, args...)})
 	d.broken[key] = true
+}
+
+// localKey returns a key as errors show it: relative to the file that it is in.
+func (d *decoder) localKey(key string) string {
+	rest, ok := strings.CutPrefix(key, "integrations[")
+	number, rest, closed := strings.Cut(rest, "]")
+	n, err := strconv.Atoi(number)
+	if local, included := d.local[n]; ok && closed && err == nil && included {
+		return strings.TrimPrefix(local+rest, ".")
+	}
+	return key
 }
 
 // plainTags are the tags that YAML itself gives to scalars.
@@ -48,6 +70,9 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		d.fail(n.Line, key, "anchors and aliases are not supported; write the value out, in quotes if it begins with & or *")
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
+		if into.Kind() == reflect.Slice { // the key is there: an empty list is not the same as none
+			into.Set(reflect.MakeSlice(into.Type(), 0, 0))
+		}
 	case into.Kind() == reflect.Pointer:
 		into.Set(reflect.New(into.Type().Elem()))
 		setDefaults(into.Elem())
@@ -62,7 +87,7 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 		d.fail(n.Line, key, "tags are not supported; put a value that begins with ! in quotes")
 	default:
 		shown := shown(into, n.Value)
-		d.places[key] = place{line: n.Line, written: shown}
+		d.places[key] = position{file: d.file, line: n.Line, written: shown}
 		text, err := expand(n.Value, d.getenv)
 		if unset, ok := errors.AsType[unsetError](err); ok && shown == "" {
 			err = unset.unnamed()
@@ -84,13 +109,38 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	}
 }
 
-// shown returns a value as messages may show it, and "" for those that they must not show: secrets, and values with white space in
-// them, into which a slip of indentation or a missing colon may have drawn the next key with its secret.
+// shown returns a value as messages may show it, and "" if they must not show it. Secrets are not shown, and neither are
+// values into which a slip may have drawn a neighbouring key with its secret: those with white space or a separator, as in
+// "lab,secret_access_key:VALUE", and those with the name of a key before a colon, as in "token:VALUE".
 func shown(into reflect.Value, written string) string {
-	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, unicode.IsSpace) {
+	isSeparator := func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`,;=?&@"'`, r) }
+	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, isSeparator) ||
+		keyInValue().MatchString(written) {
 		return ""
 	}
 	return written
+}
+
+// keyInValue matches a text with the name of a configuration key before a colon.
+var keyInValue = sync.OnceValue(func() *regexp.Regexp {
+	names := map[string]bool{}
+	collectNames(reflect.TypeFor[Config](), names)
+	return regexp.MustCompile(`(?i)(^|[^a-z])(` + strings.Join(slices.Sorted(maps.Keys(names)), "|") + `):`)
+})
+
+// collectNames adds the names of t's keys, and of all keys below them, to names.
+func collectNames(t reflect.Type, names map[string]bool) {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		collectNames(t.Elem(), names)
+	case reflect.Struct:
+		for f := range t.Fields() {
+			if name := f.Tag.Get("yaml"); name != "" && name != "-" {
+				names[name] = true
+				collectNames(f.Type, names)
+			}
+		}
+	}
 }
 
 func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {
@@ -98,12 +148,13 @@ func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {
 		d.fail(n.Line, key, "a list is expected here: [a, b], or a line each that begins with '- '")
 		return
 	}
-	d.places[key] = place{line: n.Line}
+	d.places[key] = position{file: d.file, line: n.Line}
+	into.Set(reflect.MakeSlice(into.Type(), 0, len(n.Content)))
 	for i, item := range n.Content {
 		value := reflect.New(into.Type().Elem()).Elem()
 		setDefaults(value)
 		at := fmt.Sprintf("%s[%d]", key, i)
-		d.places[at] = place{line: item.Line}
+		d.places[at] = position{file: d.file, line: item.Line}
 		d.decode(item, value, at)
 		into.Set(reflect.Append(into, value))
 	}
@@ -128,7 +179,7 @@ func (d *decoder) mapping(n *yaml.Node, into reflect.Value, key string) {
 			continue
 		}
 		first[name.Value] = name.Line
-		d.places[at] = place{line: name.Line}
+		d.places[at] = position{file: d.file, line: name.Line}
 		d.decode(value, field, at)
 	}
 }
@@ -156,7 +207,7 @@ func (d *decoder) unknown(name *yaml.Node, at string, in reflect.Type) {
 		problem = "unknown key; did you mean " + nearest + "?"
 	}
 	// The mapping itself does not count as failed: what lacks in it is found as well.
-	d.errs = append(d.errs, &Error{File: d.file, Line: name.Line, Column: name.Column, Key: at, Problem: problem})
+	d.errs = append(d.errs, &Error{File: d.file, Line: name.Line, Column: name.Column, Key: d.localKey(at), Problem: problem})
 }
 
 func fieldNames(t reflect.Type) (names []string) {

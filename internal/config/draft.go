@@ -1,23 +1,25 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 )
 
-// Draft is an integration as a file has it: texts by key, in which ${NAME} stands for an environment variable. A list's items
-// have blanks between them. A key with an empty text is not in the file.
+// Draft is an integration as a file holds it: texts by key, in which ${NAME} stands for an environment
+// variable. The items of a list are separated by blanks. An empty text is the same as a missing key.
 type Draft map[string]string
 
-// DraftKeys are the keys that a draft may have, in the order of the fields of [Integration].
+// DraftKeys returns the keys that a draft may have, in the order of the fields of [Integration].
 func DraftKeys() []string { return fieldNames(reflect.TypeFor[Integration]()) }
 
-// SecretKeys are those of them whose texts are secrets, unless they name a variable.
+// SecretKeys returns those of [DraftKeys] whose texts are secrets, unless they name a variable.
 func SecretKeys() (keys []string) {
 	for f := range reflect.TypeFor[Integration]().Fields() {
 		if f.Type == reflect.TypeFor[Secret]() {
@@ -27,33 +29,40 @@ func SecretKeys() (keys []string) {
 	return keys
 }
 
-// DraftOf is an integration of a configuration that loads. A secret that is written out in it is not in the draft. Its error is an [Errors].
-func DraftOf(name string, text []byte, integration string, getenv func(string) (string, bool)) (Draft, error) {
-	_, n, err := find(name, text, integration, getenv)
-	if err != nil {
-		return nil, err
-	}
-	d := draftAt(text, n)
-	for _, key := range SecretKeys() {
-		if !isVariable(d[key]) {
-			delete(d, key)
+// Draft returns the integration as a draft, without the keys that have their default values.
+func (i *Integration) Draft() Draft {
+	var defaults Integration
+	setDefaults(reflect.ValueOf(&defaults).Elem())
+	d := Draft{}
+	for f, v := range reflect.ValueOf(i).Elem().Fields() {
+		key := f.Tag.Get("yaml")
+		if key == "-" || reflect.DeepEqual(v.Interface(), reflect.ValueOf(defaults).FieldByIndex(f.Index).Interface()) {
+			continue
+		}
+		switch x := v.Interface().(type) {
+		case []string:
+			d[key] = strings.Join(x, " ")
+		case time.Duration:
+			d[key] = Short(x)
+		case bool:
+			d[key] = fmt.Sprint(x)
+		default:
+			d[key] = v.String()
 		}
 	}
-	return d, nil
+	return d
 }
 
-// Integration is what the draft describes, with the texts as they are: variables are not replaced, and what is not said is left to
-// the defaults. Its error is an [Errors] whose keys are the draft's.
+// Integration returns what the draft describes. Variables are not replaced, and missing keys have only
+// the defaults that do not depend on other keys. Its error is an [Errors] whose keys are the draft's.
 func (d Draft) Integration() (*Integration, error) {
 	i := &Integration{}
 	setDefaults(reflect.ValueOf(i).Elem())
-	var errs Errors
+	errs := d.unknownKeys()
 	for _, key := range slices.Sorted(maps.Keys(d)) {
 		field := fieldNamed(reflect.ValueOf(i).Elem(), key)
 		switch {
-		case !field.IsValid():
-			errs = append(errs, &Error{Key: key, Problem: "there is no such key; known here: " + strings.Join(DraftKeys(), ", ")})
-		case d[key] == "":
+		case !field.IsValid() || d[key] == "":
 		case field.Kind() == reflect.Slice:
 			field.Set(reflect.ValueOf(strings.Fields(d[key])))
 		default:
@@ -68,49 +77,93 @@ func (d Draft) Integration() (*Integration, error) {
 	return i, nil
 }
 
-// find loads a configuration, and says which of its integrations has a name.
-func find(name string, text []byte, integration string, getenv func(string) (string, bool)) (*Config, int, error) {
-	c, err := Parse(name, text, getenv)
+func (d Draft) unknownKeys() (errs Errors) {
+	for _, key := range slices.Sorted(maps.Keys(d)) {
+		if !slices.Contains(DraftKeys(), key) {
+			errs = append(errs, &Error{Key: key, Problem: "there is no such key; known here: " + strings.Join(DraftKeys(), ", ")})
+		}
+	}
+	return errs
+}
+
+// Check checks the draft by itself. The errors have the draft's keys and no file.
+func (d Draft) Check(getenv func(string) (string, bool)) Errors {
+	const path = "draft"
+	s := &Source{main: []byte("listen: 127.0.0.1:8080\nviewers: {anonymous: true}\n"), files: []*file{{path: path, text: []byte(d.Text())}}}
+	_, err := s.Parse(getenv)
+	all, _ := errors.AsType[Errors](err)
+	for _, e := range all {
+		e.File, e.Line = "", 0
+	}
+	return all
+}
+
+// Check checks the integration by itself, as a file would have it. The errors have the integration's own
+// keys and no file.
+func (i *Integration) Check(getenv func(string) (string, bool)) Errors {
+	return i.Draft().Check(getenv)
+}
+
+// Marker is the first line of a file that this program has written, and may therefore replace or remove.
+const Marker = "# Written by s3redirect."
+
+// Text returns the draft as the content of a file.
+func (d Draft) Text() string {
+	var b strings.Builder
+	b.WriteString(Marker + "\n")
+	for _, key := range DraftKeys() {
+		if d[key] != "" {
+			b.WriteString(key + ": " + yamlValue(key, d[key]) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// yamlValue returns the text of a key as YAML on one line.
+func yamlValue(key, text string) string {
+	n := &yaml.Node{}
+	switch fieldNamed(reflect.ValueOf(&Integration{}).Elem(), key).Kind() {
+	case reflect.Slice:
+		n.Kind, n.Style = yaml.SequenceNode, yaml.FlowStyle
+		for item := range strings.FieldsSeq(text) {
+			value := &yaml.Node{}
+			value.SetString(item)
+			n.Content = append(n.Content, value)
+		}
+	case reflect.Bool:
+		n.Kind, n.Value = yaml.ScalarNode, text
+		if text != "true" && text != "false" {
+			n.SetString(text)
+		}
+	default:
+		n.SetString(text)
+	}
+	if strings.ContainsAny(n.Value, "\r\n") {
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	out, err := yaml.Marshal(n)
 	if err != nil {
-		return nil, 0, err
+		panic("config: " + err.Error()) // a scalar or a list of scalars can always be encoded
 	}
-	n := slices.IndexFunc(c.Integrations, func(i Integration) bool { return i.Name == integration })
-	if n < 0 {
-		return nil, 0, Errors{{File: name, Key: "integrations", Problem: fmt.Sprintf("there is no integration %s any more", integration)}}
-	}
-	return c, n, nil
+	return strings.TrimSuffix(string(out), "\n")
 }
 
-// itemAt is the n-th integration in the syntax tree of a text that is YAML, with the list that it is in.
-func itemAt(text []byte, n int) (document *yaml.Node, list, item *yaml.Node) {
-	document = &yaml.Node{}
-	if yaml.Unmarshal(text, document) != nil || len(document.Content) == 0 {
-		return nil, nil, nil
-	}
-	if _, list = child(document.Content[0], "integrations"); list == nil || n >= len(list.Content) {
-		return nil, nil, nil
-	}
-	return document, list, list.Content[n]
-}
-
-// draftAt is the n-th integration of a text, nil where there is none.
-func draftAt(text []byte, n int) Draft {
-	_, _, item := itemAt(text, n)
-	if item == nil {
-		return nil
-	}
+// draftOf returns the draft of an integration in a syntax tree.
+func draftOf(item *yaml.Node) Draft {
 	d := Draft{}
 	for k := 0; k+1 < len(item.Content); k += 2 {
-		d[item.Content[k].Value] = textOf(item.Content[k+1])
+		if text := draftText(item.Content[k+1]); text != "" {
+			d[item.Content[k].Value] = text
+		}
 	}
-	return d.plain()
+	return d
 }
 
-func textOf(value *yaml.Node) string {
-	if value.Kind != yaml.SequenceNode {
-		if value.Tag == "!!null" {
-			return ""
-		}
+func draftText(value *yaml.Node) string {
+	switch {
+	case value.Tag == "!!null":
+		return ""
+	case value.Kind != yaml.SequenceNode:
 		return value.Value
 	}
 	var items []string
@@ -120,31 +173,12 @@ func textOf(value *yaml.Node) string {
 	return strings.Join(items, " ")
 }
 
-// plain is the draft without what is not in the file, and with one blank between a list's items.
-func (d Draft) plain() Draft {
-	p := maps.Clone(d)
-	maps.DeleteFunc(p, func(_, text string) bool { return text == "" })
-	for key, text := range p {
-		if isList(key) {
-			p[key] = strings.Join(strings.Fields(text), " ")
+// child returns a key of a mapping with its value, or nil, nil.
+func child(mapping *yaml.Node, name string) (key, value *yaml.Node) {
+	for n := 0; n+1 < len(mapping.Content); n += 2 {
+		if mapping.Content[n].Value == name {
+			return mapping.Content[n], mapping.Content[n+1]
 		}
 	}
-	return p
-}
-
-func isList(key string) bool {
-	return fieldNamed(reflect.ValueOf(&Integration{}).Elem(), key).Kind() == reflect.Slice
-}
-
-// equal tells whether two drafts say the same.
-func (d Draft) equal(other Draft) bool {
-	return !slices.ContainsFunc(DraftKeys(), func(key string) bool { return !sameText(key, d[key], other[key]) })
-}
-
-// sameText tells whether two texts of a key say the same: the order of a list's items says nothing.
-func sameText(key, a, b string) bool {
-	if !isList(key) {
-		return a == b
-	}
-	return slices.Equal(slices.Sorted(strings.FieldsSeq(a)), slices.Sorted(strings.FieldsSeq(b)))
+	return nil, nil
 }

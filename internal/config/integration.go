@@ -39,13 +39,15 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	switch {
 	case i.RoleARN != "":
 		k.checkRole(at, i)
-	case i.AccessKeyID == "" && !k.failed(at+".role_arn") && !k.failed(at+".access_key_id"):
-		k.wrong(at, "a role_arn is needed, or, for a store without roles, access_key_id and secret_access_key")
-	case !k.failed(at + ".role_arn"):
+	case i.AccessKeyID == "":
+		k.wrong(at, "a role_arn is needed, or, for a store without roles, access_key_id and secret_access_key").
+			Needs = []string{at + ".role_arn", at + ".access_key_id"}
+	default:
 		k.checkKeys(at, i)
 	}
-	if (i.AccessKeyID == "") != (i.SecretAccessKey == "") && !k.failed(at+".access_key_id") && !k.failed(at+".secret_access_key") {
-		k.wrong(at, "access_key_id and secret_access_key go together; give both or neither")
+	if (i.AccessKeyID == "") != (i.SecretAccessKey == "") {
+		k.wrong(at, "access_key_id and secret_access_key go together; give both or neither").
+			Needs = []string{at + ".access_key_id", at + ".secret_access_key"}
 	}
 	k.checkEndpoint(at+".endpoint", i.Endpoint, i.Insecure, i.PathStyle)
 	k.checkEndpoint(at+".sts_endpoint", i.STSEndpoint, i.Insecure, true)
@@ -59,7 +61,7 @@ func (k *checker) checkOverrides(key, overrides string) {
 	switch overrides {
 	case "", OverridesNone, OverridesSafe, OverridesAll:
 	default:
-		k.wrong(key, "%s is not one of none, safe and all", k.written(key))
+		k.wrong(key, "%s is not one of none, safe and all", value(key))
 	}
 }
 
@@ -75,12 +77,12 @@ func (k *checker) checkCacheControl(key string, i *Integration) {
 	window := i.URLLifetime - i.MinRemaining
 	for part := range strings.SplitSeq(i.ResponseCacheControl, ",") {
 		directive := strings.TrimSpace(part)
-		name, value, _ := strings.Cut(directive, "=")
-		age, err := strconv.ParseInt(value, 10, 32)
+		name, argument, _ := strings.Cut(directive, "=")
+		age, err := strconv.ParseInt(argument, 10, 32)
 		ages := name == "max-age" || name == "s-maxage"
 		switch {
 		case !cacheDirective.MatchString(directive), ages && err != nil:
-			k.wrong(key, "%s is no Cache-Control; write it as private, max-age=%d", k.written(key), int(window.Seconds()))
+			k.wrong(key, "%s is no Cache-Control; write it as private, max-age=%d", value(key), int(window.Seconds()))
 		case ages && time.Duration(age)*time.Second > window:
 			k.wrong(key, "%s reaches beyond the window, in which a URL stays the same; use %d seconds (url_lifetime less min_remaining) at most", directive, int(window.Seconds()))
 		default:
@@ -100,7 +102,7 @@ func (k *checker) checkScope(at string, i *Integration) {
 		k.wrong(at+".bucket", "a pattern belongs into permitted_buckets; bucket is one bucket's name")
 	case i.Bucket != "":
 		if err := locator.CheckBucket(i.Bucket); err != nil {
-			k.wrong(at+".bucket", "%s is %v", k.written(at+".bucket"), err)
+			k.wrong(at+".bucket", "%s is %v", value(at+".bucket"), err)
 		}
 	}
 	for n, b := range i.PermittedBuckets {
@@ -110,7 +112,7 @@ func (k *checker) checkScope(at string, i *Integration) {
 			check = locator.CheckPattern
 		}
 		if err := check(b); err != nil {
-			k.wrong(key, "%s is %v", k.written(key), err)
+			k.wrong(key, "%s is %v", value(key), err)
 		}
 	}
 }
@@ -123,9 +125,9 @@ func (k *checker) checkRole(at string, i *Integration) {
 	}
 	switch {
 	case i.STSEndpoint != "" && !foreignRoleARN.MatchString(i.RoleARN):
-		k.wrong(key, "%s is no role's ARN; write it as arn:aws:iam:::role/name", k.written(key))
+		k.wrong(key, "%s is no role's ARN; write it as arn:aws:iam:::role/name", value(key))
 	case i.STSEndpoint == "" && m == nil:
-		k.wrong(key, "%s is no role's ARN; write it as arn:aws:iam::123456789012:role/name", k.written(key))
+		k.wrong(key, "%s is no role's ARN; write it as arn:aws:iam::123456789012:role/name", value(key))
 	case i.STSEndpoint == "" && !known:
 		k.wrong(key, "there is no partition %s; write aws, aws-cn or aws-us-gov", m[1])
 	case i.STSEndpoint == "" && region.MatchString(i.Region) && m[1] != partition.Of(i.Region).Name:
@@ -137,16 +139,23 @@ func (k *checker) checkRole(at string, i *Integration) {
 	if i.ExternalID != "" && (!externalID.MatchString(i.ExternalID) || len(i.ExternalID) > maxExternalID) {
 		k.wrong(at+".external_id", "use 2 to 1,224 letters, digits and _+=,.@:/-")
 	}
-	if !sessionName.MatchString(i.SessionName) && k.has(at+".session_name") {
+	if !sessionName.MatchString(i.SessionName) && i.SessionName != defaultSessionName(i.Name) {
 		k.wrong(at+".session_name", "use 2 to 64 letters, digits and _+=,.@-")
 	}
 }
 
 // checkKeys judges an integration with keys and without a role.
 func (k *checker) checkKeys(at string, i *Integration) {
-	for _, name := range []string{"external_id", "session_name", "session_duration", "session_policy", "sts_endpoint"} {
-		if k.has(at + "." + name) {
-			k.wrong(at+"."+name, "it is about assuming a role, and there is no role_arn; remove it, or add the role")
+	for _, key := range []struct {
+		name  string
+		given bool
+	}{
+		{"external_id", i.ExternalID != ""}, {"session_name", i.SessionName != ""}, {"session_duration", i.SessionDuration != 0},
+		{"session_policy", !i.SessionPolicy}, {"sts_endpoint", i.STSEndpoint != ""},
+	} {
+		if key.given {
+			k.wrong(at+"."+key.name, "it is about assuming a role, and there is no role_arn; remove it, or add the role").
+				Needs = []string{at + ".role_arn"}
 		}
 	}
 }
@@ -161,7 +170,7 @@ func (k *checker) checkRegion(at string, i *Integration) {
 	case i.Region == "":
 		k.wrong(key, "a region is needed: the buckets' own, such as us-east-1, or auto to have it found per bucket")
 	case i.Region != "auto" && !grammar.MatchString(i.Region):
-		k.wrong(key, "%s is no region; write it as %s", k.written(key), like)
+		k.wrong(key, "%s is no region; write it as %s", value(key), like)
 	}
 }
 
@@ -192,7 +201,7 @@ func isLoopback(host string) bool {
 // checkDurations judges how long URLs and sessions live, and whether there is time to fetch a session ahead.
 func (k *checker) checkDurations(at string, i *Integration) {
 	prefix := at + "."
-	own := k.has(prefix+"url_lifetime") || k.has(prefix+"min_remaining")
+	own := i.URLLifetime != k.URLLifetime || i.MinRemaining != k.MinRemaining
 	if own && !k.checkLifetimes(prefix, i.URLLifetime, i.MinRemaining) || i.RoleARN == "" {
 		return
 	}
@@ -214,17 +223,14 @@ func (k *checker) checkDurations(at string, i *Integration) {
 	period := i.URLLifetime - i.MinRemaining
 	lead := min(5*time.Minute, period/4)
 	if i.URLLifetime+lead > i.SessionDuration && period > 0 {
-		k.wrong(k.durationKey(prefix), "a URL lives no longer than the session that signed it, which is fetched up to %s ahead: url_lifetime (%s) + %s must not be more than session_duration (%s)",
-			Short(lead), Short(i.URLLifetime), Short(lead), Short(i.SessionDuration))
+		k.wrong(key, "a URL lives no longer than the session that signed it, which is fetched up to %s ahead: url_lifetime (%s) + %s must not be more than session_duration (%s)",
+			Short(lead), Short(i.URLLifetime), Short(lead), Short(i.SessionDuration)).
+			Instead = []string{prefix + "url_lifetime", "url_lifetime"}
 	}
 }
 
-// durationKey is the key to blame where durations do not go together: the most particular one that the file has.
-func (k *checker) durationKey(prefix string) string {
-	for _, key := range []string{prefix + "session_duration", prefix + "url_lifetime", "url_lifetime"} {
-		if k.has(key) {
-			return key
-		}
-	}
-	return prefix + "session_duration"
+// defaultSessionName returns the session name of an integration that configures none.
+func defaultSessionName(integration string) string {
+	name := "s3redirect-" + integration
+	return name[:min(len(name), maxSessionName)]
 }

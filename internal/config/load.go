@@ -2,10 +2,11 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"net/textproto"
 	"os"
 	"reflect"
 	"regexp"
@@ -18,62 +19,115 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// maxBytes bounds a file: 10,000 integrations take 3 MB.
-const maxBytes = 10 << 20
-
-// Load reads a file and checks it. Its error is an [Errors].
+// Load reads a configuration file with the files that it includes, and parses it. Its error is an [Errors].
 func Load(path string) (*Config, error) {
-	text, err := ReadFile(path)
+	s, err := Read(path)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(path, text, os.LookupEnv)
+	return s.Parse(os.LookupEnv)
 }
 
-// ReadFile reads a configuration's text, for [Parse]. Its error is an [Errors].
-func ReadFile(path string) ([]byte, error) {
-	whole := func(problem string) error { return Errors{{File: path, Problem: problem}} }
-	f, err := os.Open(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, whole("there is no such file; name yours with --config, or make one with s3redirect integrate")
-	case errors.Is(err, fs.ErrPermission):
-		return nil, whole("it may not be read: give the user that runs s3redirect the permission")
-	case err != nil:
-		return nil, whole(err.Error())
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return nil, whole("it is a directory; name the file in it")
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
-	if err != nil {
-		return nil, whole(err.Error())
-	}
-	return data, nil
-}
-
-// Parse reads a configuration. The name is the file's, for errors; getenv looks up environment variables.
-// Its error is an [Errors].
+// Parse parses a configuration that does not come from a file, so it cannot include files. The name is
+// used in errors; getenv looks up environment variables. Its error is an [Errors].
 func Parse(name string, data []byte, getenv func(string) (string, bool)) (*Config, error) {
-	root, err := parseYAML(name, data)
+	return (&Source{path: name, main: data}).Parse(getenv)
+}
+
+// Parse parses and checks the configuration. getenv looks up environment variables. Its error is an
+// [Errors], with all mistakes of all files.
+func (s *Source) Parse(getenv func(string) (string, bool)) (*Config, error) {
+	root, err := parseMain(s.path, s.main)
 	if err != nil {
 		return nil, err
 	}
 	c := &Config{}
 	setDefaults(reflect.ValueOf(c).Elem())
-	d := newDecoder(name, getenv)
+	d := newDecoder(s.path, getenv)
 	d.decode(root, reflect.ValueOf(c).Elem(), "")
-	k := &checker{Config: c, decoder: d}
-	k.complete()
-	k.check()
+	for n := range c.Integrations {
+		c.Integrations[n].Origin = Origin{File: s.path, Line: d.places[fmt.Sprintf("integrations[%d]", n)].line}
+	}
+	for _, f := range s.files {
+		s.include(c, d, f)
+	}
+	d.errs = append(d.errs, s.problems...)
+	if len(s.problems) > 0 {
+		d.broken["integrations"] = true // there may be more
+	}
+	s.checkInclude(c, d)
+	d.complete(c)
+	d.report(c, Validate(c))
+	d.report(c, certificateProblems(c))
+	d.report(c, s.variableProblems(c))
 	if len(d.errs) > 0 {
-		slices.SortStableFunc(d.errs, func(a, b *Error) int { return a.Line - b.Line })
+		rank := map[string]int{s.path: -1}
+		for n, f := range s.files {
+			rank[f.path] = n
+		}
+		slices.SortStableFunc(d.errs, func(a, b *Error) int {
+			return cmp.Or(cmp.Compare(rank[a.File], rank[b.File]), cmp.Compare(a.Line, b.Line))
+		})
 		return nil, d.errs
 	}
 	return c, nil
 }
 
+// include adds the integrations of an included file to c.
+func (s *Source) include(c *Config, d *decoder, f *file) {
+	root, err := parseYAML(f.path, f.text)
+	if all, ok := errors.AsType[Errors](err); ok {
+		d.errs = append(d.errs, all...)
+		d.broken["integrations"] = true // there may be more
+		return
+	}
+	items, isList := []*yaml.Node{root}, false
+	switch {
+	case root == nil:
+		d.errs = append(d.errs, &Error{File: f.path, Problem: "it is empty; write an integration into it, or remove the file"})
+		d.broken["integrations"] = true // there may be more
+		return
+	case root.Kind == yaml.SequenceNode && root.Anchor == "":
+		items, isList = root.Content, true
+	case root.Kind != yaml.MappingNode:
+		d.errs = append(d.errs, &Error{File: f.path, Line: root.Line, Problem: "an included file is an integration, with keys such as name: lab, or a list of integrations"})
+		d.broken["integrations"] = true // there may be more
+		return
+	}
+	d.file = f.path
+	for m, item := range items {
+		n := len(c.Integrations)
+		key, local := fmt.Sprintf("integrations[%d]", n), ""
+		if isList {
+			local = fmt.Sprintf("[%d]", m)
+		}
+		d.local[n] = local
+		d.places[key] = position{file: f.path, line: item.Line}
+		var i Integration
+		setDefaults(reflect.ValueOf(&i).Elem())
+		d.decode(item, reflect.ValueOf(&i).Elem(), key)
+		i.Origin = Origin{File: f.path, Line: item.Line, Editable: s.isEditable(f, root)}
+		c.Integrations = append(c.Integrations, i)
+	}
+	d.file = s.path
+}
+
+// parseMain parses the text of a main file, which must be a mapping.
+func parseMain(name string, data []byte) (*yaml.Node, error) {
+	root, err := parseYAML(name, data)
+	switch {
+	case err != nil:
+		return nil, err
+	case root == nil:
+		return nil, Errors{{File: name, Problem: "it is empty; begin with a copy of the example config.yaml"}}
+	case root.Kind != yaml.MappingNode:
+		return nil, Errors{{File: name, Line: root.Line, Problem: "keys with values are expected, such as listen: 127.0.0.1:8080"}}
+	}
+	return root, nil
+}
+
+// parseYAML parses a file with one YAML document. It returns nil if there is no value in it. Its error is
+// an [Errors].
 func parseYAML(name string, data []byte) (*yaml.Node, error) {
 	mistake := func(line int, problem string) error { return Errors{{File: name, Line: line, Problem: problem}} }
 	if len(data) > maxBytes {
@@ -94,20 +148,16 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 			return nil, mistake(second.Line, "a second YAML document begins here; a configuration is one")
 		}
 	} else if errors.Is(err, io.EOF) {
-		return nil, mistake(0, "it is empty; begin with a copy of the example config.yaml")
+		return nil, nil
 	}
 	if !errors.Is(err, io.EOF) {
 		line, problem := syntaxError(data, err)
 		return nil, mistake(line, "this is not YAML: "+problem)
 	}
-	switch root := document.Content[0]; {
-	case root.Kind == yaml.ScalarNode && root.Tag == "!!null":
-		return nil, mistake(0, "it is empty; begin with a copy of the example config.yaml")
-	case root.Kind != yaml.MappingNode:
-		return nil, mistake(root.Line, "keys with values are expected, such as listen: 127.0.0.1:8080")
-	default:
+	if root := document.Content[0]; root.Kind != yaml.ScalarNode || root.Tag != "!!null" {
 		return root, nil
 	}
+	return nil, nil
 }
 
 var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
@@ -200,26 +250,46 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
-// complete fills in the defaults that depend on other keys.
-func (k *checker) complete() {
-	if j := k.Viewers.JWT; j != nil && len(j.Algorithms) == 0 {
+// checkInclude checks the patterns of included files.
+func (s *Source) checkInclude(c *Config, d *decoder) {
+	if len(c.Include) > 0 && !s.isFile {
+		d.failAt(d.position("include"), "include", "only a configuration file can include files")
+	}
+	for n, text := range c.Include {
+		key, shown := fmt.Sprintf("include[%d]", n), "the value"
+		if written := d.places[key].written; written != "" {
+			text, shown = written, written // without what a variable stands for
+		}
+		if problem := patternProblem(text); problem != "" && !d.broken[key] {
+			d.failAt(d.position(key), key, "%s: %s", shown, problem)
+		}
+	}
+}
+
+// complete fills in the defaults that depend on other keys, and the fields that are parsed from others.
+func (d *decoder) complete(c *Config) {
+	c.Proxies = parseProxies(c.TrustedProxies)
+	if f := c.Viewers.Forwarded; f != nil {
+		f.Proxies = parseProxies(f.TrustedProxies)
+		f.UserHeader, f.GroupsHeader = textproto.CanonicalMIMEHeaderKey(f.UserHeader), textproto.CanonicalMIMEHeaderKey(f.GroupsHeader)
+	}
+	if j := c.Viewers.JWT; j != nil && len(j.Algorithms) == 0 {
 		j.Algorithms = []string{"RS256", "ES256"}
 	}
-	for n := range k.Integrations {
-		i := &k.Integrations[n]
+	for n := range c.Integrations {
+		i := &c.Integrations[n]
 		at := fmt.Sprintf("integrations[%d].", n)
-		if !k.has(at + "url_lifetime") {
-			i.URLLifetime = k.URLLifetime
+		if !d.has(at + "url_lifetime") {
+			i.URLLifetime = c.URLLifetime
 		}
-		if !k.has(at + "min_remaining") {
-			i.MinRemaining = k.MinRemaining
+		if !d.has(at + "min_remaining") {
+			i.MinRemaining = c.MinRemaining
 		}
-		if i.RoleARN != "" && !k.has(at+"session_duration") {
+		if i.RoleARN != "" && !d.has(at+"session_duration") {
 			i.SessionDuration = time.Hour
 		}
 		if i.RoleARN != "" && i.SessionName == "" {
-			i.SessionName = "s3redirect-" + i.Name
-			i.SessionName = i.SessionName[:min(len(i.SessionName), maxSessionName)]
+			i.SessionName = defaultSessionName(i.Name)
 		}
 		if i.Region == "" && i.Endpoint != "" {
 			i.Region = "us-east-1"

@@ -34,6 +34,11 @@ const (
 // The file keeps its mode, its group, its access control lists and, if the process may give files away, its owner. If the group or the lists
 // cannot be kept, the file is not written, since others could then read it. Only its owner can read a new file.
 func Save(ctx context.Context, path string, old, text []byte) error {
+	return save(ctx, path, old, text, "")
+}
+
+// save is like Save, but a new file gets the access of the file model, if there is one and the process may set it.
+func save(ctx context.Context, path string, old, text []byte, model string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // a link stays a link
 	}
@@ -49,7 +54,7 @@ func Save(ctx context.Context, path string, old, text []byte) error {
 	if err := unchanged(path, old); err != nil {
 		return err
 	}
-	temporary, err := writeBeside(path, text)
+	temporary, err := writeBeside(path, model, text)
 	if err != nil {
 		return explain(path, err)
 	}
@@ -78,11 +83,32 @@ func Writable(path string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	name, err := writeBeside(path, nil)
+	name, err := writeBeside(path, "", nil)
 	if err != nil {
 		return explain(path, err)
 	}
 	return os.Remove(name)
+}
+
+// remove removes a file that must hold old, under the same conditions as [Save].
+func remove(ctx context.Context, path string, old []byte) error {
+	unlock, err := lock(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", path, ErrChanged)
+	} else if err != nil {
+		return explain(path, err)
+	}
+	defer unlock()
+	if err := unchanged(path, old); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return explain(path, context.Cause(ctx))
+	}
+	if err := os.Remove(path); err != nil {
+		return explain(path, err)
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 func unchanged(path string, old []byte) error {
@@ -97,7 +123,9 @@ func unchanged(path string, old []byte) error {
 }
 
 // writeBeside writes a file in the same folder, which the same users can read as the one that it is to replace, and syncs it to the disk.
-func writeBeside(path string, text []byte) (name string, err error) {
+//
+// A new file gets the access of the file model, or only its owner can read it.
+func writeBeside(path, model string, text []byte) (name string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return "", err
@@ -113,6 +141,10 @@ func writeBeside(path string, text []byte) (name string, err error) {
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
+	} else if info, err := os.Stat(model); err == nil && keepAccess(f, model, info) != nil {
+		if err := f.Chmod(0o600); err != nil {
+			return "", err
+		}
 	}
 	if _, err := f.Write(text); err != nil {
 		return "", err

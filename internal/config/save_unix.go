@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// keepAccess gives f, which is to replace the file at path, that file's owner, group, mode and access control lists. The owner is kept only
-// if the process may give files away; the new one is then the process's own, which could write the file anyway.
+// keepAccess gives f, which is to replace the file at path, that file's owner, group, mode and
+// access control lists. If the process may not give files away, the file becomes its own, which is
+// no gain: it could write the file before.
 func keepAccess(f *os.File, path string, info fs.FileInfo) error {
 	lists, err := readACLs(path)
 	if err != nil {
@@ -46,8 +47,8 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// lock waits until no other program has the file locked, for LockTimeout at most, and locks it. The lock is on the file, not on its name: a
-// file that has replaced it meanwhile has a lock of its own.
+// lock waits until no other program has the file locked, for LockTimeout at most, and locks it. The
+// lock is on the file, not on its name: a file that has replaced it meanwhile has its own.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.Open(path)
 	if err != nil {

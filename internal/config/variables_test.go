@@ -26,12 +26,16 @@ integrations:
   - {name: a, access_key_id: "${A_KEY}", secret_access_key: "${A_SECRET}"}
   - {name: b, access_key_id: "${B_KEY}", secret_access_key: "${B_SECRET}"}
 `
+	const one, list = `{name: c, access_key_id: "${C_KEY}", secret_access_key: "${C_SECRET}"}`, `[{name: d, secret_access_key: "${D_SECRET}"}]`
+	s := New("config.yaml", []byte(text))
+	s.files = []*file{{path: "one", text: []byte(one)}, {path: "list", text: []byte(list)}}
 	for except, want := range map[string]string{
-		"":  "[ADMIN A_SECRET B_SECRET FLEET LINK OLD_FLEET OLD_LINK PORT REDIS]",
-		"a": "[ADMIN B_SECRET FLEET LINK OLD_FLEET OLD_LINK PORT REDIS]",
-		"c": "[ADMIN A_SECRET B_SECRET FLEET LINK OLD_FLEET OLD_LINK PORT REDIS]",
+		"":  "[ADMIN A_SECRET B_SECRET C_SECRET D_SECRET FLEET LINK OLD_FLEET OLD_LINK PORT REDIS]",
+		"a": "[ADMIN B_SECRET C_SECRET D_SECRET FLEET LINK OLD_FLEET OLD_LINK PORT REDIS]",
+		"d": "[ADMIN A_SECRET B_SECRET C_SECRET FLEET LINK OLD_FLEET OLD_LINK PORT REDIS]",
+		"c": "[ADMIN A_SECRET B_SECRET D_SECRET FLEET LINK OLD_FLEET OLD_LINK PORT REDIS]",
 	} {
-		got := SecretVariables([]byte(text), except)
+		got := s.SecretVariables(except)
 		slices.Sort(got)
 		if fmt.Sprint(got) != want {
 			t.Errorf("SecretVariables(%q) = %s, want %s", except, got, want)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/textproto"
 	"regexp"
 	"slices"
 	"strings"
@@ -150,7 +149,7 @@ func (k *checker) checkViewers() {
 	if v.Links != nil {
 		k.checkLinks(v.Links)
 	}
-	if k.named("viewers.rules") && len(v.Rules) == 0 {
+	if v.Rules != nil && len(v.Rules) == 0 {
 		k.wrong("viewers.rules", "without a rule in it nobody may read anything; add one, or remove the key, and all viewers may read everything")
 	}
 	for n := range v.Rules {
@@ -165,18 +164,19 @@ func (k *checker) checkForwarded(f *Forwarded) {
 	const at = "viewers.forwarded."
 	for key, name := range map[string]string{"user_header": f.UserHeader, "groups_header": f.GroupsHeader} {
 		if name != "" && !headerName.MatchString(name) {
-			k.wrong(at+key, "%s is no header's name", k.written(at+key))
+			k.wrong(at+key, "%s is no header's name", value(at+key))
 		}
 	}
 	if f.UserHeader == "" {
 		k.wrong(at+"user_header", "it is needed: a header that the reverse proxy sets on every request, such as X-Auth-Request-Email")
 	}
-	f.UserHeader, f.GroupsHeader = textproto.CanonicalMIMEHeaderKey(f.UserHeader), textproto.CanonicalMIMEHeaderKey(f.GroupsHeader)
 	if len(f.TrustedProxies) == 0 {
 		k.wrong(at+"trusted_proxies", "the addresses of the reverse proxy are needed: the headers are believed from there, and from nowhere else")
 	}
-	f.Proxies = k.parseProxies(at+"trusted_proxies", f.TrustedProxies)
-	k.checkForwardedProxies(at+"trusted_proxies", f)
+	sound := k.checkProxyList(at+"trusted_proxies", f.TrustedProxies)
+	if outer := (&checker{}); sound && outer.checkProxyList("", k.TrustedProxies) {
+		k.checkForwardedProxies(at+"trusted_proxies", f.TrustedProxies)
+	}
 }
 
 func (k *checker) checkJWT(j *JWT) {
@@ -194,11 +194,11 @@ func (k *checker) checkJWT(j *JWT) {
 	}
 	for n, a := range j.Algorithms {
 		if key := fmt.Sprintf("%salgorithms[%d]", at, n); !slices.Contains(jwtAlgorithms, a) {
-			k.wrong(key, "%s is not taken; use some of %s", k.written(key), strings.Join(jwtAlgorithms, ", "))
+			k.wrong(key, "%s is not taken; use some of %s", value(key), strings.Join(jwtAlgorithms, ", "))
 		}
 	}
 	if j.Cookie != "" && !headerName.MatchString(j.Cookie) {
-		k.wrong(at+"cookie", "%s is no cookie's name", k.written(at+"cookie"))
+		k.wrong(at+"cookie", "%s is no cookie's name", value(at+"cookie"))
 	}
 	if j.Leeway < 0 || j.Leeway > maxLeeway {
 		k.wrong(at+"leeway", "%s is out of bounds; use 0s to 5m", Short(j.Leeway))
@@ -226,16 +226,16 @@ func (k *checker) checkLinks(l *Links) {
 	}
 	seen := map[string]bool{}
 	for n, key := range l.Keys {
-		place := fmt.Sprintf("%skeys[%d]", at, n)
+		item := fmt.Sprintf("%skeys[%d]", at, n)
 		switch {
 		case !keyID.MatchString(key.ID):
-			k.wrong(place+".id", "use 1 to 64 letters, digits, '.', '_' and '-'")
+			k.wrong(item+".id", "use 1 to 64 letters, digits, '.', '_' and '-'")
 		case seen[key.ID]:
-			k.wrong(place+".id", "the id is another key's too; give each its own")
+			k.wrong(item+".id", "the id is another key's too; give each its own")
 		}
 		seen[key.ID] = true
-		if len(key.Secret) < minSecret && !k.failed(place+".secret") {
-			k.wrong(place+".secret", "it is too short: use 32 bytes at least, such as openssl rand -base64 32 prints")
+		if len(key.Secret) < minSecret {
+			k.wrong(item+".secret", "it is too short: use 32 bytes at least, such as openssl rand -base64 32 prints")
 		}
 	}
 	if l.MaxLifetime < time.Second || l.MaxLifetime > maxLink || l.MaxLifetime%time.Second != 0 {
@@ -266,9 +266,9 @@ func (k *checker) checkRule(at string, r *Rule) {
 	for n, text := range r.Locators {
 		key := fmt.Sprintf("%s.locators[%d]", at, n)
 		if problem := ruleLocatorProblem(text); problem != "" {
-			k.wrong(key, "%s: %s", k.written(key), problem)
+			k.wrong(key, "%s: %s", value(key), problem)
 		} else if r.Anonymous && strings.Contains(text, UserPlaceholder) {
-			k.wrong(key, "%s: who asks anonymously has no name to put for {user}", k.written(key))
+			k.wrong(key, "%s: who asks anonymously has no name to put for {user}", value(key))
 		}
 	}
 }
@@ -283,7 +283,7 @@ func (k *checker) checkGroup(key, name string) {
 	case name != "" && f != nil && f.GroupsHeader != "" &&
 		(strings.ContainsAny(name, ",|;") || strings.ContainsAny(name[:1], `[{"`) || strings.TrimSpace(name) != name):
 		k.wrong(key, "%s cannot come in groups_header, which separates groups by commas and refuses bars, semicolons and JSON",
-			k.written(key))
+			value(key))
 	}
 }
 
@@ -347,15 +347,16 @@ func (k *checker) checkCORS() {
 	}
 }
 
-// CheckOrigins judges origins as those of cors.allowed_origins are judged.
+// CheckOrigins returns an error if an origin is not valid in cors.allowed_origins.
 func CheckOrigins(origins []string) error {
-	k := &checker{Config: &Config{CORS: &CORS{AllowedOrigins: origins}}, decoder: newDecoder("", nil)}
-	for n, text := range origins {
-		k.places[fmt.Sprintf("cors.allowed_origins[%d]", n)] = place{written: text}
-	}
+	k := &checker{Config: &Config{CORS: &CORS{AllowedOrigins: origins}}}
 	k.checkCORS()
-	if len(k.errs) > 0 {
-		return errors.New(k.errs[0].Problem)
+	if len(k.problems) == 0 {
+		return nil
 	}
-	return nil
+	written := map[string]string{}
+	for n, text := range origins {
+		written[fmt.Sprintf("cors.allowed_origins[%d]", n)] = text
+	}
+	return errors.New(k.problems[0].render(func(key string) string { return written[key] }, nil))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -57,12 +58,12 @@ func TestIntegrations(t *testing.T) {
 	if len(got.Integrations) != 2 || strings.Contains(a.body, testKey) {
 		t.Fatal(a.body)
 	}
-	lab, keys := got.Integrations[0], got.Integrations[1]
+	keys, lab := got.Integrations[0], got.Integrations[1]
 	if lab.Name != "lab" || !lab.Scoped || lab.Buckets[0] != "photos" || lab.RoleARN != roleARN || lab.ExternalID != "id-0123456789" || lab.SessionDuration != "1h" || lab.URLLifetime != "45m" ||
-		lab.Result != "ok" || lab.Asked == 0 || lab.Expires <= got.Now || lab.Static || lab.Counts.CredentialMisses != 1 {
+		lab.Result != "ok" || lab.Asked == 0 || lab.Expires <= got.Now || lab.Static || lab.Counts.CredentialMisses != 1 || !lab.Editable || lab.Line != 2 || lab.File != filepath.Join(w.folder(), "lab.yaml") {
 		t.Errorf("%+v", lab)
 	}
-	if !keys.Static || keys.Expires != 0 || keys.Asked != 0 || keys.Endpoint == "" || keys.SessionDuration != "" {
+	if !keys.Static || keys.Expires != 0 || keys.Asked != 0 || keys.Endpoint == "" || keys.SessionDuration != "" || keys.Editable || keys.File != w.path || keys.Line == 0 {
 		t.Errorf("%+v", keys)
 	}
 	// A role that is refused: what STS said is told.
@@ -75,7 +76,7 @@ func TestIntegrations(t *testing.T) {
 		t.Fatal("a session with the wrong external ID")
 	}
 	w.get("/api/integrations").into(t, &got)
-	if lab = got.Integrations[0]; lab.Result != "denied" || !strings.Contains(lab.Problem, "AccessDenied") || lab.RetryAt <= got.Now {
+	if lab = got.Integrations[1]; lab.Result != "denied" || !strings.Contains(lab.Problem, "AccessDenied") || lab.RetryAt <= got.Now {
 		t.Errorf("%+v", lab)
 	}
 }
@@ -293,7 +294,7 @@ func TestCheck(t *testing.T) {
 	if !strings.Contains(a.body, "the document Trust policy, which the steps before show") || strings.Contains(a.body, "s3redirect policy") {
 		t.Errorf("remedies of what is in no file: %s", a.body)
 	}
-	if _, last = ask(map[string]any{"change": map[string]any{"action": "remove", "name": "keys"}}); last["error"] == nil {
+	if _, last = ask(map[string]any{"change": map[string]any{"action": "remove", "name": "lab"}}); last["error"] == nil {
 		t.Errorf("what is removed: %v", last)
 	}
 	// Only so many at once: each calls STS.

@@ -2,11 +2,11 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"regexp"
@@ -19,26 +19,28 @@ import (
 	"s3redirect/internal/config"
 )
 
-// changeRequest is a change of the configuration: what is to be done, to which integration, and how it is to be.
+// changeRequest is a change of one integration.
 type changeRequest struct {
 	Action string `json:"action"` // add, change or remove
-	Name   string `json:"name"`   // of the integration that is changed or removed
-	// Draft is the new integration; of one that is changed, the keys that are.
+	Name   string `json:"name"`   // of the integration to change or remove
+	// Draft is the new integration or, for a change, the keys that change.
 	Draft config.Draft `json:"draft"`
-	// Base names the file's text that the change was made for. Where it is given, the file must still be the same.
+	// Base identifies the content of the integration's file that the change was made for. If it is set, the
+	// file must still have that content.
 	Base string `json:"base"`
 	// Save writes the file. Without it the change is only shown.
 	Save bool `json:"save"`
 }
 
-// changeAnswer is what a change does to the file.
+// changeAnswer is what a change does to the integration's file.
 type changeAnswer struct {
 	Base string `json:"base"`
+	File string `json:"file"` // after the change, or before it if the integration is removed
 	Diff string `json:"diff"`
-	// Different tells whether anything changes, be it something that the diff does not show.
+	// Different reports whether anything changes.
 	Different bool `json:"different"`
 	Saved     bool `json:"saved"`
-	// Problem is why the file is written and not in use.
+	// Problem is why the proxy does not use a change that was saved.
 	Problem string `json:"problem,omitempty"`
 }
 
@@ -46,75 +48,74 @@ type changeAnswer struct {
 type draftAnswer struct {
 	Base  string       `json:"base"`
 	Draft config.Draft `json:"draft"`
-	// Kept are the secrets that the file has written out, which are not shown.
-	Kept []string `json:"kept"`
 }
 
-// draft is an integration as the file has it, or the beginning of a new one.
+// draft answers with an integration as its file holds it, or with the beginning of a new one.
 func (c *Console) draft(r *http.Request) (any, error) {
 	if err := c.mustBeSignedIn(r); err != nil {
 		return nil, err
 	}
-	file := c.Proxy.State().File
-	text, base, err := readBase(file)
+	source, parsed, err := c.read()
 	if err != nil {
 		return nil, err
 	}
-	parsed, err := config.Parse(file, text, c.Getenv)
-	if err != nil {
-		return nil, c.mistakes(err, -1)
-	}
-	if err := config.Writable(file); err != nil {
+	if err := source.Writable(); err != nil {
 		return nil, &refusal{status: http.StatusConflict, text: err.Error()}
 	}
 	name := r.URL.Query().Get("name")
 	if name == "" {
-		return draftAnswer{Base: base, Draft: config.Draft{"region": config.RegionAuto, "external_id": rand.Text()}, Kept: []string{}}, nil
+		return draftAnswer{Base: baseOf(nil), Draft: config.Draft{"region": config.RegionAuto, "external_id": rand.Text()}}, nil
 	}
-	d, err := config.DraftOf(file, text, name, c.Getenv)
+	d, err := source.Draft(parsed, name)
 	if err != nil {
-		return nil, c.mistakes(err, -1)
+		return nil, c.mistakes(err, "")
 	}
-	a := draftAnswer{Base: base, Draft: d, Kept: []string{}}
-	if i, err := named(parsed, name); err == nil && i.SecretAccessKey != "" && d["secret_access_key"] == "" {
-		a.Kept = config.SecretKeys()
+	ch, err := source.Remove(parsed, name)
+	if err != nil {
+		return nil, c.mistakes(err, "")
 	}
-	return a, nil
+	return draftAnswer{Base: baseOf(ch.Old), Draft: d}, nil
 }
 
-// readBase reads the file, and makes a name for its text.
-func readBase(file string) (text []byte, base string, err error) {
+// read reads and parses the configuration as it is on disk, which may differ from the one in use.
+func (c *Console) read() (*config.Source, *config.Config, error) {
+	file := c.Proxy.State().File
 	if file == "" {
-		return nil, "", &refusal{status: http.StatusForbidden, text: "nothing can be changed here: the configuration is no file's"}
+		return nil, nil, &refusal{status: http.StatusForbidden, text: "nothing can be changed here: the configuration does not come from a file"}
 	}
-	if text, err = config.ReadFile(file); err != nil {
-		return nil, "", &refusal{status: http.StatusConflict, text: err.Error()}
+	source, err := config.Read(file)
+	if err != nil {
+		return nil, nil, &refusal{status: http.StatusConflict, text: err.Error()}
 	}
-	sum := sha256.Sum256(text)
-	return text, encode(sum[:]), nil
+	parsed, err := source.Parse(c.Getenv)
+	if err != nil {
+		return nil, nil, c.mistakes(err, "")
+	}
+	return source, parsed, nil
 }
 
-// changed is the file after a change.
+// baseOf returns an identifier of a file's content, nil for a file that does not exist.
+func baseOf(text []byte) string {
+	sum := sha256.Sum256(text)
+	return encode(sum[:])
+}
+
+// changed is a change and the configuration after it.
 type changed struct {
-	file      string
-	old, text []byte
-	base      string
-	config    *config.Config
-	// integration is the one that was added or changed.
+	*config.Change
+	base   string
+	config *config.Config
+	// integration is the one that was added or changed; nil if it is removed.
 	integration *config.Integration
 }
 
 var variable = regexp.MustCompile(`^\$\{[A-Za-z_][A-Za-z0-9_]*\}$`)
 
-// changed makes the text that the file would have.
+// changed returns what a request changes. The configuration loads with it.
 func (c *Console) changed(in *changeRequest) (*changed, error) {
-	file := c.Proxy.State().File
-	old, base, err := readBase(file)
+	source, before, err := c.read()
 	if err != nil {
 		return nil, err
-	}
-	if in.Base != "" && in.Base != base {
-		return nil, errChangedMeanwhile
 	}
 	for _, key := range config.SecretKeys() {
 		if text := in.Draft[key]; text != "" && !variable.MatchString(text) {
@@ -122,65 +123,53 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 				keys: map[string]string{key: "name an environment variable, such as ${SCANS_SECRET}, which is set where the proxy runs"}}
 		}
 	}
-	before, err := config.Parse(file, old, c.Getenv)
-	if err != nil {
-		return nil, c.mistakes(err, -1)
-	}
-	if err := c.checkVariables(in, file, old, before.Admin.Variables); err != nil {
+	if err := c.checkVariables(in, source, before); err != nil {
 		return nil, err
 	}
-	n, name := -1, in.Name
-	var text []byte
+	done := &changed{}
 	switch in.Action {
 	case "add":
-		var i *config.Integration
-		if i, err = in.Draft.Integration(); err == nil {
-			n, name = len(before.Integrations), i.Name
-			text, err = config.Append(file, old, i, c.Getenv)
-		}
+		done.Change, err = source.Add(in.Draft)
 	case "change":
-		n = slices.IndexFunc(before.Integrations, func(i config.Integration) bool { return i.Name == in.Name })
-		if renamed := in.Draft["name"]; renamed != "" {
-			name = renamed
-		}
-		text, err = config.Change(file, old, in.Name, in.Draft, c.Getenv)
+		done.Change, err = source.Edit(before, in.Name, in.Draft)
 	case "remove":
-		text, err = config.Remove(file, old, in.Name, c.Getenv)
+		done.Change, err = source.Remove(before, in.Name)
 	default:
 		return nil, &refusal{status: http.StatusBadRequest, text: "there is no such change: " + in.Action}
 	}
 	if err != nil {
-		return nil, c.mistakes(err, n)
+		return nil, c.mistakes(err, "")
 	}
-	done := &changed{file: file, old: old, text: text, base: base}
-	if done.config, err = config.Parse(file, text, c.Getenv); err != nil {
-		return nil, c.mistakes(err, n)
+	if done.base = baseOf(done.Old); in.Base != "" && in.Base != done.base {
+		return nil, errChangedMeanwhile
 	}
-	if in.Action != "remove" {
-		done.integration, err = named(done.config, name)
+	if done.config, err = done.Parse(c.Getenv); err != nil {
+		return nil, c.mistakes(err, done.NewPath)
 	}
-	return done, err
+	if all := done.config.Integrations; in.Action != "remove" {
+		done.integration = &all[len(all)-1]
+	}
+	return done, nil
 }
 
 var errChangedMeanwhile = &refusal{status: http.StatusConflict,
-	text: "The configuration's file has changed since this was opened: somebody else has saved it. Nothing was written, and nothing of yours is lost."}
+	text: "The integration's file has changed since this was opened: somebody else has saved it. Nothing was written, and nothing of yours is lost."}
 
-// mistakes is a refusal of what would not load, with what is wrong with the n-th integration by key, if n is not negative.
-func (c *Console) mistakes(err error, n int) error {
+// mistakes returns the refusal of a configuration that does not load or of an integration that cannot be
+// changed. Errors of the file and of drafts are told by key; all others as text.
+func (c *Console) mistakes(err error, file string) error {
+	if readOnly, ok := errors.AsType[*config.ReadOnlyError](err); ok {
+		return &refusal{status: http.StatusForbidden, text: readOnly.Error()}
+	}
 	all, ok := errors.AsType[config.Errors](err)
 	if !ok {
 		return err
 	}
 	no := &refusal{status: http.StatusUnprocessableEntity, keys: map[string]string{}}
 	var lines []string
-	at := fmt.Sprintf("integrations[%d]", n)
 	for _, e := range all {
-		key, its := strings.CutPrefix(e.Key, at)
-		switch {
-		case e.File == "" && e.Key != "": // of a draft
-			no.keys[e.Key] = e.Problem
-		case its && n >= 0:
-			no.keys[strings.TrimPrefix(strings.TrimSuffix(indexed.ReplaceAllString(key, ""), "."), ".")] = e.Problem
+		if e.File == "" && e.Key != "" || e.File == file && file != "" {
+			no.keys[indexed.ReplaceAllString(e.Key, "")] = e.Problem
 		}
 		lines = append(lines, e.Error())
 	}
@@ -213,17 +202,20 @@ func (c *Console) change(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := changeAnswer{Base: done.base, Diff: done.diff(), Different: !bytes.Equal(done.old, done.text)}
+	a := changeAnswer{Base: done.base, File: cmp.Or(done.NewPath, done.OldPath), Diff: done.diff(), Different: !bytes.Equal(done.Old, done.New)}
 	if !in.Save {
 		return a, nil
 	}
-	switch err := config.Save(r.Context(), done.file, done.old, done.text); {
+	switch err := done.Save(r.Context(), c.Getenv); {
 	case err == nil:
 	case errors.Is(err, config.ErrChanged):
 		return nil, errChangedMeanwhile
 	case errors.Is(err, config.ErrLocked), errors.Is(err, context.Canceled):
 		return nil, &refusal{status: http.StatusServiceUnavailable, text: err.Error()}
 	default:
+		if _, ok := errors.AsType[config.Errors](err); ok { // another program has made the configuration one that does not load
+			return nil, c.mistakes(err, done.NewPath)
+		}
 		return nil, &refusal{status: http.StatusInternalServerError, text: err.Error()}
 	}
 	c.Log.Info("console: configuration changed", "who", who, "from", r.RemoteAddr, "action", in.Action, "integration", changedName(&in, done),
@@ -235,7 +227,7 @@ func (c *Console) change(r *http.Request) (any, error) {
 	return a, nil
 }
 
-// lockFile waits until no other request changes the file, for as long as [config.Save] waits for other programs.
+// lockFile waits until no other request changes a file, for as long as [config.Save] waits for other programs.
 func (c *Console) lockFile(ctx context.Context) (unlock func(), err error) {
 	select {
 	case c.saving <- struct{}{}:
@@ -247,9 +239,9 @@ func (c *Console) lockFile(ctx context.Context) (unlock func(), err error) {
 	}
 }
 
-// diff is what changes in the file, without the secrets that are written out in it.
+// diff returns what changes in the file. It holds no secrets: neither do the files that can be changed.
 func (d *changed) diff() string {
-	text := diff.Diff("a", config.Masked(d.old), "b", config.Masked(d.text))
+	text := diff.Diff("a", d.Old, "b", d.New)
 	return string(bytes.TrimPrefix(text, []byte("diff a b\n--- a\n+++ b\n")))
 }
 

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"s3redirect/internal/config"
 )
 
 // changing asks for a change, and returns what became of it.
@@ -50,12 +53,12 @@ func TestAdding(t *testing.T) {
 	}
 	draft := map[string]string{"name": "new", "bucket": "fresh", "region": "auto", "role_arn": roleARN, "external_id": d.Draft["external_id"]}
 	diff := w.save(map[string]any{"action": "add", "draft": draft})
-	lines := "\n  - name: new\n    bucket: fresh\n    role_arn: " + roleARN + "\n    external_id: " + draft["external_id"] + "\n    region: auto\n"
-	if w.file() != testFile+lines || w.reloads != 2 || len(w.state.Config.Integrations) != 3 {
+	lines := config.Marker + "\nname: new\nbucket: fresh\nrole_arn: " + roleARN + "\nexternal_id: " + draft["external_id"] + "\nregion: auto\n"
+	if w.file() != testFile+"-- new.yaml --\n"+lines || w.reloads != 2 || len(w.state.Config.Integrations) != 3 {
 		t.Errorf("%d reloads:\n%s", w.reloads, w.file())
 	}
-	if !strings.Contains(diff, strings.ReplaceAll(lines, "\n    ", "\n+    ")[1:7]) || !strings.Contains(diff, "+    bucket: fresh\n") || strings.Contains(diff, "\n-") || !strings.Contains(diff, "secret_access_key: [redacted]") {
-		t.Errorf("%s", diff)
+	if want := "@@ -0,0 +1,6 @@\n+" + strings.ReplaceAll(strings.TrimSuffix(lines, "\n"), "\n", "\n+") + "\n"; diff != want {
+		t.Errorf("the difference is\n%s\nwant\n%s", diff, want)
 	}
 	if log := w.log.String(); !strings.Contains(log, `"msg":"console: configuration changed","who":"ann","from":"192.0.2.1:1234","action":"add","integration":"new","keys":["bucket","external_id","name","region","role_arn"]`) {
 		t.Error(log)
@@ -67,26 +70,82 @@ func TestChanging(t *testing.T) {
 	w.signInAs("ann")
 	var d draftAnswer
 	w.get("/api/draft?name=lab").into(t, &d)
-	if d.Draft["bucket"] != "photos" || d.Draft["secret_access_key"] != "${LAB_SECRET}" || len(d.Kept) != 0 {
-		t.Errorf("%+v", d)
+	if d.Draft["bucket"] != "photos" || d.Draft["secret_access_key"] != "${LAB_SECRET}" {
+		t.Errorf("draft %v", d.Draft)
 	}
-	d = draftAnswer{}
-	w.get("/api/draft?name=keys").into(t, &d) // the test looks for the secret in every answer
-	if d.Draft["secret_access_key"] != "" || len(d.Kept) != 1 || d.Kept[0] != "secret_access_key" {
-		t.Errorf("%+v", d)
-	}
-	diff := w.save(map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"name": "scanner", "file_versioning": "true"}})
-	want := strings.Replace(strings.Replace(testFile, "- name: keys # of", "- name: scanner # of", 1), "canary-written-out\n", "canary-written-out\n    file_versioning: true\n", 1)
-	if w.file() != want || !strings.Contains(diff, "-  - name: keys # of the scanner\n+  - name: scanner # of the scanner\n") {
+	diff := w.save(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"file_versioning": "true"}})
+	want := strings.Replace(testFile, "eu-central-1\n", "eu-central-1\nfile_versioning: true\n", 1)
+	if w.file() != want || !strings.Contains(diff, " region: eu-central-1\n+file_versioning: true\n") || strings.Contains(diff, "\n-") {
 		t.Errorf("%s\n%s", diff, w.file())
 	}
-	if a, no, status := w.changing(map[string]any{"action": "change", "name": "scanner", "draft": map[string]string{}}); status != http.StatusOK || a.Diff != "" {
+	diff = w.save(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"name": "scanner"}})
+	want = strings.NewReplacer("lab.yaml", "scanner.yaml", "name: lab", "name: scanner").Replace(want)
+	if w.file() != want || !strings.Contains(diff, "-name: lab\n+name: scanner\n") {
+		t.Errorf("%s\n%s", diff, w.file())
+	}
+	if a, no, status := w.changing(map[string]any{"action": "change", "name": "scanner", "draft": map[string]string{}}); status != http.StatusOK || a.Diff != "" || a.Different {
 		t.Errorf("nothing: %d %+v %+v", status, a, no)
 	}
 	w.save(map[string]any{"action": "remove", "name": "scanner"})
-	w.save(map[string]any{"action": "remove", "name": "lab"})
-	if want := testFile[:strings.Index(testFile, "  # Ours")]; w.file() != want || len(w.state.Config.Integrations) != 0 {
-		t.Errorf("all removed:\n%s", w.file())
+	if want := testFile[:strings.Index(testFile, "-- lab.yaml")]; w.file() != want || len(w.state.Config.Integrations) != 1 {
+		t.Errorf("removed:\n%s", w.file())
+	}
+}
+
+// With a token, the console adds the first integration and removes the last one.
+func TestTheLastIntegration(t *testing.T) {
+	empty := "listen: 127.0.0.1:8080\nadmin: {token: " + testToken + "}\nviewers: {anonymous: true}\ninclude: [integrations.d/*.yaml]\n"
+	w := newWorld(t, empty)
+	w.signInAs("ann")
+	w.save(map[string]any{"action": "add", "draft": map[string]string{"name": "new", "bucket": "fresh", "region": "auto", "role_arn": roleARN}})
+	w.save(map[string]any{"action": "remove", "name": "new"})
+	if w.file() != empty || len(w.state.Config.Integrations) != 0 {
+		t.Errorf("%d integrations, want 0; the files are\n%s", len(w.state.Config.Integrations), w.file())
+	}
+}
+
+// What a person wrote can be looked at, not changed; the answer says where it is and how that changes.
+func TestReadOnlyIntegrations(t *testing.T) {
+	secret := strings.Replace(testFile, "${LAB_SECRET}", "canary-literal", 1)
+	for name, c := range map[string]struct{ text, integration, file, says string }{
+		"in the main file":     {testFile, "keys", "config.yaml:11", "only people edit this file. To change it here, move its keys to"},
+		"without the marker":   {strings.Replace(testFile, config.Marker+"\n", "", 1), "lab", "lab.yaml:1", "only people edit this file"},
+		"a list":               {strings.Replace(strings.ReplaceAll(strings.Replace(testFile, "name: lab", "- name: lab", 1), "\nbucket: photos", "\n  bucket: photos"), "\nrole_arn: "+roleARN+"\nexternal_id: id-0123456789\nregion: eu-central-1\naccess_key_id: "+testKey+"\nsecret_access_key: ${LAB_SECRET}\n", "\n  region: auto\n  role_arn: "+roleARN+"\n", 1), "lab", "lab.yaml:2", "only people edit this file"},
+		"a secret written out": {secret, "lab", "lab.yaml:2", "only people edit this file"},
+		"with comments":        {testFile + "# ours, canary\n", "lab", "lab.yaml:2", "the file has comments, which would be lost"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, c.text)
+			w.signInAs("ann")
+			answers := []answer{w.get("/api/draft?name=" + c.integration)}
+			for _, action := range []string{"change", "remove"} {
+				change := map[string]any{"action": action, "name": c.integration, "draft": map[string]string{}}
+				answers = append(answers, w.post("/api/changes", change), w.post("/api/check", map[string]any{"change": change}), w.post("/api/documents", map[string]any{"change": change, "format": "json"}))
+			}
+			for _, a := range answers {
+				if a.status != http.StatusForbidden || !strings.Contains(a.body, c.file) || !strings.Contains(a.body, c.says) {
+					t.Errorf("status %d, want 403, %s and %q: %s", a.status, c.file, c.says, a.body)
+				}
+			}
+			if w.file() != c.text {
+				t.Error("the files have changed")
+			}
+		})
+	}
+}
+
+// A configuration without include is shown, and the console says what to add.
+func TestChangingWithoutInclude(t *testing.T) {
+	text := strings.Replace(testFile[:strings.Index(testFile, "-- lab.yaml")], "include: [integrations.d/*.yaml]\n", "", 1)
+	w := newWorld(t, text)
+	w.signInAs("ann")
+	for _, a := range []answer{w.get("/api/draft"), w.post("/api/changes", map[string]any{"action": "add", "draft": map[string]string{"name": "new", "bucket": "fresh", "region": "auto", "role_arn": roleARN}})} {
+		if a.status/100 != 4 || !strings.Contains(a.body, "add the line include: [integrations.d/*.yaml] to this file, and create the directory") {
+			t.Errorf("status %d, want a refusal that says what to add: %s", a.status, a.body)
+		}
+	}
+	if w.file() != text {
+		t.Error("the files have changed")
 	}
 }
 
@@ -114,10 +173,10 @@ func TestRefusedChanges(t *testing.T) {
 		"no pattern":                       {map[string]any{"action": "add", "draft": map[string]string{"name": "new", "permitted_buckets": "a-b C*", "region": "auto", "role_arn": roleARN}}, 422, "permitted_buckets", "is no"},
 		"no duration":                      {map[string]any{"action": "add", "draft": with("url_lifetime", "soon")}, 422, "url_lifetime", "no duration"},
 		"no such key":                      {map[string]any{"action": "add", "draft": with("rolearn", "x")}, 422, "rolearn", "no such key"},
-		"a secret":                         {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "canary"}}, 422, "secret_access_key", "environment variable"},
-		"a secret with a variable":         {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${LAB_SECRET}canary"}}, 422, "secret_access_key", "environment variable"},
-		"an unset one":                     {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${UNSET}"}}, 422, "secret_access_key", "that is named here is not set"},
-		"more lines":                       {map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"bucket": "scans\n    role_arn: x"}}, 422, "bucket", "bucket"},
+		"a secret":                         {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"secret_access_key": "canary"}}, 422, "secret_access_key", "environment variable"},
+		"a secret with a variable":         {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"secret_access_key": "${LAB_SECRET}canary"}}, 422, "secret_access_key", "environment variable"},
+		"an unset one":                     {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"secret_access_key": "${UNSET}"}}, 422, "secret_access_key", "that is named here is not set"},
+		"more lines":                       {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": "scans\nrole_arn: x"}}, 422, "bucket", "bucket"},
 		"a variable that would be shown":   {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"external_id": "${LAB_SECRET}"}}, 422, "external_id", "only the two keys can name"},
 		"a variable for a new integration": {map[string]any{"action": "add", "draft": with("external_id", "x${LAB_SECRET}")}, 422, "external_id", "only the two keys can name"},
 		"gone":                             {map[string]any{"action": "remove", "name": "lad"}, 422, "", "there is no integration lad any more"},
@@ -156,15 +215,21 @@ func TestChangedMeanwhile(t *testing.T) {
 	if status != http.StatusOK {
 		t.Fatalf("%d %+v", status, no)
 	}
-	edited := strings.Replace(w.file(), "# Ours.", "# Ours, edited on the disk.", 1)
+	edited := strings.Replace(w.file(), "id-0123456789", "id-on-the-disk", 1)
 	w.write(edited)
 	mine["base"], mine["save"] = a.Base, true
 	if _, _, status := w.changing(mine); status != http.StatusConflict || w.file() != edited {
 		t.Errorf("edited on the disk: %d", status)
 	}
 	w.save(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"file_versioning": "true"}})
-	if text := w.file(); !strings.Contains(text, "bucket: pictures") || !strings.Contains(text, "file_versioning: true") || !strings.Contains(text, "edited on the disk") {
+	if text := w.file(); !strings.Contains(text, "bucket: pictures") || !strings.Contains(text, "file_versioning: true") || !strings.Contains(text, "id-on-the-disk") {
 		t.Errorf("%s", text)
+	}
+	if err := os.Remove(filepath.Join(w.folder(), "lab.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if _, no, status := w.changing(mine); status != http.StatusUnprocessableEntity || !strings.Contains(no.Error, "there is no integration lab any more") {
+		t.Errorf("without the integration: %d %+v", status, no)
 	}
 	if err := os.Remove(w.path); err != nil {
 		t.Fatal(err)
@@ -207,32 +272,25 @@ func TestSavedAndRefused(t *testing.T) {
 	}
 }
 
-// What changes only where nothing shows is a change all the same.
-func TestChangeThatDoesNotShow(t *testing.T) {
-	w := newWorld(t, testFile)
-	w.signInAs("ann")
-	a, no, status := w.changing(map[string]any{"action": "change", "name": "keys", "draft": map[string]string{"secret_access_key": "${FRESH_SECRET}"}})
-	if status != http.StatusOK || !a.Different || !strings.Contains(a.Diff, "+    secret_access_key: ${FRESH_SECRET}") || !strings.Contains(a.Diff, "-    secret_access_key: [redacted]") {
-		t.Errorf("%d %+v %+v", status, a, no)
-	}
-	if a, _, _ = w.changing(map[string]any{"action": "change", "name": "keys", "draft": map[string]string{}}); a.Different {
-		t.Errorf("%+v", a)
-	}
-}
-
-// An integration that stands elsewhere in the file than in the configuration in use has its mistakes told by its own keys.
+// Mistakes are told by the integration's keys, wherever it is in the configuration in use, and those of other files by their places.
 func TestMistakesOfAFileThatHasMoved(t *testing.T) {
 	w := newWorld(t, testFile)
 	w.signInAs("ann")
-	w.write(strings.Replace(testFile, "  # Ours.", "  - {name: first, bucket: first, region: us-east-1, access_key_id: AKIA, secret_access_key: canary}\n  # Ours.", 1))
-	if _, no, status := w.changing(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": "B!"}}); status != 422 || no.Keys["bucket"] == "" {
-		t.Errorf("%d %+v", status, no)
+	w.write(testFile + "-- zed.yaml --\n{name: first, bucket: first, region: us-east-1, access_key_id: AKIA, secret_access_key: canary}\n")
+	for bucket, says := range map[string]string{"B!": "bucket", "first": "first is a bucket of integration first at "} {
+		if _, no, status := w.changing(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": bucket}}); status != 422 || !strings.Contains(no.Keys["bucket"], says) {
+			t.Errorf("bucket %s: %d %+v", bucket, status, no)
+		}
 	}
-	w.write("listen: [")
+	w.write("listen: [\n")
 	for _, target := range []string{"/api/draft", "/api/draft?name=lab"} {
 		if a := w.get(target); a.status != 422 || !strings.Contains(a.body, "this is not YAML") {
 			t.Errorf("%s: %d %s", target, a.status, a.body)
 		}
+	}
+	w.write(testFile + "-- zed.yaml --\nname: [\n")
+	if _, no, status := w.changing(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": "pictures"}}); status != 422 || !strings.Contains(no.Error, "zed.yaml:1: this is not YAML") {
+		t.Errorf("another file that does not load: %d %+v", status, no)
 	}
 }
 

@@ -23,6 +23,10 @@ type integrationAnswer struct {
 	URLLifetime     string   `json:"url_lifetime"`
 	MinRemaining    string   `json:"min_remaining"`
 	FileVersioning  bool     `json:"file_versioning"`
+	// File and Line are where it is configured. Only an editable one can be changed here.
+	File     string `json:"file"`
+	Line     int    `json:"line"`
+	Editable bool   `json:"editable"`
 
 	// Static tells that it has keys and no role, so no sessions.
 	Static     bool           `json:"static"`
@@ -55,6 +59,7 @@ func card(i *config.Integration, s integration.Status, counts metrics.Counts) in
 	a := integrationAnswer{
 		Name: i.Name, Scoped: i.Bucket != "", Buckets: i.Buckets(), RoleARN: i.RoleARN, ExternalID: i.ExternalID, SessionName: i.SessionName, Region: i.Region,
 		Endpoint: i.Endpoint, STSEndpoint: i.STSEndpoint, URLLifetime: config.Short(i.URLLifetime), MinRemaining: config.Short(i.MinRemaining), FileVersioning: i.FileVersioning,
+		File: i.Origin.File, Line: i.Origin.Line, Editable: i.Origin.Editable,
 		Static: s.Static, Expires: milliseconds(s.Expires), WindowEnds: milliseconds(s.WindowEnds), Asked: milliseconds(s.Asked), Result: string(s.Result), Problem: s.Problem,
 		RetryAt: milliseconds(s.RetryAt), Counts: counts,
 	}

@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// holdLock locks the configuration's file as another program would.
+// holdLock locks the directory of integrations as another program would.
 func (w *world) holdLock() (release func()) {
 	w.t.Helper()
-	f, err := os.Open(w.path)
+	f, err := os.Open(w.folder())
 	if err != nil {
 		w.t.Fatal(err)
 	}

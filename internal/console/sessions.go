@@ -19,17 +19,18 @@ const (
 // userSession is a sign-in.
 type userSession struct {
 	name string
-	// csrf is what a change must carry beside the cookie: the console's page can read it, other origins' pages cannot.
+	// csrf is what a change must carry beside the cookie: the console's page can read it, pages of
+	// other origins cannot.
 	csrf string
 	// token is the one that the user signed in with. The session ends when the configuration has another.
 	token config.Secret
 	ends  time.Time
 }
 
-// sessions are the sign-ins, by the digests of their cookies: how long a lookup takes says nothing about a cookie. They are in
-// memory only, so a restart ends them all.
+// sessions are the sign-ins, by the digests of their cookies: how long a lookup takes says nothing
+// about a cookie. They are in memory only, so a restart ends them all.
 type sessions struct {
-	mu  sync.Mutex
+	mu  sync.Mutex // guards all
 	all map[[sha256.Size]byte]userSession
 }
 
@@ -42,14 +43,16 @@ func (s *sessions) add(name string, token config.Secret, now time.Time) (cookie 
 		s.all = map[[sha256.Size]byte]userSession{}
 	}
 	for len(s.all) >= maxSessions {
-		s.removeOldest()
+		s.removeOldestLocked()
 	}
-	s.all[sha256.Sum256([]byte(cookie))] = userSession{name: name, csrf: rand.Text(), token: token, ends: now.Add(sessionLifetime)}
+	s.all[sha256.Sum256([]byte(cookie))] = userSession{
+		name: name, csrf: rand.Text(), token: token, ends: now.Add(sessionLifetime),
+	}
 	return cookie
 }
 
-// removeOldest ends the session that would end first. The lock is held.
-func (s *sessions) removeOldest() {
+// removeOldestLocked ends the session that would end first. The caller holds s.mu.
+func (s *sessions) removeOldestLocked() {
 	var oldest [sha256.Size]byte
 	var ends time.Time
 	for key, u := range s.all {

@@ -26,7 +26,7 @@ func TestSignOutEndsTheSession(t *testing.T) {
 		if a := w.get("/api/draft?name=lab"); a.status != want {
 			t.Errorf("GET /api/draft: status %d, want %d", a.status, want)
 		}
-		if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "keys"}); a.status != want {
+		if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "lab"}); a.status != want {
 			t.Errorf("POST /api/changes: status %d, want %d", a.status, want)
 		}
 	}
@@ -36,7 +36,7 @@ func TestSignOutEndsTheSession(t *testing.T) {
 	stolen(http.StatusOK)
 	// The word of one session is no good for another.
 	w.csrf = annsCSRF
-	if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "keys"}); a.status != http.StatusForbidden {
+	if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "lab"}); a.status != http.StatusForbidden {
 		t.Errorf("another session's %s: status %d, want 403", csrfHeader, a.status)
 	}
 }

@@ -113,11 +113,11 @@ func TestSignInEnds(t *testing.T) {
 		w := newWorld(t, testFile)
 		w.signInAs("ann")
 		time.Sleep(sessionLifetime - time.Second)
-		if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "keys"}); a.status != http.StatusOK {
+		if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "lab"}); a.status != http.StatusOK {
 			t.Errorf("a second before its end: %d %s", a.status, a.body)
 		}
 		time.Sleep(time.Second)
-		if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "keys"}); a.status != http.StatusUnauthorized {
+		if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "lab"}); a.status != http.StatusUnauthorized {
 			t.Errorf("at its end: %d", a.status)
 		}
 		w.signInAs("ann")
@@ -125,7 +125,7 @@ func TestSignInEnds(t *testing.T) {
 		if err := w.Reload(); err != nil {
 			t.Fatal(err)
 		}
-		if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "keys"}); a.status != http.StatusUnauthorized {
+		if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "lab"}); a.status != http.StatusUnauthorized {
 			t.Errorf("with another token: %d", a.status)
 		}
 	})

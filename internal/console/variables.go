@@ -16,14 +16,14 @@ const (
 )
 
 // checkVariables rejects a change that names environment variables which its user must not use. An access key ID is sent, in the clear, to
-// the endpoint that the draft names, and is a part of every URL. So the two keys may name the variables of admin.variables only, and none that a
-// secret of the file uses. An integration keeps the variables that it has, as long as they are used with the same endpoints.
-func (c *Console) checkVariables(in *changeRequest, file string, old []byte, allowed []string) error {
+// the endpoint that the draft names, and is a part of every URL. So the two keys may name the variables of admin.variables only, each those of its own list, and none that a
+// secret of the file uses. The lists are separate since a secret that no integration uses any longer is still one. An integration keeps the variables that it has, as long as they are used with the same endpoints.
+func (c *Console) checkVariables(in *changeRequest, source *config.Source, parsed *config.Config) error {
 	var before config.Draft
 	if in.Action == "change" {
 		var err error
-		if before, err = config.DraftOf(file, old, in.Name, c.Getenv); err != nil {
-			return c.mistakes(err, -1)
+		if before, err = source.Draft(parsed, in.Name); err != nil {
+			return c.mistakes(err, "")
 		}
 	}
 	after := maps.Clone(before)
@@ -34,8 +34,12 @@ func (c *Console) checkVariables(in *changeRequest, file string, old []byte, all
 	moved := after["endpoint"] != before["endpoint"] || after["sts_endpoint"] != before["sts_endpoint"]
 	// The ID must not be this integration's own secret either, whether the old one or the new one.
 	secrets := map[string][]string{
-		keyIDKey:     append(config.SecretVariables(old, ""), config.Variables(after[secretKeyKey])...),
-		secretKeyKey: config.SecretVariables(old, in.Name),
+		keyIDKey:     append(source.SecretVariables(""), config.Variables(after[secretKeyKey])...),
+		secretKeyKey: source.SecretVariables(before["name"]),
+	}
+	allowed := map[string][]string{
+		keyIDKey:     parsed.Admin.Variables.IDs,
+		secretKeyKey: parsed.Admin.Variables.Secrets,
 	}
 	no := &refusal{status: http.StatusUnprocessableEntity, text: "this variable cannot be used here", keys: map[string]string{}}
 	for key, text := range after {
@@ -46,8 +50,8 @@ func (c *Console) checkVariables(in *changeRequest, file string, old []byte, all
 		case !mayName && strings.Contains(text, "${"):
 			no.keys[key] = "write the value itself: only the two keys can name an environment variable here"
 		case !mayName:
-		case slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(allowed, name) }):
-			no.keys[key] = "admin.variables does not name this variable: add it there, in the configuration file, before an integration uses it"
+		case slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(allowed[key], name) }):
+			no.keys[key] = "admin.variables does not name this variable for this key: add it there, in the configuration file, before an integration uses it"
 		case slices.ContainsFunc(names, func(name string) bool { return slices.Contains(used, name) }):
 			no.keys[key] = "a secret of the configuration uses this variable: set another one for this key"
 		}

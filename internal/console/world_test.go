@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/fakeaws"
@@ -29,37 +32,39 @@ const (
 	roleARN    = "arn:aws:iam::123456789012:role/lab"
 )
 
-// testFile has an integration with a role, and one whose secret is written out.
+// testFile is a configuration with a file that the console may change, and an integration in the main file whose secret is
+// written out. Included files follow the main file, each after a line with its name.
 const testFile = `listen: 127.0.0.1:8080
 admin_listen: 127.0.0.1:9090
 public_url: https://media.example.com
 admin:
   token: ` + testToken + `
   hosts: [admin.example.com]
-  variables: [FRESH_KEY, FRESH_SECRET, LAB_SECRET, UNSET]
+  variables: {ids: [FRESH_KEY], secrets: [FRESH_SECRET, LAB_SECRET, UNSET]}
 viewers: {anonymous: true}
+include: [integrations.d/*.yaml]
 integrations:
-  # Ours.
-  - name: lab
-    bucket: photos
-    role_arn: ` + roleARN + `
-    external_id: id-0123456789
-    region: eu-central-1
-    access_key_id: ` + testKey + `
-    secret_access_key: ${LAB_SECRET}
-
   - name: keys # of the scanner
     bucket: scans
     region: us-east-1
     endpoint: https://store.example.com
     access_key_id: ` + testKey + `
     secret_access_key: canary-written-out
+-- lab.yaml --
+` + config.Marker + `
+name: lab
+bucket: photos
+role_arn: ` + roleARN + `
+external_id: id-0123456789
+region: eu-central-1
+access_key_id: ` + testKey + `
+secret_access_key: ${LAB_SECRET}
 `
 
 // testEnv is the environment. What FLEET_KEY and LINK_KEY hold is never to be seen.
 func testEnv(name string) (string, bool) {
 	value, ok := map[string]string{"LAB_SECRET": testSecret, "LAB_KEY": testKey, "FRESH_KEY": testKey, "FRESH_SECRET": testSecret, "HOME": "/canary",
-		"FLEET_KEY": "canary-fleet-0123456789abcdef0123456789", "LINK_KEY": "canary-link-0123456789abcdef0123456789"}[name]
+		"ELSEWHERE": "canary-elsewhere", "OTHER_SECRET": testSecret, "FLEET_KEY": "canary-fleet-0123456789abcdef0123456789", "LINK_KEY": "canary-link-0123456789abcdef0123456789"}[name]
 	return value, ok
 }
 
@@ -106,20 +111,42 @@ func (w *world) aws(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// folder is where the included files are.
+func (w *world) folder() string { return filepath.Join(filepath.Dir(w.path), "integrations.d") }
+
+// write writes the configuration's files, in the form of testFile.
 func (w *world) write(text string) {
 	w.t.Helper()
-	if err := os.WriteFile(w.path, []byte(text), 0o600); err != nil {
+	files := txtar.Parse([]byte(text))
+	err := errors.Join(os.WriteFile(w.path, files.Comment, 0o600), os.RemoveAll(w.folder()), os.Mkdir(w.folder(), 0o700))
+	for _, f := range files.Files {
+		err = errors.Join(err, os.WriteFile(filepath.Join(w.folder(), f.Name), f.Data, 0o600))
+	}
+	if err != nil {
 		w.t.Fatal(err)
 	}
 }
 
+// file returns the configuration's files, in the form of testFile.
 func (w *world) file() string {
 	w.t.Helper()
-	b, err := os.ReadFile(w.path)
+	main, err := os.ReadFile(w.path)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return string(b)
+	entries, err := os.ReadDir(w.folder())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	files := &txtar.Archive{Comment: main}
+	for _, e := range entries {
+		text, err := os.ReadFile(filepath.Join(w.folder(), e.Name()))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		files.Files = append(files.Files, txtar.File{Name: e.Name(), Data: text})
+	}
+	return string(txtar.Format(files))
 }
 
 // State implements [Proxy].
@@ -135,11 +162,11 @@ func (w *world) Reload() error {
 	if w.refuses != nil {
 		return w.refuses
 	}
-	text, err := config.ReadFile(w.path)
+	source, err := config.Read(w.path)
 	if err != nil {
 		return err
 	}
-	c, err := config.Parse(w.path, text, testEnv)
+	c, err := source.Parse(testEnv)
 	if err != nil {
 		return err
 	}

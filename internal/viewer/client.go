@@ -6,22 +6,23 @@ import (
 	"strings"
 )
 
-// maxHops bounds the hops of X-Forwarded-For that are looked at.
+// maxHops bounds how many hops of X-Forwarded-For are examined.
 const maxHops = 32
 
-// peer is the address at the other end of the connection.
+// peer returns the address at the other end of the connection, or the zero address if it has none.
 func peer(r *http.Request) netip.Addr {
 	a, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
-	return plain(a.Addr())
+	return canonical(a.Addr())
 }
 
-// plain returns an address as the configuration's blocks contain it: IPv4 and not IPv4-mapped IPv6, and without a zone.
-func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+// canonical returns a in the form that is compared with blocks: an IPv4-mapped IPv6 address becomes
+// IPv4, and a zone is dropped.
+func canonical(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
-// contains reports whether an address is in one of some blocks.
+// contains reports whether any of blocks contains a.
 func contains(blocks []netip.Prefix, a netip.Addr) bool {
 	for _, b := range blocks {
 		if b.Contains(a) {
@@ -31,9 +32,10 @@ func contains(blocks []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
-// client returns the client's address: the peer's or, behind trusted proxies, the rightmost hop of X-Forwarded-For that is
-// not one of them. Any client can have written what stands to the left of that. A hop that is no address ends the search at
-// the proxy that reported it. relayed reports whether the address comes from X-Forwarded-For.
+// client returns the client's address: the peer's or, behind trusted proxies, the rightmost hop of
+// X-Forwarded-For that is not a trusted proxy. The client itself may have written the hops to its
+// left. The search ends at the proxy that reported a hop that is not an address. relayed reports
+// whether the address comes from X-Forwarded-For.
 func (g *Gate) client(r *http.Request) (a netip.Addr, relayed bool) {
 	a = peer(r)
 	lines := r.Header["X-Forwarded-For"]
@@ -59,7 +61,7 @@ func (g *Gate) client(r *http.Request) (a netip.Addr, relayed bool) {
 	return a, relayed
 }
 
-// parseHop parses an address with or without a port, as proxies write it.
+// parseHop parses a hop of X-Forwarded-For: an address, with or without a port.
 func parseHop(hop string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(strings.Trim(hop, "[]"))
 	if err != nil {
@@ -69,11 +71,11 @@ func parseHop(hop string) (netip.Addr, bool) {
 		}
 		a = ap.Addr()
 	}
-	return plain(a), true
+	return canonical(a), true
 }
 
-// AppendRemote appends the client's address to b: as X-Forwarded-For has it behind trusted proxies, else the peer's with its
-// port.
+// AppendRemote appends the client's address to b: the one in X-Forwarded-For behind trusted
+// proxies, otherwise the peer's with its port.
 func (g *Gate) AppendRemote(b []byte, r *http.Request) []byte {
 	if a, relayed := g.client(r); relayed {
 		return a.AppendTo(b)
@@ -81,7 +83,8 @@ func (g *Gate) AppendRemote(b []byte, r *http.Request) []byte {
 	return append(b, r.RemoteAddr...)
 }
 
-// network returns the part of the client's address by which requests are counted: all of it for IPv4, a /64 for IPv6.
+// network returns the part of the client's address that identifies it to the rate limit: the entire
+// address for IPv4, the /64 for IPv6, since that is what one household gets.
 func (g *Gate) network(r *http.Request) netip.Addr {
 	a, _ := g.client(r)
 	if a.Is6() {

@@ -8,9 +8,17 @@ import (
 	"s3redirect/internal/config"
 )
 
-// The address is what the last trusted proxy reports: a client can have written what stands to the left of that.
+func prefixes(texts ...string) (all []netip.Prefix) {
+	for _, text := range texts {
+		all = append(all, netip.MustParsePrefix(text))
+	}
+	return all
+}
+
+// The client's address is the rightmost hop that is not a trusted proxy. A client may have
+// written the hops to its left.
 func TestClientAddress(t *testing.T) {
-	blocks := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/64")}
+	blocks := prefixes("10.0.0.0/8", "fd00::/64")
 	byForwarded := newGate(t, forwarded(), nil)
 	byOption, err := New(&config.Viewers{Anonymous: true}, Options{TrustedProxies: blocks})
 	if err != nil {
@@ -19,7 +27,7 @@ func TestClientAddress(t *testing.T) {
 	for _, c := range []struct {
 		remote    string
 		hops      []string // lines of X-Forwarded-For
-		want, log string   // the address that is counted, and what the access log has
+		want, log string   // the address for the rate limit and for the access log
 	}{
 		{"192.0.2.1:1", nil, "192.0.2.1", "192.0.2.1:1"},
 		{"192.0.2.1:1", []string{"198.51.100.7"}, "192.0.2.1", "192.0.2.1:1"},
@@ -31,10 +39,15 @@ func TestClientAddress(t *testing.T) {
 		{"10.0.0.1:1", []string{"1.2.3.4, 198.51.100.7"}, "198.51.100.7", "198.51.100.7"},
 		{"10.0.0.1:1", []string{"1.2.3.4, 198.51.100.7, 10.0.0.2"}, "198.51.100.7", "198.51.100.7"},
 		{"10.0.0.1:1", []string{"10.0.0.9, 10.0.0.2"}, "10.0.0.9", "10.0.0.9"},
-		// Several lines are one list, in their order (RFC 9110, section 5.3).
+		// Several lines form one list, in their order (RFC 9110, section 5.3).
 		{"10.0.0.1:1", []string{"1.2.3.4", "198.51.100.7"}, "198.51.100.7", "198.51.100.7"},
-		{"10.0.0.1:1", []string{"1.2.3.4, 198.51.100.7", "10.0.0.2,10.0.0.3"}, "198.51.100.7", "198.51.100.7"},
-		// A hop that is no address ends the search at the proxy that reported it.
+		{
+			"10.0.0.1:1",
+			[]string{"1.2.3.4, 198.51.100.7", "10.0.0.2,10.0.0.3"},
+			"198.51.100.7",
+			"198.51.100.7",
+		},
+		// A hop that is not an address ends the search at the proxy that reported it.
 		{"10.0.0.1:1", []string{"junk"}, "10.0.0.1", "10.0.0.1:1"},
 		{"10.0.0.1:1", []string{"1.2.3.4, junk"}, "10.0.0.1", "10.0.0.1:1"},
 		{"10.0.0.1:1", []string{"1.2.3.4", "junk"}, "10.0.0.1", "10.0.0.1:1"},
@@ -46,46 +59,71 @@ func TestClientAddress(t *testing.T) {
 		{"10.0.0.1:1", []string{"1.2.3.4, 999.1.1.1"}, "10.0.0.1", "10.0.0.1:1"},
 		{"10.0.0.1:1", []string{"1.2.3.4, 010.0.0.2"}, "10.0.0.1", "10.0.0.1:1"},
 		{"10.0.0.1:1", []string{"1.2.3.4 10.0.0.2"}, "10.0.0.1", "10.0.0.1:1"},
-		{"10.0.0.1:1", []string{"198.51.100.7:4711, [fd00::9]:1, 10.0.0.2:80"}, "198.51.100.7", "198.51.100.7"},
+		{
+			"10.0.0.1:1",
+			[]string{"198.51.100.7:4711, [fd00::9]:1, 10.0.0.2:80"},
+			"198.51.100.7",
+			"198.51.100.7",
+		},
 		{"10.0.0.1:1", []string{"[2001:db8::1]"}, "2001:db8::", "2001:db8::1"},
 		{"[2001:db8:1:2:3:4:5:6]:1", nil, "2001:db8:1:2::", "[2001:db8:1:2:3:4:5:6]:1"},
 		{"[fe80::1%eth0]:1", nil, "fe80::", "[fe80::1%eth0]:1"},
-		// So does one that is too far away.
-		{"10.0.0.1:1", []string{"1.2.3.4" + strings.Repeat(", 10.0.0.2", maxHops-1)}, "1.2.3.4", "1.2.3.4"},
-		{"10.0.0.1:1", []string{"1.2.3.4" + strings.Repeat(", 10.0.0.2", maxHops)}, "10.0.0.2", "10.0.0.2"},
-		{"10.0.0.1:1", []string{"1.2.3.4", strings.Repeat("10.0.0.2, ", maxHops-1) + "10.0.0.3"}, "10.0.0.2", "10.0.0.2"},
+		// So does a hop after maxHops trusted ones.
+		{
+			"10.0.0.1:1",
+			[]string{"1.2.3.4" + strings.Repeat(", 10.0.0.2", maxHops-1)},
+			"1.2.3.4",
+			"1.2.3.4",
+		},
+		{
+			"10.0.0.1:1",
+			[]string{"1.2.3.4" + strings.Repeat(", 10.0.0.2", maxHops)},
+			"10.0.0.2",
+			"10.0.0.2",
+		},
+		{
+			"10.0.0.1:1",
+			[]string{"1.2.3.4", strings.Repeat("10.0.0.2, ", maxHops-1) + "10.0.0.3"},
+			"10.0.0.2",
+			"10.0.0.2",
+		},
 	} {
 		r := request(c.remote)
 		r.Header["X-Forwarded-For"] = c.hops
-		for what, g := range map[string]*Gate{"forwarded": byForwarded, "trusted_proxies": byOption} {
+		for name, g := range map[string]*Gate{
+			"forwarded":       byForwarded,
+			"trusted_proxies": byOption,
+		} {
 			if got := g.network(r); got != netip.MustParseAddr(c.want) {
-				t.Errorf("%s by %q, %s: %v, want %s", c.remote, c.hops, what, got, c.want)
+				t.Errorf("%s: network(%s, %q) = %v, want %s", name, c.remote, c.hops, got, c.want)
 			}
 			if got := string(g.AppendRemote(nil, r)); got != c.log {
-				t.Errorf("%s by %q, %s: the log has %s, want %s", c.remote, c.hops, what, got, c.log)
+				t.Errorf("%s: AppendRemote(%s, %q) = %s, want %s",
+					name, c.remote, c.hops, got, c.log)
 			}
 		}
 		if got, _ := newGate(t, &config.Viewers{Anonymous: true}, nil).client(r); got != peer(r) {
-			t.Errorf("%s by %q, without trusted proxies: %v, want %v", c.remote, c.hops, got, peer(r))
+			t.Errorf("without trusted proxies: client(%s, %q) = %v, want %v",
+				c.remote, c.hops, got, peer(r))
 		}
 	}
 }
 
-// A proxy may be trusted to report addresses, and not users.
-func TestUsersAreNotBelievedFromEveryTrustedProxy(t *testing.T) {
+// A proxy may be trusted to report addresses but not users.
+func TestUserHeaderFromProxyTrustedOnlyForAddresses(t *testing.T) {
 	c := forwarded()
-	c.Forwarded.GroupsHeader, c.Forwarded.Proxies = "", []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}
-	g, err := New(c, Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	c.Forwarded.GroupsHeader, c.Forwarded.Proxies = "", prefixes("10.1.0.0/16")
+	g, err := New(c, Options{TrustedProxies: prefixes("10.0.0.0/8")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for remote, want := range map[string]string{"10.1.0.1:1": "ann", "10.2.0.1:1": ""} {
 		r := request(remote, "X-Auth-Request-Email", "ann", "X-Forwarded-For", "198.51.100.7")
 		if v, _ := g.Identify(r, now); v.ID != want {
-			t.Errorf("a user from %s: %q, want %q", remote, v.ID, want)
+			t.Errorf("Identify(from %s) = %q, want %q", remote, v.ID, want)
 		}
-		if got, _ := g.client(r); got != netip.MustParseAddr("198.51.100.7") {
-			t.Errorf("an address from %s: %v, want 198.51.100.7", remote, got)
+		if got, want := g.network(r), netip.MustParseAddr("198.51.100.7"); got != want {
+			t.Errorf("network(from %s) = %v, want %v", remote, got, want)
 		}
 	}
 }
@@ -94,7 +132,8 @@ func TestClientAddressDoesNotAllocate(t *testing.T) {
 	g := newGate(t, forwarded(), nil)
 	r := request("10.0.0.1:1", "X-Forwarded-For", "1.2.3.4, 198.51.100.7, 10.0.0.2")
 	b := make([]byte, 0, 64)
-	if n := testing.AllocsPerRun(1000, func() { b = g.AppendRemote(b[:0], r) }); n > 0 && !raceEnabled {
-		t.Errorf("%v allocations, want none", n)
+	n := testing.AllocsPerRun(1000, func() { b = g.AppendRemote(b[:0], r) })
+	if n > 0 && !raceEnabled {
+		t.Errorf("AppendRemote allocates %v times, want 0", n)
 	}
 }

@@ -2,8 +2,9 @@ package viewer
 
 import "strings"
 
-// cookieValue is the value of a cookie, or "" where there is none, or two that differ (RFC 6265, section 5.4). Request.Cookie
-// would allocate every cookie there is.
+// cookieValue returns the value of a cookie in Cookie headers (RFC 6265, section 5.4), or "" if
+// it is missing or given with two different values. Unlike [http.Request.Cookie] it allocates
+// nothing.
 func cookieValue(headers []string, name string) (value string) {
 	for _, rest := range headers {
 		for rest != "" {
@@ -15,7 +16,7 @@ func cookieValue(headers []string, name string) (value string) {
 			}
 			v = strings.Trim(v, `"`)
 			if value != "" && v != value {
-				return "" // one of them could be somebody else's: a neighbouring site's, set for the whole domain
+				return "" // a sibling domain may have set one of them for the parent domain
 			}
 			value = v
 		}

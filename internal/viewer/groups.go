@@ -5,39 +5,33 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"s3redirect/internal/config"
 )
 
-// errGroups means a credential proves who the viewer is, and does not say which groups the viewer
-// is in. A rule may deny one of them something: unknown groups are not the same as none.
+// errGroups means that a credential identifies a user but not the user's groups. Unknown groups are
+// not the same as no groups, since a rule may deny one of them.
 var errGroups = fmt.Errorf("%w: the viewer's groups are unknown", ErrUnknown)
 
-// maxGroups bounds a token's groups, which are kept with it. More are as good as unknown.
+// maxGroups bounds a token's groups, which are cached with it. A token with more is treated as one
+// with unknown groups.
 const maxGroups = 1024
 
-// noValue is what reverse proxies write for a value that is missing, since some of them send no
-// empty headers.
+// noValue is what reverse proxies that cannot send empty headers write for a missing value.
 const noValue = "-"
 
-// nameGroups reports whether any of the rules depends on a viewer's groups.
-func nameGroups(rules []config.Rule) bool {
-	return slices.ContainsFunc(rules, func(r config.Rule) bool { return len(r.Groups) > 0 })
-}
-
-// parseGroupList returns a header's list of groups, separated by commas. It reports false if the
-// list is written in another way: the groups in it would pass for one group that no rule names.
+// parseGroupList returns a header's list of groups, separated by commas. ok is false if the list is
+// in another format, which would be read as one group that no rule names.
 func parseGroupList(header string) (list string, ok bool) {
 	list = strings.TrimSpace(header)
 	if list == noValue {
 		return "", true
 	}
-	// authentik separates groups by a bar; brackets and quotes begin JSON.
-	return list, !strings.ContainsAny(list, "|;") && (list == "" || !strings.ContainsRune(`[{"`, rune(list[0])))
+	// authentik separates groups by a bar. Brackets and quotes begin JSON.
+	isJSON := list != "" && strings.IndexByte(`[{"`, list[0]) >= 0
+	return list, !isJSON && !strings.ContainsAny(list, "|;")
 }
 
-// claimedGroups returns the groups in a token's claim. It reports false if the token does not say
-// which groups the viewer is in.
+// claimedGroups returns the groups in a token's claim. ok is false if the token does not state the
+// viewer's groups.
 func claimedGroups(claims map[string]json.RawMessage, name string) (groups []string, ok bool) {
 	if isOverage(claims, name) {
 		return nil, false
@@ -47,11 +41,12 @@ func claimedGroups(claims map[string]json.RawMessage, name string) (groups []str
 		if *one == "" {
 			return nil, true
 		}
-		// A text with separators is a list in a format of the provider's own.
+		// A string with separators is a list in the provider's own format.
 		return []string{*one}, !strings.ContainsAny(*one, ",|; ")
 	}
 	var all []*string
-	if json.Unmarshal(claims[name], &all) != nil || all == nil || slices.Contains(all, nil) || len(all) > maxGroups {
+	if json.Unmarshal(claims[name], &all) != nil || all == nil || len(all) > maxGroups ||
+		slices.Contains(all, nil) {
 		return nil, false
 	}
 	for _, group := range all {
@@ -60,16 +55,16 @@ func claimedGroups(claims map[string]json.RawMessage, name string) (groups []str
 	return groups, true
 }
 
-// isOverage reports whether the provider left groups out of the token because they are too many.
+// isOverage reports whether the provider left groups out of the token because there are too many.
 // Microsoft Entra ID then names the claim in _claim_names (OpenID Connect Core 1.0, section 5.6.2)
 // or, in tokens of the implicit flow, sends hasgroups.
 func isOverage(claims map[string]json.RawMessage, name string) bool {
 	if names, ok := claims["_claim_names"]; ok {
-		var elsewhere map[string]json.RawMessage
-		if json.Unmarshal(names, &elsewhere) != nil {
+		var distributed map[string]json.RawMessage
+		if json.Unmarshal(names, &distributed) != nil {
 			return true
 		}
-		if _, ok := elsewhere[name]; ok {
+		if _, ok := distributed[name]; ok {
 			return true
 		}
 	}

@@ -19,7 +19,7 @@ import (
 	"s3redirect/internal/config"
 )
 
-// htpasswdOf writes a file of users, each with their own name as password.
+// htpasswdOf writes an htpasswd file in which each user's password is the user's name.
 func htpasswdOf(t testing.TB, users ...string) string {
 	t.Helper()
 	var text strings.Builder
@@ -33,9 +33,11 @@ func htpasswdOf(t testing.TB, users ...string) string {
 	return file
 }
 
-func oneASecond(burst int) *config.RateLimit { return &config.RateLimit{PerSecond: 1, Burst: burst} }
+func oneASecond(burst int) *config.RateLimit {
+	return &config.RateLimit{PerSecond: 1, Burst: burst}
+}
 
-// outcomes counts what Identify said.
+// outcomes counts results of Identify.
 type outcomes struct{ good, unknown, limited, unavailable atomic.Int32 }
 
 func (o *outcomes) count(t *testing.T, err error) {
@@ -51,30 +53,33 @@ func (o *outcomes) count(t *testing.T, err error) {
 	case errors.As(err, &exceeded) && exceeded.RetryAfter > 0:
 		o.limited.Add(1)
 	default:
-		t.Errorf("unexpected error %v", err)
+		t.Errorf("unexpected error: %v", err)
 	}
 }
 
-func (o *outcomes) want(t *testing.T, what string, good, unknown, limited, unavailable int32) {
+func (o *outcomes) want(t *testing.T, name string, good, unknown, limited, unavailable int32) {
 	t.Helper()
 	got := fmt.Sprint(o.good.Load(), o.unknown.Load(), o.limited.Load(), o.unavailable.Load())
 	if want := fmt.Sprint(good, unknown, limited, unavailable); got != want {
-		t.Errorf("%s: %s good, unknown, limited and unavailable, want %s", what, got, want)
+		t.Errorf("%s: good, unknown, limited and unavailable: %s, want %s", name, got, want)
 	}
 }
 
-// Guesses in flight count too: however many come at once, bcrypt runs no more often than the address has tokens.
-func TestConcurrentGuesses(t *testing.T) {
+// Guesses in flight count too: bcrypt runs at most as often as the address has tokens, however many
+// guesses arrive at once.
+func TestConcurrentGuessesAreLimited(t *testing.T) {
 	file := htpasswdOf(t, "ann", "bob")
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(t, &config.Viewers{Basic: &config.Basic{HtpasswdFile: file}, RateLimit: oneASecond(5)}, nil)
+		c := basicViewers(file)
+		c.RateLimit = oneASecond(5)
+		g := newGate(t, c, nil)
 		var compared atomic.Int32
 		g.basic.compare = func(hash, password []byte) error {
 			compared.Add(1)
 			return bcrypt.CompareHashAndPassword(hash, password)
 		}
 		identify := func(remote, user, password string) error {
-			_, err := g.Identify(request(remote, "Authorization", basic(user, password)), time.Now())
+			_, err := g.Identify(withPassword(remote, user, password), time.Now())
 			return err
 		}
 		if err := identify("192.0.2.1:1", "bob", "bob"); err != nil {
@@ -84,7 +89,9 @@ func TestConcurrentGuesses(t *testing.T) {
 		var got outcomes
 		var wg sync.WaitGroup
 		for n := range 40 {
-			wg.Go(func() { got.count(t, identify("192.0.2.1:1", "ann", fmt.Sprint("guess-", n))) })
+			wg.Go(func() {
+				got.count(t, identify("192.0.2.1:1", "ann", fmt.Sprint("guess-", n)))
+			})
 		}
 		wg.Wait()
 		got.want(t, "40 guesses", 0, 5, 35, 0)
@@ -93,21 +100,22 @@ func TestConcurrentGuesses(t *testing.T) {
 		}
 		var after outcomes
 		after.count(t, identify("192.0.2.1:1", "ann", "ann"))
-		after.want(t, "the right password after them", 0, 0, 1, 0)
+		after.want(t, "the correct password after the guesses", 0, 0, 1, 0)
 		if n := compared.Load(); n != 5 {
-			t.Errorf("the right password was compared")
+			t.Errorf("bcrypt ran %d times, want 5: the correct password must not be compared", n)
 		}
 		var others outcomes
-		others.count(t, identify("192.0.2.1:1", "bob", "bob")) // remembered
+		others.count(t, identify("192.0.2.1:1", "bob", "bob")) // cached
 		others.count(t, identify("192.0.2.2:1", "ann", "ann")) // from another address
 		time.Sleep(time.Second)
 		others.count(t, identify("192.0.2.1:1", "ann", "ann")) // a second later
-		others.want(t, "those who must not suffer", 3, 0, 0, 0)
+		others.want(t, "viewers who are not limited", 3, 0, 0, 0)
 	})
 }
 
-// Good credentials cost their address nothing: users behind one address do not use up each other's limit.
-func TestGoodCredentialsCostTheAddressNothing(t *testing.T) {
+// Valid credentials take no tokens from the address's bucket, so users behind one address do not
+// use up each other's limit.
+func TestValidCredentialsTakeNoTokens(t *testing.T) {
 	var users []string
 	for n := range 20 {
 		users = append(users, fmt.Sprint("user-", n))
@@ -121,35 +129,37 @@ func TestGoodCredentialsCostTheAddressNothing(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, user := range users {
 			wg.Go(func() {
-				_, err := g.Identify(request("192.0.2.1:1", "Authorization", basic(user, user)), time.Now())
+				_, err := g.Identify(withPassword("192.0.2.1:1", user, user), time.Now())
 				got.count(t, err)
 			})
 		}
 		wg.Wait()
 		for _, user := range users {
 			token := sign(t, rs256(nil), claims(map[string]any{"email": user}), testRSA)
-			_, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+token), time.Now())
+			_, err := g.Identify(withToken(token), time.Now())
 			got.count(t, err)
 		}
 		got.want(t, "20 passwords and 20 tokens", 40, 0, 0, 0)
 	})
 }
 
-func TestBadTokensCount(t *testing.T) {
+func TestBadTokensAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProvider()
 		c := jwtViewers()
 		c.RateLimit = oneASecond(5)
 		forged := sign(t, rs256(nil), claims(nil), otherRSA)
-		expired := sign(t, rs256(nil), claims(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}), testRSA)
+		anHourAgo := time.Now().Add(-time.Hour).Unix()
+		expired := sign(t, rs256(nil), claims(map[string]any{"exp": anHourAgo}), testRSA)
 		unknownKey := sign(t, rs256(map[string]any{"kid": "x"}), claims(nil), testRSA)
-		known, fresh := good(t), sign(t, rs256(nil), claims(map[string]any{"email": "eve@example.com"}), testRSA)
+		cached := good(t)
+		fresh := sign(t, rs256(nil), claims(map[string]any{"email": "eve@example.com"}), testRSA)
 		for _, anonymous := range []bool{false, true} {
 			for _, bad := range []string{forged, expired, unknownKey, "junk"} {
 				for _, header := range []string{"Authorization", "Cookie"} {
 					c.Anonymous = anonymous
 					g := newGate(t, c, p)
-					// identify does what the proxy does: an anonymous request counts as well.
+					// identify does what the proxy does: it also limits anonymous requests.
 					identify := func(remote, token string) error {
 						value := "Bearer " + token
 						if header == "Cookie" {
@@ -162,34 +172,34 @@ func TestBadTokensCount(t *testing.T) {
 						}
 						return err
 					}
-					what := fmt.Sprintf("%.20s in %s, anonymous %v", bad, header, anonymous)
-					if err := identify("192.0.2.1:1", known); err != nil {
-						t.Fatalf("%s: %v", what, err)
+					name := fmt.Sprintf("%.20s in %s, anonymous %v", bad, header, anonymous)
+					if err := identify("192.0.2.1:1", cached); err != nil {
+						t.Fatalf("%s: %v", name, err)
 					}
 					var got outcomes
 					for range 20 {
 						got.count(t, identify("192.0.2.1:1", bad))
 					}
 					if anonymous && header == "Cookie" {
-						got.want(t, what, 5, 0, 15, 0) // ignored, and counted once
+						got.want(t, name, 5, 0, 15, 0) // ignored, and counted once
 					} else {
-						got.want(t, what, 0, 5, 15, 0)
+						got.want(t, name, 0, 5, 15, 0)
 					}
 					var after outcomes
 					after.count(t, identify("192.0.2.1:1", fresh))
-					after.want(t, what+", then a good one", 0, 0, 1, 0)
-					after.count(t, identify("192.0.2.1:1", known))
+					after.want(t, name+", then a valid one", 0, 0, 1, 0)
+					after.count(t, identify("192.0.2.1:1", cached))
 					after.count(t, identify("192.0.2.2:1", fresh))
-					after.want(t, what+", then those who must not suffer", 2, 0, 1, 0)
+					after.want(t, name+", then viewers who are not limited", 2, 0, 1, 0)
 				}
 			}
 		}
 	})
 }
 
-// Verifications in flight reserve tokens, and give them back if the credential was good.
-func TestGuessReservesTokens(t *testing.T) {
-	l, err := newLimits(oneASecond(3), func() time.Time { return now })
+// Verifications in flight reserve tokens, and return them if the credential is valid.
+func TestVerificationsReserveTokens(t *testing.T) {
+	l, err := newLimiters(oneASecond(3), func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,24 +210,30 @@ func TestGuessReservesTokens(t *testing.T) {
 	start := func() {
 		started := make(chan struct{})
 		wg.Go(func() {
-			v, err := l.guess(from, func() (Viewer, error) { close(started); return Viewer{}, <-finish })
-			if v.charged != errors.Is(err, ErrUnknown) {
-				t.Errorf("charged %v after %v", v.charged, err)
+			v, err := l.verify(from, func() (Viewer, error) {
+				close(started)
+				return Viewer{}, <-finish
+			})
+			if got, want := v.charged, errors.Is(err, ErrUnknown); got != want {
+				t.Errorf("charged = %v after %v, want %v", got, err, want)
 			}
 			got.count(t, err)
 		})
 		<-started
 	}
-	refused := func() bool {
-		_, err := l.guess(from, func() (Viewer, error) { t.Error("verified"); return Viewer{}, nil })
+	limited := func() bool {
+		_, err := l.verify(from, func() (Viewer, error) {
+			t.Error("verified a credential without a token, want a LimitError")
+			return Viewer{}, nil
+		})
 		var exceeded *LimitError
 		return errors.As(err, &exceeded) && exceeded.RetryAfter == time.Second
 	}
 	for range 3 {
 		start()
 	}
-	if !refused() {
-		t.Error("a fourth verification runs beside three, of three tokens")
+	if !limited() {
+		t.Error("a fourth verification is not limited, with three in flight and three tokens")
 	}
 	for _, err := range []error{nil, ErrUnavailable, ErrUnknown} {
 		finish <- err
@@ -226,34 +242,35 @@ func TestGuessReservesTokens(t *testing.T) {
 	got.want(t, "three in flight", 1, 1, 0, 1)
 	start()
 	start()
-	if !refused() {
-		t.Error("a third verification runs beside two, of the two tokens that are left")
+	if !limited() {
+		t.Error("a third verification is not limited, with two in flight and two tokens")
 	}
-	// Other requests may take tokens that are reserved. The guesses in flight cost theirs nevertheless.
-	if err := l.take(limited{addr: from}, 2, now); err != nil {
+	// Other requests may take tokens that are reserved. The guesses in flight still take theirs.
+	if err := l.take(limiterKey{addr: from}, 2, now); err != nil {
 		t.Fatal(err)
 	}
 	finish <- ErrUnknown
 	finish <- ErrUnknown
 	wg.Wait()
-	if tokens := l.bucket(limited{addr: from}, now).TokensAt(now); tokens != -2 {
-		t.Errorf("%v tokens, want -2", tokens)
+	if tokens := l.get(limiterKey{addr: from}, now).TokensAt(now); tokens != -2 {
+		t.Errorf("TokensAt = %v, want -2", tokens)
 	}
-	// A panic is a guess too, and leaves nothing reserved.
+	// A verification that panics takes a token and leaves nothing reserved.
 	other := netip.MustParseAddr("192.0.2.2")
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = l.guess(other, func() (Viewer, error) { panic("x") })
+		_, _ = l.verify(other, func() (Viewer, error) { panic("x") })
 	}()
-	if b := l.bucket(limited{addr: other}, now); b.reserved != 0 || b.TokensAt(now) != 2 {
-		t.Errorf("%d reserved and %v tokens after a panic, want 0 and 2", b.reserved, b.TokensAt(now))
+	b := l.get(limiterKey{addr: other}, now)
+	if tokens := b.TokensAt(now); b.reserved != 0 || tokens != 2 {
+		t.Errorf("after a panic: %d reserved and %v tokens, want 0 and 2", b.reserved, tokens)
 	}
 }
 
-// Requests that come at once share one bucket, also if they are the first.
-func TestFirstRequestsShareABucket(t *testing.T) {
+// Concurrent requests share one limiter, even if they are the viewer's first.
+func TestFirstRequestsShareALimiter(t *testing.T) {
 	for range 100 {
-		l, err := newLimits(oneASecond(5), func() time.Time { return now })
+		l, err := newLimiters(oneASecond(5), func() time.Time { return now })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,7 +280,7 @@ func TestFirstRequestsShareABucket(t *testing.T) {
 		for range 20 {
 			wg.Go(func() {
 				<-start
-				if l.take(limited{user: "ann"}, 1, now) == nil {
+				if l.take(limiterKey{user: "ann"}, 1, now) == nil {
 					allowed.Add(1)
 				}
 			})
@@ -271,13 +288,13 @@ func TestFirstRequestsShareABucket(t *testing.T) {
 		close(start)
 		wg.Wait()
 		if n := allowed.Load(); n != 5 {
-			t.Fatalf("%d of the first requests are allowed, want 5", n)
+			t.Fatalf("%d of the first requests were allowed, want 5", n)
 		}
 	}
 }
 
-// A request without a credential counts for its address as well.
-func TestRejectedRequestsCount(t *testing.T) {
+// A request without a credential takes a token from its address's bucket too.
+func TestRejectedRequestsAreLimited(t *testing.T) {
 	c := forwarded()
 	c.Forwarded.GroupsHeader, c.RateLimit = "", oneASecond(5)
 	g := newGate(t, c, nil)
@@ -291,13 +308,16 @@ func TestRejectedRequestsCount(t *testing.T) {
 	other.count(t, identify(request("10.0.0.1:1", "X-Auth-Request-Email", "ann")))
 	other.want(t, "others", 1, 1, 0, 0)
 
-	// So does one whose groups are unknown.
+	// So does a request whose viewer's groups are unknown.
 	c.Forwarded.GroupsHeader = "X-Auth-Request-Groups"
 	g = newGate(t, c, nil)
+	via := func(client string) *http.Request {
+		return request("10.0.0.1:1", userHeader, "ann", "X-Forwarded-For", client)
+	}
 	var groupless outcomes
 	for range 10 {
-		groupless.count(t, identify(request("10.0.0.1:1", "X-Auth-Request-Email", "ann", "X-Forwarded-For", "192.0.2.1")))
+		groupless.count(t, identify(via("192.0.2.1")))
 	}
-	groupless.count(t, identify(request("10.0.0.1:1", "X-Auth-Request-Email", "ann", "X-Forwarded-For", "192.0.2.2")))
+	groupless.count(t, identify(via("192.0.2.2")))
 	groupless.want(t, "without groups", 0, 6, 5, 0)
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestVerifiedTokensAreRemembered(t *testing.T) {
+func TestVerifiedTokensAreCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProvider()
 		g := newGate(t, jwtViewers(), p)
@@ -21,61 +21,64 @@ func TestVerifiedTokensAreRemembered(t *testing.T) {
 		}
 		if n := testing.AllocsPerRun(500, func() {
 			if identify() != nil {
-				t.Fatal("refused")
+				t.Fatal("Identify rejected a cached token")
 			}
 		}); n > 0 && !raceEnabled {
-			t.Errorf("%v allocations for each image of a page", n)
+			t.Errorf("Identify allocates %v times for a cached token, want 0", n)
 		}
 		time.Sleep(time.Hour - time.Second)
 		if err := identify(); err != nil {
-			t.Error(err)
+			t.Errorf("a second before the expiry: Identify = %v, want nil", err)
 		}
 		time.Sleep(time.Minute)
 		if err := identify(); !errors.Is(err, ErrUnknown) {
-			t.Errorf("good after its end: %v", err)
+			t.Errorf("after the expiry: Identify = %v, want %v", err, ErrUnknown)
 		}
 	})
 }
 
-// A token that has ended is good within the leeway, but each request is verified: it takes no place in the cache.
-func TestTokensWithinTheLeewayAreNotRemembered(t *testing.T) {
+// An expired token is valid within the leeway. It is verified on every request and not cached.
+func TestTokensWithinLeewayAreNotCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(t, jwtViewers(), newProvider())
-		token := sign(t, rs256(nil), claims(map[string]any{"exp": time.Now().Add(time.Minute).Unix()}), testRSA)
+		inAMinute := time.Now().Add(time.Minute).Unix()
+		token := sign(t, rs256(nil), claims(map[string]any{"exp": inAMinute}), testRSA)
 		identify := func() error {
-			_, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+token), time.Now())
+			_, err := g.Identify(withToken(token), time.Now())
 			return err
 		}
 		time.Sleep(time.Minute)
 		for range 2 {
 			if err := identify(); err != nil || g.jwt.verified.Len() != 0 {
-				t.Errorf("within the leeway: %v and %d remembered, want none", err, g.jwt.verified.Len())
+				t.Errorf("within the leeway: Identify = %v and %d cached, want nil and 0",
+					err, g.jwt.verified.Len())
 			}
 		}
 		time.Sleep(31 * time.Second)
 		if err := identify(); !errors.Is(err, ErrUnknown) {
-			t.Errorf("after the leeway: %v, want %v", err, ErrUnknown)
+			t.Errorf("after the leeway: Identify = %v, want %v", err, ErrUnknown)
 		}
 	})
 }
 
-// A user who gets one large token after another must not fill the memory: the cache of verified tokens is bounded by bytes.
+// The cache of verified tokens is bounded in bytes, so a user who obtains many large tokens cannot
+// exhaust the memory.
 func TestVerifiedTokensAreBoundedByBytes(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector needs memory of its own")
+		t.Skip("the race detector uses additional memory")
 	}
 	g := newGate(t, jwtViewers(), newProvider())
 	short := make([]string, maxGroups)
 	for n := range short {
-		short[n] = fmt.Sprint(n) // a group's header takes more than its name
+		short[n] = fmt.Sprint(n) // shorter than a string's header
 	}
 	large := map[string]any{"x": strings.Repeat("x", 11_000)}
 	many := map[string]any{"groups": short, "x": strings.Repeat("x", 4000)}
 	identify := func(changes map[string]any, n int) {
 		changes["jti"] = fmt.Sprint(n)
 		token := sign(t, map[string]any{"alg": "ES256", "kid": "ec"}, claims(changes), testECDSA)
-		if _, err := g.Identify(request("192.0.2.1:1", "Authorization", "Bearer "+token), time.Now()); err != nil {
-			t.Fatalf("a token of %d bytes: %v", len(token), err)
+		if _, err := g.Identify(withToken(token), time.Now()); err != nil {
+			t.Fatalf("a token of %d bytes: Identify = %v, want nil", len(token), err)
 		}
 	}
 	const tokens = 600
@@ -85,15 +88,16 @@ func TestVerifiedTokensAreBoundedByBytes(t *testing.T) {
 		identify(many, n)
 	}
 	if got, most := liveBytes()-before, int64(maxTokenBytes); got > most || got < most/2 {
-		t.Errorf("%d bytes are live after %d tokens, want from %d to %d", got, 2*tokens, most/2, most)
+		t.Errorf("%d live bytes after %d tokens, want %d to %d", got, 2*tokens, most/2, most)
 	}
 	runtime.KeepAlive(g)
 }
 
+// liveBytes returns the size of the live heap.
 func liveBytes() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what finalizers and pools let go
+	runtime.GC() // for objects that finalizers and pools released
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }

@@ -1,10 +1,10 @@
 package viewer
 
 import (
+	"bytes"
 	"context"
 	"crypto/rsa"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,58 +20,69 @@ import (
 )
 
 const (
-	// keysRefresh is how often the keys are fetched again, for those that were withdrawn.
+	// keysRefresh is how old the keys may become before they are fetched again, so that withdrawn
+	// keys are dropped.
 	keysRefresh = 15 * time.Minute
-	// keysPause is the least between two fetches, whatever tokens ask for: a key that nobody knows must not become a flood.
+	// keysPause is the minimum time between two fetches. It bounds the fetches caused by tokens
+	// that name unknown keys.
 	keysPause = time.Minute
-	// RetryAfter is the least between two fetches while there are no keys at all.
+	// RetryAfter is the minimum time between two fetches while no keys are known.
 	RetryAfter = 5 * time.Second
-	// keysTimeout bounds a fetch, discovery included.
+	// keysTimeout bounds a fetch, including discovery.
 	keysTimeout = 5 * time.Second
-	// maxKeysBytes and maxKeys bound what a provider may answer.
+	// maxKeysBytes bounds the size of a provider's response, and maxKeys the number of keys that
+	// are read from it.
 	maxKeysBytes = 1 << 20
 	maxKeys      = 100
-	// minRSABits is RFC 7518's, section 3.3.
+	// minRSABits is the minimum size of an RSA key (RFC 7518, section 3.3).
 	minRSABits = 2048
 )
 
-// keySet is an identity provider's public keys (RFC 7517). Requests wait for it only until it has been had once, and when a
-// token names a key that is not in it.
+// keySet holds an identity provider's public keys (RFC 7517). A request waits for a fetch only if
+// no keys are known yet or its token names an unknown key.
 type keySet struct {
 	issuer, url string
 	client      *http.Client
 	clock       func() time.Time
 	log         *slog.Logger
-	current     atomic.Pointer[keys]
-	life        context.Context
-	end         context.CancelFunc
+	current     atomic.Pointer[keys] // nil until the first fetch succeeds
+	ctx         context.Context      // of the fetches; canceled by close
+	cancel      context.CancelFunc
 	background  sync.WaitGroup
 
-	mu        sync.Mutex // guards what follows; it is never held over a call
-	fetching  chan struct{}
-	attempted time.Time
+	mu        sync.Mutex    // guards the fields below; it is not held during a fetch
+	fetching  chan struct{} // closed when the fetch in flight ends; nil if there is none
+	attempted time.Time     // when the last fetch started
 }
 
-// keys is one version of the set.
+// keys is a version of the key set.
 type keys struct {
 	all        []jose.JSONWebKey
 	fetched    time.Time
-	generation int // counts the versions that lost a key
+	generation int // incremented when a new version lacks a key
 }
 
 func newKeySet(c *config.JWT, o Options) *keySet {
-	life, end := context.WithCancel(context.Background())
-	k := &keySet{issuer: c.Issuer, url: c.JWKSURL, clock: o.Clock, log: o.Log, life: life, end: end,
-		client: &http.Client{Transport: o.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
-	return k
+	ctx, cancel := context.WithCancel(context.Background())
+	noRedirects := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &keySet{
+		issuer: c.Issuer,
+		url:    c.JWKSURL,
+		client: &http.Client{Transport: o.Transport, CheckRedirect: noRedirects},
+		clock:  o.Clock,
+		log:    o.Log,
+		ctx:    ctx,
+		cancel: cancel,
+	}
 }
 
+// close cancels the fetch in flight and waits for it to end.
 func (k *keySet) close() {
-	k.end()
+	k.cancel()
 	k.background.Wait()
 }
 
-// generation tells apart the sets before and after a key was withdrawn.
+// generation returns a number that changes when a key is withdrawn.
 func (k *keySet) generation() int {
 	if c := k.current.Load(); c != nil {
 		return c.generation
@@ -79,15 +90,15 @@ func (k *keySet) generation() int {
 	return 0
 }
 
-// find are the keys of an ID, or all of them where a token names none. Its error is [ErrUnknown] where there is no such key,
-// [ErrUnavailable] where there are no keys at all, or the context's.
+// find returns the keys with an ID, or all keys if id is empty. The error is [ErrUnknown] if no key
+// has the ID, [ErrUnavailable] if no keys are known, or the context's cause.
 func (k *keySet) find(ctx context.Context, id string, now time.Time) ([]jose.JSONWebKey, error) {
 	current := k.current.Load()
 	if current != nil {
 		if now.Sub(current.fetched) >= keysRefresh {
-			k.fetch(now) // in the background: what is known goes on to be good
+			k.fetch(now) // in the background; the known keys remain valid meanwhile
 		}
-		if found := current.named(id); len(found) > 0 {
+		if found := current.byID(id); len(found) > 0 {
 			return found, nil
 		}
 	}
@@ -101,13 +112,14 @@ func (k *keySet) find(ctx context.Context, id string, now time.Time) ([]jose.JSO
 	if current = k.current.Load(); current == nil {
 		return nil, ErrUnavailable
 	}
-	if found := current.named(id); len(found) > 0 {
+	if found := current.byID(id); len(found) > 0 {
 		return found, nil
 	}
 	return nil, ErrUnknown
 }
 
-func (c *keys) named(id string) (found []jose.JSONWebKey) {
+// byID returns the keys with an ID, or all keys if id is empty.
+func (c *keys) byID(id string) (found []jose.JSONWebKey) {
 	if id == "" {
 		return c.all
 	}
@@ -119,7 +131,9 @@ func (c *keys) named(id string) (found []jose.JSONWebKey) {
 	return found
 }
 
-// fetch starts fetching the keys, unless that was done a moment ago. It returns what to wait for, or nil.
+// fetch starts to fetch the keys in the background, unless a fetch is in flight or the pause
+// since the last one is not over. It returns a channel that is closed when the fetch in flight
+// ends, or nil if there is none.
 func (k *keySet) fetch(now time.Time) chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -130,21 +144,22 @@ func (k *keySet) fetch(now time.Time) chan struct{} {
 	switch since := now.Sub(k.attempted); {
 	case k.fetching != nil:
 		return k.fetching
-	case since >= 0 && since < pause, k.life.Err() != nil:
+	case since >= 0 && since < pause, k.ctx.Err() != nil:
 		return nil
 	}
 	done := make(chan struct{})
 	k.fetching, k.attempted = done, now
 	k.background.Go(func() {
-		ctx, cancel := context.WithTimeout(k.life, keysTimeout)
+		ctx, cancel := context.WithTimeout(k.ctx, keysTimeout)
 		defer cancel()
 		all, err := k.get(ctx)
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if err == nil {
-			k.replace(all)
-		} else if k.life.Err() == nil {
-			k.log.Error("the identity provider's keys cannot be had; those known go on to be good", "issuer", k.issuer, "error", err.Error())
+			k.replaceLocked(all)
+		} else if k.ctx.Err() == nil {
+			k.log.Error("fetching the identity provider's keys failed; keeping the known keys",
+				"issuer", k.issuer, "error", err.Error())
 		}
 		k.fetching = nil
 		close(done)
@@ -152,13 +167,14 @@ func (k *keySet) fetch(now time.Time) chan struct{} {
 	return done
 }
 
-// replace makes the keys the current ones. What a key that is gone had signed is not remembered any longer.
-func (k *keySet) replace(all []jose.JSONWebKey) {
+// replaceLocked makes all the current keys. If a key was withdrawn, it increments the generation,
+// which invalidates the cached tokens.
+func (k *keySet) replaceLocked(all []jose.JSONWebKey) {
 	next := &keys{all: all, fetched: k.clock()}
 	if old := k.current.Load(); old != nil {
 		next.generation = old.generation
 		for _, key := range old.all {
-			if !next.has(&key) {
+			if !next.contains(&key) {
 				next.generation++
 				break
 			}
@@ -168,17 +184,22 @@ func (k *keySet) replace(all []jose.JSONWebKey) {
 	k.log.Info("identity provider's keys fetched", "issuer", k.issuer, "keys", len(all))
 }
 
-func (c *keys) has(key *jose.JSONWebKey) bool {
+// contains reports whether key is one of c.
+func (c *keys) contains(key *jose.JSONWebKey) bool {
 	text, err := key.MarshalJSON()
+	if err != nil {
+		return false
+	}
 	for _, other := range c.all {
-		if otherText, otherErr := other.MarshalJSON(); err == nil && otherErr == nil && string(text) == string(otherText) {
+		if otherText, err := other.MarshalJSON(); err == nil && bytes.Equal(text, otherText) {
 			return true
 		}
 	}
 	return false
 }
 
-// get asks the provider. OpenID Connect Discovery 1.0, section 4.
+// get fetches the keys from the configured URL, or from the one in the provider's discovery
+// document (OpenID Connect Discovery 1.0, section 4).
 func (k *keySet) get(ctx context.Context) ([]jose.JSONWebKey, error) {
 	from := k.url
 	if from == "" {
@@ -186,14 +207,17 @@ func (k *keySet) get(ctx context.Context) ([]jose.JSONWebKey, error) {
 			Issuer  string `json:"issuer"`
 			JWKSURI string `json:"jwks_uri"`
 		}
-		if err := k.getJSON(ctx, strings.TrimSuffix(k.issuer, "/")+"/.well-known/openid-configuration", &provider); err != nil {
+		discovery := strings.TrimSuffix(k.issuer, "/") + "/.well-known/openid-configuration"
+		if err := k.getJSON(ctx, discovery, &provider); err != nil {
 			return nil, err
 		}
 		if provider.Issuer != k.issuer {
-			return nil, fmt.Errorf("the provider calls itself %q", provider.Issuer)
+			return nil, fmt.Errorf("%s: the issuer is %q, not viewers.jwt.issuer",
+				discovery, provider.Issuer)
 		}
-		if from = provider.JWKSURI; !strings.HasPrefix(from, "https://") && !strings.HasPrefix(k.issuer, "http://") {
-			return nil, errors.New("the provider's jwks_uri is not https")
+		from = provider.JWKSURI
+		if !strings.HasPrefix(from, "https://") && !strings.HasPrefix(k.issuer, "http://") {
+			return nil, fmt.Errorf("%s: jwks_uri must be an https URL", discovery)
 		}
 	}
 	var set struct {
@@ -205,17 +229,18 @@ func (k *keySet) get(ctx context.Context) ([]jose.JSONWebKey, error) {
 	var all []jose.JSONWebKey
 	for _, text := range set.Keys[:min(len(set.Keys), maxKeys)] {
 		var key jose.JSONWebKey
-		// A kind of key that is not known here may be in the set (RFC 7517, section 5).
+		// Keys of unknown types are ignored (RFC 7517, section 5).
 		if key.UnmarshalJSON(text) == nil && usable(&key) {
 			all = append(all, key)
 		}
 	}
 	if len(all) == 0 {
-		return nil, errors.New("the provider has no key that could be used")
+		return nil, fmt.Errorf("%s: no usable key", from)
 	}
 	return all, nil
 }
 
+// getJSON decodes the JSON at a URL into a value.
 func (k *keySet) getJSON(ctx context.Context, url string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -235,8 +260,8 @@ func (k *keySet) getJSON(ctx context.Context, url string, into any) error {
 	return nil
 }
 
-// usable reports whether a key can verify signatures and is public. A private or symmetric key that is published is
-// everybody's.
+// usable reports whether key may verify signatures and is public. Anyone could sign with a
+// private or symmetric key that the provider publishes.
 func usable(key *jose.JSONWebKey) bool {
 	if !key.Valid() || !key.IsPublic() || key.Use != "" && key.Use != "sig" {
 		return false

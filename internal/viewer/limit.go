@@ -14,68 +14,78 @@ import (
 	"s3redirect/internal/config"
 )
 
-// maxLimited is how many viewers' rates are known at once. A viewer that is forgotten begins with a full burst.
-const maxLimited = 65_536
+// maxLimiters is how many limiters are kept. A viewer whose limiter is evicted starts with a full
+// burst again.
+const maxLimiters = 65_536
 
-// LimitError means that a viewer, or the address of a client without a name, has used up its rate limit.
+// LimitError means that a viewer, or the address of an anonymous client, exceeded its rate limit.
 type LimitError struct {
 	// RetryAfter is how long to wait.
 	RetryAfter time.Duration
 }
 
-func (*LimitError) Error() string { return "viewer: the rate limit is used up" }
+func (*LimitError) Error() string { return "viewer: rate limit exceeded" }
 
-// limits bounds each viewer's requests, and the credentials that are not good from each address. nil bounds nothing.
-type limits struct {
+// limiters bound the requests of each viewer and the bad credentials from each address. A nil
+// *limiters does not limit verifications.
+type limiters struct {
 	perSecond rate.Limit
 	burst     int
 	clock     func() time.Time
-	viewers   *cache.LRU[limited, *bucket]
-	adding    sync.Mutex // held while a bucket is added, so that a viewer never has two
+	all       *cache.LRU[limiterKey, *limiter]
+	adding    sync.Mutex // held while a limiter is added, so that no viewer gets two
 }
 
-// limited is whose requests are counted together: a user's, or those of an address (of a /64 for IPv6, which is what one
-// household gets).
-type limited struct {
+// limiterKey identifies the viewer or the address whose requests share a limiter.
+type limiterKey struct {
 	user string
-	addr netip.Addr
+	addr netip.Addr // as network returns it; the zero address for a user
 }
 
-// bucket is a token bucket of which verifications reserve tokens.
-type bucket struct {
+// limiter is a token bucket. Verifications in flight reserve tokens in it.
+type limiter struct {
 	*rate.Limiter
 
-	mu       sync.Mutex
-	reserved int // one for each verification in flight
+	mu       sync.Mutex // guards reserved
+	reserved int        // one for each verification in flight
 }
 
-// Deadline implements [cache.Perishable]: a bucket is forgotten when its place is needed.
-func (*bucket) Deadline() time.Time { return time.Unix(1<<40, 0) }
+// Deadline implements [cache.Perishable]. A limiter does not expire; it can only be evicted.
+func (*limiter) Deadline() time.Time { return time.Unix(1<<40, 0) }
 
-func newLimits(c *config.RateLimit, clock func() time.Time) (*limits, error) {
-	viewers, err := cache.New[limited, *bucket](maxLimited, nil)
-	return &limits{perSecond: rate.Limit(c.PerSecond), burst: c.Burst, clock: clock, viewers: viewers}, err
+func newLimiters(c *config.RateLimit, clock func() time.Time) (*limiters, error) {
+	all, err := cache.New[limiterKey, *limiter](maxLimiters, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &limiters{
+		perSecond: rate.Limit(c.PerSecond),
+		burst:     c.Burst,
+		clock:     clock,
+		all:       all,
+	}, nil
 }
 
-// Limit takes n tokens from v's bucket, or from that of the client's address where v has no name. If there are too few, its
-// error is a [*LimitError].
+// Limit takes n tokens from v's bucket, or from that of the client's address if v has no name. If
+// there are too few, it returns a [*LimitError] that says how long to wait.
 func (g *Gate) Limit(v *Viewer, r *http.Request, n int, now time.Time) error {
-	if v.charged { // once, by Identify
+	if v.charged { // Identify has taken one of the n
 		n--
 		v.charged = false
 	}
-	if g.limits == nil || n == 0 {
+	if g.limiters == nil || n == 0 {
 		return nil
 	}
-	who := limited{user: v.ID}
+	key := limiterKey{user: v.ID}
 	if v.ID == "" {
-		who.addr = g.network(r)
+		key.addr = g.network(r)
 	}
-	return g.limits.take(who, n, now)
+	return g.limiters.take(key, n, now)
 }
 
-func (l *limits) take(who limited, n int, now time.Time) error {
-	b := l.bucket(who, now)
+// take takes n tokens. If there are too few, it takes none and returns a [*LimitError].
+func (l *limiters) take(key limiterKey, n int, now time.Time) error {
+	b := l.get(key, now)
 	n = min(n, l.burst) // more would never be allowed
 	if b.AllowN(now, n) {
 		return nil
@@ -83,47 +93,52 @@ func (l *limits) take(who limited, n int, now time.Time) error {
 	return l.exceeded(float64(n) - b.TokensAt(now))
 }
 
-func (l *limits) exceeded(missing float64) *LimitError {
-	return &LimitError{RetryAfter: time.Duration(missing / float64(l.perSecond) * float64(time.Second))}
+// exceeded returns the error for a bucket with too few tokens.
+func (l *limiters) exceeded(missing float64) *LimitError {
+	seconds := missing / float64(l.perSecond)
+	return &LimitError{RetryAfter: time.Duration(seconds * float64(time.Second))}
 }
 
-func (l *limits) bucket(who limited, now time.Time) *bucket {
-	if b, ok := l.viewers.Get(who, now); ok {
+// get returns the limiter for key. It adds one if there is none.
+func (l *limiters) get(key limiterKey, now time.Time) *limiter {
+	if b, ok := l.all.Get(key, now); ok {
 		return b
 	}
 	l.adding.Lock()
 	defer l.adding.Unlock()
-	if b, ok := l.viewers.Get(who, now); ok {
+	if b, ok := l.all.Get(key, now); ok {
 		return b
 	}
-	b := &bucket{Limiter: rate.NewLimiter(l.perSecond, l.burst)}
-	who.user = strings.Clone(who.user) // it is a piece of a request
-	l.viewers.Add(who, b)
+	b := &limiter{Limiter: rate.NewLimiter(l.perSecond, l.burst)}
+	key.user = strings.Clone(key.user) // it may be part of a request's memory
+	l.all.Add(key, b)
 	return b
 }
 
-// guess runs the verification of a credential that comes from an address. A credential that is not good takes a token from
-// the address's bucket. Verifications in flight reserve theirs, so that no more guesses run at once than the bucket has
-// tokens for: where none is left, guess returns a [*LimitError] and verifies nothing.
-func (l *limits) guess(from netip.Addr, verify func() (Viewer, error)) (v Viewer, err error) {
+// verify verifies a credential that an address sent. A bad credential takes a token from the
+// address's bucket. Each verification in flight reserves a token, so no more run at once than there
+// are tokens. If none is left, verify returns a [*LimitError] without verifying the credential.
+func (l *limiters) verify(
+	from netip.Addr, credential func() (Viewer, error),
+) (v Viewer, err error) {
 	if l == nil {
-		return verify()
+		return credential()
 	}
 	now := l.clock()
-	b := l.bucket(limited{addr: from}, now)
+	b := l.get(limiterKey{addr: from}, now)
 	if missing := b.reserve(now); missing > 0 {
 		return Viewer{}, l.exceeded(missing)
 	}
-	bad := true // as far as a panic is concerned
+	bad := true // unless credential returns: a panic takes a token too
 	defer func() { b.settle(bad, l.clock()) }()
-	v, err = verify()
+	v, err = credential()
 	bad = errors.Is(err, ErrUnknown)
 	v.charged = bad
 	return v, err
 }
 
-// reserve reserves a token for a verification, or returns how many are missing.
-func (b *bucket) reserve(now time.Time) (missing float64) {
+// reserve reserves a token, or returns how many tokens are missing.
+func (b *limiter) reserve(now time.Time) (missing float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if missing = float64(b.reserved+1) - b.TokensAt(now); missing > 0 {
@@ -133,8 +148,9 @@ func (b *bucket) reserve(now time.Time) (missing float64) {
 	return 0
 }
 
-// settle gives a reserved token back, or takes it, even if other requests have emptied the bucket meanwhile.
-func (b *bucket) settle(take bool, now time.Time) {
+// settle ends a reservation. If take is true, it takes the token even if other requests have
+// emptied the bucket in the meantime.
+func (b *limiter) settle(take bool, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reserved--

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash"
 	"net/url"
 	"slices"
@@ -21,7 +22,7 @@ import (
 const (
 	paramExpires   = "exp"    // Unix time, in seconds
 	paramKey       = "kid"    // which key signed it
-	paramPrefix    = "prefix" // what keys begin with that the link is for; without it, it is for its own path
+	paramPrefix    = "prefix" // the folder; without it, the link is for its path
 	paramSignature = "sig"    // base64url of the HMAC
 )
 
@@ -31,51 +32,61 @@ const (
 	maxLinkParams = 32
 )
 
-// linkPurpose begins what is signed: a link is for reading, and for nothing that may be signed with the same key one day.
+// linkPurpose begins the signed text, so that the signature of a link is valid for nothing else
+// that may be signed with the same key.
 const linkPurpose = "s3redirect link v1 read\n"
 
-// Links makes and checks signed links.
+// Links signs and verifies links. A signed link lets any client read an object, or the objects in a
+// folder, until it expires.
 type Links struct {
 	keys        []linkKey
 	maxLifetime time.Duration
 }
 
-// linkKey has its secret in a function, where no print can find it.
+// linkKey is a signing key. The secret is in a function so that printing a linkKey cannot reveal
+// it.
 type linkKey struct {
 	id  string
 	mac func() hash.Hash
 }
 
-// NewLinks makes the links of a configuration that passed config's checks.
+// NewLinks returns the Links of a valid configuration.
 func NewLinks(c *config.Links) *Links {
 	l := &Links{maxLifetime: c.MaxLifetime}
 	for _, k := range c.Keys {
-		l.keys = append(l.keys, linkKey{id: k.ID, mac: func() hash.Hash { return hmac.New(sha256.New, []byte(string(k.Secret))) }})
+		l.keys = append(l.keys, linkKey{id: k.ID, mac: func() hash.Hash {
+			return hmac.New(sha256.New, []byte(string(k.Secret)))
+		}})
 	}
 	return l
 }
 
-// MaxLifetime is how long a link may live.
+// MaxLifetime returns the maximum lifetime of a link.
 func (l *Links) MaxLifetime() time.Duration { return l.maxLifetime }
 
-// Target is what a link is for: an object, or, with Prefix, all objects whose keys begin with Locator.Key.
+// Target is what a link is for: an object or, if Prefix is true, all objects whose keys begin with
+// Key.
 type Target struct {
 	locator.Locator
 	Prefix bool
 }
 
-// ErrTarget is that what a link is to be made for is neither a locator nor a prefix.
-var ErrTarget = errors.New("write it as s3://bucket/key, or as s3://bucket/folder/* for all that is in a folder")
+// ErrTarget means that a text is neither a locator nor a folder.
+var ErrTarget = errors.New("invalid target: " +
+	"write s3://bucket/key, or s3://bucket/folder/* for everything in a folder")
 
-// ParseTarget reads s3://bucket/key or s3://bucket/folder/*. Its error is [ErrTarget], or one of package locator's.
+// ParseTarget parses s3://bucket/key or s3://bucket/folder/*. The error wraps [ErrTarget], or is
+// one of package locator's.
 func ParseTarget(text string) (Target, error) {
 	folder, all := strings.CutSuffix(text, "/*")
 	if !all {
 		l, err := locator.Parse(text)
 		return Target{Locator: l}, err
 	}
-	if rest, ok := strings.CutPrefix(folder, "s3://"); ok && !strings.Contains(rest, "/") {
-		return Target{Locator: locator.Locator{Bucket: rest}, Prefix: true}, locator.CheckBucket(rest)
+	bucket, ok := strings.CutPrefix(folder, locator.Scheme)
+	if ok && !strings.Contains(bucket, "/") {
+		t := Target{Locator: locator.Locator{Bucket: bucket}, Prefix: true}
+		return t, locator.CheckBucket(bucket)
 	}
 	l, err := locator.Parse(folder + "/")
 	if err != nil {
@@ -84,24 +95,28 @@ func ParseTarget(text string) (Target, error) {
 	return Target{Locator: l, Prefix: true}, nil
 }
 
-// Query is the query of a link to a target that ends at an instant, signed with the first key. For an object it belongs after
-// its path; for a prefix after the path of any object that is meant. Its error is about the lifetime.
+// Query returns the query of a link to t that expires at until, signed with the first key. It is
+// appended to the object's path or, if t is a folder, to the path of any object in it. Query
+// returns an error if the lifetime is not positive or exceeds the maximum.
 func (l *Links) Query(t Target, now, until time.Time) (string, error) {
-	switch life := until.Sub(now); {
-	case life <= 0:
-		return "", errors.New("the link would have ended already")
-	case life > l.maxLifetime:
-		return "", errors.New("the link would live for longer than max_lifetime, which is " + l.maxLifetime.String())
+	switch lifetime := until.Sub(now); {
+	case lifetime <= 0:
+		return "", errors.New("the link's lifetime must be at least a second")
+	case lifetime > l.maxLifetime:
+		return "", fmt.Errorf("the link's lifetime must not exceed max_lifetime, which is %v",
+			l.maxLifetime)
 	}
 	key := l.keys[0]
-	query := paramExpires + "=" + strconv.FormatInt(until.Unix(), 10) + "&" + paramKey + "=" + key.id
+	expires := strconv.FormatInt(until.Unix(), 10)
+	query := paramExpires + "=" + expires + "&" + paramKey + "=" + key.id
 	if t.Prefix {
 		query += "&" + paramPrefix + "=" + url.QueryEscape(t.Key)
 	}
 	return query + "&" + paramSignature + "=" + linkSignature(key, t, until.Unix()), nil
 }
 
-// linkSignature is over what is meant, decoded and without ambiguity: no way to spell a path makes it another's.
+// linkSignature returns the signature of a link. It covers the decoded fields, each preceded by its
+// length, so different targets never have the same signed text.
 func linkSignature(key linkKey, t Target, expires int64) string {
 	mac := key.mac()
 	kind := "object"
@@ -117,15 +132,19 @@ func linkSignature(key linkKey, t Target, expires int64) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// HasLink reports whether a query has a link's signature. It takes a query of any length, since one that is too long for
-// [Links.Check] must not pass for one without a link.
+// HasLink reports whether a query contains a link's signature. It accepts queries of any length:
+// one that is too long for [Links.Check] must not count as a query without a link.
 func HasLink(query string) bool {
-	return strings.HasPrefix(query, paramSignature+"=") || strings.Contains(query, "&"+paramSignature+"=")
+	return strings.HasPrefix(query, paramSignature+"=") ||
+		strings.Contains(query, "&"+paramSignature+"=")
 }
 
-// Check returns until when a link is good for an object. Its error is [ErrUnknown]: the link is another object's, it has
-// ended, it lives for longer than links may, none of the keys signed it, or its query is too long.
-func (l *Links) Check(query string, object locator.Locator, now time.Time) (until time.Time, err error) {
+// Check returns when a link to an object expires. The error is [ErrUnknown] if the link is for
+// another object, has expired, expires later than the maximum lifetime allows, was signed by none
+// of the keys, or has too long a query.
+func (l *Links) Check(
+	query string, object locator.Locator, now time.Time,
+) (until time.Time, err error) {
 	params, ok := parseLink(query)
 	if !ok {
 		return time.Time{}, ErrUnknown
@@ -142,21 +161,27 @@ func (l *Links) Check(query string, object locator.Locator, now time.Time) (unti
 		return time.Time{}, ErrUnknown
 	}
 	n := slices.IndexFunc(l.keys, func(k linkKey) bool { return k.id == params[paramKey] })
-	// As text, since there are several texts for the same bytes.
-	if n < 0 || !hmac.Equal([]byte(params[paramSignature]), []byte(linkSignature(l.keys[n], t, expires))) {
+	if n < 0 {
+		return time.Time{}, ErrUnknown
+	}
+	// Compare the encoded signatures: several base64 texts decode to the same bytes.
+	signature := linkSignature(l.keys[n], t, expires)
+	if !hmac.Equal([]byte(params[paramSignature]), []byte(signature)) {
 		return time.Time{}, ErrUnknown
 	}
 	until = time.Unix(expires, 0)
-	if life := until.Sub(now); life <= 0 || life > l.maxLifetime+time.Minute { // clocks may be a little apart
+	// The clock of the signing host may be up to a minute ahead.
+	if lifetime := until.Sub(now); lifetime <= 0 || lifetime > l.maxLifetime+time.Minute {
 		return time.Time{}, ErrUnknown
 	}
 	return until, nil
 }
 
-// parseLink parses the parameters of a link: each is given once, and only the prefix may be missing. A client needs no right
-// to have a query checked, so the work is bounded.
+// parseLink parses the parameters of a link. Each must be given once; only the prefix may be
+// missing. Any client can have a query checked, so the work is bounded.
 func parseLink(query string) (params map[string]string, ok bool) {
-	if len(query) > maxLinkQuery || strings.Count(query, "&") >= maxLinkParams || strings.Contains(query, ";") {
+	if len(query) > maxLinkQuery || strings.Count(query, "&") >= maxLinkParams ||
+		strings.Contains(query, ";") {
 		return nil, false
 	}
 	params = map[string]string{}
@@ -169,7 +194,7 @@ func parseLink(query string) (params map[string]string, ok bool) {
 		}
 		switch name {
 		case "versionId":
-			return nil, false // a link is for the newest version
+			return nil, false // a link is for the current version
 		case paramExpires, paramKey, paramPrefix, paramSignature:
 			if _, twice := params[name]; twice {
 				return nil, false

@@ -2,4 +2,5 @@
 
 package viewer
 
+// raceEnabled reports whether the race detector is on.
 const raceEnabled = false

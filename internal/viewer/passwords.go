@@ -20,60 +20,66 @@ import (
 )
 
 const (
-	// passwordMemory is for how long a password that was right need not be looked at again: bcrypt takes tens of milliseconds.
-	passwordMemory = 5 * time.Minute
-	// maxPasswords is how many are remembered.
+	// passwordTTL is how long a verified password is cached: bcrypt takes tens of milliseconds.
+	passwordTTL = 5 * time.Minute
+	// maxPasswords is how many verified passwords are cached.
 	maxPasswords = 16_384
-	// maxCost bounds bcrypt's, or one line could take a minute of each request.
+	// maxCost bounds the cost of a hash: bcrypt allows costs whose check takes more than a day.
 	maxCost = 14
+	// maxPassword is how many bytes of a password bcrypt uses.
+	maxPassword = 72
 )
 
-// passwords verifies users by a file of bcrypt hashes.
-type passwords struct {
+// passwordVerifier verifies users by a file of bcrypt hashes and caches the valid credentials.
+type passwordVerifier struct {
 	file     *reread.Value[*htpasswd]
-	right    *cache.LRU[passwordID, *rightPassword]
-	salt     [32]byte                          // so that what is remembered is no hash that could be looked up
-	checking chan struct{}                     // as many as may run at once: wrong passwords must not take every core
-	turns    *turns                            // at checking: those of one address must not take every place
-	compare  func(hash, password []byte) error // bcrypt's, which tests count
+	verified *cache.LRU[credentialHash, *verifiedPassword]
+	salt     [32]byte      // of the credential hashes, against precomputed tables
+	slots    chan struct{} // bounds the checks in progress, so that they leave cores for others
+	queue    *fairQueue    // for the slots, so that one address cannot take all of them
+	compare  func(hash, password []byte) error
 }
 
-// htpasswd is one version of the file.
+// htpasswd is a version of the file.
 type htpasswd struct {
-	hashes map[string][]byte
-	cost   int // the highest of the hashes
+	hashes map[string][]byte // by user
+	cost   int               // the highest cost of the hashes
 }
 
-// passwordID stands for a credential, which is not kept.
-type passwordID [sha256.Size]byte
+// credentialHash identifies a verified credential in the cache, which does not hold passwords.
+type credentialHash [sha256.Size]byte
 
-type rightPassword struct {
+// verifiedPassword is a user whose password has been verified.
+type verifiedPassword struct {
 	user  string
-	file  *htpasswd
+	file  *htpasswd // the version that the password was verified with
 	until time.Time
 }
 
 // Deadline implements [cache.Perishable].
-func (r *rightPassword) Deadline() time.Time { return r.until }
+func (v *verifiedPassword) Deadline() time.Time { return v.until }
 
-func newPasswords(name string, o Options) (*passwords, error) {
+func newPasswordVerifier(name string, o Options) (*passwordVerifier, error) {
 	cores := runtime.GOMAXPROCS(0)
-	p := &passwords{
-		checking: make(chan struct{}, max(1, cores/2)), turns: newTurns(max(1, cores/4)),
+	p := &passwordVerifier{
+		slots:   make(chan struct{}, max(1, cores/2)),
+		queue:   newFairQueue(max(1, cores/4)),
 		compare: bcrypt.CompareHashAndPassword,
 	}
 	if _, err := rand.Read(p.salt[:]); err != nil {
 		return nil, err
 	}
 	var err error
-	if p.right, err = cache.New[passwordID, *rightPassword](maxPasswords, nil); err != nil {
+	p.verified, err = cache.New[credentialHash, *verifiedPassword](maxPasswords, nil)
+	if err != nil {
 		return nil, err
 	}
-	p.file, err = reread.New(func() (*htpasswd, error) { return readHtpasswd(name) }, o.Clock, o.Log, name)
+	read := func() (*htpasswd, error) { return readHtpasswd(name) }
+	p.file, err = reread.New(read, o.Clock, o.Log, name)
 	return p, err
 }
 
-// readHtpasswd reads lines of user:hash, as Apache's htpasswd -B writes them.
+// readHtpasswd reads a file with lines of user:hash, as Apache's htpasswd -B writes it.
 func readHtpasswd(name string) (*htpasswd, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -87,73 +93,84 @@ func readHtpasswd(name string) (*htpasswd, error) {
 			continue
 		}
 		user, hash, _ := strings.Cut(line, ":")
-		own, err := bcrypt.Cost([]byte(hash))
+		cost, err := bcrypt.Cost([]byte(hash))
 		_, twice := h.hashes[user]
 		switch {
-		case !plausibleName(user):
-			return nil, fmt.Errorf("%s:%d: a line is user:hash; write it with htpasswd -B", name, n)
+		case !validName(user):
+			return nil, fmt.Errorf("%s:%d: the line is not user:hash; create it with htpasswd -B",
+				name, n)
 		case err != nil:
-			return nil, fmt.Errorf("%s:%d: the hash of %s is not bcrypt's; write it with htpasswd -B", name, n, user)
-		case own > maxCost:
-			return nil, fmt.Errorf("%s:%d: the hash of %s has cost %d, which takes seconds; use %d at most", name, n, user, own, maxCost)
+			return nil, fmt.Errorf("%s:%d: the hash of %s is not a bcrypt hash; "+
+				"create it with htpasswd -B", name, n, user)
+		case cost > maxCost:
+			return nil, fmt.Errorf("%s:%d: the hash of %s has cost %d, which is too slow; "+
+				"use at most %d", name, n, user, cost, maxCost)
 		case twice:
-			return nil, fmt.Errorf("%s:%d: %s is there already", name, n, user)
+			return nil, fmt.Errorf("%s:%d: duplicate user %s; keep one of the lines", name, n, user)
 		}
 		h.hashes[user] = []byte(hash)
-		h.cost = max(h.cost, own)
+		h.cost = max(h.cost, cost)
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(h.hashes) == 0 {
-		return nil, fmt.Errorf("%s: it has no users; write it with htpasswd -B", name)
+		return nil, fmt.Errorf("%s: the file has no users; add one with htpasswd -B", name)
 	}
 	return h, nil
 }
 
-// remembered returns the viewer of a credential that was verified a short time ago, against the file as it is now.
-func (p *passwords) remembered(credential string, now time.Time) (Viewer, bool) {
-	known, ok := p.right.Get(p.id(credential), now)
-	if !ok || known.file != p.file.Get() {
+// cached returns the viewer of a credential that has been verified with the current file.
+func (p *passwordVerifier) cached(credential string, now time.Time) (Viewer, bool) {
+	v, ok := p.verified.Get(p.hash(credential), now)
+	if !ok || v.file != p.file.Get() {
 		return Viewer{}, false
 	}
-	return Viewer{ID: known.user}, true
+	return Viewer{ID: v.user}, true
 }
 
-func (p *passwords) id(credential string) passwordID {
+func (p *passwordVerifier) hash(credential string) credentialHash {
 	salted := sha256.New()
 	salted.Write(p.salt[:])
 	salted.Write([]byte(credential))
-	return passwordID(salted.Sum(nil))
+	return credentialHash(salted.Sum(nil))
 }
 
-// verify verifies a user and a password (RFC 7617, section 2), and remembers them if they are good.
-func (p *passwords) verify(ctx context.Context, credential string, now time.Time) (Viewer, error) {
+// verify verifies a credential, the base64 of user:password (RFC 7617, section 2), and caches it
+// if it is valid.
+func (p *passwordVerifier) verify(
+	ctx context.Context, credential string, now time.Time,
+) (Viewer, error) {
 	file := p.file.Get()
 	plain, err := base64.StdEncoding.DecodeString(credential)
 	if err != nil {
 		return Viewer{}, ErrUnknown
 	}
 	user, password, ok := strings.Cut(string(plain), ":")
-	if !ok || len(password) > 72 { // bcrypt would not look at the rest
+	if !ok || len(password) > maxPassword {
 		return Viewer{}, ErrUnknown
 	}
 	select {
-	case p.checking <- struct{}{}:
+	case p.slots <- struct{}{}:
 	case <-ctx.Done():
 		return Viewer{}, context.Cause(ctx)
 	}
-	defer func() { <-p.checking }()
+	defer func() { <-p.slots }()
 	if !p.check(file, user, password) {
 		return Viewer{}, ErrUnknown
 	}
-	p.right.Add(p.id(credential), &rightPassword{user: user, file: file, until: now.Add(passwordMemory)})
+	p.verified.Add(p.hash(credential), &verifiedPassword{
+		user:  user,
+		file:  file,
+		until: now.Add(passwordTTL),
+	})
 	return Viewer{ID: user}, nil
 }
 
-// check reports whether a password is the user's. It takes 2^file.cost rounds of bcrypt for every user, known or not, so
-// that the time reveals nothing: comparisons with decoys make up for the rounds that a cheaper hash saves.
-func (p *passwords) check(file *htpasswd, user, password string) bool {
+// check reports whether password is the user's. It takes 2^file.cost rounds of bcrypt for every
+// user, known or not, so its duration does not reveal which users exist. Comparisons with decoys
+// make up for the rounds that a cheaper hash saves.
+func (p *passwordVerifier) check(file *htpasswd, user, password string) bool {
 	hash, known := file.hashes[user]
 	if !known {
 		hash = decoy(file.cost)
@@ -161,16 +178,16 @@ func (p *passwords) check(file *htpasswd, user, password string) bool {
 	matches := p.compare(hash, []byte(password)) == nil && known
 	cost, err := bcrypt.Cost(hash)
 	if err != nil {
-		return false // readHtpasswd checked it
+		return false // cannot happen: readHtpasswd has checked the hash
 	}
-	for ; cost < file.cost; cost++ { // 2^cost rounds so far, which each comparison doubles
+	for ; cost < file.cost; cost++ { // 2^cost rounds so far; the comparison doubles them
 		_ = p.compare(decoy(cost), []byte(password))
 	}
 	return matches
 }
 
-// decoy returns a hash of a cost that belongs to no password.
+// decoy returns a bcrypt hash with a cost that matches no password.
 func decoy(cost int) []byte {
-	const saltAndHash = 53 // letters
+	const saltAndHash = 53 // their length in a bcrypt hash
 	return fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", saltAndHash))
 }

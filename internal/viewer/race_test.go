@@ -2,5 +2,6 @@
 
 package viewer
 
-// Under the race detector sync.Pool drops some of what it is given, on purpose.
+// raceEnabled reports whether the race detector is on. It makes sync.Pool drop items at random, so
+// allocations cannot be counted.
 const raceEnabled = true

@@ -7,7 +7,76 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// rule says who may, or may not, read what.
+// Rules decide who may read what. Without any rule, every viewer may read everything.
+type Rules struct {
+	rules      []rule
+	nameGroups bool // a rule depends on the viewer's groups
+}
+
+// Decision is the result of [Rules.Decide].
+type Decision struct {
+	Allowed bool
+	// Rule is the number of the rule that decided, starting at 1. It is 0 if no rule matches.
+	Rule int
+}
+
+// NewRules returns the rules of a valid configuration.
+func NewRules(rules []config.Rule) *Rules {
+	r := &Rules{}
+	for n := range rules {
+		r.rules = append(r.rules, newRule(&rules[n]))
+		r.nameGroups = r.nameGroups || len(rules[n].Groups) > 0
+	}
+	return r
+}
+
+// Decide reports whether v may read l. The first rule that matches both decides; if none matches,
+// the answer is no. A viewer with a signed link may always read l: [Links.Check] has checked that
+// the link includes it, and the rules were applied to the viewer who made it.
+func (r *Rules) Decide(v *Viewer, l locator.Locator) Decision {
+	if v.link || len(r.rules) == 0 {
+		return Decision{Allowed: true}
+	}
+	normalized := normalizeKey(l.Key)
+	for n := range r.rules {
+		switch rule := &r.rules[n]; {
+		case rule.deny && rule.denies(v, l.Bucket, normalized):
+			return Decision{Rule: n + 1}
+		case !rule.deny && rule.allows(v, l):
+			return Decision{Allowed: true, Rule: n + 1}
+		}
+	}
+	return Decision{}
+}
+
+// AllowTarget reports whether v may read everything that a link to t would serve. One rule must
+// allow all of it, and no rule before that one may deny a part.
+func (r *Rules) AllowTarget(v *Viewer, t Target) bool {
+	if !t.Prefix {
+		return r.Decide(v, t.Locator).Allowed
+	}
+	if v.link || len(r.rules) == 0 {
+		return true
+	}
+	for n := range r.rules {
+		rule := &r.rules[n]
+		if !rule.appliesTo(v) {
+			continue
+		}
+		for m := range rule.patterns {
+			p := &rule.patterns[m]
+			if rule.deny && p.intersects(v, t) {
+				return false
+			}
+			if !rule.deny && p.open && p.matches(v, t.Locator) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// rule allows or denies some viewers the objects that its patterns match.
 type rule struct {
 	users, groups    map[string]struct{}
 	known, anonymous bool
@@ -18,22 +87,32 @@ type rule struct {
 // pattern is a rule's locator.
 type pattern struct {
 	bucket string
-	// parts are the literal parts of the key; the viewer's name stands between them. Those of a
-	// deny rule are normalized.
+	// parts are the literal parts of the key, which the viewer's name separates. Those of a deny
+	// rule are normalized.
 	parts []string
-	// open means that the key may continue after the last part.
+	// open means that a matching key may continue after the last part.
 	open bool
 }
 
 func newRule(c *config.Rule) rule {
-	r := rule{users: setOf(c.Users), groups: setOf(c.Groups), known: c.Known, anonymous: c.Anonymous, deny: c.Deny}
+	r := rule{
+		users:     setOf(c.Users),
+		groups:    setOf(c.Groups),
+		known:     c.Known,
+		anonymous: c.Anonymous,
+		deny:      c.Deny,
+	}
 	for _, text := range c.Locators {
 		bucket, key, _ := strings.Cut(strings.TrimPrefix(text, locator.Scheme), "/")
 		literal, open := strings.CutSuffix(key, "*")
 		if c.Deny {
 			literal = normalizeKey(literal)
 		}
-		r.patterns = append(r.patterns, pattern{bucket: bucket, parts: strings.Split(literal, config.UserPlaceholder), open: open})
+		r.patterns = append(r.patterns, pattern{
+			bucket: bucket,
+			parts:  strings.Split(literal, config.UserPlaceholder),
+			open:   open,
+		})
 	}
 	return r
 }
@@ -46,11 +125,12 @@ func setOf(names []string) map[string]struct{} {
 	return set
 }
 
-// normalizeKey returns the key that a store may read instead of key. AWS and Ceph keep every key as
-// it is. MinIO, versitygw and SeaweedFS drop leading slashes and merge repeated ones, and SeaweedFS
-// takes a backslash for a slash.
+// normalizeKey returns the key of the object that a store may serve for key. AWS and Ceph do not
+// change keys. MinIO, versitygw and SeaweedFS drop leading slashes, versitygw and SeaweedFS merge
+// repeated ones, and SeaweedFS treats a backslash as a slash.
 func normalizeKey(key string) string {
-	if !strings.HasPrefix(key, "/") && !strings.Contains(key, "//") && strings.IndexByte(key, '\\') < 0 {
+	if !strings.HasPrefix(key, "/") && !strings.Contains(key, "//") &&
+		strings.IndexByte(key, '\\') < 0 {
 		return key
 	}
 	b := make([]byte, 0, len(key))
@@ -66,14 +146,14 @@ func normalizeKey(key string) string {
 	return string(b)
 }
 
-// folderSuffix is what MinIO stores in place of a key's last slash. It serves the object under
-// either key.
+// folderSuffix is what MinIO stores in place of the slash at the end of a key. It serves the object
+// under either key.
 const folderSuffix = "__XLDIR__"
 
-// allows reports whether the rule allows v to read l. An allow rule is compared with the key
-// exactly as it was sent.
+// allows reports whether r, an allow rule, allows v to read l. It compares the key exactly as the
+// client sent it.
 func (r *rule) allows(v *Viewer, l locator.Locator) bool {
-	if !r.about(v) {
+	if !r.appliesTo(v) {
 		return false
 	}
 	for n := range r.patterns {
@@ -84,22 +164,23 @@ func (r *rule) allows(v *Viewer, l locator.Locator) bool {
 	return false
 }
 
-// denies reports whether the rule denies v an object. The key is normalized: the object may be one
-// that the rule names.
+// denies reports whether r, a deny rule, denies v the object with a normalized key.
 func (r *rule) denies(v *Viewer, bucket, key string) bool {
-	if !r.about(v) {
+	if !r.appliesTo(v) {
 		return false
 	}
 	folder, isFolder := strings.CutSuffix(key, folderSuffix)
 	for n := range r.patterns {
-		if r.patterns[n].denies(v, bucket, key) || isFolder && r.patterns[n].denies(v, bucket, folder+"/") {
+		p := &r.patterns[n]
+		if p.denies(v, bucket, key) || isFolder && p.denies(v, bucket, folder+"/") {
 			return true
 		}
 	}
 	return false
 }
 
-func (r *rule) about(v *Viewer) bool {
+// appliesTo reports whether r names v.
+func (r *rule) appliesTo(v *Viewer) bool {
 	if v.ID == "" {
 		return r.anonymous
 	}
@@ -113,11 +194,12 @@ func (r *rule) about(v *Viewer) bool {
 }
 
 func (p *pattern) inBucket(bucket string) bool {
-	return p.bucket == bucket || locator.IsPattern(p.bucket) && locator.MatchBucket(p.bucket, bucket)
+	return p.bucket == bucket ||
+		locator.IsPattern(p.bucket) && locator.MatchBucket(p.bucket, bucket)
 }
 
-// matches reports whether the pattern matches l for v. The viewer's name stands for itself and
-// nothing else. A name with a slash would be a path: no placeholder matches it.
+// matches reports whether p matches l for v. The placeholder matches the viewer's name byte by
+// byte. It does not match a name with a slash, which would be a path.
 func (p *pattern) matches(v *Viewer, l locator.Locator) bool {
 	if !p.inBucket(l.Bucket) {
 		return false
@@ -140,7 +222,7 @@ func (p *pattern) matches(v *Viewer, l locator.Locator) bool {
 	return p.open || rest == ""
 }
 
-// denies reports whether a deny rule's pattern matches a normalized key for v.
+// denies reports whether p, a deny rule's pattern, matches a normalized key for v.
 func (p *pattern) denies(v *Viewer, bucket, key string) bool {
 	if len(p.parts) > 1 && strings.ContainsAny(v.ID, `/\`) {
 		literal, open := p.literal(v)
@@ -149,9 +231,9 @@ func (p *pattern) denies(v *Viewer, bucket, key string) bool {
 	return p.matches(v, locator.Locator{Bucket: bucket, Key: key})
 }
 
-// literal returns the normalized key of a deny rule's pattern for v, and whether a matching key may
-// continue after it. Which folder belongs to a name with a slash is unknown: for such a viewer the
-// pattern is open where the first name would stand.
+// literal returns the normalized key of p, a deny rule's pattern, for v. open reports whether a
+// matching key may continue after it. It is unknown which folder belongs to a name with a slash, so
+// for that viewer the pattern matches everything that begins with its part before the placeholder.
 func (p *pattern) literal(v *Viewer) (key string, open bool) {
 	if len(p.parts) > 1 && strings.Contains(v.ID, "/") {
 		return p.parts[0], true
@@ -159,36 +241,11 @@ func (p *pattern) literal(v *Viewer) (key string, open bool) {
 	return normalizeKey(strings.Join(p.parts, v.ID)), p.open
 }
 
-// AllowTarget reports whether v may read everything that a link to t would serve. One rule must
-// allow all of it, and no rule before that one may deny a part.
-func (g *Gate) AllowTarget(v *Viewer, t Target) bool {
-	if !t.Prefix {
-		return g.Allow(v, t.Locator).Allowed
-	}
-	if v.link || len(g.rules) == 0 {
-		return true
-	}
-	for n := range g.rules {
-		r := &g.rules[n]
-		if !r.about(v) {
-			continue
-		}
-		for m := range r.patterns {
-			if r.deny && r.patterns[m].touches(v, t) {
-				return false
-			}
-			if !r.deny && r.patterns[m].open && r.patterns[m].matches(v, t.Locator) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// touches reports whether a deny rule's pattern matches any key that begins with t's, in any
-// spelling of its slashes.
-func (p *pattern) touches(v *Viewer, t Target) bool {
+// intersects reports whether p, a deny rule's pattern, matches any key that begins with t's key, in
+// any spelling of its slashes.
+func (p *pattern) intersects(v *Viewer, t Target) bool {
 	prefix := normalizeKey(t.Key)
 	literal, open := p.literal(v)
-	return p.inBucket(t.Bucket) && (strings.HasPrefix(literal, prefix) || open && strings.HasPrefix(prefix, literal))
+	return p.inBucket(t.Bucket) &&
+		(strings.HasPrefix(literal, prefix) || open && strings.HasPrefix(prefix, literal))
 }

@@ -9,27 +9,26 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// gateOf returns a gate with rules, in front of which a reverse proxy identifies viewers.
-func gateOf(t testing.TB, rules ...config.Rule) *Gate {
-	t.Helper()
-	c := forwarded()
-	c.Rules = rules
-	return newGate(t, c, nil)
-}
+// rulesOf returns the given rules.
+func rulesOf(rules ...config.Rule) *Rules { return NewRules(rules) }
 
-// denied and allowed are rules for all named viewers.
+// denied returns a deny rule for all named viewers.
 func denied(locators ...string) config.Rule {
 	return config.Rule{Known: true, Locators: locators, Deny: true}
 }
 
+// allowed returns an allow rule for all named viewers.
 func allowed(locators ...string) config.Rule {
 	return config.Rule{Known: true, Locators: locators}
 }
 
-// Several stores serve one object under several keys. A deny rule applies to all of them.
-func TestDenyRulesAndSlashes(t *testing.T) {
-	g := gateOf(t, denied("s3://bucket/secret/*", "s3://bucket/one", "s3://bucket/folder/", "s3://bucket/part-*",
-		"s3://team-*/a//b/*", `s3://bucket/c\d/*`), allowed("s3://*/*"))
+// Some stores serve one object under several keys. A deny rule applies to all of them.
+func TestDenyRulesMatchAnySlashes(t *testing.T) {
+	rules := rulesOf(
+		denied("s3://bucket/secret/*", "s3://bucket/one", "s3://bucket/folder/",
+			"s3://bucket/part-*", "s3://team-*/a//b/*", `s3://bucket/c\d/*`),
+		allowed("s3://*/*"),
+	)
 	for _, c := range []struct {
 		locator string
 		want    bool
@@ -75,48 +74,60 @@ func TestDenyRulesAndSlashes(t *testing.T) {
 	} {
 		v := As("ann")
 		l := object(t, c.locator)
-		if got := g.Allow(&v, l).Allowed; got != c.want {
-			t.Errorf("Allow(%s) = %v, want %v", c.locator, got, c.want)
+		if got := rules.Decide(&v, l).Allowed; got != c.want {
+			t.Errorf("Decide(%s) = %v, want %v", c.locator, got, c.want)
 		}
-		if got := g.AllowTarget(&v, Target{Locator: l}); got != c.want {
+		if got := rules.AllowTarget(&v, Target{Locator: l}); got != c.want {
 			t.Errorf("AllowTarget(%s) = %v, want %v", c.locator, got, c.want)
 		}
 	}
 }
 
-// A deny rule for keys with a leading slash applies to the whole bucket: some stores drop it.
-func TestDenyOfNothingButSlashes(t *testing.T) {
-	g := gateOf(t, denied("s3://bucket//*"), allowed("s3://bucket/*"))
+// A deny rule for keys with a leading slash applies to the whole bucket, since some stores drop the
+// slash.
+func TestDenyRuleForLeadingSlash(t *testing.T) {
+	rules := rulesOf(denied("s3://bucket//*"), allowed("s3://bucket/*"))
 	v := As("ann")
 	for _, text := range []string{"s3://bucket//x", "s3://bucket/x"} {
-		if got := g.Allow(&v, object(t, text)).Allowed; got {
-			t.Errorf("Allow(%s) = %v, want false", text, got)
+		if got := rules.Decide(&v, object(t, text)).Allowed; got {
+			t.Errorf("Decide(%s) = %v, want false", text, got)
 		}
 	}
 }
 
-// An allow rule is compared with the key as it was sent, byte by byte.
+// An allow rule compares the key as the client sent it, byte by byte.
 func TestAllowRulesAreExact(t *testing.T) {
-	g := gateOf(t, allowed("s3://bucket/public/*", "s3://bucket//rooted/*", "s3://bucket/a//b",
+	rules := rulesOf(allowed("s3://bucket/public/*", "s3://bucket//rooted/*", "s3://bucket/a//b",
 		"s3://bucket/users/{user}/*", "s3://bucket/dir/"))
 	for text, want := range map[string]bool{
-		"s3://bucket/public/x": true, "s3://bucket/public//x": true, "s3://bucket//rooted/x": true,
-		"s3://bucket/a//b": true, "s3://bucket/users/ann//x": true,
-		"s3://bucket//public/x": false, "s3://bucket/rooted/x": false, "s3://bucket/a/b": false,
-		"s3://bucket/a///b": false, `s3://bucket/public\x`: false,
-		"s3://bucket//users/ann/x": false, "s3://bucket/users//ann/x": false, "s3://bucket/dir__XLDIR__": false,
+		"s3://bucket/public/x":     true,
+		"s3://bucket/public//x":    true,
+		"s3://bucket//rooted/x":    true,
+		"s3://bucket/a//b":         true,
+		"s3://bucket/users/ann//x": true,
+
+		"s3://bucket//public/x":    false,
+		"s3://bucket/rooted/x":     false,
+		"s3://bucket/a/b":          false,
+		"s3://bucket/a///b":        false,
+		`s3://bucket/public\x`:     false,
+		"s3://bucket//users/ann/x": false,
+		"s3://bucket/users//ann/x": false,
+		"s3://bucket/dir__XLDIR__": false,
 	} {
 		v := As("ann")
-		if got := g.Allow(&v, object(t, text)).Allowed; got != want {
-			t.Errorf("Allow(%s) = %v, want %v", text, got, want)
+		if got := rules.Decide(&v, object(t, text)).Allowed; got != want {
+			t.Errorf("Decide(%s) = %v, want %v", text, got, want)
 		}
 	}
 }
 
-// A link to a folder is refused if any spelling of a key in it is denied.
+// A link to a folder is not allowed if any spelling of a key in the folder is denied.
 func TestDenyRulesForFolderLinks(t *testing.T) {
-	g := gateOf(t, denied("s3://bucket/secret/*", "s3://bucket/a//b/c", "s3://bucket/users/{user}/diary"),
-		allowed("s3://bucket/*"))
+	rules := rulesOf(
+		denied("s3://bucket/secret/*", "s3://bucket/a//b/c", "s3://bucket/users/{user}/diary"),
+		allowed("s3://bucket/*"),
+	)
 	for _, c := range []struct {
 		name, target string
 		want         bool
@@ -153,34 +164,37 @@ func TestDenyRulesForFolderLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 		v := As(c.name)
-		if got := g.AllowTarget(&v, target); got != c.want {
+		if got := rules.AllowTarget(&v, target); got != c.want {
 			t.Errorf("AllowTarget(%q, %s) = %v, want %v", c.name, c.target, got, c.want)
 		}
 	}
 }
 
-// A rule for one object whose key ends in a slash allows no link to the folder of that name.
+// A rule for one object whose key ends in a slash does not allow a link to the folder of that name.
 func TestFolderLinksNeedAnOpenPattern(t *testing.T) {
-	g := gateOf(t, allowed("s3://bucket/album/", "s3://bucket/open/*"))
-	for text, want := range map[string]bool{"s3://bucket/album/*": false, "s3://bucket/open/*": true} {
+	rules := rulesOf(allowed("s3://bucket/album/", "s3://bucket/open/*"))
+	for text, want := range map[string]bool{
+		"s3://bucket/album/*": false,
+		"s3://bucket/open/*":  true,
+	} {
 		target, err := ParseTarget(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		v := As("ann")
-		if got := g.AllowTarget(&v, target); got != want {
+		if got := rules.AllowTarget(&v, target); got != want {
 			t.Errorf("AllowTarget(%s) = %v, want %v", text, got, want)
 		}
 	}
 	v := As("ann")
-	if got := g.Allow(&v, object(t, "s3://bucket/album/")).Allowed; !got {
-		t.Errorf("Allow(s3://bucket/album/) = %v, want true", got)
+	if got := rules.Decide(&v, object(t, "s3://bucket/album/")).Allowed; !got {
+		t.Errorf("Decide(s3://bucket/album/) = %v, want true", got)
 	}
 }
 
 func TestDenyRulesWithUser(t *testing.T) {
 	deny := denied("s3://bucket/users/{user}/diary/*", "s3://bucket/mail/{user}.mbox")
-	g := gateOf(t, deny, allowed("s3://bucket/*"))
+	rules := rulesOf(deny, allowed("s3://bucket/*"))
 	for _, c := range []struct {
 		name, locator string
 		want          bool
@@ -193,7 +207,8 @@ func TestDenyRulesWithUser(t *testing.T) {
 		{"ann", "s3://bucket/users/ann/trip/x", true},
 		{"ann", "s3://bucket/mail/bob.mbox", true},
 		{"an", "s3://bucket/users/ann/diary/x", true},
-		// Which folder belongs to a name with a slash is unknown: the rule denies all of them.
+		// It is unknown which folder belongs to a name with a slash, so the rule denies all of
+		// them.
 		{"ann/x", "s3://bucket/users/ann/x/diary/x", false},
 		{"ann/x", "s3://bucket//users/ann/diary/x", false},
 		{"ann/x", "s3://bucket/users/bob", false},
@@ -201,39 +216,44 @@ func TestDenyRulesWithUser(t *testing.T) {
 		{"/", "s3://bucket/users/x", false},
 		{"ann/x", "s3://bucket/trips/x", true},
 		{"ann/x", "s3://bucket/users", true},
-		{"ann/x", "s3://other/users/x", false}, // by no rule
+		{"ann/x", "s3://other/users/x", false}, // no rule matches
 		{`dom\ann`, `s3://bucket/users/dom\ann/diary/x`, false},
 		{`dom\ann`, "s3://bucket/users/dom/ann/diary/x", false},
 		{`dom\ann\`, "s3://bucket/users/dom/ann/diary/x", false},
 		{`dom\ann`, "s3://bucket/users/dom/diary/x", true},
 	} {
 		v := As(c.name)
-		if got := g.Allow(&v, object(t, c.locator)).Allowed; got != c.want {
-			t.Errorf("Allow(%q, %s) = %v, want %v", c.name, c.locator, got, c.want)
+		if got := rules.Decide(&v, object(t, c.locator)).Allowed; got != c.want {
+			t.Errorf("Decide(%q, %s) = %v, want %v", c.name, c.locator, got, c.want)
 		}
 	}
-	// The rule is about named viewers: an anonymous one is not denied by it.
-	c := forwarded()
-	c.Anonymous = true
-	c.Rules = []config.Rule{deny, {Anonymous: true, Locators: []string{"s3://bucket/*"}}}
-	if got := newGate(t, c, nil).Allow(&Viewer{}, object(t, "s3://bucket/users/ann/diary/x")); !got.Allowed {
-		t.Errorf("Allow(anonymous) = %+v, want allowed by rule 2", got)
+	// The deny rule names only known viewers, so it does not apply to an anonymous one.
+	rules = rulesOf(deny, config.Rule{Anonymous: true, Locators: []string{"s3://bucket/*"}})
+	got := rules.Decide(&Viewer{}, object(t, "s3://bucket/users/ann/diary/x"))
+	if want := (Decision{Allowed: true, Rule: 2}); got != want {
+		t.Errorf("Decide(anonymous) = %+v, want %+v", got, want)
 	}
 }
 
-// Whatever its slashes, a key is denied if and only if the normalized pattern matches its segments.
-func TestDenyRulesAgainstRandomSpellings(t *testing.T) {
+// A key is denied if and only if the normalized pattern matches the normalized key.
+func TestDenyRulesMatchRandomSpellings(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	slashes := []string{"/", "//", "///", `\`, `/\`, `\\/`}
 	patterns := []string{"secret/*", "a//b*", "/c/*", "a/{user}/*", "a/b", "*"}
 	normalized := map[string]string{
-		"secret/*": "secret/*", "a//b*": "a/b*", "/c/*": "c/*", "a/{user}/*": "a/ann/*", "a/b": "a/b", "*": "*",
+		"secret/*":   "secret/*",
+		"a//b*":      "a/b*",
+		"/c/*":       "c/*",
+		"a/{user}/*": "a/ann/*",
+		"a/b":        "a/b",
+		"*":          "*",
 	}
 	for range 20_000 {
 		var written, clean []string
 		for range 1 + r.IntN(4) {
 			segment := []string{"secret", "a", "b", "bc", "c", "ann"}[r.IntN(6)]
-			written, clean = append(written, segment, slashes[r.IntN(len(slashes))]), append(clean, segment)
+			written = append(written, segment, slashes[r.IntN(len(slashes))])
+			clean = append(clean, segment)
 		}
 		key := strings.Join(written[:len(written)-1], "")
 		if r.IntN(2) == 0 {
@@ -242,26 +262,33 @@ func TestDenyRulesAgainstRandomSpellings(t *testing.T) {
 		canonical, pattern := strings.Join(clean, "/"), patterns[r.IntN(len(patterns))]
 		literal, open := strings.CutSuffix(normalized[pattern], "*")
 		want := canonical == literal || open && strings.HasPrefix(canonical, literal)
-		g, v := gateOf(t, denied("s3://bucket/"+pattern), allowed("s3://bucket/*")), As("ann")
-		if got := g.Allow(&v, locator.Locator{Bucket: "bucket", Key: key}); got.Allowed == want {
-			t.Fatalf("deny %s, key %q: %+v, want denied = %v", pattern, key, got, want)
+		rules, v := rulesOf(denied("s3://bucket/"+pattern), allowed("s3://bucket/*")), As("ann")
+		got := rules.Decide(&v, locator.Locator{Bucket: "bucket", Key: key})
+		if got.Allowed == want {
+			t.Fatalf("deny %s: Decide(%q) = %+v, want denied: %v", pattern, key, got, want)
 		}
 	}
 }
 
-// No pattern that the configuration accepts gives one key to two viewers, however similar their
-// names are.
+// No valid pattern gives one key to two viewers, however similar their names are.
 func TestOneViewerPerKey(t *testing.T) {
-	names := []string{"a", "an", "ann", "an-x", "ann-x", "an.png", "an-an", "x-an", "-", ".", "n", `a\n`, "{user}", "*"}
-	for _, text := range []string{"{user}/*", "users/{user}/*", "users/{user}/x*", "users/{user}-x/*",
-		"users/x-{user}/*", "{user}.png", "x-{user}", "{user}", "by-{user}-of-{user}/x", "{user}{user}/*"} {
-		g := gateOf(t, allowed("s3://bucket/"+text))
+	names := []string{
+		"a", "an", "ann", "an-x", "ann-x", "an.png", "an-an", "x-an", "-", ".", "n", `a\n`,
+		"{user}", "*",
+	}
+	for _, text := range []string{
+		"{user}/*", "users/{user}/*", "users/{user}/x*", "users/{user}-x/*", "users/x-{user}/*",
+		"{user}.png", "x-{user}", "{user}", "by-{user}-of-{user}/x", "{user}{user}/*",
+	} {
+		rules := rulesOf(allowed("s3://bucket/" + text))
 		for _, owner := range names {
-			key := strings.ReplaceAll(strings.Replace(text, "*", "photo.jpg", 1), config.UserPlaceholder, owner)
+			key := strings.Replace(text, "*", "photo.jpg", 1)
+			key = strings.ReplaceAll(key, config.UserPlaceholder, owner)
 			for _, name := range names {
-				v := As(name)
-				if got := g.Allow(&v, locator.Locator{Bucket: "bucket", Key: key}).Allowed; got != (name == owner) {
-					t.Errorf("%s: Allow(%q, %q) = %v, want %v", text, name, key, got, name == owner)
+				v, want := As(name), name == owner
+				got := rules.Decide(&v, locator.Locator{Bucket: "bucket", Key: key}).Allowed
+				if got != want {
+					t.Errorf("%s: Decide(%q, %q) = %v, want %v", text, name, key, got, want)
 				}
 			}
 		}
@@ -270,15 +297,29 @@ func TestOneViewerPerKey(t *testing.T) {
 
 func TestNormalizeKey(t *testing.T) {
 	for key, want := range map[string]string{
-		"": "", "a": "a", "a/b": "a/b", "a/": "a/", "/": "", "//": "", `\`: "", "/a": "a", "//a": "a",
-		"a//b": "a/b", "a///": "a/", `a\b`: "a/b", `\a\\b\`: "a/b/",
-		`/\a`: "a", `a/\b`: "a/b", "ü//日": "ü/日",
+		"":       "",
+		"a":      "a",
+		"a/b":    "a/b",
+		"a/":     "a/",
+		"/":      "",
+		"//":     "",
+		`\`:      "",
+		"/a":     "a",
+		"//a":    "a",
+		"a//b":   "a/b",
+		"a///":   "a/",
+		`a\b`:    "a/b",
+		`\a\\b\`: "a/b/",
+		`/\a`:    "a",
+		`a/\b`:   "a/b",
+		"ü//日":   "ü/日",
 	} {
 		if got := normalizeKey(key); got != want {
 			t.Errorf("normalizeKey(%q) = %q, want %q", key, got, want)
 		}
 	}
-	if n := testing.AllocsPerRun(100, func() { _ = normalizeKey("folder/another folder/photo.jpg") }); n != 0 {
-		t.Errorf("normalizeKey allocates %v times for a key that it does not change, want 0", n)
+	n := testing.AllocsPerRun(100, func() { _ = normalizeKey("folder/another folder/photo.jpg") })
+	if n != 0 {
+		t.Errorf("normalizeKey allocates %v times for a normalized key, want 0", n)
 	}
 }

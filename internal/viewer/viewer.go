@@ -1,8 +1,9 @@
-// Package viewer knows who asks, and what they may see.
+// Package viewer identifies viewers and decides which objects they may read.
 //
-// Who asks is told by the reverse proxy, a token, a password or a signed link; what was verified once is remembered, so that
-// a page of images costs one verification. What they may see is decided by rules, on every request, before any cache is
-// looked at.
+// A viewer is identified by the reverse proxy's headers, a token, a password or a signed link.
+// Verified tokens and passwords are cached, so a page of images costs one verification. Rules
+// decide what a viewer may read; they are evaluated on every request, before the URL cache is
+// consulted.
 package viewer
 
 import (
@@ -20,65 +21,73 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// Viewer is who asks. The zero value asks anonymously.
+// Viewer is the sender of a request. The zero value is an anonymous viewer.
 type Viewer struct {
-	// ID is the user, as the method that proved it calls them; "" is anonymous.
+	// ID is the user's name, as the credential states it. It is empty for anonymous viewers and for
+	// viewers with a signed link.
 	ID string
-	// Until is when the proof ends: no redirect is to be kept for longer. Zero means that it does not.
+	// Until is when the credential expires. No redirect may be cached for longer. The zero time
+	// means that the credential does not expire.
 	Until time.Time
 
 	groups    []string
-	groupList string // from a header: separated by commas
-	link      bool   // a signed link was the proof, and says what may be read
-	charged   bool   // a bad credential has taken a token for this request already
+	groupList string // the groups header: a list separated by commas
+	link      bool   // the credential is a signed link, which itself permits reading the object
+	charged   bool   // a bad credential in this request has already taken a token
 }
 
-// ErrUnknown is that there is no proof of who asks, or that it is not good. What was wrong with it is for the log at most.
-var ErrUnknown = errors.New("viewer: no proof of who asks")
+// ErrUnknown means that a request has no valid credential. Clients do not learn the reason.
+var ErrUnknown = errors.New("viewer: no valid credential")
 
-// ErrUnavailable means that a credential cannot be verified at present: the identity provider's keys are unavailable, or too
-// many passwords wait to be checked.
+// ErrUnavailable means that a credential cannot be verified at present: the identity provider's
+// keys are unavailable, or too many passwords are waiting to be checked.
 var ErrUnavailable = errors.New("viewer: credentials cannot be verified at present")
 
-// Options are what a [Gate] needs. Clock and Log are required.
+// Options configure a [Gate]. Clock and Log are required.
 type Options struct {
 	Clock func() time.Time
 	Log   *slog.Logger
-	// Transport carries the questions to the identity provider. nil means http.DefaultTransport.
+	// Transport sends the requests to the identity provider. nil means http.DefaultTransport.
 	Transport http.RoundTripper
-	// TrustedProxies are the addresses from which X-Forwarded-For is believed. Default: those of forwarded.
+	// TrustedProxies are the addresses whose X-Forwarded-For is believed. If it is empty, those of
+	// viewers.forwarded are used.
 	TrustedProxies []netip.Prefix
 }
 
-// Gate decides who asks and what they may see. It is safe for concurrent use.
+// Gate identifies viewers and decides what they may read. It is safe for concurrent use.
 type Gate struct {
-	anonymous  bool
-	forwarded  *config.Forwarded
-	jwt        *tokens
-	cookie     string
-	basic      *passwords
-	links      *Links
-	rules      []rule
-	needGroups bool // a rule depends on them
-	limits     *limits
-	proxies    []netip.Prefix // from which X-Forwarded-For is believed
-	challenge  []string
-	vary       []string
+	anonymous bool
+	forwarded *config.Forwarded
+	jwt       *tokenVerifier
+	cookie    string
+	basic     *passwordVerifier
+	links     *Links
+	rules     *Rules
+	limiters  *limiters
+	proxies   []netip.Prefix // whose X-Forwarded-For is believed
+	challenge []string
+	vary      []string
 }
 
-// New makes the gate of a configuration that passed config's checks. An error is about a file that cannot be used.
+// New returns the gate of a valid configuration. It returns an error if the htpasswd file cannot be
+// used.
 func New(c *config.Viewers, o Options) (*Gate, error) {
-	g := &Gate{anonymous: c.Anonymous, forwarded: c.Forwarded, needGroups: nameGroups(c.Rules), proxies: o.TrustedProxies}
+	g := &Gate{
+		anonymous: c.Anonymous,
+		forwarded: c.Forwarded,
+		rules:     NewRules(c.Rules),
+		proxies:   o.TrustedProxies,
+	}
 	if len(g.proxies) == 0 && c.Forwarded != nil {
 		g.proxies = c.Forwarded.Proxies
 	}
 	if c.JWT != nil {
-		g.jwt, g.cookie = newTokens(c.JWT, g.needGroups, o), c.JWT.Cookie
+		g.jwt, g.cookie = newTokenVerifier(c.JWT, g.rules.nameGroups, o), c.JWT.Cookie
 		g.challenge = append(g.challenge, "Bearer")
 	}
 	if c.Basic != nil {
 		var err error
-		if g.basic, err = newPasswords(c.Basic.HtpasswdFile, o); err != nil {
+		if g.basic, err = newPasswordVerifier(c.Basic.HtpasswdFile, o); err != nil {
 			return nil, err
 		}
 		g.challenge = append(g.challenge, `Basic realm="s3redirect", charset="UTF-8"`)
@@ -86,18 +95,14 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 	if c.Links != nil {
 		g.links = NewLinks(c.Links)
 	}
-	for n := range c.Rules {
-		g.rules = append(g.rules, newRule(&c.Rules[n]))
-	}
 	if c.RateLimit != nil {
-		limits, err := newLimits(c.RateLimit, o.Clock)
-		if err != nil {
+		var err error
+		if g.limiters, err = newLimiters(c.RateLimit, o.Clock); err != nil {
 			return nil, err
 		}
-		g.limits = limits
 	}
-	// Browsers send a sign-in proxy its own credentials, in Cookie or Authorization, and never the
-	// headers that it derives from them.
+	// A browser sends the reverse proxy credentials in Cookie or Authorization. It never sends the
+	// headers that the reverse proxy derives from them.
 	if g.forwarded != nil || g.jwt != nil || g.basic != nil {
 		g.vary = append(g.vary, "Authorization")
 	}
@@ -113,7 +118,7 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 	return g, nil
 }
 
-// Close ends what runs in the background.
+// Close stops the background fetches of keys and waits for them.
 func (g *Gate) Close() {
 	if g.jwt != nil {
 		g.jwt.keys.close()
@@ -123,16 +128,18 @@ func (g *Gate) Close() {
 // Vary returns the names of the request headers that identify the viewer.
 func (g *Gate) Vary() []string { return g.vary }
 
-// Challenge is the value of WWW-Authenticate for those who are unknown, or nil. It is not to be changed.
+// Challenge returns the values of WWW-Authenticate for responses to unknown viewers, or nil. The
+// caller must not modify the slice.
 func (g *Gate) Challenge() []string { return g.challenge }
 
-// Links makes and checks signed links, or is nil where they are off.
+// Links returns the signer and verifier of links, or nil if links are off.
 func (g *Gate) Links() *Links { return g.links }
 
-// Identify finds out who sent a request. A bad credential in Authorization is rejected, even if anonymous clients are served;
-// a bad cookie, such as an expired one, is ignored. A request that is rejected takes a token from its address's bucket; if
-// that is empty, no credential is verified, except those that are remembered. The error is [ErrUnknown], [ErrUnavailable], a
-// [*LimitError] or the context's.
+// Identify returns the viewer who sent r. A bad credential in Authorization is rejected even if
+// anonymous clients are served; a bad cookie, such as an expired one, is ignored. A rejected
+// request takes a token from its address's bucket. While the bucket is empty, credentials are not
+// verified, except those in the cache. The error wraps [ErrUnknown] or [ErrUnavailable], or is a
+// [*LimitError] or the context's cause.
 func (g *Gate) Identify(r *http.Request, now time.Time) (Viewer, error) {
 	v, err := g.identify(r, now)
 	if err == nil {
@@ -175,41 +182,45 @@ func (g *Gate) identify(r *http.Request, now time.Time) (Viewer, error) {
 	return Viewer{charged: charged}, ErrUnknown
 }
 
-// fromToken returns the viewer whom a token identifies.
+// fromToken returns the viewer that a token identifies.
 func (g *Gate) fromToken(r *http.Request, token string, now time.Time) (Viewer, error) {
-	if v, ok := g.jwt.remembered(token, now); ok {
+	if v, ok := g.jwt.cached(token, now); ok {
 		return v, nil
 	}
 	s, err := g.jwt.parse(r.Context(), token, now)
 	if err != nil {
 		return Viewer{}, err
 	}
-	return g.limits.guess(g.network(r), func() (Viewer, error) { return g.jwt.verify(s, now) })
+	return g.limiters.verify(g.network(r), func() (Viewer, error) { return g.jwt.verify(s, now) })
 }
 
-// fromPassword returns the viewer whom a user and a password identify.
+// fromPassword returns the viewer that a credential of Basic authentication identifies.
 func (g *Gate) fromPassword(r *http.Request, credential string, now time.Time) (Viewer, error) {
-	if v, ok := g.basic.remembered(credential, now); ok {
+	if v, ok := g.basic.cached(credential, now); ok {
 		return v, nil
 	}
 	from := g.network(r)
-	done, err := g.basic.turns.wait(r.Context(), from)
+	release, err := g.basic.queue.acquire(r.Context(), from)
 	if err != nil {
 		return Viewer{}, err
 	}
-	defer done()
-	if v, ok := g.basic.remembered(credential, now); ok { // verified for another request meanwhile
+	defer release()
+	// Another request with the same credential may have been verified while this one waited.
+	if v, ok := g.basic.cached(credential, now); ok {
 		return v, nil
 	}
-	return g.limits.guess(from, func() (Viewer, error) { return g.basic.verify(r.Context(), credential, now) })
+	return g.limiters.verify(from, func() (Viewer, error) {
+		return g.basic.verify(r.Context(), credential, now)
+	})
 }
 
-// fromHeaders returns the viewer that the reverse proxy names. A user header that comes from another
-// address, or twice, is ignored. With a user, the groups header must be there exactly once: a client
-// can make the proxy drop it by naming it in Connection (RFC 9110, section 7.6.1).
+// fromHeaders returns the viewer that the reverse proxy names. A user header from any other
+// address, or one that is given twice, is ignored. A request with a user must have the groups
+// header exactly once: a client can make the proxy drop it by naming it in Connection (RFC 9110,
+// section 7.6.1).
 func (g *Gate) fromHeaders(r *http.Request) (v Viewer, found bool, err error) {
 	users := r.Header[g.forwarded.UserHeader]
-	if len(users) != 1 || users[0] == noValue || !plausibleName(users[0]) || !g.trusted(peer(r)) {
+	if len(users) != 1 || users[0] == noValue || !validName(users[0]) || !g.trusted(peer(r)) {
 		return Viewer{}, false, nil
 	}
 	v = Viewer{ID: users[0]}
@@ -221,37 +232,44 @@ func (g *Gate) fromHeaders(r *http.Request) (v Viewer, found bool, err error) {
 		return Viewer{}, true, errGroups
 	}
 	var known bool
-	if v.groupList, known = parseGroupList(groups[0]); !known && g.needGroups {
+	if v.groupList, known = parseGroupList(groups[0]); !known && g.rules.nameGroups {
 		return Viewer{}, true, errGroups
 	}
 	return v, true, nil
 }
 
-// trusted reports whether an address is the reverse proxy's, whose headers name the user.
+// trusted reports whether a is the address of a reverse proxy whose headers identify users.
 func (g *Gate) trusted(a netip.Addr) bool {
 	return g.forwarded != nil && contains(g.forwarded.Proxies, a)
 }
 
-// maxName bounds a viewer's name, in bytes: it may be kept in tables and signed into URLs.
+// maxName bounds a viewer's name, in bytes: names are kept in caches and signed into URLs.
 const maxName = 256
 
-// plausibleName tells whether a text can be a viewer's name.
-func plausibleName(name string) bool {
-	// U+FFFD is what decoders put for what was no character: two names could become one.
-	return name != "" && len(name) <= maxName && utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError })
+// validName reports whether name may be a viewer's name.
+func validName(name string) bool {
+	if name == "" || len(name) > maxName || !utf8.ValidString(name) {
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		// Decoders replace invalid text by U+FFFD, which would make different names equal.
+		return unicode.IsControl(r) || r == utf8.RuneError
+	})
 }
 
-// fromAuthorization is whom the Authorization header proves, if it is there and of a kind that is on.
+// fromAuthorization returns the viewer that the Authorization header identifies. found reports
+// whether the header is present and has a scheme that is on.
 func (g *Gate) fromAuthorization(r *http.Request, now time.Time) (v Viewer, found bool, err error) {
 	values := r.Header["Authorization"]
 	if len(values) == 0 {
 		return v, false, nil
 	}
 	scheme, credential, _ := strings.Cut(values[0], " ")
-	bearer, basic := strings.EqualFold(scheme, "Bearer") && g.jwt != nil, strings.EqualFold(scheme, "Basic") && g.basic != nil
+	bearer := strings.EqualFold(scheme, "Bearer") && g.jwt != nil
+	basic := strings.EqualFold(scheme, "Basic") && g.basic != nil
 	switch {
 	case !bearer && !basic:
-		return v, false, nil // it is for somebody else, such as the reverse proxy
+		return v, false, nil // meant for another server, such as the reverse proxy
 	case len(values) > 1:
 		return v, true, ErrUnknown
 	case bearer:
@@ -262,7 +280,8 @@ func (g *Gate) fromAuthorization(r *http.Request, now time.Time) (v Viewer, foun
 	return v, true, err
 }
 
-// FromLink is whoever has a signed link to an object. Its error is [ErrUnknown].
+// FromLink returns the viewer of a request with a signed link, which allows reading l. The error is
+// [ErrUnknown] if the link is not valid for l.
 func (g *Gate) FromLink(query string, l locator.Locator, now time.Time) (Viewer, error) {
 	until, err := g.links.Check(query, l, now)
 	if err != nil {
@@ -271,31 +290,13 @@ func (g *Gate) FromLink(query string, l locator.Locator, now time.Time) (Viewer,
 	return Viewer{Until: until, link: true}, nil
 }
 
-// Decision is what the rules say.
-type Decision struct {
-	Allowed bool
-	// Rule is the number of the rule that decided, from 1; 0 if none did.
-	Rule int
-}
-
 // Allow reports whether v may read l.
-func (g *Gate) Allow(v *Viewer, l locator.Locator) Decision {
-	if v.link || len(g.rules) == 0 {
-		return Decision{Allowed: true}
-	}
-	normalized := normalizeKey(l.Key)
-	for n := range g.rules {
-		switch r := &g.rules[n]; {
-		case r.deny && r.denies(v, l.Bucket, normalized):
-			return Decision{Rule: n + 1}
-		case !r.deny && r.allows(v, l):
-			return Decision{Allowed: true, Rule: n + 1}
-		}
-	}
-	return Decision{}
-}
+func (g *Gate) Allow(v *Viewer, l locator.Locator) Decision { return g.rules.Decide(v, l) }
 
-// in tells whether a viewer is in one of some groups.
+// AllowTarget reports whether v may read everything that a link to t would serve.
+func (g *Gate) AllowTarget(v *Viewer, t Target) bool { return g.rules.AllowTarget(v, t) }
+
+// in reports whether v is in any of groups.
 func (v *Viewer) in(groups map[string]struct{}) bool {
 	if len(groups) == 0 {
 		return false
@@ -313,5 +314,5 @@ func (v *Viewer) in(groups map[string]struct{}) bool {
 	return false
 }
 
-// As is a viewer of a name and of groups, for asking what they may see.
+// As returns a viewer with a name and groups, for evaluating rules.
 func As(id string, groups ...string) Viewer { return Viewer{ID: id, groups: groups} }

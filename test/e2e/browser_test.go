@@ -14,19 +14,24 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// Sixty images on a page are painted, each in its colour. Visited again, reloaded, or seen on another page, they come from the
-// browser's own cache: the store is asked once for each, and so is the proxy.
+// TestImagesInChromium checks that a page's sixty images are painted, each in its colour. When the
+// page is visited again or reloaded, or another page shows them, they come from the browser's
+// cache: the store and the proxy are asked once for each image.
 func TestImagesInChromium(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	const images = 60
-	g := startGallery(t, s, "sixty-images", longWindow+inStore("sixty-images")+"    response_cache_control: private, max-age=3600\n")
-	colourOf := func(n int) color.RGBA { return color.RGBA{uint8(n * 4), uint8(255 - n*4), uint8(n * 37), 255} }
+	g := startGallery(t, s, "sixty-images",
+		longWindow+inStore("sixty-images")+"    response_cache_control: private, max-age=3600\n")
+	colourOf := func(n int) color.RGBA {
+		return color.RGBA{uint8(n * 4), uint8(255 - n*4), uint8(n * 37), 255}
+	}
 	var html strings.Builder
 	for n := range images {
 		key := fmt.Sprintf("album ü/%d+%d.png", n, n)
 		s.put(t, "sixty-images", key, coloured(t, 10+n, 8, colourOf(n)))
-		fmt.Fprintf(&html, `<img src="%s" style="width:40px;height:40px">`, path("sixty-images", key))
+		fmt.Fprintf(&html, `<img src="%s" style="width:40px;height:40px">`,
+			path("sixty-images", key))
 	}
 	g.page(t, "index.html", html.String())
 	g.page(t, "other.html", "<h1>Another page</h1>"+html.String())
@@ -37,25 +42,28 @@ func TestImagesInChromium(t *testing.T) {
 		t.Helper()
 		widths := b.widths()
 		if len(widths) != images {
-			t.Fatalf("%s: %d images", when, len(widths))
+			t.Fatalf("%s: the page has %d images, want %d", when, len(widths), images)
 		}
 		for n, w := range widths {
 			if w != 10+n {
-				t.Errorf("%s: image %d is %d wide, want %d", when, n, w, 10+n)
+				t.Errorf("%s: width of image %d = %d, want %d", when, n, w, 10+n)
 			}
 		}
 		shot := b.screenshot()
 		for n, where := range b.rectangles("img") {
 			at := centre(where, where.Dx()).Min
-			if got, want := color.RGBAModel.Convert(shot.At(at.X, at.Y)).(color.RGBA), colourOf(n); got != want {
-				t.Errorf("%s: image %d is painted %v, want %v", when, n, got, want)
+			got := color.RGBAModel.Convert(shot.At(at.X, at.Y)).(color.RGBA)
+			if want := colourOf(n); got != want {
+				t.Errorf("%s: colour of image %d = %v, want %v", when, n, got, want)
 			}
 		}
 	}
 	wantCounts := func(when string) {
 		t.Helper()
-		if asked, given := g.store.gets(), g.awaitRedirects(t, images); asked != images || given != images {
-			t.Errorf("%s: the store was asked %d times, the proxy %d times, want %d each", when, asked, given, images)
+		gets, redirects := g.store.gets(), g.awaitRedirects(t, images)
+		if gets != images || redirects != images {
+			t.Errorf("%s: got %d downloads and %d redirects, want %d each",
+				when, gets, redirects, images)
 		}
 	}
 	wantImages("the first visit")
@@ -74,8 +82,9 @@ func TestImagesInChromium(t *testing.T) {
 	}
 }
 
-// In visits without end, each redirect is asked for once in its max-age, and each object once in its window: the URL that the next
-// window has is loaded, and the old one never again. These windows are twelve seconds long, and really turn.
+// TestImagesFromWindowToWindow visits a page again and again while windows of twelve seconds pass.
+// The browser requests each redirect once per max-age, and loads each object once per window: it
+// loads the next window's URL and never the old one again.
 func TestImagesFromWindowToWindow(t *testing.T) {
 	t.Parallel()
 	const window = 12 * time.Second
@@ -86,12 +95,14 @@ func TestImagesFromWindowToWindow(t *testing.T) {
 	keys := []string{"a.png", "b.png", "c.png"}
 	for n, key := range keys {
 		s.put(t, "windows", key, coloured(t, 10+n, 8, color.White))
-		// The copy may be kept for longer than the test takes: what is loaded again is loaded since its URL is another.
-		fmt.Fprintf(&html, `<img src="%s?response-cache-control=max-age%%3D3600">`, asked.url+path("windows", key))
+		// The copy stays fresh for longer than the test takes, so the browser loads an object again
+		// only because its URL has changed.
+		fmt.Fprintf(&html, `<img src="%s?response-cache-control=max-age%%3D3600">`,
+			asked.url+path("windows", key))
 	}
 	g.page(t, "index.html", html.String())
 
-	// What the store was asked for: each object's URLs, and how often.
+	// loaded counts the requests to the store for an object, by URL.
 	loaded := func(key string) map[string]int {
 		urls := map[string]int{}
 		for _, v := range g.store.visits(func(v visit) bool { return v.path == "/windows/"+key }) {
@@ -99,12 +110,15 @@ func TestImagesFromWindowToWindow(t *testing.T) {
 		}
 		return urls
 	}
-	// How often the proxy was asked for each redirect that may be kept for half a window or more. Browsers count in whole seconds, from the
-	// answer's Date, and what the request took: when a redirect is old, its URL may go on for some seconds.
+	// kept counts the requests to the proxy for each redirect with a max-age of half a window or
+	// more. Browsers compute a redirect's age in whole seconds, from the response's Date and the
+	// request's duration, so they may request one again in the last seconds of its window.
 	kept := func(key string) map[string]int {
 		redirects := map[string]int{}
-		for _, v := range asked.visits(func(v visit) bool { return v.path == path("windows", key) }) {
-			age, err := strconv.Atoi(strings.TrimPrefix(v.header.Get("Cache-Control"), "private, max-age="))
+		target := path("windows", key)
+		for _, v := range asked.visits(func(v visit) bool { return v.path == target }) {
+			cacheControl := v.header.Get("Cache-Control")
+			age, err := strconv.Atoi(strings.TrimPrefix(cacheControl, "private, max-age="))
 			if err == nil && time.Duration(age)*time.Second >= window/2 {
 				redirects[v.header.Get("Location")]++
 			}
@@ -112,51 +126,56 @@ func TestImagesFromWindowToWindow(t *testing.T) {
 		return redirects
 	}
 	b, visits := openTab(t), 0
-	awaitThat(t, "the window turns twice", func() bool {
+	awaitThat(t, "two windows have passed", func() bool {
 		b.open("about:blank")
 		b.open(g.origin + "/")
 		visits++
-		if widths := b.widths(); len(widths) != 3 || widths[0] != 10 || widths[1] != 11 || widths[2] != 12 {
-			t.Fatalf("visit %d: %v", visits, widths)
+		if got, want := b.widths(), []int{10, 11, 12}; !slices.Equal(got, want) {
+			t.Fatalf("visit %d: image widths = %v, want %v", visits, got, want)
 		}
-		return !slices.ContainsFunc(keys, func(key string) bool { return len(loaded(key)) < 3 || len(kept(key)) < 2 })
+		return !slices.ContainsFunc(keys, func(key string) bool {
+			return len(loaded(key)) < 3 || len(kept(key)) < 2
+		})
 	})
 	for _, key := range keys {
 		checkWindows(t, key, slices.Collect(maps.Keys(loaded(key))), window)
 		for query, times := range loaded(key) {
 			if times != 1 {
-				t.Errorf("%s was loaded %d times from one URL, of %d visits: %s", key, times, visits, query)
+				t.Errorf("%s: %d visits loaded one URL %d times, want once: %s",
+					key, visits, times, query)
 			}
 		}
 		for location, times := range kept(key) {
 			if times != 1 {
-				t.Errorf("%s: a redirect was asked for %d times, of %d visits: %s", key, times, visits, location)
+				t.Errorf("%s: %d visits requested one redirect %d times, want once: %s",
+					key, visits, times, location)
 			}
 		}
 	}
 }
 
-// checkWindows wants an object's URLs, by their queries, to be of different windows: a URL's instant is its window's beginning.
+// checkWindows checks that an object's URLs, given by their queries, belong to different windows:
+// a URL is signed with the start of its window.
 func checkWindows(t *testing.T, key string, queries []string, window time.Duration) {
 	t.Helper()
-	var begin []time.Time
+	var starts []time.Time
 	for _, query := range queries {
 		values, _ := url.ParseQuery(query)
 		at, err := time.Parse("20060102T150405Z", values.Get("X-Amz-Date"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		begin = append(begin, at)
+		starts = append(starts, at)
 	}
-	slices.SortFunc(begin, time.Time.Compare)
-	for n := range begin[1:] {
-		if apart := begin[n+1].Sub(begin[n]); apart < window || apart%window != 0 {
-			t.Errorf("%s: URLs that begin %v apart: they have changed within a window", key, apart)
+	slices.SortFunc(starts, time.Time.Compare)
+	for n := range starts[1:] {
+		if got := starts[n+1].Sub(starts[n]); got < window || got%window != 0 {
+			t.Errorf("%s: two URLs are signed %v apart, want a multiple of %v", key, got, window)
 		}
 	}
 }
 
-// redPage is a PDF of one page, all of it red.
+// redPage is a PDF of one red page.
 const redPage = `%PDF-1.4
 1 0 obj <</Type/Catalog/Pages 2 0 R>> endobj
 2 0 obj <</Type/Pages/Kids[3 0 R]/Count 1>> endobj
@@ -167,20 +186,23 @@ endstream endobj
 trailer <</Root 1 0 R>>
 `
 
-// A PDF shows in a frame.
+// TestPDFInChromium checks that a PDF is shown in a frame.
 func TestPDFInChromium(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	g := startGallery(t, s, "documents", longWindow+inStore("documents"))
 	s.put(t, "documents", "red.pdf", []byte(redPage))
-	g.page(t, "index.html", `<iframe id="f" src="/s3/documents/red.pdf?response-content-type=application%2Fpdf" style="width:600px;height:500px;border:0"></iframe>`)
+	g.page(t, "index.html",
+		`<iframe id="f" src="/s3/documents/red.pdf?response-content-type=application%2Fpdf" `+
+			`style="width:600px;height:500px;border:0"></iframe>`)
 	b := openTab(t)
 	b.open(g.origin + "/")
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		shot, red := b.screenshot(), 0
 		for x := 0; x < 600; x += 10 {
 			for y := 0; y < 500; y += 10 {
-				if c := color.RGBAModel.Convert(shot.At(x, y)).(color.RGBA); c.R > 240 && c.G < 20 && c.B < 20 {
+				c := color.RGBAModel.Convert(shot.At(x, y)).(color.RGBA)
+				if c.R > 240 && c.G < 20 && c.B < 20 {
 					red++
 				}
 			}
@@ -189,63 +211,88 @@ func TestPDFInChromium(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d of 3,000 points are red", red)
+			t.Fatalf("%d of 3,000 points are red, want more than 100", red)
 		}
 	}
-	if served := g.store.visits(func(v visit) bool { return v.path == "/documents/red.pdf" && v.status < 300 }); len(served) == 0 {
-		t.Error("the store was not asked")
+	served := g.store.visits(func(v visit) bool {
+		return v.path == "/documents/red.pdf" && v.status < 300
+	})
+	if len(served) == 0 {
+		t.Error("the PDF did not come from the store")
 	}
 }
 
-// What docs/browsers.md says of policies that pages have: which let the images through, and which do not.
+// TestPoliciesInChromium checks what docs/browsers.md says about the policies of pages: which of
+// them allow the images, and which block them.
 func TestPoliciesInChromium(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	g := startGallery(t, s, "policies", longWindow+inStore("policies"))
-	// Each page has an image of its own: what another one has loaded already is not judged again.
-	for _, page := range []string{"a", "self", "named", "require-corp", "credentialless", "require-corp-cors"} {
+	// Each page has its own image, because Chromium does not check an image again that another page
+	// has loaded.
+	for _, page := range []string{
+		"a", "self", "named", "require-corp", "credentialless", "require-corp-cors",
+	} {
 		s.put(t, "policies", page+".png", coloured(t, 33, 21, color.White))
 	}
 	csp := func(page, sources string) string {
-		return `<meta http-equiv="Content-Security-Policy" content="img-src ` + sources + `"><img src="/s3/policies/` + page + `.png">`
+		return `<meta http-equiv="Content-Security-Policy" content="img-src ` + sources + `">` +
+			`<img src="/s3/policies/` + page + `.png">`
 	}
 	g.page(t, "self.html", csp("self", "'self'"))
 	g.page(t, "named.html", csp("named", "'self' "+g.store.url))
 	g.page(t, "require-corp.html", `<img src="/s3/policies/require-corp.png">`)
 	g.page(t, "credentialless.html", `<img src="/s3/policies/credentialless.png">`)
-	g.page(t, "require-corp-cors.html", `<img crossorigin src="/s3/policies/require-corp-cors.png">`)
+	g.page(t, "require-corp-cors.html",
+		`<img crossorigin src="/s3/policies/require-corp-cors.png">`)
 	b := openTab(t)
-	for page, want := range map[string]int{"self.html": 0, "named.html": 33, "require-corp.html": 0, "credentialless.html": 33, "require-corp-cors.html": 33} {
+	for page, want := range map[string]int{
+		"self.html":              0,
+		"named.html":             33,
+		"require-corp.html":      0,
+		"credentialless.html":    33,
+		"require-corp-cors.html": 33,
+	} {
 		b.open(g.origin + "/" + page)
 		if got := b.widths(); len(got) != 1 || got[0] != want {
-			t.Errorf("%s: %v, want %d", page, got, want)
+			t.Errorf("%s: image widths = %v, want [%d]", page, got, want)
 		}
 	}
-	// What is embedded is told by the page's own report of what its policy blocked, or by the store, which is asked for it.
+	// For embedded objects, the page reports what its policy blocked, and the store counts what it
+	// was asked for.
 	for directive, tag := range map[string]string{"media-src": "video", "frame-src": "iframe"} {
 		key := directive + ".bin"
 		s.put(t, "policies", key, []byte(key))
 		embed := func(sources string) {
-			g.page(t, directive+".html", `<meta http-equiv="Content-Security-Policy" content="`+directive+` `+sources+`"><script>
-				var blocked = new Promise(d => document.addEventListener("securitypolicyviolation", e => d(e.effectiveDirective)))</script>
+			g.page(t, directive+".html",
+				`<meta http-equiv="Content-Security-Policy" content="`+directive+` `+sources+`">
+				<script>var blocked = new Promise(d => document.addEventListener(
+					"securitypolicyviolation", e => d(e.effectiveDirective)))</script>
 				<`+tag+` src="/s3/policies/`+key+`"></`+tag+`>`)
 			b.open("about:blank")
 			b.open(g.origin + "/" + directive + ".html")
 		}
 		loaded := func() bool {
-			return len(g.store.visits(func(v visit) bool { return v.path == "/policies/"+key })) > 0
+			asked := g.store.visits(func(v visit) bool { return v.path == "/policies/"+key })
+			return len(asked) > 0
 		}
 		embed("'self'")
 		if got := b.js("blocked"); got != directive || loaded() {
-			t.Errorf("%s 'self': %s is what blocked", directive, got)
+			t.Errorf("%s 'self': blocked by %s, loaded = %v; want blocked by %[1]s and not loaded",
+				directive, got, loaded())
 		}
 		embed("'self' " + g.store.url)
-		awaitThat(t, directive+" lets the store through", loaded)
+		awaitThat(t, directive+" allows the store", loaded)
 	}
-	for sources, want := range map[string]string{"'self'": "refused", "'self' " + g.store.url: "200"} {
-		g.page(t, "connect.html", `<meta http-equiv="Content-Security-Policy" content="connect-src `+sources+`">`)
+	for sources, want := range map[string]string{
+		"'self'":                "refused",
+		"'self' " + g.store.url: "200",
+	} {
+		g.page(t, "connect.html",
+			`<meta http-equiv="Content-Security-Policy" content="connect-src `+sources+`">`)
 		b.open("about:blank")
 		b.open(g.origin + "/connect.html")
-		b.steps("connect-src "+sources, []step{{"fetch", statusScript("/s3/policies/a.png", ""), want}})
+		b.steps("connect-src "+sources,
+			[]step{{"fetch", statusScript("/s3/policies/a.png", ""), want}})
 	}
 }

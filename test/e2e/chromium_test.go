@@ -17,18 +17,28 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// browser is a tab of a headless Chromium with a profile of its own.
+// browser starts a headless Chromium with a new profile and returns the context of its tab.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	path, err := find("chromium")
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
-		// Unlike those under localhost, hosts under insecure.example are no secure context without TLS.
-		chromedp.Flag("host-resolver-rules", "MAP *.insecure.example 127.0.0.1")}
+	options := []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(path),
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Headless,
+		chromedp.NoSandbox,
+		chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("no-first-run", true),
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true),
+		// Without TLS, hosts under localhost are secure contexts; hosts under insecure.example are
+		// not.
+		chromedp.Flag("host-resolver-rules", "MAP *.insecure.example 127.0.0.1"),
+	}
 	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	tab, closeTab := chromedp.NewContext(allocator)
@@ -39,7 +49,7 @@ func browser(t *testing.T) context.Context {
 	return tab
 }
 
-// tab is one of a browser's.
+// tab is a browser tab. Its methods fail the test on errors.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
@@ -76,7 +86,7 @@ func (p *tab) open(url string) {
 	p.do(chromedp.Navigate(url))
 }
 
-// js evaluates a script's promise of a text.
+// js evaluates a script and returns the string with which its promise is fulfilled.
 func (p *tab) js(script string) string {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, 60*time.Second)
@@ -88,7 +98,7 @@ func (p *tab) js(script string) string {
 	return v
 }
 
-// screenshot is what the tab shows.
+// screenshot returns what the tab shows. It also writes it to the folder $SCREENSHOTS, if set.
 func (p *tab) screenshot() image.Image {
 	p.t.Helper()
 	shot, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
@@ -100,29 +110,33 @@ func (p *tab) screenshot() image.Image {
 		p.t.Fatal(err)
 	}
 	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
-		if err := os.WriteFile(filepath.Join(dir, strings.ReplaceAll(p.t.Name(), "/", "-")+".png"), shot, 0o600); err != nil {
+		name := strings.ReplaceAll(p.t.Name(), "/", "-") + ".png"
+		if err := os.WriteFile(filepath.Join(dir, name), shot, 0o600); err != nil {
 			p.t.Fatal(err)
 		}
 	}
 	return img
 }
 
-// settled waits for a page's images and says how wide each of them is.
-const settled = `Promise.all([...document.images].map(i => i.complete ? i : new Promise(d => i.onload = i.onerror = () => d(i))))
+// settled is a script that waits for a page's images and returns their natural widths.
+const settled = `Promise.all([...document.images]
+	.map(i => i.complete ? i : new Promise(d => i.onload = i.onerror = () => d(i))))
 	.then(all => JSON.stringify(all.map(i => i.naturalWidth)))`
 
-// imageScript loads an image and says how wide it is.
+// imageScript returns a script that loads an image and returns its natural width, or "broken".
 func imageScript(url, attribute string) string {
 	return fmt.Sprintf(`new Promise(d => { const i = new Image(); %s
 		i.onload = () => d("" + i.naturalWidth); i.onerror = () => d("broken"); i.src = %q })`, attribute, url)
 }
 
-// statusScript reads an object with fetch() and says with which status it came, or that it was refused.
+// statusScript returns a script that reads an object with fetch() and returns the status, or
+// "refused" if fetch() fails.
 func statusScript(url, options string) string {
-	return fmt.Sprintf(`fetch(%q, {%s}).then(async r => { await r.arrayBuffer(); return "" + r.status }, () => "refused")`, url, options)
+	return fmt.Sprintf(`fetch(%q, {%s}).then(
+		async r => { await r.arrayBuffer(); return "" + r.status }, () => "refused")`, url, options)
 }
 
-// widths waits for the page's images and says how wide each is by nature; 0 is one that is not painted.
+// widths waits for the page's images and returns their natural widths; a broken image has width 0.
 func (p *tab) widths() (widths []int) {
 	p.t.Helper()
 	if err := json.Unmarshal([]byte(p.js(settled)), &widths); err != nil {
@@ -131,12 +145,14 @@ func (p *tab) widths() (widths []int) {
 	return widths
 }
 
-// rectangles are where the page shows what a selector finds.
+// rectangles returns the bounds of the elements that a selector finds.
 func (p *tab) rectangles(selector string) (found []image.Rectangle) {
 	p.t.Helper()
 	var all [][4]float64
-	text := p.js(fmt.Sprintf(`Promise.resolve(JSON.stringify([...document.querySelectorAll(%q)].map(e => {
-		const r = e.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom] })))`, selector))
+	text := p.js(fmt.Sprintf(`Promise.resolve(JSON.stringify(
+		[...document.querySelectorAll(%q)].map(e => {
+			const r = e.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom] })))`,
+		selector))
 	if err := json.Unmarshal([]byte(text), &all); err != nil {
 		p.t.Fatal(err)
 	}
@@ -146,13 +162,13 @@ func (p *tab) rectangles(selector string) (found []image.Rectangle) {
 	return found
 }
 
-// centre is the middle of a rectangle, a part in so many of it wide and high.
+// centre returns the middle of a rectangle, 1/part of its width and height.
 func centre(r image.Rectangle, part int) image.Rectangle {
 	dx, dy := (r.Dx()-r.Dx()/part)/2, (r.Dy()-r.Dy()/part)/2
 	return image.Rect(r.Min.X+dx, r.Min.Y+dy, r.Max.X-dx, r.Max.Y-dy)
 }
 
-// mean is the mean colour of a part of an image.
+// mean returns the mean colour of a part of an image.
 func mean(img image.Image, in image.Rectangle) color.RGBA {
 	var sum [3]int
 	for y := in.Min.Y; y < in.Max.Y; y++ {
@@ -165,7 +181,7 @@ func mean(img image.Image, in image.Rectangle) color.RGBA {
 	return color.RGBA{uint8(sum[0] / n), uint8(sum[1] / n), uint8(sum[2] / n), 255}
 }
 
-// apart is how far two colours are from each other, in the channel where they differ most.
+// apart returns how far two colours are apart in the channel in which they differ most.
 func apart(a, b color.RGBA) int {
 	d := func(x, y uint8) int { return max(int(x)-int(y), int(y)-int(x)) }
 	return max(d(a.R, b.R), d(a.G, b.G), d(a.B, b.B))

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// httpClient sends a request with headers, follows redirects as it does by itself, and returns the last status. A user is
-// "ann:password" or "".
+// httpClient is a program that sends HTTP requests. Its send sends a request with headers, follows
+// redirects by the client's own rules, and returns the last status. A user is "ann:password" or "".
 type httpClient struct {
 	name string
 	send func(t *testing.T, method, url, user string, header ...string) string
@@ -77,10 +77,13 @@ var httpClients = []httpClient{
 		}
 		return fmt.Sprint(a.status)
 	}},
-	{"Node.js, fetch", scripted("node", "-e", `const [method, url, user, ...headers] = process.argv.slice(1);
-		const h = Object.fromEntries(headers.map(l => l.split(": "))); if (user) h.Authorization = "Basic " + btoa(user);
+	{"Node.js, fetch", scripted("node", "-e", `
+		const [method, url, user, ...headers] = process.argv.slice(1);
+		const h = Object.fromEntries(headers.map(l => l.split(": ")));
+		if (user) h.Authorization = "Basic " + btoa(user);
 		fetch(url, {method, headers: h}).then(r => console.log(r.status), e => console.log(e.message))`)},
-	{"Python, urllib", scripted("/usr/bin/python3", "-c", `import sys, base64, urllib.request, urllib.error
+	{"Python, urllib", scripted("/usr/bin/python3", "-c", `
+import sys, base64, urllib.request, urllib.error
 method, url, user, *headers = sys.argv[1:]
 r = urllib.request.Request(url, method=method, headers=dict(h.split(": ") for h in headers))
 if user: r.add_header("Authorization", "Basic " + base64.b64encode(user.encode()).decode())
@@ -88,20 +91,22 @@ try: print(urllib.request.urlopen(r).status)
 except urllib.error.HTTPError as e: print(e.code)`)},
 	{"Python, requests", scripted("/usr/bin/python3", "-c", `import sys, requests
 method, url, user, *headers = sys.argv[1:]
-r = requests.request(method, url, headers=dict(h.split(": ") for h in headers), auth=tuple(user.split(":")) if user else None, allow_redirects=True)
+r = requests.request(method, url, headers=dict(h.split(": ") for h in headers),
+    auth=tuple(user.split(":")) if user else None, allow_redirects=True)
 print(r.status_code)`)},
 }
 
-// scripted is a client that is a script's interpreter.
+// scripted returns a send function that runs an interpreter with a script.
 func scripted(args ...string) func(*testing.T, string, string, string, ...string) string {
 	return func(t *testing.T, method, url, user string, header ...string) string {
-		return output(t, append(append(args[:len(args):len(args)], method, url, user), header...)...)
+		all := append(args[:len(args):len(args)], method, url, user)
+		return output(t, append(all, header...)...)
 	}
 }
 
-// inBrowser is fetch() of a page that has one origin with the proxy.
+// inBrowser returns a client that calls fetch() in a page on the proxy's origin.
 func inBrowser(b *tab) httpClient {
-	return httpClient{"Chromium, fetch", func(_ *testing.T, method, url, user string, header ...string) string {
+	send := func(_ *testing.T, method, url, user string, header ...string) string {
 		var headers []string
 		for _, h := range header {
 			name, value, _ := strings.Cut(h, ": ")
@@ -110,12 +115,15 @@ func inBrowser(b *tab) httpClient {
 		if user != "" {
 			headers = append(headers, fmt.Sprintf(`"Authorization": "Basic " + btoa(%q)`, user))
 		}
-		return b.js(fmt.Sprintf(`fetch(%q, {method: %q, headers: {%s}, cache: "no-store"}).then(r => "" + r.status, e => "refused")`, url, method, strings.Join(headers, ", ")))
-	}}
+		return b.js(fmt.Sprintf(`fetch(%q, {method: %q, headers: {%s}, cache: "no-store"}).then(
+			r => "" + r.status, e => "refused")`, url, method, strings.Join(headers, ", ")))
+	}
+	return httpClient{"Chromium, fetch", send}
 }
 
-// strict is the store at an address of its own, and refuses what AWS refuses and MinIO does not: an Authorization beside a
-// signature in the query ("Only one auth mechanism allowed").
+// strict starts a reverse proxy to the store at another address. Like AWS and unlike MinIO, it
+// rejects requests that have both an Authorization header and a signature in the query ("Only one
+// auth mechanism allowed").
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 func (s *store) strict(t *testing.T) (endpoint string) {
 	t.Helper()
@@ -123,18 +131,21 @@ func (s *store) strict(t *testing.T) (endpoint string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host }}
+	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
+	}}
 	l, err := net.Listen("tcp", "127.0.0.2:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
 		forward.ServeHTTP(w, r)
-	}))
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(handler))
 	_ = server.Listener.Close()
 	server.Listener = l
 	server.Start()
@@ -142,9 +153,10 @@ func (s *store) strict(t *testing.T) (endpoint string) {
 	return server.URL
 }
 
-var clientRow = regexp.MustCompile(`(?m)^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$`)
+// clientRow matches a row of the table of clients in docs/browsers.md.
+var clientRow = regexp.MustCompile(`(?m)^\|` + strings.Repeat(` ([^|]+) \|`, 6) + `$`)
 
-// The table of docs/browsers.md is what happens.
+// TestClients compares the table of clients in docs/browsers.md with what the clients do.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	need(t, "chromium", "curl", "wget", "node", "/usr/bin/python3")
@@ -157,10 +169,16 @@ func TestClients(t *testing.T) {
 	if err := os.WriteFile(passwords, append([]byte("ann:"), hash...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const viewers = "\nviewers: {anonymous: true, basic: {htpasswd_file: \"${PASSWORDS}\"}, links: {keys: [{id: k1, secret: canary-of-a-link-with-32-bytes!!}]}}\n"
-	g := startGallery(t, s, "clients", longWindow+inStore("clients")+viewers, "PASSWORDS="+passwords)
+	config := longWindow + inStore("clients") + `
+viewers:
+  anonymous: true
+  basic: {htpasswd_file: "${PASSWORDS}"}
+  links: {keys: [{id: k1, secret: canary-of-a-link-with-32-bytes!!}]}
+`
+	g := startGallery(t, s, "clients", config, "PASSWORDS="+passwords)
 	s.put(t, "clients", "k", []byte("0123456789"))
-	found, err := s.client(s.owner).HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String("clients"), Key: aws.String("k")})
+	found, err := s.client(s.owner).HeadObject(t.Context(),
+		&s3.HeadObjectInput{Bucket: aws.String("clients"), Key: aws.String("k")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,44 +190,51 @@ func TestClients(t *testing.T) {
 	for _, row := range clientRow.FindAllStringSubmatch(readFile(t, "../../docs/browsers.md"), -1) {
 		documented[row[1]] = strings.Join(row[2:], " ")
 	}
-	// Programs that do not know *.localhost are sent to the store by an address, another than the proxy's.
+	// Not every program resolves *.localhost, so these clients reach the store by an IP address. It
+	// differs from the proxy's.
 	strict := s.strict(t)
-	direct := startProxy(t, longWindow+inStore("clients")+viewers, append(s.env(), "STORE="+strict, "PASSWORDS="+passwords)...)
+	env := append(s.env(), "STORE="+strict, "PASSWORDS="+passwords)
+	direct := startProxy(t, config, env...)
 	for _, c := range append([]httpClient{inBrowser(b)}, httpClients...) {
 		target := direct.url("/s3/clients/k")
 		if c.name == "Chromium, fetch" {
 			target = g.origin + "/s3/clients/k"
 		}
 		got := strings.Join([]string{
-			c.send(t, http.MethodGet, target, ""), c.send(t, http.MethodHead, target, ""), c.send(t, http.MethodGet, target, "", "Range: bytes=0-3"),
-			c.send(t, http.MethodGet, target, "", "If-None-Match: "+aws.ToString(found.ETag)), c.send(t, http.MethodGet, target, "ann:password"),
+			c.send(t, http.MethodGet, target, ""),
+			c.send(t, http.MethodHead, target, ""),
+			c.send(t, http.MethodGet, target, "", "Range: bytes=0-3"),
+			c.send(t, http.MethodGet, target, "", "If-None-Match: "+aws.ToString(found.ETag)),
+			c.send(t, http.MethodGet, target, "ann:password"),
 		}, " ")
-		if got != documented[c.name] {
-			t.Errorf("%s: %s, and docs/browsers.md says %q", c.name, got, documented[c.name])
+		if want := documented[c.name]; got != want {
+			t.Errorf("%s: got the statuses %q, want %q as in docs/browsers.md", c.name, got, want)
 		}
 		delete(documented, c.name)
 	}
 	for name, row := range documented {
 		if name != "client" && strings.Trim(name, "-") != "" {
-			t.Errorf("docs/browsers.md says of %s, which nobody tries: %s", name, row)
+			t.Errorf("docs/browsers.md has a row for %q, which is not tested: %s", name, row)
 		}
 	}
 
-	// The way out for those that pass the password on to S3: a link, which has the proof in the query.
-	link := linkTo(t, longWindow+inStore("clients")+viewers, "s3://clients/k", append(s.env(), "STORE="+strict, "PASSWORDS="+passwords)...)
+	// Signed links work with clients that pass the password on to S3, because a link carries its
+	// credential in the query.
+	link := linkTo(t, config, "s3://clients/k", env...)
 	for _, c := range httpClients {
 		if got := c.send(t, http.MethodGet, direct.url(link), ""); got != "200" {
-			t.Errorf("%s with a link: %s", c.name, got)
+			t.Errorf("%s with a link: status %s, want 200", c.name, got)
 		}
 	}
 }
 
-// linkTo is a signed link, a path and its query, that the command line makes.
+// linkTo returns a signed link, a path and its query, that the link command makes.
 func linkTo(t *testing.T, config, locator string, env ...string) string {
 	t.Helper()
-	code, link := command(t, writeConfig(t, config), append(env, "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0"), "link", locator)
+	env = append(env, "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")
+	code, link := command(t, writeConfig(t, config), env, "link", locator)
 	if code != 0 {
-		t.Fatalf("link: exit %d: %s", code, link)
+		t.Fatalf("s3redirect link: exit code %d, want 0: %s", code, link)
 	}
 	return strings.TrimSpace(link)
 }

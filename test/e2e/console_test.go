@@ -3,7 +3,9 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,7 +26,7 @@ func TestConsoleAddsTheFirstIntegration(t *testing.T) {
 	const bucket = "console-wizard"
 	g.createBucket(t, bucket)
 	g.put(t, bucket, "pictures/one.png", picture(t, 48))
-	p, dir := startProxyIn(t, "\nadmin: {token: \"${ADMIN_TOKEN}\", variables: [TRUSTED_KEY, TRUSTED_SECRET]}\n", append(g.env(), "ADMIN_TOKEN="+adminToken)...)
+	p, dir := startProxyIn(t, "\ninclude: [integrations.d/*.yaml]\nadmin: {token: \"${ADMIN_TOKEN}\", variables: {ids: [TRUSTED_KEY], secrets: [TRUSTED_SECRET]}}\n", append(g.env(), "ADMIN_TOKEN="+adminToken)...)
 	before, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -82,15 +84,19 @@ func TestConsoleAddsTheFirstIntegration(t *testing.T) {
 	c.next("What will be written")
 	c.until(`document.querySelector("dialog .diff")`)
 	c.picture("diff")
-	if now, err := os.ReadFile(filepath.Join(dir, "config.yaml")); err != nil || !bytes.Equal(now, before) {
-		t.Fatalf("the file has changed before anybody saved it: %v", err)
+	written := filepath.Join(dir, "integrations.d", "wizard.yaml")
+	if _, err := os.Stat(written); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the file was written before anybody saved it: %v", err)
 	}
 	c.next("Done")
 	c.press("dialog .step button")
 	c.until(`document.querySelector(".card h3")?.textContent === "wizard"`)
-	after, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
-	if err != nil || !strings.HasPrefix(string(after), string(before)) || !strings.Contains(string(after), "secret_access_key: ${TRUSTED_SECRET}\n") {
+	after, err := os.ReadFile(written)
+	if err != nil || !strings.HasPrefix(string(after), "# Written by s3redirect.\nname: wizard\n") || !strings.Contains(string(after), "secret_access_key: ${TRUSTED_SECRET}\n") {
 		t.Errorf("%v:\n%s", err, after)
+	}
+	if now, err := os.ReadFile(filepath.Join(dir, "config.yaml")); err != nil || !bytes.Equal(now, before) {
+		t.Errorf("the main file has changed: %v", err)
 	}
 
 	c.fill("locator", "s3://"+bucket+"/pictures/one.png")
@@ -197,12 +203,12 @@ func TestConsoleForEverybody(t *testing.T) {
 	}
 }
 
-// fewIntegrations are some with keys, of a store that nobody asks.
+// fewIntegrations returns the end of a configuration: integrations with keys, of a store that nobody asks, in files that the console may change.
 func fewIntegrations(n int) string {
 	var b strings.Builder
-	b.WriteString("integrations:\n")
+	b.WriteString("include: [integrations.d/*.yaml]\n")
 	for i := range n {
-		fmt.Fprintf(&b, "  - {name: one-%d, bucket: bucket-%d, region: us-east-1, endpoint: \"https://store.example.com\", access_key_id: AKIA, secret_access_key: \"${SECRET}\"}\n", i, i)
+		fmt.Fprintf(&b, "-- one-%d.yaml --\n# Written by s3redirect.\nname: one-%d\nbucket: bucket-%d\nregion: us-east-1\nendpoint: https://store.example.com\naccess_key_id: AKIA\nsecret_access_key: ${SECRET}\n", i, i, i)
 	}
 	return b.String()
 }
@@ -211,7 +217,8 @@ func fewIntegrations(n int) string {
 func TestConsoleAgainstOtherPages(t *testing.T) {
 	t.Parallel()
 	p, dir := startProxyIn(t, withConsole+fewIntegrations(1), "ADMIN_TOKEN="+adminToken, "SECRET=canary")
-	before, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
+	file := filepath.Join(dir, "integrations.d", "one-0.yaml")
+	before, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,9 +263,29 @@ func TestConsoleAgainstOtherPages(t *testing.T) {
 	if resp.StatusCode != http.StatusMisdirectedRequest {
 		t.Errorf("a name that leads here is answered %d", resp.StatusCode)
 	}
-	if now, err := os.ReadFile(filepath.Join(dir, "config.yaml")); err != nil || !bytes.Equal(now, before) {
+	if now, err := os.ReadFile(file); err != nil || !bytes.Equal(now, before) {
 		t.Errorf("the file has changed: %v", err)
 	}
+}
+
+// An integration that a person wrote is read-only: its card says where it is, and the page how to move it.
+func TestConsoleShowsWhatIsReadOnly(t *testing.T) {
+	t.Parallel()
+	p, _ := startProxyIn(t, withConsole+`
+integrations:
+  - name: ours
+    bucket: our-bucket
+    region: us-east-1
+    endpoint: https://store.example.com
+    access_key_id: AKIA
+    secret_access_key: ${SECRET}
+`+fewIntegrations(1), "ADMIN_TOKEN="+adminToken, "SECRET=canary")
+	c := openConsole(t, p)
+	c.until(`[...document.querySelectorAll(".card")].filter(e => e.textContent.includes("config.yaml, line ")).length === 1`)
+	c.signIn("Ann")
+	c.until(`document.querySelector('[aria-label="Edit one-0"]') && !document.querySelector('[aria-label="Edit ours"]') && !document.querySelector('[aria-label="Remove ours"]')`)
+	c.press(`[aria-label="Read-only: how to change ours"]`)
+	c.until(`document.querySelector("dialog [role=alert]")?.textContent.includes("only people edit this file. To change it here, move its keys to integrations.d/ours.yaml")`)
 }
 
 // Scripts in whatever comes from outside, be it STS's answer, a locator, a name, or what somebody writes into a form, are texts.
@@ -270,7 +297,7 @@ func TestConsoleRunsNothingFromOutside(t *testing.T) {
 		fmt.Fprintf(w, "<ErrorResponse><Error><Code>AccessDenied</Code><Message>%s</Message></Error></ErrorResponse>", strings.NewReplacer("<", "&lt;", ">", "&gt;").Replace(script))
 	}))
 	t.Cleanup(sts.Close)
-	p, dir := startProxyIn(t, withConsole+`
+	p, dir := startProxyIn(t, withConsole+`include: [integrations.d/*.yaml]
 integrations:
   - name: denied
     bucket: denied-bucket
@@ -327,8 +354,8 @@ integrations:
 	c.press("dialog .actions button:not([type])")
 	c.until(`document.querySelectorAll("dialog [aria-invalid=true]").length === 3`)
 	harmless("a form")
-	if now, err := os.ReadFile(filepath.Join(dir, "config.yaml")); err != nil || strings.Contains(string(now), "script") {
-		t.Errorf("the file has changed: %v", err)
+	if entries, err := os.ReadDir(filepath.Join(dir, "integrations.d")); err != nil || len(entries) > 0 {
+		t.Errorf("files were written: %v %v", entries, err)
 	}
 }
 
@@ -356,12 +383,12 @@ func TestConsoleTwoAdministrators(t *testing.T) {
 	bob.next("What will be written")
 	bob.until(`document.querySelector("dialog .diff del")?.textContent.includes("anns-bucket")`)
 	// Meanwhile somebody takes an editor.
-	file := filepath.Join(dir, "config.yaml")
+	file := filepath.Join(dir, "integrations.d", "one-0.yaml")
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, append(text, "# edited on the disk\n"...), 0o600); err != nil {
+	if err := os.WriteFile(file, bytes.Replace(text, []byte("us-east-1"), []byte("us-east-2"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	bob.press("dialog .actions button:not([type])")
@@ -370,7 +397,7 @@ func TestConsoleTwoAdministrators(t *testing.T) {
 	bob.until(`document.querySelector("dialog .diff") && !document.querySelector("dialog [role=alert]")`)
 	bob.next("Done")
 	now, err := os.ReadFile(file)
-	if err != nil || !strings.Contains(string(now), "bobs-bucket") || !strings.Contains(string(now), "# edited on the disk") {
+	if err != nil || !strings.Contains(string(now), "bobs-bucket") || !strings.Contains(string(now), "us-east-2") {
 		t.Errorf("%v:\n%s", err, now)
 	}
 }

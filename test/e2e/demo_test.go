@@ -13,13 +13,15 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// The demo's gallery, on a telephone and on a desk: every picture is painted in its own colours, nothing sticks out at the side, the
-// text is read; and loading again costs redirects, but hardly any fetch.
+// TestDemoInChromium opens the demo's gallery in the window sizes of a phone and a desktop. Every
+// picture is painted in its colours, the page is no wider than the window, and the text object is
+// read. Loading the page again costs redirects, but almost no requests to S3.
 func TestDemoInChromium(t *testing.T) {
 	t.Parallel()
 	need(t, "chromium")
 	dir := t.TempDir()
-	s, err := startServer(dir, "demo", nil, built(t), "demo", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+	s, err := startServer(dir, "demo", nil, built(t),
+		"demo", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,53 +34,60 @@ func TestDemoInChromium(t *testing.T) {
 	for _, size := range []struct {
 		name          string
 		width, height int64
-	}{{"telephone", 360, 3400}, {"desk", 1280, 1600}} {
+	}{{"phone", 360, 3400}, {"desktop", 1280, 1600}} {
 		t.Run(size.name, func(t *testing.T) {
 			b := openTab(t)
 			b.do(chromedp.EmulateViewport(size.width, size.height))
 			b.open(page)
 			b.checkExhibits(page)
-			if got := b.js(`Promise.resolve(document.documentElement.scrollWidth + " " + innerWidth)`); strings.Fields(got)[0] != strings.Fields(got)[1] {
-				t.Errorf("the page is wider than the window: %s", got)
+			got := b.js(`Promise.resolve(document.documentElement.scrollWidth + " " + innerWidth)`)
+			if page, window, _ := strings.Cut(got, " "); page != window {
+				t.Errorf("width of the page = %s, want the window's %s", page, window)
 			}
-			if got := b.js(`new Promise(d => { const read = () => {
+			got = b.js(`new Promise(d => { const read = () => {
 				const text = document.querySelector("[data-text]").textContent;
-				text.startsWith("Loading") ? setTimeout(read, 20) : d(text) }; read() })`); !strings.Contains(got, "the store agree") {
-				t.Errorf("the text: %s", got)
+				text.startsWith("Loading") ? setTimeout(read, 20) : d(text) }; read() })`)
+			if want := "the store agree"; !strings.Contains(got, want) {
+				t.Errorf("text on the page = %q, want a text with %q", got, want)
 			}
 			before := b.numbers()
 			after := before
-			for again := true; again; again = before.WindowEnds != after.WindowEnds { // with another window come other URLs
+			// Try again if the window ended meanwhile: the next window has other URLs.
+			for again := true; again; again = before.WindowEnds != after.WindowEnds {
 				before = b.numbers()
 				b.js(`again().then(() => "")`)
 				after = b.numbers()
 			}
 			if after.Requests < before.Requests+8 || after.S3Requests > before.S3Requests+2 {
-				t.Errorf("loaded again: %+v, before it %+v", after, before)
+				t.Errorf("counts changed from %+v to %+v, want at least 8 more requests to the "+
+					"proxy and at most 2 more to S3", before, after)
 			}
-			if shown := b.js(`refresh().then(() => document.getElementById("requests").textContent)`); shown == "–" || shown == "0" {
-				t.Errorf("the page shows %q redirects", shown)
+			shown := b.js(`refresh().then(() => document.getElementById("requests").textContent)`)
+			if shown == "–" || shown == "0" {
+				t.Errorf("the page shows %q redirects, want at least 1", shown)
 			}
 		})
 	}
 }
 
-// checkExhibits compares what the gallery paints with the pictures that it names.
+// checkExhibits compares the images that the gallery paints with the pictures at their URLs.
 func (p *tab) checkExhibits(page string) {
 	p.t.Helper()
 	widths, shot := p.widths(), p.screenshot()
 	var paths []string
-	if err := json.Unmarshal([]byte(p.js(`Promise.resolve(JSON.stringify([...document.images].map(i => i.getAttribute("src"))))`)), &paths); err != nil {
+	text := p.js(`Promise.resolve(JSON.stringify(
+		[...document.images].map(i => i.getAttribute("src"))))`)
+	if err := json.Unmarshal([]byte(text), &paths); err != nil {
 		p.t.Fatal(err)
 	}
 	if len(paths) != 6 {
-		p.t.Fatalf("%d pictures", len(paths))
+		p.t.Fatalf("the gallery has %d pictures, want 6", len(paths))
 	}
 	for n, where := range p.rectangles("img") {
 		resp, err := (&http.Client{}).Get(strings.TrimSuffix(page, "/") + paths[n])
 		a, err := readAnswer(resp, err)
 		if err != nil || a.status != http.StatusOK {
-			p.t.Fatalf("%s: %v %v", paths[n], a, err)
+			p.t.Fatalf("%s: got %v, error %v, want status 200", paths[n], a, err)
 		}
 		picture, _, err := image.Decode(bytes.NewReader(a.body))
 		if err != nil { // the drawing is an SVG
@@ -88,16 +97,17 @@ func (p *tab) checkExhibits(page string) {
 			continue
 		}
 		if widths[n] != picture.Bounds().Dx() {
-			p.t.Errorf("%s is %d wide, want %d", paths[n], widths[n], picture.Bounds().Dx())
+			p.t.Errorf("width of %s = %d, want %d", paths[n], widths[n], picture.Bounds().Dx())
 		}
-		// The page may cut a border off: the middle of it is the middle of the picture.
-		if got, want := mean(shot, centre(where, 3)), mean(picture, centre(picture.Bounds(), 3)); apart(got, want) > 12 {
-			p.t.Errorf("%s is painted %v in its middle, want %v", paths[n], got, want)
+		// The page may crop a picture, but both have the same middle.
+		got, want := mean(shot, centre(where, 3)), mean(picture, centre(picture.Bounds(), 3))
+		if apart(got, want) > 12 {
+			p.t.Errorf("colour in the middle of %s = %v, want about %v", paths[n], got, want)
 		}
 	}
 }
 
-// numbers are the demo's counts.
+// numbers returns the demo's counts.
 func (p *tab) numbers() (n struct {
 	Requests   int    `json:"requests"`
 	S3Requests int    `json:"s3_requests"`

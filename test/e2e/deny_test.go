@@ -11,32 +11,42 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// slashTricks are request targets whose keys are in the folder secret of the bucket open, for a
-// store that merges slashes.
-func slashTricks() (targets []string) {
+// slashVariants returns request targets whose keys are in the folder secret of the bucket open, if
+// the store merges slashes.
+func slashVariants() (targets []string) {
 	slashes := []string{"/", "//", "///", "%2F", "%2f%2F", "/%2F", "%2F/", "%5C", "%5c%5C", `\`, `/\`, "%5C/"}
 	for _, leading := range append([]string{""}, slashes...) {
 		for _, between := range slashes {
-			targets = append(targets, "/s3/open/"+leading+"secret"+between+"x",
-				"/s3/open/"+leading+"secret"+between+"deep"+between+"y", "/s3/open/"+leading+"%73ecret"+between)
+			targets = append(targets,
+				"/s3/open/"+leading+"secret"+between+"x",
+				"/s3/open/"+leading+"secret"+between+"deep"+between+"y",
+				"/s3/open/"+leading+"%73ecret"+between)
 		}
-		targets = append(targets, "/s3/open/"+leading+"secret__XLDIR__", "/s3/open/"+leading+"secret/deep__XLDIR__")
+		targets = append(targets,
+			"/s3/open/"+leading+"secret__XLDIR__",
+			"/s3/open/"+leading+"secret/deep__XLDIR__")
 	}
 	return targets
 }
 
-// secrets are the objects that no viewer may read, and public is one that all may.
-var secrets = map[string]string{"secret/x": "the secret x", "secret/deep/y": "the secret y",
-	"secret/": "the secret folder", "secret/deep/": "the secret folder deep"}
+// secrets are the objects that no viewer may read, by key.
+var secrets = map[string]string{
+	"secret/x":      "the secret x",
+	"secret/deep/y": "the secret y",
+	"secret/":       "the secret folder",
+	"secret/deep/":  "the secret folder deep",
+}
 
+// public is the key of an object that every viewer may read.
 const public = "public/x"
 
-// A deny rule holds in front of stores that merge slashes and of those that keep every key: no
-// redirect leads to a denied object. Without the rule, some of the same targets do reach one.
-func TestTricksUnderDenyRules(t *testing.T) {
+// TestDenyRulesHoldForPathVariants checks that no redirect leads to a denied object, whether the
+// store merges slashes or keeps every key. Without the rule, some of the same targets reach one.
+func TestDenyRulesHoldForPathVariants(t *testing.T) {
 	t.Parallel()
-	// reached is the least number of slash tricks that reach a denied object without the rule. MinIO
-	// drops leading slashes. radosgw keeps every key, and serves those that decode to a stored one.
+	// reached is the minimum number of slash variants that reach a denied object without the rule.
+	// MinIO drops leading slashes. radosgw keeps every key, so only those variants reach an object
+	// that decode to its key.
 	for name, c := range map[string]struct {
 		store   func(*testing.T) *store
 		reached int
@@ -52,7 +62,11 @@ func TestTricksUnderDenyRules(t *testing.T) {
 				s.put(t, "open", key, []byte(text))
 			}
 			s.put(t, "open", public, []byte("public"))
-			const integration = "\nintegrations:\n  - name: keys\n    permitted_buckets: [\"open*\", shut]\n" + withKeys
+			const integration = `
+integrations:
+  - name: keys
+    permitted_buckets: ["open*", shut]
+` + withKeys
 			const viewers = "\nviewers:\n  anonymous: true\n"
 			with := startProxy(t, integration+viewers+`
   rules:
@@ -60,38 +74,39 @@ func TestTricksUnderDenyRules(t *testing.T) {
     - {anonymous: true, locators: ["s3://*/*"]}
 `, s.env()...)
 			without := startProxy(t, integration+viewers, s.env()...)
-			all := append(tricks(), slashTricks()...)
+			all := append(tricks(), slashVariants()...)
 			if len(all) < 1000 {
-				t.Fatalf("%d tricks, want 1000 at least", len(all))
+				t.Fatalf("there are %d targets, want at least 1000", len(all))
 			}
 			for _, target := range all {
 				for _, method := range []string{http.MethodGet, http.MethodHead} {
 					if key := with.reaches(t, method, target); key != "" {
-						t.Errorf("%s %s reaches %s", method, target, key)
+						t.Errorf("%s %s reaches the denied %s", method, target, key)
 					}
 				}
 			}
 			reached := 0
-			for _, target := range slashTricks() {
+			for _, target := range slashVariants() {
 				if a := with.raw(t, http.MethodGet, target); a.status != http.StatusForbidden {
-					t.Errorf("%s: status %d, want %d", target, a.status, http.StatusForbidden)
+					t.Errorf("%s: status %d, want 403", target, a.status)
 				}
 				if without.reaches(t, http.MethodGet, target) != "" {
 					reached++
 				}
 			}
 			if reached < c.reached {
-				t.Errorf("without the rule %d slash tricks reach a denied object, want %d at least: the test proves nothing", reached, c.reached)
+				t.Errorf("without the rule, %d slash variants reach a denied object, want at least %d",
+					reached, c.reached)
 			}
 			a := fetch(t, http.MethodGet, with.location(t, http.MethodGet, path("open", public)))
 			if got := string(a.body); got != "public" {
-				t.Errorf("%s is %q, want public", public, got)
+				t.Errorf("body of %s = %q, want %q", public, got, "public")
 			}
 		})
 	}
 }
 
-// reaches returns the key of the denied object to which a request is redirected, or "".
+// reaches returns the key of the denied object that the redirect of a request leads to, or "".
 func (p *proxy) reaches(t *testing.T, method, target string) string {
 	t.Helper()
 	location := p.raw(t, method, target).header.Get("Location")
@@ -100,16 +115,17 @@ func (p *proxy) reaches(t *testing.T, method, target string) string {
 	}
 	a := fetch(t, method, location)
 	for key, text := range secrets {
-		if a.status == http.StatusOK && (string(a.body) == text || method == http.MethodHead && a.length == int64(len(text))) {
+		same := string(a.body) == text || method == http.MethodHead && a.length == int64(len(text))
+		if a.status == http.StatusOK && same {
 			return key
 		}
 	}
 	return ""
 }
 
-// POST /presign and POST /link follow the same rules: neither gives out a denied object under
-// another spelling of its key.
-func TestTricksByPost(t *testing.T) {
+// TestDenyRulesHoldForPostedKeys checks that POST /presign and POST /link apply the same rules:
+// neither gives out a denied object under a variant of its key.
+func TestDenyRulesHoldForPostedKeys(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	s.createBucket(t, "open")
@@ -123,7 +139,7 @@ viewers:
     - {known: true, locators: ["s3://open/*"]}
 `, s.env()...)
 	keys := []string{public, "secrets//x"}
-	for _, target := range slashTricks() {
+	for _, target := range slashVariants() {
 		key, err := url.PathUnescape(strings.TrimPrefix(target, "/s3/open/"))
 		if err != nil {
 			t.Fatal(err)
@@ -146,7 +162,7 @@ viewers:
 		}
 		for _, text := range []string{key, strings.TrimSuffix(key, "/") + "/*"} {
 			if text == public+"/*" || strings.HasSuffix(text, "__XLDIR__/*") {
-				continue // folders of other names
+				continue // names a folder without secret objects
 			}
 			if got := p.link(t, locator.Locator{Bucket: "open", Key: text}, user); got != want {
 				t.Errorf("POST /link %q: status %d, want %d", text, got, want)
@@ -160,7 +176,7 @@ viewers:
 	}
 }
 
-// link asks POST /link, with header lines, and returns the status.
+// link sends POST /link with the header lines and returns the status.
 func (p *proxy) link(t *testing.T, l locator.Locator, header ...string) int {
 	t.Helper()
 	body, err := json.Marshal(map[string]string{"locator": l.String()})

@@ -15,41 +15,49 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// The unit is one that systemd takes, and leaves the service little to do harm with: docs/deployment.md says how much.
+// TestSystemdUnit checks that systemd accepts the unit, and that its exposure level is the one in
+// docs/deployment.md.
 func TestSystemdUnit(t *testing.T) {
 	t.Parallel()
 	need(t, "systemd-analyze")
 	text := readFile(t, "../../deploy/systemd/s3redirect.service")
 	unit := filepath.Join(t.TempDir(), "s3redirect.service")
-	if err := os.WriteFile(unit, []byte(strings.Replace(text, "/usr/local/bin/s3redirect", built(t), 1)), 0o600); err != nil {
+	text = strings.Replace(text, "/usr/local/bin/s3redirect", built(t), 1)
+	if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := program(t, "systemd-analyze", "verify", unit); err != nil || strings.Contains(out, "s3redirect.service:") {
-		t.Errorf("%v\n%s", err, out)
+	out, err := program(t, "systemd-analyze", "verify", unit)
+	if err != nil || strings.Contains(out, "s3redirect.service:") {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
-	if out, err := program(t, "systemd-analyze", "security", "--offline=true", "--threshold=12", unit); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	out, err = program(t, "systemd-analyze", "security", "--offline=true", "--threshold=12", unit)
+	if err != nil {
+		t.Errorf("systemd-analyze security: the exposure level is above 1.2: %v\n%s", err, out)
 	}
-	if !strings.Contains(readFile(t, "../../docs/deployment.md"), "exposure level of 1.2") {
-		t.Error("docs/deployment.md does not say so")
+	const level = "exposure level of 1.2"
+	if !strings.Contains(readFile(t, "../../docs/deployment.md"), level) {
+		t.Errorf("docs/deployment.md lacks %q", level)
 	}
 }
 
-// composed is the compose file's project.
+// composed loads the project of the compose file.
 func composed(t *testing.T, env ...string) (*types.Project, error) {
 	t.Helper()
-	o, err := cli.NewProjectOptions([]string{"../../deploy/compose/compose.yaml"}, cli.WithEnv(env), cli.WithResolvedPaths(true))
+	o, err := cli.NewProjectOptions([]string{"../../deploy/compose/compose.yaml"},
+		cli.WithEnv(env), cli.WithResolvedPaths(true))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return o.LoadProject(t.Context())
 }
 
-// The compose file is one, what it mounts is there, and it wants a key.
+// TestComposeFile checks that the compose file is valid, that the files that it mounts exist, that
+// its ports are on loopback, and that it requires an encryption key.
 func TestComposeFile(t *testing.T) {
 	t.Parallel()
-	if _, err := composed(t); err == nil || !strings.Contains(err.Error(), "openssl rand -base64 32") {
-		t.Errorf("without a key: %v", err)
+	const hint = "openssl rand -base64 32"
+	if _, err := composed(t); err == nil || !strings.Contains(err.Error(), hint) {
+		t.Errorf("without a key: error %v, want one with %q", err, hint)
 	}
 	project, err := composed(t, fleetKey)
 	if err != nil {
@@ -61,37 +69,45 @@ func TestComposeFile(t *testing.T) {
 				continue
 			}
 			if _, err := os.Stat(v.Source); err != nil {
-				t.Errorf("%s mounts %v", name, err)
+				t.Errorf("%s mounts a missing file: %v", name, err)
 			}
 			if !v.ReadOnly {
-				t.Errorf("%s may write to %s", name, v.Source)
+				t.Errorf("%s mounts %s writable, want read-only", name, v.Source)
 			}
 		}
 		for _, port := range service.Ports {
 			if port.HostIP != "127.0.0.1" {
-				t.Errorf("%s is there for everybody, at port %s", name, port.Published)
+				t.Errorf("%s publishes port %s on %q, want 127.0.0.1",
+					name, port.Published, port.HostIP)
 			}
 		}
 		if name != "s3redirect" && !strings.Contains(service.Image, ":") {
-			t.Errorf("%s is of no version in particular", name)
+			t.Errorf("image of %s = %q, want one with a version", name, service.Image)
 		}
 	}
-	if names := project.ServiceNames(); !slices.Equal(names, []string{"grafana", "minio", "nginx", "prometheus", "s3redirect", "valkey"}) {
-		t.Errorf("%v", names)
+	want := []string{"grafana", "minio", "nginx", "prometheus", "s3redirect", "valkey"}
+	if got := project.ServiceNames(); !slices.Equal(got, want) {
+		t.Errorf("services = %v, want %v", got, want)
 	}
-	if s := project.Services["s3redirect"]; !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || s.Build == nil || len(s.Ports) != 0 {
-		t.Errorf("s3redirect: %+v", s)
+	s := project.Services["s3redirect"]
+	if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) {
+		t.Errorf("s3redirect: read_only = %v, cap_drop = %v, want true and [ALL]",
+			s.ReadOnly, s.CapDrop)
+	}
+	if s.Build == nil || len(s.Ports) != 0 {
+		t.Errorf("s3redirect: build = %v, ports = %v, want a build and no ports", s.Build, s.Ports)
 	}
 }
 
-// startComposed starts the compose file's parts without the containers: their commands and files, with other addresses.
+// startComposed starts the compose file's services without containers: their commands and files,
+// with other addresses. Two replicas run behind nginx.
 func startComposed(t *testing.T) (f *front, replicas []*proxy, s *store) {
 	t.Helper()
 	project, err := composed(t, fleetKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	built(t) // before ports are looked for
+	built(t) // takes long, so other programs could take the free ports meanwhile
 	ports, err := freePorts(6)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +119,7 @@ func startComposed(t *testing.T) (f *front, replicas []*proxy, s *store) {
 			env[name] = append(env[name], key+"="+*value)
 		}
 	}
-	begin := func(service string, args []string, ready func() bool) {
+	start := func(service string, args []string, ready func() bool) {
 		t.Helper()
 		s, err := startServer(t.TempDir(), service, env[service], args...)
 		if err != nil {
@@ -118,31 +134,53 @@ func startComposed(t *testing.T) (f *front, replicas []*proxy, s *store) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	local := strings.NewReplacer(
+		"/data", t.TempDir(),
+		"minio server", program+" server --address "+at(0),
+		"--console-address :9001", "")
 	var entry []string
 	for _, arg := range project.Services["minio"].Entrypoint {
-		entry = append(entry, strings.NewReplacer("/data", t.TempDir(), "minio server", program+" server --address "+at(0), "--console-address :9001", "").Replace(arg))
+		entry = append(entry, local.Replace(arg))
 	}
-	begin("minio", entry, func() bool { return answersOK("http://" + at(0) + "/minio/health/ready") })
-	begin("valkey", append(slices.Clone(project.Services["valkey"].Command), "--port", portOf(at(1)), "--bind", "127.0.0.1"), func() bool {
+	start("minio", entry, func() bool {
+		return answersOK("http://" + at(0) + "/minio/health/ready")
+	})
+	valkey := append(slices.Clone(project.Services["valkey"].Command),
+		"--port", portOf(at(1)), "--bind", "127.0.0.1")
+	start("valkey", valkey, func() bool {
 		c, err := net.Dial("tcp", at(1))
 		return err == nil && c.Close() == nil
 	})
 	for n := range 2 {
 		dir, host, admin := t.TempDir(), at(2+2*n), at(3+2*n)
-		text := strings.NewReplacer("172.16.0.0/12, 192.168.0.0/16", "127.0.0.1", "listen: :8080", "listen: "+host, "admin_listen: :9090", "admin_listen: "+admin, "valkey:6379", at(1), "localhost:9000", at(0), "minio:9000", at(0)).
-			Replace(readFile(t, "../../deploy/compose/config.yaml")) + "log: {access: true}\n"
+		local := strings.NewReplacer(
+			"172.16.0.0/12, 192.168.0.0/16", "127.0.0.1",
+			"listen: :8080", "listen: "+host,
+			"admin_listen: :9090", "admin_listen: "+admin,
+			"valkey:6379", at(1),
+			"localhost:9000", at(0),
+			"minio:9000", at(0))
+		text := local.Replace(readFile(t, "../../deploy/compose/config.yaml")) +
+			"log: {access: true}\n"
 		if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		replicas = append(replicas, startProxyAt(t, dir, host, admin, env["s3redirect"]...))
 	}
 	minio := project.Services["minio"].Environment
-	return behindComposedNginx(t, replicas...), replicas,
-		&store{endpoint: "http://" + at(0), owner: aws.Credentials{AccessKeyID: *minio["MINIO_ROOT_USER"], SecretAccessKey: *minio["MINIO_ROOT_PASSWORD"]}}
+	s = &store{
+		endpoint: "http://" + at(0),
+		owner: aws.Credentials{
+			AccessKeyID:     *minio["MINIO_ROOT_USER"],
+			SecretAccessKey: *minio["MINIO_ROOT_PASSWORD"],
+		},
+	}
+	return behindComposedNginx(t, replicas...), replicas, s
 }
 
-// An object that is put into the bucket that the composed MinIO has from the start comes back through the composed nginx, with one URL from
-// both replicas; and Prometheus takes its configuration.
+// TestComposedParts stores an object in the bucket that the composed MinIO creates, and reads it
+// through the composed nginx. Both replicas redirect to the same URL. Prometheus accepts its
+// configuration.
 func TestComposedParts(t *testing.T) {
 	t.Parallel()
 	need(t, "minio", "valkey-server", "nginx", "promtool")
@@ -150,27 +188,32 @@ func TestComposedParts(t *testing.T) {
 	s.put(t, "photos", "a b.png", []byte("an image"))
 	first := f.asProxy().location(t, http.MethodGet, "/s3/photos/a%20b.png")
 	for range 3 {
-		if f.asProxy().location(t, http.MethodGet, "/s3/photos/a%20b.png") != first {
-			t.Error("the replicas have URLs of their own")
+		if got := f.asProxy().location(t, http.MethodGet, "/s3/photos/a%20b.png"); got != first {
+			t.Errorf("redirect to %s, want %s from every replica", got, first)
 		}
 	}
 	if a := fetch(t, http.MethodGet, first); string(a.body) != "an image" {
-		t.Errorf("%d %s", a.status, a.body)
+		t.Errorf("%s: got %d %q, want %q", first, a.status, a.body, "an image")
 	}
 	f.ask(t, "127.0.0.2", "", "/s3/photos/a%20b.png")
 	awaitThat(t, "the access log has the client's address", func() bool {
 		return strings.Contains(replicas[0].output()+replicas[1].output(), `"remote":"127.0.0.2"`)
 	})
 	if replicas[0].awaitRedirects(t, 1) == 0 || replicas[1].awaitRedirects(t, 1) == 0 {
-		t.Error("only one of them was asked")
+		t.Error("nginx sent all requests to one replica, want requests to both")
 	}
 	dir := t.TempDir()
-	for name, from := range map[string]string{"prometheus.yml": "compose/prometheus.yml", "s3redirect.rules.yml": "prometheus/s3redirect.rules.yml"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(readFile(t, "../../deploy/"+from)), 0o600); err != nil {
+	for name, from := range map[string]string{
+		"prometheus.yml":       "compose/prometheus.yml",
+		"s3redirect.rules.yml": "prometheus/s3redirect.rules.yml",
+	} {
+		text := []byte(readFile(t, "../../deploy/"+from))
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if out, err := program(t, "promtool", "check", "config", filepath.Join(dir, "prometheus.yml")); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	config := filepath.Join(dir, "prometheus.yml")
+	if out, err := program(t, "promtool", "check", "config", config); err != nil {
+		t.Errorf("promtool check config: %v\n%s", err, out)
 	}
 }

@@ -1,6 +1,7 @@
-// Package e2e runs the built binary against real servers, MinIO and Ceph's radosgw, behind a real nginx, and compares what comes through its
-// redirects with what was stored. `make tools` gets the servers; each is started once, when a test first needs it, on
-// loopback and with its files in a folder that goes away with it.
+// Package e2e runs the built binary against real servers: MinIO and Ceph's radosgw as stores, and
+// nginx, Caddy and HAProxy as reverse proxies. It compares the objects that its redirects lead to
+// with those that were stored. `make tools` installs the servers. Each starts when a test first
+// needs it, listens on loopback, and keeps its files in a folder that is removed at the end.
 package e2e
 
 import (
@@ -36,7 +37,8 @@ func runTests(m *testing.M) int {
 
 // binary builds the program and returns its path.
 var binary = sync.OnceValues(func() (string, error) {
-	// go test takes a result from its cache unless a file changed that the test looked at: look at all that is built.
+	// go test reuses a cached result unless a file changed that the test opened or called Stat on:
+	// call Stat on all source files.
 	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.IsDir() && path != "../.." && strings.HasPrefix(entry.Name(), ".") {
 			return filepath.SkipDir
@@ -59,14 +61,14 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// need skips the test where one of the tools is missing; on CI that is a failure.
+// need skips the test if one of the tools is missing. In CI, the test fails instead.
 func need(t *testing.T, tools ...string) {
 	t.Helper()
 	for _, tool := range tools {
 		if _, err := find(tool); err == nil {
 			continue
 		}
-		const reason = "%s is missing: `make tools` gets it"
+		const reason = "%s is missing: run `make tools` to install it"
 		if os.Getenv("CI") == "true" {
 			t.Fatalf(reason, tool)
 		}
@@ -74,7 +76,8 @@ func need(t *testing.T, tools ...string) {
 	}
 }
 
-// find looks for a tool in .tools/bin, where `make tools` puts what it builds, and then in PATH.
+// find returns the path of a tool. It searches .tools/bin, where `make tools` installs the tools
+// that it builds, and then PATH.
 func find(tool string) (string, error) {
 	if path, err := exec.LookPath(filepath.Join("..", "..", ".tools", "bin", tool)); err == nil {
 		return filepath.Abs(path)

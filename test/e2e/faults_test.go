@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,124 +16,146 @@ import (
 	"testing"
 )
 
-// toxiproxy is a real toxiproxy, which all tests share.
-type toxiproxy struct{ api string }
-
-var startedToxiproxy = sync.OnceValues(func() (*toxiproxy, error) {
-	ports, err := freePorts(1)
-	if err != nil {
-		return nil, err
-	}
-	s, err := startServer(workDir, "toxiproxy", nil, "toxiproxy-server", "-host", "127.0.0.1", "-port", fmt.Sprint(ports[0]))
-	if err != nil {
-		return nil, err
-	}
-	x := &toxiproxy{api: fmt.Sprintf("http://127.0.0.1:%d", ports[0])}
-	return x, s.await("toxiproxy", func() bool { return answersOK(x.api + "/version") })
-})
-
-// call asks toxiproxy's API for something.
-func (x *toxiproxy) call(t *testing.T, method, path string, body any) map[string]any {
-	t.Helper()
-	text, err := json.Marshal(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req, err := http.NewRequestWithContext(t.Context(), method, x.api+path, bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := readAnswer(client.Do(req))
-	if err != nil || a.status >= 300 {
-		t.Fatalf("%s %s: %v %+v", method, path, err, a)
-	}
-	var answer map[string]any
-	if len(a.body) > 0 {
-		if err := json.Unmarshal(a.body, &answer); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return answer
-}
-
-// cause has the connections of one of toxiproxy's proxies fail, and returns how that is mended.
-func (x *toxiproxy) cause(t *testing.T, name string, f *fault) (mend func()) {
-	t.Helper()
-	if f.down {
-		x.call(t, http.MethodPost, "/proxies/"+name, map[string]any{"enabled": false})
-		return func() { x.call(t, http.MethodPost, "/proxies/"+name, map[string]any{"enabled": true}) }
-	}
-	x.call(t, http.MethodPost, "/proxies/"+name+"/toxics", map[string]any{"name": "it", "type": f.toxic, "stream": "downstream", "attributes": f.attributes})
-	return func() { x.call(t, http.MethodDelete, "/proxies/"+name+"/toxics/it", nil) }
-}
-
-// fault is something that is wrong with STS.
+// fault is a failure of STS. One of toxic, down, answer and endpoint says how STS fails.
 type fault struct {
 	name string
-	// toxic is toxiproxy's, with its attributes; "" is none.
+	// toxic is the type of a toxic of toxiproxy, which has the attributes.
 	toxic      string
 	attributes map[string]any
-	down       bool             // nobody listens
-	answer     http.HandlerFunc // instead of STS's
-	endpoint   func(t *testing.T) string
-	cold       string // what viewers of a cold integration get
-	result     string // of AssumeRole, in the metrics
+	down       bool                      // the endpoint refuses connections
+	answer     http.HandlerFunc          // answers in place of STS
+	endpoint   func(t *testing.T) string // returns the URL of an endpoint that fails
+	cold       string                    // outcome for viewers of a cold integration
+	result     string                    // AssumeRole's result in the metrics
 }
 
+// xmlAnswer returns a handler that answers with an STS error.
 func xmlAnswer(status int, code string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/xml")
 		w.WriteHeader(status)
-		fmt.Fprintf(w, `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>%s</Code><Message>no</Message></Error></ErrorResponse>`, code)
+		fmt.Fprintf(w, `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">`+
+			`<Error><Type>Sender</Type><Code>%s</Code><Message>no</Message></Error>`+
+			`</ErrorResponse>`, code)
 	}
 }
 
+// unavailable and denied are outcomes.
 const unavailable, denied = "503 sts_unavailable", "502 assume_role_denied"
 
-// faultsOfConnections are those that toxiproxy makes.
+// faultsOfConnections are the faults that toxiproxy simulates.
 var faultsOfConnections = []fault{
-	{name: "latency of 30 s", toxic: "latency", attributes: map[string]any{"latency": 30_000}, cold: unavailable, result: "unavailable"},
-	{name: "hangs", toxic: "timeout", attributes: map[string]any{"timeout": 0}, cold: unavailable, result: "unavailable"},
-	{name: "resets connections", toxic: "reset_peer", attributes: map[string]any{"timeout": 0}, cold: unavailable, result: "unavailable"},
-	{name: "half an answer", toxic: "limit_data", attributes: map[string]any{"bytes": 300}, cold: unavailable, result: "unavailable"},
-	{name: "refuses connections", down: true, cold: unavailable, result: "unavailable"},
+	{
+		name:       "latency of 30 s",
+		toxic:      "latency",
+		attributes: map[string]any{"latency": 30_000},
+		cold:       unavailable,
+		result:     "unavailable",
+	},
+	{
+		name:       "hangs",
+		toxic:      "timeout",
+		attributes: map[string]any{"timeout": 0},
+		cold:       unavailable,
+		result:     "unavailable",
+	},
+	{
+		name:       "resets connections",
+		toxic:      "reset_peer",
+		attributes: map[string]any{"timeout": 0},
+		cold:       unavailable,
+		result:     "unavailable",
+	},
+	{
+		name:       "half an answer",
+		toxic:      "limit_data",
+		attributes: map[string]any{"bytes": 300},
+		cold:       unavailable,
+		result:     "unavailable",
+	},
+	{
+		name:   "refuses connections",
+		down:   true,
+		cold:   unavailable,
+		result: "unavailable",
+	},
 }
 
+// faults are all faults, in the order of the table in docs/reliability.md.
 var faults = append(slices.Clip(faultsOfConnections), []fault{
-	{name: "answers 500", answer: xmlAnswer(http.StatusInternalServerError, "InternalFailure"), cold: unavailable, result: "unavailable"},
-	{name: "answers 503 with Retry-After", answer: func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Retry-After", "3")
-		xmlAnswer(http.StatusServiceUnavailable, "ServiceUnavailable")(w, r)
-	}, cold: unavailable, result: "unavailable"},
-	{name: "throttles", answer: xmlAnswer(http.StatusBadRequest, "Throttling"), cold: unavailable, result: "throttled"},
-	{name: "denies", answer: xmlAnswer(http.StatusForbidden, "AccessDenied"), cold: denied, result: "denied"},
-	{name: "answers with a web page", answer: func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html><body>It works!</body></html>") }, cold: unavailable, result: "malformed"},
-	{name: "its name is not found", endpoint: func(*testing.T) string { return "https://sts.invalid" }, cold: unavailable, result: "unavailable"},
-	{name: "a certificate that nobody signed", endpoint: func(t *testing.T) string {
-		s := httptest.NewUnstartedServer(http.NotFoundHandler())
-		s.Config.ErrorLog = quietLog
-		s.StartTLS()
-		t.Cleanup(s.Close)
-		return s.URL
-	}, cold: unavailable, result: "unavailable"},
+	{
+		name:   "answers 500",
+		answer: xmlAnswer(http.StatusInternalServerError, "InternalFailure"),
+		cold:   unavailable,
+		result: "unavailable",
+	},
+	{
+		name: "answers 503 with Retry-After",
+		answer: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "3")
+			xmlAnswer(http.StatusServiceUnavailable, "ServiceUnavailable")(w, r)
+		},
+		cold:   unavailable,
+		result: "unavailable",
+	},
+	{
+		name:   "throttles",
+		answer: xmlAnswer(http.StatusBadRequest, "Throttling"),
+		cold:   unavailable,
+		result: "throttled",
+	},
+	{
+		name:   "denies",
+		answer: xmlAnswer(http.StatusForbidden, "AccessDenied"),
+		cold:   denied,
+		result: "denied",
+	},
+	{
+		name: "answers with a web page",
+		answer: func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, "<html><body>It works!</body></html>")
+		},
+		cold:   unavailable,
+		result: "malformed",
+	},
+	{
+		name:     "its name does not resolve",
+		endpoint: func(*testing.T) string { return "https://sts.invalid" },
+		cold:     unavailable,
+		result:   "unavailable",
+	},
+	{
+		name: "its certificate is not trusted",
+		endpoint: func(t *testing.T) string {
+			s := httptest.NewUnstartedServer(http.NotFoundHandler())
+			s.Config.ErrorLog = quietLog
+			s.StartTLS()
+			t.Cleanup(s.Close)
+			return s.URL
+		},
+		cold:   unavailable,
+		result: "unavailable",
+	},
 }...)
 
-// faultyWorld is a proxy with a warm and a cold integration, whose STS can fail.
-type faultyWorld struct {
+// faultySTS is a proxy with a warm and a cold integration, whose STS can fail.
+type faultySTS struct {
 	*proxy
-	t      *testing.T
-	dir    string
-	text   string
-	toxi   *toxiproxy
-	name   string
-	mu     sync.Mutex
+	t    *testing.T
+	dir  string // of the configuration
+	text string // of the configuration
+	toxi *toxiproxy
+	name string // of toxiproxy's proxy in front of STS
+
+	mu     sync.Mutex // guards answer
 	answer http.HandlerFunc
 }
 
-func startFaultyWorld(t *testing.T, n int) *faultyWorld {
+// startFaultySTS starts the proxy. Tests that run at the same time use different numbers n.
+func startFaultySTS(t *testing.T, n int) *faultySTS {
 	t.Helper()
 	s := minio(t)
-	w := &faultyWorld{t: t, name: fmt.Sprintf("sts-%d", n)}
+	w := &faultySTS{t: t, name: fmt.Sprintf("sts-%d", n)}
 	between := s.sts(t)
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
@@ -152,7 +173,12 @@ func startFaultyWorld(t *testing.T, n int) *faultyWorld {
 	if w.toxi, err = startedToxiproxy(); err != nil {
 		t.Fatal(err)
 	}
-	made := w.toxi.call(t, http.MethodPost, "/proxies", map[string]any{"name": w.name, "listen": "127.0.0.1:0", "upstream": strings.TrimPrefix(server.URL, "http://"), "enabled": true})
+	made := w.toxi.call(t, http.MethodPost, "/proxies", map[string]any{
+		"name":     w.name,
+		"listen":   "127.0.0.1:0",
+		"upstream": strings.TrimPrefix(server.URL, "http://"),
+		"enabled":  true,
+	})
 	w.text = longWindow + `
 integrations:
   - name: warm
@@ -161,48 +187,56 @@ integrations:
   - name: cold
     bucket: cold-bucket
 ` + withRole
-	w.text = strings.ReplaceAll(w.text, "sts_endpoint: ${ENDPOINT}", "sts_endpoint: http://"+made["listen"].(string)+"\n    session_duration: 400h")
+	w.text = strings.ReplaceAll(w.text, "sts_endpoint: ${ENDPOINT}",
+		"sts_endpoint: http://"+made["listen"].(string)+"\n    session_duration: 400h")
 	w.proxy, w.dir = startProxyIn(t, w.text, s.env()...)
 	return w
 }
 
-// cause has STS fail, and returns how it is mended.
-func (w *faultyWorld) cause(f *fault) (mend func()) {
+// cause makes STS fail, and returns a function that repairs it.
+func (w *faultySTS) cause(f *fault) (repair func()) {
 	switch {
 	case f.toxic != "" || f.down:
 		return w.toxi.cause(w.t, w.name, f)
 	case f.answer != nil:
-		set := func(h http.HandlerFunc) { w.mu.Lock(); w.answer = h; w.mu.Unlock() }
+		set := func(h http.HandlerFunc) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.answer = h
+		}
 		set(f.answer)
 		return func() { set(nil) }
 	}
-	// The cold integration's endpoint alone: the warm one would have another identity, and so another session.
+	// Change the endpoint of the cold integration only. The warm one would become another
+	// integration and lose its session.
 	i := strings.LastIndex(w.text, "sts_endpoint: ")
 	j := i + strings.IndexByte(w.text[i:], '\n')
 	w.reload(w.text[:i] + "sts_endpoint: " + f.endpoint(w.t) + w.text[j:])
 	return func() { w.reload(w.text) }
 }
 
-// reload writes another configuration and has it read.
-func (w *faultyWorld) reload(text string) {
+// reload writes another configuration and makes the proxy load it.
+func (w *faultySTS) reload(text string) {
 	w.t.Helper()
-	if err := os.WriteFile(filepath.Join(w.dir, "config.yaml"), []byte(everyTest+text+"\nviewers: {anonymous: true}\n"), 0o600); err != nil {
+	text = everyTest + text + "\nviewers: {anonymous: true}\n"
+	if err := os.WriteFile(filepath.Join(w.dir, "config.yaml"), []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 	if a := fetch(w.t, http.MethodPost, w.admin+"/-/reload"); a.status != http.StatusOK {
-		w.t.Fatalf("reload: %d %s", a.status, a.body)
+		w.t.Fatalf("reload: got %d %s, want 200", a.status, a.body)
 	}
 }
 
-// outcome is an answer's status and the code of its problem.
+// outcome returns a response's status and the code of its problem, if any.
 func outcome(a *answer) string {
 	var p struct{ Code string }
-	_ = json.Unmarshal(a.body, &p) // a redirect has none
+	_ = json.Unmarshal(a.body, &p) // the body of a redirect is not JSON
 	return strings.TrimSpace(fmt.Sprint(a.status, " ", p.Code))
 }
 
-// Whatever is wrong with STS, who has a session goes on, who has none is told so, nothing waits for ever, and all is well again
-// by itself once STS is.
+// TestFaultsOfSTS makes STS fail in every way. An integration with a session continues to serve,
+// one without fails at once with a problem, and it recovers by itself when STS does. The results
+// are the table in docs/reliability.md.
 func TestFaultsOfSTS(t *testing.T) {
 	t.Parallel()
 	need(t, "toxiproxy-server")
@@ -212,28 +246,38 @@ func TestFaultsOfSTS(t *testing.T) {
 		for n, f := range faults {
 			t.Run(f.name, func(t *testing.T) {
 				t.Parallel()
-				w := startFaultyWorld(t, n)
+				w := startFaultySTS(t, n)
 				before := w.location(t, http.MethodGet, "/s3/warm-bucket/k")
-				mend := w.cause(&f)
+				repair := w.cause(&f)
 				cold := fetch(t, http.MethodGet, w.url("/s3/cold-bucket/k"))
-				if got := outcome(cold); got != f.cold || cold.header.Get("Cache-Control") != "no-store" || strings.HasPrefix(got, "503") && cold.header.Get("Retry-After") == "" {
-					t.Errorf("cold: %s, Retry-After: %q", got, cold.header.Get("Retry-After"))
+				got := outcome(cold)
+				if got != f.cold {
+					t.Errorf("cold: got %q, want %q", got, f.cold)
+				}
+				if v := cold.header.Get("Cache-Control"); v != "no-store" {
+					t.Errorf("cold: Cache-Control = %q, want no-store", v)
+				}
+				if strings.HasPrefix(got, "503") && cold.header.Get("Retry-After") == "" {
+					t.Errorf("cold: %s has no Retry-After", got)
 				}
 				a := fetch(t, http.MethodGet, w.url("/s3/warm-bucket/k"))
-				warm := outcome(a)
-				if a.header.Get("Location") != before || !strings.HasPrefix(a.header.Get("Cache-Control"), "private, max-age=") {
-					t.Errorf("warm: %s, with the same URL: %v, Cache-Control: %s", warm, a.header.Get("Location") == before, a.header.Get("Cache-Control"))
+				warm := outcome(a) + ", the same URL"
+				if location := a.header.Get("Location"); location != before {
+					t.Errorf("warm: %d to %q, want the URL from before: %q",
+						a.status, location, before)
 				}
-				warm += ", the same URL"
-				counted := w.scrape(t)[fmt.Sprintf(`s3redirect_assume_role_total{integration="cold",result=%q}`, f.result)]
-				if counted < 1 {
-					t.Errorf("no AssumeRole was counted as %s", f.result)
+				if v := a.header.Get("Cache-Control"); !strings.HasPrefix(v, "private, max-age=") {
+					t.Errorf("warm: Cache-Control = %q, want private with a max-age", v)
+				}
+				const series = `s3redirect_assume_role_total{integration="cold",result=%q}`
+				if n := w.scrape(t)[fmt.Sprintf(series, f.result)]; n < 1 {
+					t.Errorf(series+" = %v, want at least 1", f.result, n)
 				}
 				if a := fetch(t, http.MethodGet, w.admin+"/readyz"); a.status != http.StatusOK {
-					t.Errorf("/readyz: %d", a.status)
+					t.Errorf("/readyz: status %d, want 200", a.status)
 				}
-				mend()
-				awaitThat(t, "the cold integration serves, once STS is well", func() bool {
+				repair()
+				awaitThat(t, "the cold integration serves after STS recovers", func() bool {
 					a := fetch(t, http.MethodGet, w.url("/s3/cold-bucket/k"))
 					return a.status == http.StatusFound
 				})
@@ -244,9 +288,10 @@ func TestFaultsOfSTS(t *testing.T) {
 		}
 	})
 	if slices.Contains(rows, "") {
-		return // said already
+		return // a fault's test has failed
 	}
-	table := "| STS | warm | cold | counted as |\n|---|---|---|---|\n" + strings.Join(rows, "\n") + "\n"
+	table := "| STS | warm | cold | counted as |\n|---|---|---|---|\n" +
+		strings.Join(rows, "\n") + "\n"
 	const path, begin, end = "../../docs/reliability.md", "<!-- faults -->\n", "<!-- /faults -->"
 	doc := readFile(t, path)
 	i, j := strings.Index(doc, begin)+len(begin), strings.Index(doc, end)
@@ -254,18 +299,20 @@ func TestFaultsOfSTS(t *testing.T) {
 		return
 	}
 	if os.Getenv("UPDATE") == "" {
-		t.Fatalf("docs/reliability.md says otherwise (UPDATE=1 writes it):\n%s", table)
+		t.Fatalf("the table in docs/reliability.md differs from this one (UPDATE=1 writes it):\n%s",
+			table)
 	}
 	if err := os.WriteFile(path, []byte(doc[:i]+table+doc[j:]), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// The built binary follows its file, its signal and its administrators; and what it serves meanwhile, it serves without a fault.
+// TestReloadOfTheBinary checks that the binary reloads its configuration when the file changes, on
+// SIGHUP and on POST /-/reload, and that no request fails meanwhile.
 func TestReloadOfTheBinary(t *testing.T) {
 	t.Parallel()
 	need(t, "toxiproxy-server")
-	w := startFaultyWorld(t, 1000)
+	w := startFaultySTS(t, 1000)
 	url := w.location(t, http.MethodGet, "/s3/warm-bucket/k")
 	stop, done := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -276,8 +323,10 @@ func TestReloadOfTheBinary(t *testing.T) {
 				return
 			default:
 			}
-			if a, err := try(t, http.MethodGet, w.url("/s3/warm-bucket/k")); err != nil || a.header.Get("Location") != url {
-				done <- fmt.Errorf("while it reloaded: %v %+v", err, a)
+			a, err := try(t, http.MethodGet, w.url("/s3/warm-bucket/k"))
+			if err != nil || a.header.Get("Location") != url {
+				done <- fmt.Errorf("during reloads: error %v, response %+v, want a redirect to %s",
+					err, a, url)
 				return
 			}
 		}
@@ -296,29 +345,41 @@ func TestReloadOfTheBinary(t *testing.T) {
 	i, j := strings.Index(whole, "  - name: cold"), strings.Index(whole, "\nviewers:")
 	without := whole[:i] + whole[j:]
 	serves := func(want int) func() bool {
-		return func() bool { return fetch(t, http.MethodGet, w.url("/s3/cold-bucket/k")).status == want }
+		return func() bool {
+			return fetch(t, http.MethodGet, w.url("/s3/cold-bucket/k")).status == want
+		}
 	}
-	write(without) // and nothing else: the file is looked at
-	awaitThat(t, "the bucket that is gone is not served", serves(http.StatusNotFound))
+	write(without) // send no signal: the proxy checks the file periodically
+	awaitThat(t, "the removed bucket is not served", serves(http.StatusNotFound))
 	write(whole)
 	w.signal(t, syscall.SIGHUP)
-	awaitThat(t, "the bucket that came back is served", serves(http.StatusFound))
+	awaitThat(t, "the restored bucket is served", serves(http.StatusFound))
 	write("listen: [\n")
-	if a := fetch(t, http.MethodPost, w.admin+"/-/reload"); a.status != http.StatusUnprocessableEntity || !strings.Contains(string(a.body), "config.yaml:") {
-		t.Errorf("a bad file: %d %s", a.status, a.body)
+	a := fetch(t, http.MethodPost, w.admin+"/-/reload")
+	if a.status != http.StatusUnprocessableEntity ||
+		!strings.Contains(string(a.body), "config.yaml:") {
+		t.Errorf("reload of an invalid file: got %d %s, want 422 with config.yaml and the line",
+			a.status, a.body)
 	}
-	if w.scrape(t)["s3redirect_config_reload_success"] != 0 || !serves(http.StatusFound)() {
-		t.Error("a bad file was put to use, or not told of")
+	if got := w.scrape(t)["s3redirect_config_reload_success"]; got != 0 {
+		t.Errorf("s3redirect_config_reload_success = %v after an invalid file, want 0", got)
+	}
+	if !serves(http.StatusFound)() {
+		t.Error("the proxy does not keep its configuration after an invalid file")
 	}
 	close(stop)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if a := fetch(t, http.MethodPost, w.admin+"/-/purge?integration=warm"); a.status != http.StatusOK || !strings.Contains(string(a.body), `{"integrations":["warm"],"urls":1}`) {
-		t.Errorf("purge: %d %s", a.status, a.body)
+	a = fetch(t, http.MethodPost, w.admin+"/-/purge?integration=warm")
+	const purged = `{"integrations":["warm"],"urls":1}`
+	if a.status != http.StatusOK || !strings.Contains(string(a.body), purged) {
+		t.Errorf("purge: got %d %s, want 200 %s", a.status, a.body, purged)
 	}
-	awaitThat(t, "another session signs", func() bool { return w.location(t, http.MethodGet, "/s3/warm-bucket/k") != url })
+	awaitThat(t, "a new session signs", func() bool {
+		return w.location(t, http.MethodGet, "/s3/warm-bucket/k") != url
+	})
 }
 
-// quietLog is for servers whose clients hang up on purpose.
+// quietLog discards the errors of servers whose clients disconnect on purpose.
 var quietLog = log.New(io.Discard, "", 0)

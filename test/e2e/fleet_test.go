@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,11 +12,12 @@ import (
 	"time"
 )
 
-// fleetConfig has windows of six seconds, so that some of them can be waited for. Sessions are of a quarter of an hour.
+// fleetConfig has windows of six seconds, so that tests can wait for several. Sessions last 15
+// minutes.
 const fleetConfig = `
 url_lifetime: 8s
 min_remaining: 2s
-cache: {redis: {url: "redis://:` + commonPassword + `@${COMMON}/0", encryption_key: "${FLEET_KEY}"}}
+cache: {redis: {url: "redis://:` + sharedPassword + `@${COMMON}/0", encryption_key: "${FLEET_KEY}"}}
 integrations:
   - name: fleet
     bucket: fleet
@@ -31,7 +33,8 @@ integrations:
 
 const fleetKey = "FLEET_KEY=Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI="
 
-// fleet is replicas behind the shipped nginx, before one store and one STS that counts.
+// fleet is a set of replicas behind the shipped nginx, with one store and one STS. Both count
+// requests.
 type fleet struct {
 	*front
 	t        *testing.T
@@ -39,46 +42,74 @@ type fleet struct {
 	dirs     []string // of the replicas' configurations
 	sts      *sts
 	store    *counted
-	common   *commonStore
+	common   *sharedStore
 	env      []string
 
-	mu   sync.Mutex
-	seen map[string]map[string]*sighting // by signing instant, which is a window's own, and key
+	mu sync.Mutex // guards seen
+	// seen are the redirects, by signing time, which identifies the window, and by key.
+	seen map[string]map[string]*sighting
 }
 
-// sighting is where an object led first, and which replicas said so.
+// sighting is the first redirect of an object in a window, and the replicas that were asked for it.
 type sighting struct {
 	location string
 	replicas map[string]bool
 }
 
-// fleetObjects are asked for in turn.
+// fleetObjects is the number of objects that tests request in turn.
 const fleetObjects = 1000
 
 func startFleet(t *testing.T, program string, n int, config string) *fleet {
 	t.Helper()
-	return startFleetVia(t, program, n, config, func(address string) string { return address })
+	direct := func(address string) string { return address }
+	return startFleetVia(t, program, n, config, direct)
 }
 
-// startFleetVia is startFleet, with something between the replicas and the common store.
-func startFleetVia(t *testing.T, program string, n int, config string, via func(address string) string) *fleet {
+// startFleetVia starts a fleet whose replicas reach the shared store at the address that via
+// returns for the store's address.
+func startFleetVia(
+	t *testing.T, program string, n int, config string, via func(address string) string,
+) *fleet {
 	t.Helper()
 	s := minio(t)
 	s.createBucket(t, "fleet")
-	f := &fleet{t: t, sts: s.sts(t), store: s.counted(t), common: startCommonStore(t, program), seen: map[string]map[string]*sighting{}}
-	f.env = append(s.env(), "STS="+f.sts.url, "STORE="+f.store.url, "COMMON="+via(f.common.address), fleetKey)
+	f := &fleet{
+		t:      t,
+		sts:    s.sts(t),
+		store:  s.counted(t),
+		common: startSharedStore(t, program),
+		seen:   map[string]map[string]*sighting{},
+	}
+	f.env = append(s.env(), "STS="+f.sts.url, "STORE="+f.store.url,
+		"COMMON="+via(f.common.address), fleetKey)
 	var upstream []string
 	for range n {
 		p, dir := startProxyIn(t, config, f.env...)
 		f.replicas, f.dirs = append(f.replicas, p), append(f.dirs, dir)
 		upstream = append(upstream, "server "+p.host+" max_fails=0;")
 	}
-	host, dir := freeAddress(t), shipped(t, "nginx", "server 127.0.0.1:8080;", strings.Join(upstream, " "))
-	f.front = nginxWith(t, host, fmt.Sprintf("include %[1]s/upstream.conf; server { listen %[2]s; root %[3]s; add_header X-Replica $upstream_addr; include %[1]s/location.conf; }", dir, host, t.TempDir()))
+	host := freeAddress(t)
+	dir := shipped(t, "nginx", "server 127.0.0.1:8080;", strings.Join(upstream, " "))
+	f.front = nginxWith(t, host, fmt.Sprintf(`
+include %[1]s/upstream.conf;
+server {
+    listen %[2]s;
+    root %[3]s;
+    add_header X-Replica $upstream_addr;
+    include %[1]s/location.conf;
+}`, dir, host, t.TempDir()))
 	return f
 }
 
-// ask asks for an object at a replica of nginx's choice, and notes where it leads. Within a window everybody must be led to the same.
+// replicaOf returns the address of the replica that sent a response through nginx. X-Replica lists
+// all replicas that nginx tried.
+func replicaOf(a *answer) string {
+	tried := a.header.Get("X-Replica")
+	return tried[strings.LastIndexByte(tried, ' ')+1:]
+}
+
+// ask requests an object through nginx, which picks a replica, and records the redirect. It returns
+// an error if an earlier request in the same window got another URL.
 func (f *fleet) ask(key string) error {
 	a, err := try(f.t, http.MethodGet, "http://"+f.host+path("fleet", key))
 	if err != nil {
@@ -88,8 +119,6 @@ func (f *fleet) ask(key string) error {
 		return fmt.Errorf("%s: %w", key, err)
 	}
 	location, signed := a.header.Get("Location"), a.query().Get("X-Amz-Date")
-	by := a.header.Get("X-Replica")
-	by = by[strings.LastIndexByte(by, ' ')+1:] // the one before was not there, and nginx went on
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.seen[signed] == nil {
@@ -100,15 +129,16 @@ func (f *fleet) ask(key string) error {
 		first = &sighting{location, map[string]bool{}}
 		f.seen[signed][key] = first
 	}
-	first.replicas[by] = true
+	first.replicas[replicaOf(a)] = true
 	if first.location != location {
-		return fmt.Errorf("%s of %s has two URLs:\n%s\n%s", key, signed, first.location, location)
+		return fmt.Errorf("%s has two URLs in the window of %s:\n%s\n%s",
+			key, signed, first.location, location)
 	}
 	return nil
 }
 
-// load asks for a thousand objects again and again, from several connections with a pause after each request, until it is told to stop. No
-// request may fail.
+// load requests all objects in turn from several goroutines, with a pause before each request,
+// until stop is called. If ask returns an error, the test fails.
 func load(t *testing.T, pause time.Duration, ask func(key string) error) (stop func()) {
 	const connections = 4
 	var wg sync.WaitGroup
@@ -134,16 +164,15 @@ func load(t *testing.T, pause time.Duration, ask func(key string) error) (stop f
 	}
 }
 
-// whole counts the windows in which every object was asked for, each at more than one replica, and every replica was asked.
+// whole returns the number of windows in which all replicas were asked, and more than one for each
+// object.
 func (f *fleet) whole() (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, objects := range f.seen {
 		asked, twice := map[string]bool{}, 0
 		for _, s := range objects {
-			for by := range s.replicas {
-				asked[by] = true
-			}
+			maps.Copy(asked, s.replicas)
 			if len(s.replicas) > 1 {
 				twice++
 			}
@@ -155,32 +184,37 @@ func (f *fleet) whole() (n int) {
 	return n
 }
 
-// awaitWhole waits until so many whole windows have been seen.
+// awaitWhole waits until n more whole windows have been seen.
 func (f *fleet) awaitWhole(n int) {
 	f.t.Helper()
 	for before := f.whole(); f.whole() < before+n && !f.t.Failed(); {
 		next := f.whole() + 1
-		awaitThat(f.t, fmt.Sprintf("%d whole windows", next), func() bool { return f.whole() >= next || f.t.Failed() })
+		awaitThat(f.t, fmt.Sprintf("%d whole windows were seen", next), func() bool {
+			return f.whole() >= next || f.t.Failed()
+		})
 	}
 }
 
-// restart ends a replica, and starts it again where it was.
+// restart stops a replica and starts it again at the same address.
 func (f *fleet) restart(n int) {
 	f.t.Helper()
 	old := f.replicas[n]
 	old.signal(f.t, syscall.SIGTERM)
 	old.wait(f.t, 20*time.Second)
-	f.replicas[n] = startProxyAt(f.t, f.dirs[n], old.host, strings.TrimPrefix(old.admin, "http://"), f.env...)
+	admin := strings.TrimPrefix(old.admin, "http://")
+	f.replicas[n] = startProxyAt(f.t, f.dirs[n], old.host, admin, f.env...)
 }
 
-// Four replicas behind nginx, with a real Redis and a real Valkey: in each window one URL for each object, byte for byte, whichever
-// replica is asked, and one AssumeRole call, also while a replica starts anew. The store holds no secret in clear.
+// TestFleet runs four replicas behind nginx, with Redis and with Valkey. In each window, each
+// object has the same URL at every replica, and there is one AssumeRole call, even while a replica
+// restarts. The shared store holds no secret in plaintext.
 func TestFleet(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"redis-server", "valkey-server"} {
 		t.Run(program, func(t *testing.T) {
 			t.Parallel()
-			f := startFleet(t, program, 4, strings.Replace(fleetConfig, "${STORE}", "${ENDPOINT}", 1))
+			config := strings.Replace(fleetConfig, "${STORE}", "${ENDPOINT}", 1)
+			f := startFleet(t, program, 4, config)
 			minio(t).put(t, "fleet", "object-7", []byte("seven"))
 			stop := load(t, 0, f.ask)
 			f.awaitWhole(1)
@@ -189,19 +223,22 @@ func TestFleet(t *testing.T) {
 			stop()
 			f.checkCalls(t)
 			f.checkContents(t)
-			if a := fetch(t, http.MethodGet, fetch(t, http.MethodGet, "http://"+f.host+"/s3/fleet/object-7").header.Get("Location")); string(a.body) != "seven" {
-				t.Errorf("where it leads there is %d %.100s", a.status, a.body)
+			location := f.asProxy().location(t, http.MethodGet, "/s3/fleet/object-7")
+			if a := fetch(t, http.MethodGet, location); string(a.body) != "seven" {
+				t.Errorf("object-7: got %d %.100q, want %q", a.status, a.body, "seven")
 			}
 		})
 	}
 }
 
-// checkCalls wants one AssumeRole call for each window. Sessions outlive the test, so the store has one for each window, and would have
-// no room for a second one.
+// checkCalls checks that there was one AssumeRole call per window. Sessions outlive the test, so
+// the store holds one session per window, and a second one would replace it.
 func (f *fleet) checkCalls(t *testing.T) {
 	t.Helper()
-	awaitThat(t, "one AssumeRole call for each window in the store", func() bool { return int(f.sts.arrived.Load()) == len(f.common.sessions()) })
-	instants := map[string]map[string]bool{} // by session
+	awaitThat(t, "there is one AssumeRole call per session in the shared store", func() bool {
+		return int(f.sts.arrived.Load()) == len(f.common.sessions())
+	})
+	instants := map[string]map[string]bool{} // signing times, by session token
 	for signed, objects := range f.seen {
 		for _, s := range objects {
 			u, err := url.Parse(s.location)
@@ -217,21 +254,24 @@ func (f *fleet) checkCalls(t *testing.T) {
 	}
 	for _, signed := range instants {
 		if len(signed) != 1 {
-			t.Errorf("a session signs for %d windows", len(signed))
+			t.Errorf("a session signs URLs of %d windows, want 1", len(signed))
 		}
 	}
-	for _, p := range f.replicas {
-		if p.sharedSessions(t, "error")+p.sharedSessions(t, "refused") != 0 {
-			t.Error("a replica went on alone")
+	for n, p := range f.replicas {
+		failed, refused := p.sharedSessions(t, "error"), p.sharedSessions(t, "refused")
+		if failed+refused != 0 {
+			t.Errorf("replica %d counted %v errors and %v refused, want 0 and 0", n, failed, refused)
 		}
 	}
-	t.Logf("%d windows seen, %d AssumeRole calls, %d sessions in use", len(f.seen), f.sts.arrived.Load(), len(instants))
+	t.Logf("%d windows seen, %d AssumeRole calls, %d sessions in use",
+		len(f.seen), f.sts.arrived.Load(), len(instants))
 	if len(instants) != len(f.seen) {
-		t.Errorf("%d sessions for %d windows", len(instants), len(f.seen))
+		t.Errorf("got %d sessions for %d windows, want one each", len(instants), len(f.seen))
 	}
 }
 
-// checkContents wants nothing in clear in the common store, and every session to be there for exactly as long as it lives.
+// checkContents checks that the shared store holds nothing in plaintext, and that each entry
+// expires with its session.
 func (f *fleet) checkContents(t *testing.T) {
 	t.Helper()
 	held := fmt.Sprint(f.common.contents())
@@ -239,9 +279,12 @@ func (f *fleet) checkContents(t *testing.T) {
 	sessions := f.sts.sessions
 	f.sts.mu.Unlock()
 	for _, s := range sessions {
-		for _, secret := range []string{s.AccessKeyID, s.SecretAccessKey, s.SessionToken[:30], "canary", "fleet", "reader", "access_key"} {
+		for _, secret := range []string{
+			s.AccessKeyID, s.SecretAccessKey, s.SessionToken[:30],
+			"canary", "fleet", "reader", "access_key",
+		} {
 			if strings.Contains(held, secret) {
-				t.Errorf("it is in clear: %.10s…", secret)
+				t.Errorf("the shared store holds %.10s… in plaintext", secret)
 			}
 		}
 	}
@@ -252,31 +295,38 @@ func (f *fleet) checkContents(t *testing.T) {
 		}
 		lives := func() bool {
 			for _, s := range sessions {
-				// Rounded down to a second, and counted from before the call, if that is earlier.
-				if early := s.Expires.Sub(time.UnixMilli(ms)); early > -time.Second && early < 3*time.Second {
+				// An entry's expiry is rounded down to a second, and may be computed from the
+				// time before the call.
+				early := s.Expires.Sub(time.UnixMilli(ms))
+				if early > -time.Second && early < 3*time.Second {
 					return true
 				}
 			}
 			return false
 		}
 		if !lives() {
-			t.Errorf("what is stored until %v is no session's", time.UnixMilli(ms))
+			t.Errorf("%s expires at %v, want the expiry of a session", name, time.UnixMilli(ms))
 		}
 	}
 }
 
-// An image that is asked for at one replica after the other is downloaded once.
+// TestFleetInChromium checks that the browser downloads an image once, though each redirect comes
+// from another replica.
 func TestFleetInChromium(t *testing.T) {
 	t.Parallel()
-	f := startFleet(t, "redis-server", 4, longWindows.Replace(fleetConfig)+"    response_cache_control: private, max-age=3600\n")
+	f := startFleet(t, "redis-server", 4,
+		longWindows.Replace(fleetConfig)+"    response_cache_control: private, max-age=3600\n")
 	minio(t).put(t, "fleet", "a.png", picture(t, 40))
 	b := openTab(t)
 	site := "http://app.localhost:" + portOf(f.host)
 	b.open(site + "/s3/fleet/none")
 	const visits = 8
-	for n := range visits { // what the proxy ignores makes another redirect, at the next replica, and the same URL
-		if got := b.js(imageScript(fmt.Sprintf("%s/s3/fleet/a.png?visit=%d", site, n), "")); got != "40" {
-			t.Errorf("visit %d: %s", n, got)
+	// The proxy ignores the parameter visit, but the browser does not: it requests a new redirect,
+	// from the next replica, which leads to the same URL.
+	for n := range visits {
+		image := fmt.Sprintf("%s/s3/fleet/a.png?visit=%d", site, n)
+		if got := b.js(imageScript(image, "")); got != "40" {
+			t.Errorf("visit %d: image width = %s, want 40", n, got)
 		}
 	}
 	asked := 0
@@ -285,65 +335,9 @@ func TestFleetInChromium(t *testing.T) {
 			asked++
 		}
 	}
-	if n := len(f.store.visits(func(v visit) bool { return strings.HasSuffix(v.path, "/a.png") })); n != 1 || asked != len(f.replicas) {
-		t.Errorf("%d downloads, %d replicas were asked", n, asked)
-	}
-}
-
-// Without a common store, a hash of the path leads everybody to one replica: one URL for each object, whatever the query. When a replica
-// goes, the objects of the others keep theirs.
-func TestConsistentHashing(t *testing.T) {
-	t.Parallel()
-	s := minio(t)
-	config := longWindow + `
-integrations:
-  - name: hashed
-    bucket: hashed
-    role_arn: arn:minio:iam:::role/reader
-    session_duration: 400h
-    endpoint: ${ENDPOINT}
-    sts_endpoint: ${ENDPOINT}
-    path_style: true
-    region: us-east-1
-    access_key_id: ${ACCESS_KEY}
-    secret_access_key: ${SECRET_KEY}
-`
-	var replicas []*proxy
-	upstream := "hash $uri consistent;"
-	for range 3 {
-		replicas = append(replicas, startProxy(t, config, s.env()...))
-		upstream += " server " + replicas[len(replicas)-1].host + ";"
-	}
-	host, dir := freeAddress(t), shipped(t, "nginx", "server 127.0.0.1:8080;", upstream)
-	f := nginxWith(t, host, fmt.Sprintf("include %[1]s/upstream.conf; server { listen %[2]s; add_header X-Replica $upstream_addr; include %[1]s/location.conf; }", dir, host))
-	type answer struct{ location, by string }
-	ask := func(n int, query string) answer {
-		a := fetch(t, http.MethodGet, "http://"+f.host+path("hashed", fmt.Sprintf("a %%2F+object-%d", n))+query)
-		if err := a.checkRedirect(); err != nil {
-			t.Fatal(err)
-		}
-		by := a.header.Get("X-Replica")
-		return answer{a.header.Get("Location"), by[strings.LastIndexByte(by, ' ')+1:]}
-	}
-	const objects = 100
-	first, share := make([]answer, objects), map[string]int{}
-	for n := range objects {
-		first[n] = ask(n, "")
-		share[first[n].by]++
-		for visit := range 3 {
-			if again := ask(n, fmt.Sprint("?visit=", visit)); again != first[n] {
-				t.Errorf("object %d is asked for at %s, and then at %s", n, first[n].by, again.by)
-			}
-		}
-	}
-	if len(share) != len(replicas) {
-		t.Errorf("objects are spread like %v", share)
-	}
-	gone := replicas[0].host
-	replicas[0].stop()
-	for n := range objects {
-		if then := ask(n, ""); then.by == gone || first[n].by != gone && then != first[n] {
-			t.Errorf("object %d of %s is asked for at %s", n, first[n].by, then.by)
-		}
+	downloads := f.store.visits(func(v visit) bool { return strings.HasSuffix(v.path, "/a.png") })
+	if len(downloads) != 1 || asked != len(f.replicas) {
+		t.Errorf("got %d downloads through %d replicas, want 1 through %d",
+			len(downloads), asked, len(f.replicas))
 	}
 }

@@ -21,22 +21,30 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-const floodedConfig = longWindow + "\nintegrations: [{name: keys, bucket: flooded, region: eu-central-1, access_key_id: AKIA, secret_access_key: s}]\n"
+const floodedConfig = longWindow + `
+integrations:
+  - name: keys
+    bucket: flooded
+    region: eu-central-1
+    access_key_id: AKIA
+    secret_access_key: s
+`
 
-// flooded is a proxy that needs no store, with or without TLS.
-func flooded(t *testing.T, more string, env ...string) *proxy {
+// flooded starts a proxy that needs no store, with additional configuration.
+func flooded(t *testing.T, config string, env ...string) *proxy {
 	t.Helper()
-	return startProxy(t, more+floodedConfig, env...)
+	return startProxy(t, config+floodedConfig, env...)
 }
 
 var residentLine = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
 
-// resident is how much memory the process has, in MB.
+// resident returns the process's resident memory in MB.
 func (p *proxy) resident(t *testing.T) int {
 	t.Helper()
-	m := residentLine.FindStringSubmatch(readFile(t, fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)))
+	status := fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)
+	m := residentLine.FindStringSubmatch(readFile(t, status))
 	if m == nil {
-		t.Fatal("no VmRSS")
+		t.Fatalf("%s has no VmRSS", status)
 	}
 	n, err := strconv.Atoi(m[1])
 	if err != nil {
@@ -45,14 +53,16 @@ func (p *proxy) resident(t *testing.T) int {
 	return n / 1024
 }
 
+// wantService checks that the proxy serves another client.
 func (p *proxy) wantService(t *testing.T) {
 	t.Helper()
 	if err := fetch(t, http.MethodGet, p.url("/s3/flooded/k")).checkRedirect(); err != nil {
-		t.Errorf("others are not served: %v", err)
+		t.Errorf("another client is not served: %v", err)
 	}
 }
 
-// Ten thousand clients that say nothing, or half a word, cost memory within bounds, and others are served.
+// TestIdleConnections opens ten thousand connections that send nothing or half a request, or read
+// no response. They cost a bounded amount of memory, and other clients are served.
 func TestIdleConnections(t *testing.T) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -78,7 +88,8 @@ func TestIdleConnections(t *testing.T) {
 		case 0:
 			_, err = io.WriteString(c, "GET /s3/flooded/k HTTP/1.1\r\nHost: h\r\nX-Slow: ")
 		case 1:
-			_, err = io.WriteString(c, "GET /s3/flooded/k HTTP/1.1\r\nHost: h\r\n\r\n") // and never reads
+			// The response is never read.
+			_, err = io.WriteString(c, "GET /s3/flooded/k HTTP/1.1\r\nHost: h\r\n\r\n")
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -89,12 +100,13 @@ func TestIdleConnections(t *testing.T) {
 	}
 	p.wantService(t)
 	if grown := p.resident(t) - before; grown > connections*40/1024 {
-		t.Errorf("%d connections cost %d MB, more than 40 kB each", connections, grown)
+		t.Errorf("%d connections cost %d MB, want at most 40 kB each", connections, grown)
 	}
-	t.Logf("%d connections: from %d to %d MB", connections, before, p.resident(t))
+	t.Logf("%d connections: memory grew from %d to %d MB", connections, before, p.resident(t))
 }
 
-// A header of a megabyte is turned away, and a thousand requests at once on one connection are answered in their order.
+// TestBigHeadersAndPipelines checks that a header of 1 MB is rejected, and that a thousand
+// pipelined requests are answered in order.
 func TestBigHeadersAndPipelines(t *testing.T) {
 	t.Parallel()
 	p := flooded(t, "")
@@ -109,19 +121,24 @@ func TestBigHeadersAndPipelines(t *testing.T) {
 			}
 			defer c.Close()
 			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			request := "GET /s3/flooded/k HTTP/1.1\r\nHost: h\r\nX-Big: " +
+				strings.Repeat("x", 1<<20) + "\r\n\r\n"
 			go func() {
-				_, _ = io.WriteString(c, "GET /s3/flooded/k HTTP/1.1\r\nHost: h\r\nX-Big: "+strings.Repeat("x", 1<<20)+"\r\n\r\n") // it hangs up in the middle
+				_, _ = io.WriteString(c, request) // fails when the proxy closes the connection
 			}()
-			answer, err := io.ReadAll(c)
-			if err != nil && !errors.Is(err, syscall.ECONNRESET) || len(answer) > 0 && !bytes.HasPrefix(answer, []byte("HTTP/1.1 431 ")) {
-				t.Errorf("%v %.100q", err, answer)
+			response, err := io.ReadAll(c)
+			if err != nil && !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("reading the response: %v, want a response or a reset connection", err)
+			}
+			if len(response) > 0 && !bytes.HasPrefix(response, []byte("HTTP/1.1 431 ")) {
+				t.Errorf("response to a header of 1 MB = %.100q, want status 431", response)
 			}
 		})
 	}
 	wg.Wait()
 	p.wantService(t)
 	if grown := p.resident(t) - before; grown > 100 {
-		t.Errorf("50 headers of a megabyte cost %d MB", grown)
+		t.Errorf("50 headers of 1 MB cost %d MB, want at most 100", grown)
 	}
 
 	const requests = 1000
@@ -142,24 +159,28 @@ func TestBigHeadersAndPipelines(t *testing.T) {
 	for n := range requests {
 		resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodGet})
 		if err != nil {
-			t.Fatalf("answer %d: %v", n, err)
+			t.Fatalf("response %d: %v", n, err)
 		}
 		_ = resp.Body.Close()
-		if !strings.Contains(resp.Header.Get("Location"), fmt.Sprintf("/%d?", n)) {
-			t.Fatalf("answer %d is %d to %s", n, resp.StatusCode, resp.Header.Get("Location"))
+		if location := resp.Header.Get("Location"); !strings.Contains(location, fmt.Sprintf("/%d?", n)) {
+			t.Fatalf("response %d: %d to %s, want a redirect to object %[1]d",
+				n, resp.StatusCode, location)
 		}
 	}
 }
 
-// HTTP/2's rapid reset (CVE-2023-44487): streams that are begun and given up at once cost no more than their bytes, and others are served.
+// TestRapidReset opens many HTTP/2 streams and resets them at once (CVE-2023-44487). They cost a
+// bounded amount of memory, and other clients are served.
 func TestRapidReset(t *testing.T) {
 	t.Parallel()
 	authority := newAuthority(t)
-	p := flooded(t, "tls: {cert_file: \"${CERTIFICATE}\", key_file: \"${KEY}\"}\n", "CERTIFICATE="+authority.certificate, "KEY="+authority.key)
+	p := flooded(t, "tls: {cert_file: \"${CERTIFICATE}\", key_file: \"${KEY}\"}\n",
+		"CERTIFICATE="+authority.certificate, "KEY="+authority.key)
 	before := p.resident(t)
 	secure := authority.client
 	for range 5 {
-		c, err := tls.Dial("tcp", p.host, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		c, err := tls.Dial("tcp", p.host,
+			&tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,12 +197,23 @@ func TestRapidReset(t *testing.T) {
 		encoder := hpack.NewEncoder(&block)
 		for n := range 20_000 {
 			block.Reset()
-			for _, f := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", p.host}, {":path", fmt.Sprintf("/s3/flooded/%d", n)}} {
-				_ = encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}) // into memory
+			for _, f := range []hpack.HeaderField{
+				{Name: ":method", Value: "GET"},
+				{Name: ":scheme", Value: "https"},
+				{Name: ":authority", Value: p.host},
+				{Name: ":path", Value: fmt.Sprintf("/s3/flooded/%d", n)},
+			} {
+				_ = encoder.WriteField(f) // cannot fail: block is in memory
 			}
-			id := uint32(2*n + 1)
-			if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true}) != nil || framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
-				break // the server had enough of it
+			headers := http2.HeadersFrameParam{
+				StreamID:      uint32(2*n + 1),
+				BlockFragment: block.Bytes(),
+				EndStream:     true,
+				EndHeaders:    true,
+			}
+			if framer.WriteHeaders(headers) != nil ||
+				framer.WriteRSTStream(headers.StreamID, http2.ErrCodeCancel) != nil {
+				break // the server has closed the connection
 			}
 		}
 		resp, err := secure.Get("https://" + p.host + "/s3/flooded/k")
@@ -190,12 +222,12 @@ func TestRapidReset(t *testing.T) {
 		}
 		_ = resp.Body.Close()
 		if resp.StatusCode != http.StatusFound {
-			t.Errorf("another client: %d", resp.StatusCode)
+			t.Errorf("status for another client = %d, want 302", resp.StatusCode)
 		}
 		_ = c.Close()
 	}
 	if grown := p.resident(t) - before; grown > 150 {
-		t.Errorf("100,000 streams cost %d MB", grown)
+		t.Errorf("100,000 streams cost %d MB, want at most 150", grown)
 	}
-	t.Logf("from %d to %d MB", before, p.resident(t))
+	t.Logf("memory grew from %d to %d MB", before, p.resident(t))
 }

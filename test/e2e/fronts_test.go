@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// shipped copies a folder of deploy/, with pieces replaced: old and new in turn. Every old piece must be there.
+// shipped copies a folder of deploy/ and replaces pieces of its files: pieces are pairs of an old
+// and a new string. Every old string must occur.
 func shipped(t *testing.T, folder string, pieces ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -29,30 +30,34 @@ func shipped(t *testing.T, folder string, pieces ...string) (dir string) {
 		for i := 0; i+1 < len(pieces); i += 2 {
 			found[i] = found[i] || strings.Contains(string(text), pieces[i])
 		}
-		return os.WriteFile(filepath.Join(dir, entry.Name()), []byte(strings.NewReplacer(pieces...).Replace(strings.ReplaceAll(string(text), "/etc/nginx/s3redirect", dir))), 0o600)
+		replaced := strings.ReplaceAll(string(text), "/etc/nginx/s3redirect", dir)
+		replaced = strings.NewReplacer(pieces...).Replace(replaced)
+		return os.WriteFile(filepath.Join(dir, entry.Name()), []byte(replaced), 0o600)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i+1 < len(pieces); i += 2 {
 		if !found[i] {
-			t.Fatalf("deploy/%s holds no %q", folder, pieces[i])
+			t.Fatalf("no file in deploy/%s contains %q", folder, pieces[i])
 		}
 	}
 	return dir
 }
 
-// front is a reverse proxy before s3redirect. Its host is where viewers ask.
+// front is a reverse proxy in front of s3redirect.
 type front struct {
 	*server
-	host string
-	tls  func(viewer string) *tls.Config // where viewers have certificates
+	host string // the address for viewers
+	// tls returns a viewer's TLS configuration; it is nil unless viewers have certificates.
+	tls func(viewer string) *tls.Config
 }
 
 // startFront starts a reverse proxy and waits until it listens.
 func startFront(t *testing.T, dir, host string, args ...string) *front {
 	t.Helper()
-	s, err := startServer(dir, args[0], []string{"XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}, args...)
+	env := []string{"XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
+	s, err := startServer(dir, args[0], env, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +66,7 @@ func startFront(t *testing.T, dir, host string, args ...string) *front {
 		s.stop()
 		if t.Failed() {
 			log := s.output()
-			t.Logf("%s said:\n%s", args[0], log[max(0, len(log)-3000):])
+			t.Logf("output of %s:\n%s", args[0], log[max(0, len(log)-3000):])
 		}
 	})
 	if err := s.await(args[0], func() bool {
@@ -73,10 +78,10 @@ func startFront(t *testing.T, dir, host string, args ...string) *front {
 	return f
 }
 
-// asProxy is the front as if it were the proxy itself.
+// asProxy returns a proxy whose requests go through the front.
 func (f *front) asProxy() *proxy { return &proxy{host: f.host} }
 
-// freeAddress is an address of loopback that nobody listens on.
+// freeAddress returns a loopback address with a free port.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	ports, err := freePorts(1)
@@ -86,76 +91,101 @@ func freeAddress(t *testing.T) string {
 	return fmt.Sprintf("127.0.0.1:%d", ports[0])
 }
 
-// behindShippedNginx starts nginx with the shipped location, and whatever else the server block is to have.
+// behindShippedNginx starts nginx with the shipped location, and with more directives in the server
+// block.
 func behindShippedNginx(t *testing.T, p *proxy, more string) *front {
 	t.Helper()
 	host, dir := freeAddress(t), shipped(t, "nginx", "127.0.0.1:8080", p.host)
-	return nginxWith(t, host, fmt.Sprintf("include %[1]s/upstream.conf; server { listen %[2]s; include %[1]s/location.conf; %[3]s }", dir, host, more))
+	return nginxWith(t, host, fmt.Sprintf(`
+include %[1]s/upstream.conf;
+server { listen %[2]s; include %[1]s/location.conf; %[3]s }`, dir, host, more))
 }
 
-// behindShippedHAProxy starts HAProxy as shipped, also with TLS, which it tries.
+// behindShippedHAProxy starts HAProxy as shipped, with and without TLS, and checks that it answers
+// with TLS and HTTP/2.
 func behindShippedHAProxy(t *testing.T, p *proxy) *front {
 	t.Helper()
 	host, secure := freeAddress(t), freeAddress(t)
 	authority := newAuthority(t)
-	dir := shipped(t, "haproxy", append(haproxyPieces(t, p, authority), "127.0.0.1:8000", host, ":443 ssl", secure+" ssl")...)
+	pieces := append(haproxyPieces(t, p, authority),
+		"127.0.0.1:8000", host,
+		":443 ssl", secure+" ssl")
+	dir := shipped(t, "haproxy", pieces...)
 	f := startFront(t, dir, host, "haproxy", "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
 	resp, err := authority.client.Get("https://" + secure + "/s3/not-served/x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _ = resp.Body.Close(); resp.StatusCode != http.StatusNotFound || resp.ProtoMajor != 2 {
-		t.Errorf("HAProxy with TLS: %d, %s", resp.StatusCode, resp.Proto)
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound || resp.ProtoMajor != 2 {
+		t.Errorf("HAProxy with TLS: got %d with %s, want 404 with HTTP/2",
+			resp.StatusCode, resp.Proto)
 	}
 	return f
 }
 
-// haproxyPieces are the replacements that both of HAProxy's files need.
+// haproxyPieces returns the replacements that both of HAProxy's files need.
 func haproxyPieces(t *testing.T, p *proxy, authority *authority) []string {
 	t.Helper()
 	pair := filepath.Join(t.TempDir(), "pair.pem")
-	if err := os.WriteFile(pair, []byte(readFile(t, authority.certificate)+readFile(t, authority.key)), 0o600); err != nil {
+	text := readFile(t, authority.certificate) + readFile(t, authority.key)
+	if err := os.WriteFile(pair, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return []string{"/etc/haproxy/app.example.com.pem", pair, "127.0.0.1:8080", p.host, "port 9090", "port " + portOf(p.admin)}
+	return []string{
+		"/etc/haproxy/app.example.com.pem", pair,
+		"127.0.0.1:8080", p.host,
+		"port 9090", "port " + portOf(p.admin),
+	}
 }
 
-// behindClientCertificates starts HAProxy with the shipped file that identifies viewers by their certificates.
+// behindClientCertificates starts HAProxy with the shipped file that identifies viewers by their
+// certificates.
 func behindClientCertificates(t *testing.T, p *proxy) *front {
 	t.Helper()
 	need(t, "haproxy")
 	host, server, viewers := freeAddress(t), newAuthority(t), newIssuer(t)
-	dir := shipped(t, "haproxy", append(haproxyPieces(t, p, server), ":443 ssl", host+" ssl", "/etc/haproxy/viewers-ca.pem", viewers.file)...)
-	f := startFront(t, dir, host, "haproxy", "-db", "-f", filepath.Join(dir, "client-certificates.cfg"))
+	pieces := append(haproxyPieces(t, p, server),
+		":443 ssl", host+" ssl",
+		"/etc/haproxy/viewers-ca.pem", viewers.file)
+	dir := shipped(t, "haproxy", pieces...)
+	config := filepath.Join(dir, "client-certificates.cfg")
+	f := startFront(t, dir, host, "haproxy", "-db", "-f", config)
 	f.tls = func(viewer string) *tls.Config {
 		c := server.client.Transport.(*http.Transport).TLSClientConfig.Clone()
 		if viewer != "" {
-			c.Certificates = []tls.Certificate{viewers.issue(t, strings.TrimSuffix(viewer, unnamed), groupsOf[viewer]...)}
+			name := strings.TrimSuffix(viewer, unnamed)
+			c.Certificates = []tls.Certificate{viewers.issue(t, name, groupsOf[viewer]...)}
 		}
 		return c
 	}
 	return f
 }
 
-// behindShippedCaddy starts Caddy with one of the shipped files, without TLS, whose certificates it gets by itself.
+// behindShippedCaddy starts Caddy with one of the shipped files, but without TLS: Caddy would
+// request its certificates from a public CA.
 func behindShippedCaddy(t *testing.T, name string, p *proxy, pieces ...string) *front {
 	t.Helper()
 	need(t, "caddy")
 	host := freeAddress(t)
-	dir := shipped(t, "caddy", append(pieces, "app.example.com", "http://"+host, "127.0.0.1:8080", p.host)...)
-	caddyfile := filepath.Join(dir, name)
-	if err := os.WriteFile(caddyfile, []byte("{\n\tadmin off\n\tdefault_bind 127.0.0.1\n}\n"+readFile(t, caddyfile)), 0o600); err != nil {
+	pieces = append(pieces, "app.example.com", "http://"+host, "127.0.0.1:8080", p.host)
+	caddyfile := filepath.Join(shipped(t, "caddy", pieces...), name)
+	text := "{\n\tadmin off\n\tdefault_bind 127.0.0.1\n}\n" + readFile(t, caddyfile)
+	if err := os.WriteFile(caddyfile, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return startFront(t, dir, host, "caddy", "run", "--config", caddyfile, "--adapter", "caddyfile")
+	return startFront(t, filepath.Dir(caddyfile), host,
+		"caddy", "run", "--config", caddyfile, "--adapter", "caddyfile")
 }
 
-// behindAuthRequest starts nginx with the shipped file that asks a sign-in proxy.
+// behindAuthRequest starts nginx with the shipped file that asks a sign-in proxy about viewers.
 func behindAuthRequest(t *testing.T, p *proxy, signIn string) *front {
 	t.Helper()
 	host := freeAddress(t)
 	dir := shipped(t, "nginx", "127.0.0.1:8080", p.host, "127.0.0.1:4180", signIn)
-	return nginxWith(t, host, fmt.Sprintf("include %[1]s/upstream.conf; server { listen %[2]s; include %[1]s/auth_request.conf; }", dir, host))
+	return nginxWith(t, host, fmt.Sprintf(`
+include %[1]s/upstream.conf;
+server { listen %[2]s; include %[1]s/auth_request.conf; }`, dir, host))
 }
 
 // behindComposedNginx starts nginx with the compose file's configuration.
@@ -166,15 +196,21 @@ func behindComposedNginx(t *testing.T, replicas ...*proxy) *front {
 	for _, p := range replicas {
 		servers += "server " + p.host + "; "
 	}
-	conf := strings.NewReplacer("server s3redirect:8080;", servers, "listen 80", "listen "+host, "events {}\nhttp {", "",
-		"/etc/nginx/s3redirect", shipped(t, "nginx")).Replace(readFile(t, "../../deploy/compose/nginx.conf"))
+	local := strings.NewReplacer(
+		"server s3redirect:8080;", servers,
+		"listen 80", "listen "+host,
+		"events {}\nhttp {", "",
+		"/etc/nginx/s3redirect", shipped(t, "nginx"))
+	conf := local.Replace(readFile(t, "../../deploy/compose/nginx.conf"))
 	return nginxWith(t, host, strings.TrimSuffix(strings.TrimSpace(conf), "}"))
 }
 
-// ask sends a GET to the front as a viewer, "" for one who has not signed in, from an address of loopback.
+// ask sends a GET request to the front as a viewer from a loopback address, with the header lines.
+// An empty viewer has not signed in.
 func (f *front) ask(t *testing.T, from, viewer, path string, header ...string) *answer {
 	t.Helper()
-	transport := &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).DialContext}
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	transport := &http.Transport{DialContext: dialer.DialContext}
 	defer transport.CloseIdleConnections()
 	scheme := "http"
 	if f.tls != nil {

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -61,7 +63,7 @@ func TestIntegrateFromNothing(t *testing.T) {
 		}
 		c.send(turn.answer + "\n")
 	}
-	if code := c.exit(); code != 0 || !strings.Contains(c.text(), "config.yaml has the integration gallery") {
+	if code := c.exit(); code != 0 || !strings.Contains(c.text(), "integrations.d/gallery.yaml has the integration gallery") {
 		t.Fatalf("exit %d\n%s", code, c.text())
 	}
 	for _, want := range []string{"\x1b[32mok       \x1b[0mget", "the newest version", "is not found"} {
@@ -108,20 +110,23 @@ integrations:
 		t.Errorf("another bucket: %d", got.status)
 	}
 	// So is the trust policy: who is not in it gets no session, and check says so.
-	config := strings.NewReplacer("TRUSTED_KEY", "STRANGER_KEY", "TRUSTED_SECRET", "STRANGER_SECRET").Replace(readFile(t, filepath.Join(dir, "config.yaml")))
-	if err := os.WriteFile(filepath.Join(dir, "stranger.yaml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
+	with := func(name string, replacer *strings.Replacer) {
+		t.Helper()
+		text := replacer.Replace(readFile(t, filepath.Join(dir, "integrations.d", "gallery.yaml")))
+		main := strings.Replace(readFile(t, filepath.Join(dir, "config.yaml")), "integrations.d", name+".d", 1)
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, name+".d"), 0o700), os.WriteFile(filepath.Join(dir, name+".d", "gallery.yaml"), []byte(text), 0o600),
+			os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(main), 0o600)); err != nil {
+			t.Fatal(err)
+		}
 	}
+	with("stranger", strings.NewReplacer("TRUSTED_KEY", "STRANGER_KEY", "TRUSTED_SECRET", "STRANGER_SECRET"))
 	if code, out := command(t, dir, g.env(), "check", "--config", "stranger.yaml"); code != 1 || !strings.Contains(out, "failed   assume_role") || !strings.Contains(out, "its trust policy does not name the proxy") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	if code, out := command(t, dir, g.env(), "check", "--config", "config.yaml", "--sample", "s3://gallery-one/pictures/one.png"); code != 0 || !strings.Contains(out, "ok       head_by_get") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
-	missing := strings.Replace(readFile(t, filepath.Join(dir, "config.yaml")), "role/gallery", "role/nobody", 1)
-	if err := os.WriteFile(filepath.Join(dir, "missing.yaml"), []byte(missing), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	with("missing", strings.NewReplacer("role/gallery", "role/nobody"))
 	if code, out := command(t, dir, g.env(), "check", "--config", "missing.yaml"); code != 1 || !strings.Contains(out, "the role arn:aws:iam:::role/nobody does not exist") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
@@ -177,7 +182,7 @@ func TestIntegrateInterrupted(t *testing.T) {
 	several := slices.Clone(one[:3])
 	several[1].answer, several[2] = "yes", turn{"The permitted buckets", "gallery-none gallery-*"}
 	keys := append(slices.Clone(one[:7]), turn{"Its STS", ""}, turn{"access key ID", "ACCESS_KEY"}, turn{"secret access key", "SECRET_KEY"}, turn{"older versions", ""}, turn{"404", ""}, turn{"An object to try it with", ""})
-	const before = "listen: 127.0.0.1:0 # kept\nviewers: {anonymous: true}\nintegrations:\n- {name: a, bucket: bucket-a, region: eu-central-1, access_key_id: A, secret_access_key: s}\n"
+	const before = "listen: 127.0.0.1:0 # kept\nviewers: {anonymous: true}\ninclude: [integrations.d/*.yaml]\nintegrations:\n- {name: a, bucket: bucket-a, region: eu-central-1, access_key_id: A, secret_access_key: s}\n"
 	asked := map[string]bool{}
 	for _, way := range [][]turn{refused, several, keys} {
 		for n, last := range way {
@@ -199,8 +204,9 @@ func interruptAt(t *testing.T, g *gateway, turns []turn, existing string) {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "config.yaml")
+	folder := filepath.Join(dir, "integrations.d")
 	if existing != "" {
-		if err := os.WriteFile(path, []byte(existing), 0o600); err != nil {
+		if err := errors.Join(os.WriteFile(path, []byte(existing), 0o600), os.Mkdir(folder, 0o700)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -216,7 +222,11 @@ func interruptAt(t *testing.T, g *gateway, turns []turn, existing string) {
 		t.Errorf("at %q: exit %d\n%s", turns[last].question, code, c.text())
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || existing == "" && len(entries) != 0 || existing != "" && (len(entries) != 1 || readFile(t, path) != existing) {
+	if existing != "" {
+		more, folderErr := os.ReadDir(folder)
+		entries, err = append(entries, more...), errors.Join(err, folderErr)
+	}
+	if err != nil || existing == "" && len(entries) != 0 || existing != "" && (len(entries) != 2 || readFile(t, path) != existing) {
 		t.Errorf("at %q something was left: %v %v", turns[last].question, entries, err)
 	}
 }
@@ -290,32 +300,36 @@ integrations:
 	}
 }
 
-// bigConfig is a configuration whose writing takes its time, and integrateNew adds an integration to it.
-func bigConfig() string {
-	var b strings.Builder
-	b.WriteString("listen: 127.0.0.1:0\nviewers: {anonymous: true}\nintegrations:\n")
-	for n := range 100 {
-		fmt.Fprintf(&b, "  - {name: n%d, bucket: bucket-%d, region: eu-central-1, access_key_id: A, secret_access_key: s} # %s\n", n, n, strings.Repeat("x", 2000))
+const mainFile = "listen: 127.0.0.1:0\nviewers: {anonymous: true}\ninclude: [integrations.d/*.yaml]\nintegrations:\n" +
+	"  - {name: old, bucket: bucket-old, region: eu-central-1, access_key_id: A, secret_access_key: s}\n"
+
+// integrateBig are the arguments that add an integration of 4,000 buckets, whose file takes its time to be written.
+func integrateBig() []string {
+	args := []string{"integrate", "--yes", "--no-try", "--name", "new", "--region", "eu-central-1", "--external-id", "id-0123",
+		"--principal", "123456789012", "--role-arn", "arn:aws:iam::123456789012:role/r"}
+	for n := range 4000 {
+		args = append(args, "--bucket", fmt.Sprintf("bucket-%d-%s", n, strings.Repeat("x", 50)))
 	}
-	return b.String()
+	return args
 }
 
-var integrateNew = []string{"integrate", "--yes", "--no-try", "--bucket", "new-bucket", "--region", "eu-central-1", "--external-id", "id-0123",
-	"--principal", "123456789012", "--role-arn", "arn:aws:iam::123456789012:role/r"}
-
-// Killed at any instant, and in the middle of its write above all, integrate leaves the old file or the new one, whole; and the next
-// run works.
+// Killed at any instant, and in the middle of its write above all, integrate leaves no file or the new one, whole; and the next run
+// works.
 func TestIntegrateKilled(t *testing.T) {
 	t.Parallel()
-	old, dir := bigConfig(), t.TempDir()
-	path := filepath.Join(dir, "config.yaml")
+	dir := t.TempDir()
+	folder := filepath.Join(dir, "integrations.d")
+	path, args := filepath.Join(folder, "new.yaml"), integrateBig()
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(mainFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	// run kills integrate after some time, or, where that is negative, as soon as it writes.
 	run := func(killAfter time.Duration) (took time.Duration, inTheMiddle bool) {
 		t.Helper()
-		if err := os.WriteFile(path, []byte(old), 0o600); err != nil {
+		if err := errors.Join(os.RemoveAll(folder), os.Mkdir(folder, 0o700)); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.CommandContext(t.Context(), built(t), integrateNew...)
+		cmd := exec.CommandContext(t.Context(), built(t), args...)
 		cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir}
 		began, ended := time.Now(), make(chan struct{})
 		if err := cmd.Start(); err != nil {
@@ -332,7 +346,7 @@ func TestIntegrateKilled(t *testing.T) {
 						return
 					default:
 					}
-					if beside, _ := filepath.Glob(filepath.Join(dir, ".config.yaml.*")); len(beside) > 0 {
+					if beside, _ := filepath.Glob(filepath.Join(folder, ".new.yaml.*")); len(beside) > 0 {
 						_ = cmd.Process.Kill()
 					}
 				}
@@ -341,20 +355,18 @@ func TestIntegrateKilled(t *testing.T) {
 		_ = cmd.Wait() // killed, or not
 		took = time.Since(began)
 		close(ended)
-		beside, err := filepath.Glob(filepath.Join(dir, ".config.yaml.*"))
+		beside, err := filepath.Glob(filepath.Join(folder, ".new.yaml.*"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range beside { // what it was about to put in the file's place
-			if err := os.Remove(name); err != nil {
-				t.Fatal(err)
-			}
+		if code, out := command(t, dir, nil, "check", "--config", "config.yaml", "--anonymous", "s3://bucket-old/x"); code != 0 {
+			t.Fatalf("the configuration does not load afterwards: exit %d\n%s", code, out)
 		}
 		return took, len(beside) > 0
 	}
 	whole, _ := run(0)
 	text := readFile(t, path)
-	if !strings.Contains(text, "new-bucket") {
+	if !strings.Contains(text, "bucket-3999-") {
 		t.Fatal("it does not work when it is not killed")
 	}
 	written, middle := 0, 0
@@ -366,12 +378,15 @@ func TestIntegrateKilled(t *testing.T) {
 		if _, in := run(after); in {
 			middle++
 		}
-		switch readFile(t, path) {
-		case text:
+		switch now, err := os.ReadFile(path); {
+		case string(now) == text:
 			written++
-		case old:
+		case errors.Is(err, fs.ErrNotExist):
 		default:
-			t.Fatalf("run %d, killed after %v, left something else", n, after)
+			t.Fatalf("run %d, killed after %v, left something else: %v", n, after, err)
+		}
+		if readFile(t, filepath.Join(dir, "config.yaml")) != mainFile {
+			t.Fatalf("run %d changed the main file", n)
 		}
 	}
 	if middle == 0 {
@@ -380,7 +395,7 @@ func TestIntegrateKilled(t *testing.T) {
 	t.Logf("of 30 runs %d were killed in the middle of the write, and %d had written", middle, written)
 }
 
-// On a disk that is full, integrate says so, and leaves the old file and nothing beside it.
+// On a disk that is full, integrate says so, and leaves no file.
 func TestIntegrateOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -388,30 +403,30 @@ func TestIntegrateOnAFullDisk(t *testing.T) {
 	if err := os.WriteFile(program, []byte(readFile(t, built(t))), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "big.yaml"), []byte(bigConfig()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "main.yaml"), []byte(mainFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	disk := filepath.Join(dir, "disk")
 	if err := os.Mkdir(disk, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// A disk of our own, which nobody else sees, with room for the file once.
-	const integrate = `cp big.yaml disk/config.yaml && cd disk || exit 99
-%s ../s3redirect "$@"; echo "exit $?"; cmp config.yaml ../big.yaml && ls -A`
+	// A disk of our own, which nobody else sees, without room for the new file.
+	const integrate = `cp main.yaml disk/config.yaml && mkdir disk/integrations.d && cd disk || exit 99
+%s ../s3redirect "$@"; echo "exit $?"; cmp config.yaml ../main.yaml && ls -A . integrations.d`
 	run := func(prefix ...string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), prefix[0], append(prefix[1:], integrateNew...)...)
+		cmd := exec.CommandContext(t.Context(), prefix[0], append(prefix[1:], integrateBig()...)...)
 		cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH")}
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
 	says := "the disk is full"
-	out, err := run("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs -o size=300k none disk && "+fmt.Sprintf(integrate, ""), "sh")
+	out, err := run("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs -o size=100k none disk && "+fmt.Sprintf(integrate, ""), "sh")
 	if !strings.Contains(out, "exit ") { // nothing may be mounted here: files that may not grow are the next best
 		says = "file too large"
 		out, err = run("sh", "-c", fmt.Sprintf(integrate, "ulimit -f 100;"), "sh")
 	}
-	if err != nil || !strings.Contains(out, says) || !strings.HasSuffix(out, "\nexit 1\nconfig.yaml\n") {
-		t.Errorf("%v\n%s", err, out)
+	if end := "\nexit 1\n.:\nconfig.yaml\nintegrations.d\n\nintegrations.d:\n"; err != nil || !strings.Contains(out, says) || !strings.HasSuffix(out, end) {
+		t.Errorf("%v, want %q and at the end %q\n%s", err, says, end, out[max(0, len(out)-2000):])
 	}
 }
 

@@ -8,57 +8,74 @@ import (
 	"testing"
 )
 
-// oddKeys are keys that something on the way from a page to a store might take for something else.
+// oddKeys are keys that a component between the page and the store could misread.
 var oddKeys = []string{
-	"plain.txt", "a b", " leading space", "trailing space ", "a  b", "+", "a+b", "a+b c%20d", "%", "100%", "%41", "%2F", "a%2Fb", "%252F", "%zz", "%00 in letters",
+	"plain.txt", "a b", " leading space", "trailing space ", "a  b", "+", "a+b", "a+b c%20d",
+	"%", "100%", "%41", "%2F", "a%2Fb", "%252F", "%zz", "%00 in letters",
 	"/leading slash", "trailing slash/", "a//b", "//", "a///", "/", "folder/sub folder/file.txt",
 	".hidden", "..a", "a..", "...", "a/.../b", "a./b", "~", "~user/file",
-	"ü NFC", "u\u0308 NFD", "日本語/写真.jpg", "Ελληνικά", "עברית", "\u202eright to left", "zero\u200bwidth", "\ufeffbyte order mark", "line\u2028separator", "\ufffd",
+	"ü NFC", "u\u0308 NFD", "日本語/写真.jpg", "Ελληνικά", "עברית", "\u202eright to left",
+	"zero\u200bwidth", "\ufeffbyte order mark", "line\u2028separator", "\ufffd",
 	"🎬", "👩‍👩‍👧‍👦 family.png", "a\u0301\u0302\u0303",
-	"'single'", `"double"`, "[1]", "(1)", "{a}", "<b>", "a&b=c", "a=b", "a?b", "a#b", "a;b", "a:b", "user@host", "a!", "a*b", "a,b", "$HOME", `back\slash`, "a^b", "`a`", "a|b", "-", "_",
-	"?acl", "key?versionId=1&response-content-type=text/html", "key?X-Amz-Signature=0&X-Amz-Expires=9", "#fragment", "a?", "a&", "a#",
-	"s3://bucket/key", "http://example.com/x?y#z", "//example.com/x", "C:\\photos\\1.jpg", "con.", "index.html;jsessionid=1", "\\\\host\\share",
-	strings.Repeat("k", 1024), strings.Repeat("ü", 512), strings.Repeat("日/", 256), strings.Repeat("%", 1024), strings.Repeat("folder/", 146) + "e.",
+	"'single'", `"double"`, "[1]", "(1)", "{a}", "<b>", "a&b=c", "a=b", "a?b", "a#b", "a;b", "a:b",
+	"user@host", "a!", "a*b", "a,b", "$HOME", `back\slash`, "a^b", "`a`", "a|b", "-", "_",
+	"?acl", "key?versionId=1&response-content-type=text/html",
+	"key?X-Amz-Signature=0&X-Amz-Expires=9", "#fragment", "a?", "a&", "a#",
+	"s3://bucket/key", "http://example.com/x?y#z", "//example.com/x", "C:\\photos\\1.jpg", "con.",
+	"index.html;jsessionid=1", "\\\\host\\share",
+	strings.Repeat("k", 1024), strings.Repeat("ü", 512), strings.Repeat("日/", 256),
+	strings.Repeat("%", 1024), strings.Repeat("folder/", 146) + "e.",
 }
 
-// spellings are paths that all mean the same object: an encoder may encode more or less, in big letters or small ones.
+// spellings returns paths that all name the same object. They differ in which bytes are
+// percent-encoded and in the case of the hexadecimal digits.
 func spellings(bucket, key string) []string {
-	var all, small strings.Builder
+	var upper, lower strings.Builder
 	for i := range len(key) {
-		fmt.Fprintf(&all, "%%%02X", key[i])
-		fmt.Fprintf(&small, "%%%02x", key[i])
+		fmt.Fprintf(&upper, "%%%02X", key[i])
+		fmt.Fprintf(&lower, "%%%02x", key[i])
 	}
-	return []string{path(bucket, key), "/s3/" + bucket + "/" + all.String(), "/s3/" + bucket + "/" + small.String()}
+	return []string{
+		path(bucket, key),
+		"/s3/" + bucket + "/" + upper.String(),
+		"/s3/" + bucket + "/" + lower.String(),
+	}
 }
 
-// checkKeys stores an object under each key, and fetches it back through the proxy.
+// checkKeys stores an object under each key and fetches it through the proxy.
 func checkKeys(t *testing.T, s *store, p *proxy, bucket string, keys []string) {
 	t.Helper()
 	s.createBucket(t, bucket)
 	bodies := make([][]byte, len(keys))
 	for i, key := range keys {
-		bodies[i] = randomBytes(20 + i) // so that no object passes for another
+		bodies[i] = randomBytes(20 + i) // distinct lengths tell the objects apart
 		s.put(t, bucket, key, bodies[i])
 	}
 	for i, key := range keys {
 		url := p.location(t, http.MethodGet, path(bucket, key))
-		if a := fetch(t, http.MethodGet, url); a.status != http.StatusOK || !bytes.Equal(a.body, bodies[i]) {
-			t.Errorf("GET %.80q: status %d, not the bytes stored: %.200q", key, a.status, a.body)
+		a := fetch(t, http.MethodGet, url)
+		if a.status != http.StatusOK || !bytes.Equal(a.body, bodies[i]) {
+			t.Errorf("GET %.80q: status %d, body %.200q, want 200 and the stored bytes",
+				key, a.status, a.body)
 		}
 		head := p.location(t, http.MethodHead, path(bucket, key))
-		if a := fetch(t, http.MethodHead, head); a.status != http.StatusOK || a.length != int64(len(bodies[i])) {
-			t.Errorf("HEAD %.80q: status %d, length %d, want %d", key, a.status, a.length, len(bodies[i]))
+		want := int64(len(bodies[i]))
+		if a := fetch(t, http.MethodHead, head); a.status != http.StatusOK || a.length != want {
+			t.Errorf("HEAD %.80q: status %d, length %d, want 200 and %d",
+				key, a.status, a.length, want)
 		}
 		for _, spelling := range spellings(bucket, key) {
-			if a := p.raw(t, http.MethodGet, spelling); a.header.Get("Location") != url {
-				t.Errorf("%.80q as %.100s: status %d, another Location: %s", key, spelling, a.status, a.header.Get("Location"))
+			a := p.raw(t, http.MethodGet, spelling)
+			if got := a.header.Get("Location"); got != url {
+				t.Errorf("%.80q spelled %.100s: status %d, Location %s, want %s",
+					key, spelling, a.status, got, url)
 			}
 		}
 	}
 }
 
-// radosgw keeps every key exactly.
-func TestOddKeys(t *testing.T) {
+// radosgw stores every key unchanged.
+func TestUnusualKeysOnRadosgw(t *testing.T) {
 	t.Parallel()
 	g := radosgw(t)
 	p := startProxy(t, `
@@ -69,8 +86,9 @@ integrations:
 	checkKeys(t, &g.store, p, "odd-keys", oddKeys)
 }
 
-// MinIO keeps those that can be a file's name: it would take others for the name of something else, or refuse them.
-func TestOddKeysOnFiles(t *testing.T) {
+// MinIO stores objects as files. The test skips keys that MinIO rejects or stores under another
+// name because they are not valid file names.
+func TestUnusualKeysOnMinIO(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	var keys []string
@@ -79,7 +97,8 @@ func TestOddKeysOnFiles(t *testing.T) {
 		for segment := range strings.SplitSeq(key, "/") {
 			longest = max(longest, len(segment))
 		}
-		if !strings.Contains("/"+key+"/", "//") && !strings.Contains(key, `\`) && longest < 256 {
+		emptySegment := strings.Contains("/"+key+"/", "//")
+		if !emptySegment && !strings.Contains(key, `\`) && longest < 256 {
 			keys = append(keys, key)
 		}
 	}
@@ -91,8 +110,8 @@ integrations:
 	checkKeys(t, s, p, "odd-files", keys)
 }
 
-// What is no locator, or one that a browser would rewrite on the way, never gets a URL.
-func TestRefusedPaths(t *testing.T) {
+// The proxy never issues a URL for an invalid locator, nor for one that a browser would rewrite.
+func TestInvalidPathsAreRejected(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	p := startProxy(t, `
@@ -101,36 +120,46 @@ integrations:
     permitted_buckets: ["refused*"]
 `+withRole, s.env()...)
 	for _, target := range []string{
-		"/s3/refused", "/s3/refused/", "/s3//key", "/s3/", "/s3/Refused/key", "/s3/re%66used/key", "/s3/refused%2Fkey", "/s3/re/key", "/s3/127.0.0.1/key",
-		"/s3/refused/..", "/s3/refused/.", "/s3/refused/../other/key", "/s3/refused/a/../b", "/s3/refused/a/./b", "/s3/refused/%2e%2e/b", "/s3/refused/a%2F..%2Fb",
+		"/s3/refused", "/s3/refused/", "/s3//key", "/s3/", "/s3/Refused/key", "/s3/re%66used/key",
+		"/s3/refused%2Fkey", "/s3/re/key", "/s3/127.0.0.1/key",
+		"/s3/refused/..", "/s3/refused/.", "/s3/refused/../other/key", "/s3/refused/a/../b",
+		"/s3/refused/a/./b", "/s3/refused/%2e%2e/b", "/s3/refused/a%2F..%2Fb",
 		"/s3/refused/%2E", "/s3/refused/a/%2e%2E", "/s3/../s3/refused/key",
-		"/s3/refused/%", "/s3/refused/%4", "/s3/refused/%00", "/s3/refused/a%0Ab", "/s3/refused/%7f", "/s3/refused/%C2%85", "/s3/refused/%ff", "/s3/refused/%ed%a0%80",
+		"/s3/refused/%", "/s3/refused/%4", "/s3/refused/%00", "/s3/refused/a%0Ab",
+		"/s3/refused/%7f", "/s3/refused/%C2%85", "/s3/refused/%ff", "/s3/refused/%ed%a0%80",
 		"/s3/refused/" + strings.Repeat("a", 1025), "/s3/refused/" + strings.Repeat("%C3%BC", 513),
 	} {
 		a := p.raw(t, http.MethodGet, target)
-		// net/http itself turns away what is no request line at all, without our help.
-		if string(a.body) == "400 Bad Request" || strings.HasPrefix(string(a.body), "400 Bad Request: ") {
+		// net/http rejects invalid request lines before the proxy's handler runs.
+		body := string(a.body)
+		if body == "400 Bad Request" || strings.HasPrefix(body, "400 Bad Request: ") {
 			continue
 		}
 		if err := a.checkProblem(http.StatusBadRequest, "bad_locator"); err != nil {
 			t.Errorf("%.100s: %v", target, err)
 		}
 	}
-	for _, target := range []string{"/", "/s3", "/S3/refused/key", "/metrics", "/readyz", "//s3/refused/key", "/favicon.ico"} {
-		if err := p.raw(t, http.MethodGet, target).checkProblem(http.StatusNotFound, "not_found"); err != nil {
+	for _, target := range []string{
+		"/", "/s3", "/S3/refused/key", "/metrics", "/readyz", "//s3/refused/key", "/favicon.ico",
+	} {
+		a := p.raw(t, http.MethodGet, target)
+		if err := a.checkProblem(http.StatusNotFound, "not_found"); err != nil {
 			t.Errorf("%.100s: %v", target, err)
 		}
 	}
-	for _, method := range []string{http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodPatch} {
+	for _, method := range []string{
+		http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodPatch,
+	} {
 		a := p.raw(t, method, "/s3/refused/key")
-		if err := a.checkProblem(http.StatusMethodNotAllowed, "method_not_allowed"); err != nil || !strings.Contains(a.header.Get("Allow"), "GET") {
-			t.Errorf("%s: %v, Allow: %q", method, err, a.header.Get("Allow"))
+		err := a.checkProblem(http.StatusMethodNotAllowed, "method_not_allowed")
+		if allow := a.header.Get("Allow"); err != nil || !strings.Contains(allow, "GET") {
+			t.Errorf("%s: %v, Allow %q, want no error and GET allowed", method, err, allow)
 		}
 	}
 }
 
-// Whether an object is there is the store's to say.
-func TestMissing(t *testing.T) {
+// The proxy redirects to missing objects and buckets too. The store answers that they are missing.
+func TestStoreReportsMissingObjects(t *testing.T) {
 	t.Parallel()
 	g := radosgw(t)
 	p := startProxy(t, `
@@ -139,10 +168,15 @@ integrations:
     permitted_buckets: [half-full, no-such-bucket]
 `+asTrusted, g.env()...)
 	g.createBucket(t, "half-full")
-	for bucket, code := range map[string]string{"half-full": "NoSuchKey", "no-such-bucket": "NoSuchBucket"} {
+	for bucket, code := range map[string]string{
+		"half-full":      "NoSuchKey",
+		"no-such-bucket": "NoSuchBucket",
+	} {
 		a := fetch(t, http.MethodGet, p.location(t, http.MethodGet, path(bucket, "missing")))
-		if a.status != http.StatusNotFound || !bytes.Contains(a.body, []byte("<Code>"+code+"</Code>")) {
-			t.Errorf("%s: status %d, want the store's own %s: %s", bucket, a.status, code, a.body)
+		found := bytes.Contains(a.body, []byte("<Code>"+code+"</Code>"))
+		if a.status != http.StatusNotFound || !found {
+			t.Errorf("%s: status %d, body %s, want 404 and the store's code %s",
+				bucket, a.status, a.body, code)
 		}
 	}
 	p.wantProblem(t, path("not-permitted", "key"), http.StatusNotFound, "bucket_not_permitted")

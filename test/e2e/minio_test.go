@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,10 +9,12 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// minio is the MinIO that all tests share. Its AssumeRole takes the owner's keys and looks at neither role nor external ID; a
-// session's rights are the owner's, cut down by the session policy.
+// minio returns the MinIO server that all tests share. Its AssumeRole accepts the owner's keys and
+// ignores the role and the external ID. A session has the owner's permissions, restricted by the
+// session policy.
 func minio(t *testing.T) *store {
 	t.Helper()
 	need(t, "minio")
@@ -34,15 +37,26 @@ var startedMinIO = sync.OnceValues(func() (*store, error) {
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	s := &store{
 		endpoint: "http://" + address,
-		// With characters that YAML, URLs or logs might treat in a way of their own.
-		owner: aws.Credentials{AccessKeyID: "minio-owner", SecretAccessKey: "canary/minio+owner=secret&$%41"},
+		// The secret has characters that are special in YAML, URLs or logs.
+		owner: aws.Credentials{
+			AccessKeyID:     "minio-owner",
+			SecretAccessKey: "canary/minio+owner=secret&$%41",
+		},
 	}
 	process, err := startServer(dir, "minio", []string{
-		"MINIO_ROOT_USER=" + s.owner.AccessKeyID, "MINIO_ROOT_PASSWORD=" + s.owner.SecretAccessKey,
+		"MINIO_ROOT_USER=" + s.owner.AccessKeyID,
+		"MINIO_ROOT_PASSWORD=" + s.owner.SecretAccessKey,
 		"MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_SITE_REGION=us-east-1",
 	}, "minio", "server", filepath.Join(dir, "data"), "--address", address, "--quiet")
 	if err != nil {
 		return nil, err
 	}
-	return s, process.await("MinIO", func() bool { return answersOK(s.endpoint + "/minio/health/ready") })
+	// The health check succeeds before MinIO has loaded its users; until then, requests get 503.
+	return s, process.await("MinIO", func() bool {
+		if !answersOK(s.endpoint + "/minio/health/ready") {
+			return false
+		}
+		_, err := s.client(s.owner).ListBuckets(context.Background(), &s3.ListBucketsInput{})
+		return err == nil
+	})
 })

@@ -9,21 +9,23 @@ import (
 	"testing"
 )
 
-// nginxWith starts nginx with an http block.
+// nginxWith starts nginx with the content of its http block.
 func nginxWith(t *testing.T, host, block string) *front {
 	t.Helper()
 	need(t, "nginx")
 	dir := t.TempDir()
 	asUs := ""
 	if os.Geteuid() == 0 {
-		asUs = "user root;" // its workers would be nobody, who cannot read here
+		asUs = "user root;" // by default its workers run as nobody, who cannot read this directory
 	}
-	text := fmt.Sprintf(`%[3]s daemon off; pid %[1]s/nginx.pid; error_log stderr warn; worker_processes 1;
+	text := fmt.Sprintf(`%[3]s daemon off; pid %[1]s/nginx.pid;
+error_log stderr warn; worker_processes 1;
 events { worker_connections 256; }
 http {
   access_log off; types { text/html html; image/png png; }
   proxy_cache_path %[1]s/cache keys_zone=cache:1m;
-  client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi; uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
+  client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy;
+  fastcgi_temp_path %[1]s/fastcgi; uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
   %[2]s
 }
 `, dir, block, asUs)
@@ -34,8 +36,8 @@ http {
 	return startFront(t, dir, host, "nginx", "-e", "stderr", "-c", path)
 }
 
-// startNginx starts nginx with the directives of its one server block; ${NAME}s in it are replaced by the values that follow,
-// name and value in turn.
+// startNginx starts nginx with one server block that contains the given directives. values holds
+// names and values in turn; each ${NAME} in block is replaced by the value of that name.
 func startNginx(t *testing.T, block string, values ...string) *front {
 	t.Helper()
 	for i := 0; i+1 < len(values); i += 2 {
@@ -45,7 +47,7 @@ func startNginx(t *testing.T, block string, values ...string) *front {
 	return nginxWith(t, host, fmt.Sprintf("server { listen %s; %s }", host, block))
 }
 
-// cookieAuth is for auth_request: it knows who has which cookie.
+// cookieAuth answers auth_request subrequests: it identifies the viewer by the session cookie.
 func cookieAuth(w http.ResponseWriter, r *http.Request) {
 	c, err := r.Cookie("session")
 	if err != nil || !strings.HasPrefix(c.Value, "secret-of-") {
@@ -61,8 +63,10 @@ func cookieAuth(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// unnamed is a viewer whom cookieAuth lets pass without a name, as oauth2-proxy does on the paths of --skip-auth-route.
+// unnamed is a viewer whom cookieAuth accepts without a name, as oauth2-proxy does on the paths of
+// --skip-auth-route.
 const unnamed = "unnamed"
 
-// groupsOf are the groups of viewers. Like oauth2-proxy, cookieAuth sends no header for a viewer who has none.
+// groupsOf maps viewers to their groups. Like oauth2-proxy, cookieAuth sends no groups header for a
+// viewer without groups.
 var groupsOf = map[string][]string{"dan": {"lab", "suspended"}, "eve": {"suspended"}}

@@ -3,11 +3,8 @@ package e2e
 import (
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,11 +12,11 @@ import (
 	"time"
 )
 
-// What the metrics count is what the test sent.
-func TestMetrics(t *testing.T) {
+// The metrics count exactly the requests that the test sends.
+func TestMetricsCountRequests(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
-	// Windows of 10 hours: none turns over while the test runs.
+	// Windows last 10 hours, so that none ends while the test runs.
 	p := startProxy(t, `
 integrations:
   - name: role
@@ -75,27 +72,31 @@ integrations:
 		`request_duration_seconds_count`:                                            31,
 		`url_bytes_count`:                                                           19,
 		`url_remaining_seconds_count`:                                               19,
-		`url_remaining_seconds_bucket{le="2700"}`:                                   0, // all have an hour at least
-		`config_reload_success`:                                                     1,
+		// All URLs are valid for at least an hour.
+		`url_remaining_seconds_bucket{le="2700"}`: 0,
+		`config_reload_success`:                   1,
 	} {
 		if got, ok := got["s3redirect_"+series]; !ok || got != want {
-			t.Errorf("%s: %v, want %v", series, got, want)
+			t.Errorf("%s = %v, want %v", series, got, want)
 		}
 	}
-	if n := got[`s3redirect_assume_role_total{integration="role",result="ok"}`]; n != 1 && n != 2 {
-		t.Errorf("%v sessions, want one, and perhaps the next one ahead", n)
+	n := got[`s3redirect_assume_role_total{integration="role",result="ok"}`]
+	if n != 1 && n != 2 {
+		t.Errorf("%v sessions, want 1 or, with a prefetched one, 2", n)
 	}
-	if expires := got[`s3redirect_credentials_expiry_timestamp_seconds{integration="role"}`]; expires < float64(time.Now().Add(11*time.Hour).Unix()) {
-		t.Errorf("the session expires at %v", expires)
+	expires := got[`s3redirect_credentials_expiry_timestamp_seconds{integration="role"}`]
+	if want := float64(time.Now().Add(11 * time.Hour).Unix()); expires < want {
+		t.Errorf("the session expires at %v, want %v or later", expires, want)
 	}
 	for series := range got {
 		if strings.Contains(series, "counted") || strings.Contains(series, "somebody") {
-			t.Errorf("%s: a bucket of a request's in a label: whoever asks could make series", series)
+			t.Errorf("%s: a label has a bucket from a request, so clients could create series",
+				series)
 		}
 	}
 }
 
-func TestHealth(t *testing.T) {
+func TestHealthChecks(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	p := startProxy(t, `
@@ -104,24 +105,33 @@ integrations:
     bucket: health
 `+withKeys, s.env()...)
 	for _, path := range []string{"/healthz", "/readyz"} {
-		if a := fetch(t, http.MethodGet, p.admin+path); a.status != http.StatusOK || a.header.Get("Cache-Control") != "no-store" {
-			t.Errorf("%s: status %d, Cache-Control %q", path, a.status, a.header.Get("Cache-Control"))
+		a := fetch(t, http.MethodGet, p.admin+path)
+		got := a.header.Get("Cache-Control")
+		if a.status != http.StatusOK || got != "no-store" {
+			t.Errorf("%s: status %d, Cache-Control %q, want 200 and no-store", path, a.status, got)
 		}
 	}
-	// The administrators' side serves no viewers, and the other way round (see TestRefusedPaths).
-	if a := fetch(t, http.MethodGet, p.admin+"/s3/health/key"); a.status != http.StatusNotFound {
-		t.Errorf("the administrators' listener redirects: %d", a.status)
+	// The administrators' listener serves no redirects; TestInvalidPathsAreRejected shows that the
+	// viewers' listener serves no administration pages.
+	a := fetch(t, http.MethodGet, p.admin+"/s3/health/key")
+	if a.status != http.StatusNotFound {
+		t.Errorf("status of a redirect from the administrators' listener = %d, want 404", a.status)
 	}
 }
 
-// No secret key, no session token and no signature comes out anywhere but in Location: not in the log where it says most, not
-// in the metrics, not in an answer that refuses.
-func TestSecretsStaySecret(t *testing.T) {
+// Secret keys, session tokens and signatures appear in Location only: not in the debug log, the
+// metrics or problem responses.
+func TestSecretsAppearOnlyInLocation(t *testing.T) {
 	t.Parallel()
 	s, g := minio(t), radosgw(t)
 	sts := s.sts(t)
-	env := append(s.env(), "STS="+sts.url, "CEPH="+g.endpoint, "ROLE="+g.roleARN, "STRANGER_KEY="+g.stranger.AccessKeyID,
-		"STRANGER_SECRET="+g.stranger.SecretAccessKey, "WRONG_SECRET=canary+wrong/secret")
+	env := append(s.env(),
+		"STS="+sts.url,
+		"CEPH="+g.endpoint,
+		"ROLE="+g.roleARN,
+		"STRANGER_KEY="+g.stranger.AccessKeyID,
+		"STRANGER_SECRET="+g.stranger.SecretAccessKey,
+		"WRONG_SECRET=canary+wrong/secret")
 	p := startProxy(t, `
 integrations:
   - name: role
@@ -144,14 +154,16 @@ integrations:
     secret_access_key: ${STRANGER_SECRET}
   - name: nowhere
     bucket: secret-nowhere
-`+strings.ReplaceAll(withRole, "sts_endpoint: ${ENDPOINT}", "sts_endpoint: http://127.0.0.1:1"), env...)
+`+strings.ReplaceAll(
+		withRole, "sts_endpoint: ${ENDPOINT}", "sts_endpoint: http://127.0.0.1:1",
+	), env...)
 
-	said := map[string]string{}
+	outputs := map[string]string{}
 	var secrets []string
 	secret := func(values ...string) {
 		for _, v := range values {
 			if len(v) < 16 {
-				t.Fatalf("%q is no canary", v)
+				t.Fatalf("%q is too short for a unique canary", v)
 			}
 			secrets = append(secrets, v, url.QueryEscape(v), url.PathEscape(v))
 		}
@@ -168,44 +180,48 @@ integrations:
 				secret(a.query().Get("X-Amz-Security-Token"))
 			}
 			a.header.Del("Location")
-			said["the rest of a redirect"] += fmt.Sprint(a.header)
+			outputs["redirect without Location"] += fmt.Sprint(a.header)
 		}
 	}
 	secret(sts.session(t).SecretAccessKey, sts.session(t).SessionToken)
-	for what, target := range map[string]string{
-		"a problem: denied":    path("secret-denied", "key"),
-		"a problem: a no":      path("secret-stranger", "key"),
-		"a problem: nowhere":   path("secret-nowhere", "key"),
-		"a problem: no bucket": path("secret-other", "key"),
-		"a problem: no key":    "/s3/secret-role/",
-		"a problem: version":   path("secret-role", "key") + "?versionId=1",
+	for name, target := range map[string]string{
+		"problem: wrong secret key":     path("secret-denied", "key"),
+		"problem: role denied":          path("secret-stranger", "key"),
+		"problem: STS unreachable":      path("secret-nowhere", "key"),
+		"problem: bucket not permitted": path("secret-other", "key"),
+		"problem: empty key":            "/s3/secret-role/",
+		"problem: version":              path("secret-role", "key") + "?versionId=1",
 	} {
 		a := p.raw(t, http.MethodGet, target)
 		if a.status < 400 {
-			t.Errorf("%s: status %d", what, a.status)
+			t.Errorf("%s: status %d, want an error", name, a.status)
 		}
-		said[what] = fmt.Sprint(a.header) + string(a.body)
+		outputs[name] = fmt.Sprint(a.header) + string(a.body)
 	}
-	said["/metrics"] = string(fetch(t, http.MethodGet, p.admin+"/metrics").body)
+	outputs["/metrics"] = string(fetch(t, http.MethodGet, p.admin+"/metrics").body)
 	p.signal(t, syscall.SIGTERM)
 	p.wait(t, 10*time.Second)
-	said["the log"] = p.output()
+	outputs["log"] = p.output()
 
-	for _, where := range slices.Sorted(maps.Keys(said)) {
+	for _, name := range slices.Sorted(maps.Keys(outputs)) {
 		for _, s := range secrets {
-			if i := strings.Index(said[where], s); i >= 0 {
-				t.Errorf("%s holds the secret %.20s…: …%s…", where, s, said[where][max(0, i-200):i])
+			if i := strings.Index(outputs[name], s); i >= 0 {
+				t.Errorf("%s contains the secret %.20s…: …%s…",
+					name, s, outputs[name][max(0, i-200):i])
 			}
 		}
 	}
-	// What is looked through is really there.
-	if log := said["the log"]; !strings.Contains(log, "a key") || !strings.Contains(log, `"denied"`) || !strings.Contains(log, `"unavailable"`) {
-		t.Errorf("the log tells of neither requests nor failures:\n%s", log)
+	// The search above proves nothing if the log is incomplete.
+	for _, want := range []string{"a key", `"denied"`, `"unavailable"`} {
+		if log := outputs["log"]; !strings.Contains(log, want) {
+			t.Errorf("the log does not contain %q:\n%s", want, log)
+		}
 	}
 }
 
-// SIGTERM: readiness turns, what runs is finished, and the exit code is 0.
-func TestDrain(t *testing.T) {
+// After SIGTERM the proxy reports that it is not ready, finishes the requests in flight and exits
+// with code 0.
+func TestDrainFinishesRequests(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	sts := s.sts(t)
@@ -213,21 +229,22 @@ func TestDrain(t *testing.T) {
 integrations:
   - name: role
     bucket: drained
-`+strings.ReplaceAll(withRole, "sts_endpoint: ${ENDPOINT}", "sts_endpoint: ${STS}"), append(s.env(), "STS="+sts.url)...)
+`+strings.ReplaceAll(withRole, "sts_endpoint: ${ENDPOINT}", "sts_endpoint: ${STS}"),
+		append(s.env(), "STS="+sts.url)...)
 	running, release := p.startRequest(t, sts, "drained")
 	p.signal(t, syscall.SIGTERM)
 	p.awaitDraining(t)
 	release()
 	if err := <-running; err != nil {
-		t.Errorf("the request that ran when SIGTERM came: %v", err)
+		t.Errorf("the request in flight during SIGTERM failed: %v", err)
 	}
 	if code := p.wait(t, 10*time.Second); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code = %d, want 0", code)
 	}
 }
 
-// A second signal means now.
-func TestSecondSignal(t *testing.T) {
+// A second signal ends the proxy without waiting for requests in flight.
+func TestSecondSignalStopsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	sts := s.sts(t)
@@ -235,19 +252,22 @@ func TestSecondSignal(t *testing.T) {
 integrations:
   - name: role
     bucket: stopped
-`+strings.ReplaceAll(withRole, "sts_endpoint: ${ENDPOINT}", "sts_endpoint: ${STS}"), append(s.env(), "STS="+sts.url)...)
+`+strings.ReplaceAll(withRole, "sts_endpoint: ${ENDPOINT}", "sts_endpoint: ${STS}"),
+		append(s.env(), "STS="+sts.url)...)
 	running, _ := p.startRequest(t, sts, "stopped")
 	p.signal(t, syscall.SIGINT)
 	p.awaitDraining(t)
 	p.signal(t, syscall.SIGINT)
 	p.wait(t, 5*time.Second)
 	if err := <-running; err == nil {
-		t.Error("the request was answered after all")
+		t.Error("the proxy answered the request in flight, want a closed connection")
 	}
 }
 
 // startRequest sends a request that waits for STS until release is called.
-func (p *proxy) startRequest(t *testing.T, sts *sts, bucket string) (running chan error, release func()) {
+func (p *proxy) startRequest(
+	t *testing.T, sts *sts, bucket string,
+) (running chan error, release func()) {
 	t.Helper()
 	release = sts.hold(t)
 	running = make(chan error, 1)
@@ -258,15 +278,17 @@ func (p *proxy) startRequest(t *testing.T, sts *sts, bucket string) (running cha
 		}
 		running <- err
 	}()
-	if err := p.await("STS asked", func() bool { return sts.arrived.Load() > 0 }); err != nil {
+	arrived := func() bool { return sts.arrived.Load() > 0 }
+	if err := p.await("a request to STS", arrived); err != nil {
 		t.Fatal(err)
 	}
 	return running, release
 }
 
+// awaitDraining waits until the proxy reports that it is not ready.
 func (p *proxy) awaitDraining(t *testing.T) {
 	t.Helper()
-	if err := p.await("readiness turned", func() bool {
+	if err := p.await("status 503 from /readyz", func() bool {
 		a, err := try(t, http.MethodGet, p.admin+"/readyz")
 		return err == nil && a.status == http.StatusServiceUnavailable
 	}); err != nil {
@@ -274,18 +296,25 @@ func (p *proxy) awaitDraining(t *testing.T) {
 	}
 }
 
-// With admin.token and admin.tls: HTTPS, a purge and a reload with the token only, and a log without it.
-func TestOperateWithTokenAndTLS(t *testing.T) {
+// With admin.token and admin.tls, the administrators' listener speaks HTTPS, purges and reloads
+// need the token, and the token does not appear in the log.
+func TestAdminTokenAndTLS(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
 	ports, err := freePorts(2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := writeConfig(t, "admin: {token: \"${ADMIN_TOKEN}\", tls: {cert_file: "+a.certificate+", key_file: "+a.key+"}}\n"+fewIntegrations(1))
+	dir := writeConfig(t, fmt.Sprintf(
+		"admin: {token: \"${ADMIN_TOKEN}\", tls: {cert_file: %s, key_file: %s}}\n%s",
+		a.certificate, a.key, fewIntegrations(1)))
 	admin := fmt.Sprintf("https://127.0.0.1:%d", ports[1])
-	s, err := startServer(dir, "s3redirect", []string{fmt.Sprintf("LISTEN=127.0.0.1:%d", ports[0]), fmt.Sprintf("ADMIN_LISTEN=127.0.0.1:%d", ports[1]),
-		"ADMIN_TOKEN=" + adminToken, "SECRET=canary"}, built(t), "serve", "--config", "config.yaml")
+	s, err := startServer(dir, "s3redirect", []string{
+		fmt.Sprintf("LISTEN=127.0.0.1:%d", ports[0]),
+		fmt.Sprintf("ADMIN_LISTEN=127.0.0.1:%d", ports[1]),
+		"ADMIN_TOKEN=" + adminToken,
+		"SECRET=canary",
+	}, built(t), "serve", "--config", "config.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,24 +339,35 @@ func TestOperateWithTokenAndTLS(t *testing.T) {
 		method, path, authorization string
 		want                        int
 	}{
-		{"GET", "/metrics", "", 200}, {"GET", "/healthz", "", 200}, {"GET", "/", "", 200},
-		{"POST", "/-/purge", "", 401}, {"POST", "/-/reload", "", 401}, {"POST", "/-/purge", "Bearer guess", 401},
-		{"POST", "/-/purge", "Bearer " + adminToken, 200}, {"POST", "/-/reload", "Bearer " + adminToken, 200},
+		{"GET", "/metrics", "", 200},
+		{"GET", "/healthz", "", 200},
+		{"GET", "/", "", 200},
+		{"POST", "/-/purge", "", 401},
+		{"POST", "/-/reload", "", 401},
+		{"POST", "/-/purge", "Bearer guess", 401},
+		{"POST", "/-/purge", "Bearer " + adminToken, 200},
+		{"POST", "/-/reload", "Bearer " + adminToken, 200},
 	} {
 		if got, err := ask(c.method, c.path, c.authorization); err != nil || got.status != c.want {
-			t.Errorf("%s %s with %.25q: %v, %v, want status %d", c.method, c.path, c.authorization, got, err, c.want)
+			t.Errorf("%s %s with %.25q: %v, %v, want status %d",
+				c.method, c.path, c.authorization, got, err, c.want)
 		}
 	}
-	if plain, err := try(t, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/healthz", ports[1])); err == nil && plain.status == http.StatusOK {
-		t.Error("/healthz is answered without TLS")
+	plain, err := try(t, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/healthz", ports[1]))
+	if err == nil && plain.status == http.StatusOK {
+		t.Error("/healthz answers 200 without TLS")
 	}
-	if log := s.output(); strings.Contains(log, adminToken) || !strings.Contains(log, `"admin_tls":true`) {
-		t.Errorf("the log has the token, or does not say that there is TLS:\n%s", log)
+	log := s.output()
+	if strings.Contains(log, adminToken) {
+		t.Errorf("the log contains the token:\n%s", log)
+	}
+	if !strings.Contains(log, `"admin_tls":true`) {
+		t.Errorf("the log does not contain \"admin_tls\":true:\n%s", log)
 	}
 }
 
-// Presign prints the URL that the proxy redirects to.
-func TestPresign(t *testing.T) {
+// The presign command prints the URL that the proxy redirects to.
+func TestPresignCommand(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	config := `
@@ -341,116 +381,13 @@ integrations:
 	s.createBucket(t, "printed")
 	s.put(t, "printed", "a b+c.txt", []byte("printed"))
 	dir := writeConfig(t, config)
-	code, out := command(t, dir, append(s.env(), "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0"), "presign", "s3://printed/a b+c.txt")
-	if want := p.location(t, http.MethodGet, path("printed", "a b+c.txt")); code != 0 || strings.TrimSpace(out) != want {
-		t.Errorf("exit code %d:\n%s\nwant %s", code, out, want)
+	env := append(s.env(), "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")
+	code, out := command(t, dir, env, "presign", "s3://printed/a b+c.txt")
+	want := p.location(t, http.MethodGet, path("printed", "a b+c.txt"))
+	if code != 0 || strings.TrimSpace(out) != want {
+		t.Errorf("exit code %d, output\n%s\nwant 0 and\n%s", code, out, want)
 	}
 	if a := fetch(t, http.MethodGet, strings.TrimSpace(out)); string(a.body) != "printed" {
-		t.Errorf("status %d: %s", a.status, a.body)
-	}
-}
-
-func TestPortInUse(t *testing.T) {
-	t.Parallel()
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	for _, key := range []string{"listen", "admin_listen"} {
-		addresses := map[string]string{"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}
-		addresses[key] = taken.Addr().String()
-		code, out := serve(t, fmt.Sprintf("listen: %s\nadmin_listen: %s\nviewers: {anonymous: true}\nintegrations:\n  - name: keys\n    bucket: photos\n%s",
-			addresses["listen"], addresses["admin_listen"], withKeys), "ENDPOINT=http://127.0.0.1:1", "ACCESS_KEY=key", "SECRET_KEY=secret")
-		if code != 1 || !strings.Contains(out, taken.Addr().String()) || !strings.Contains(out, key) {
-			t.Errorf("%s in use: exit code %d, want 1, and the address and its key:\n%s", key, code, out)
-		}
-	}
-}
-
-// serve runs the proxy with a configuration that must not let it start.
-func serve(t *testing.T, config string, env ...string) (code int, output string) {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return command(t, dir, env, "serve", "--config", "config.yaml")
-}
-
-// A broken configuration is judged whole: every mistake at once, each with its line.
-func TestBrokenConfig(t *testing.T) {
-	t.Parallel()
-	code, out := serve(t, `listen: 127.0.0.1:0
-admin_lisen: 127.0.0.1:0
-url_lifetime: 45 minutes
-integrations:
-  - name: a
-    bucket: Photos
-    region: us-east-1
-    role_arn: arn:aws:iam::123:role/reader
-  - name: b
-    bucket: scans
-    region: us-east-1
-    role_arn: arn:aws:iam::123456789012:role/reader
-    session_duration: 13h
-    session_policy: perhaps
-  - name: c
-    bucket: scans
-    region: us-east-1
-    url_lifetime: 30m
-    min_remaining: 30m
-    role_arn: arn:aws:iam::123456789012:role/reader
-    external_id: ${NOT_SET_ANYWHERE}
-`)
-	if code != 2 {
-		t.Errorf("exit code %d, want 2", code)
-	}
-	for line, says := range map[int]string{
-		2:  "admin_listen", // the nearest known key
-		3:  "url_lifetime",
-		6:  "Photos",
-		8:  "role_arn",
-		13: "session_duration",
-		14: "session_policy",
-		16: "scans",
-		19: "min_remaining",
-		21: "NOT_SET_ANYWHERE",
-	} {
-		at := fmt.Sprintf("config.yaml:%d:", line)
-		if !slices.ContainsFunc(strings.Split(out, "\n"), func(s string) bool { return strings.Contains(s, at) && strings.Contains(s, says) }) {
-			t.Errorf("nothing about %s at %s", says, at)
-		}
-	}
-	if !strings.Contains(out, "viewers") {
-		t.Error("nothing about viewers, which are missing")
-	}
-	if t.Failed() {
-		t.Logf("it said:\n%s", out)
-	}
-}
-
-func TestNoConfig(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "empty.yaml"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "folder.yaml"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for file, says := range map[string]string{"empty.yaml": "empty", "folder.yaml": "directory", "missing.yaml": "no such file"} {
-		code, out := command(t, dir, nil, "serve", "--config", file)
-		if code != 2 || !strings.Contains(out, file) || !strings.Contains(out, says) {
-			t.Errorf("%s: exit code %d, want 2, and %q:\n%s", file, code, says, out)
-		}
-	}
-	for _, args := range [][]string{{}, {"srve"}, {"serve", "--confg", "x"}, {"serve", "x"}} {
-		if code, out := command(t, dir, nil, args...); code != 2 || !strings.Contains(out, "serve") {
-			t.Errorf("s3redirect %v: exit code %d, want 2, and the usage:\n%s", args, code, out)
-		}
-	}
-	if code, out := command(t, dir, nil, "version"); code != 0 || !strings.HasPrefix(out, "s3redirect ") {
-		t.Errorf("version: exit code %d: %s", code, out)
+		t.Errorf("status %d, body %q, want \"printed\"", a.status, a.body)
 	}
 }

@@ -22,17 +22,23 @@ import (
 // prometheus is a real Prometheus server.
 type prometheus struct{ url string }
 
-// startPrometheus starts Prometheus with the shipped configuration, asking each second.
+// startPrometheus starts Prometheus with the shipped configuration and a scrape interval of one
+// second.
 func startPrometheus(t *testing.T, p *proxy) *prometheus {
 	t.Helper()
 	need(t, "prometheus", "promtool")
 	dir := shipped(t, "prometheus", "127.0.0.1:9090", strings.TrimPrefix(p.admin, "http://"))
 	config := filepath.Join(dir, "prometheus.yml")
-	if err := os.WriteFile(config, []byte("global: {scrape_interval: 1s, evaluation_interval: 1s}\n"+readFile(t, filepath.Join(dir, "scrape.yml"))), 0o600); err != nil {
+	text := "global: {scrape_interval: 1s, evaluation_interval: 1s}\n" +
+		readFile(t, filepath.Join(dir, "scrape.yml"))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	address := freeAddress(t)
-	server, err := startServer(dir, "prometheus", nil, "prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
+	server, err := startServer(dir, "prometheus", nil, "prometheus",
+		"--config.file="+config,
+		"--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,17 +46,18 @@ func startPrometheus(t *testing.T, p *proxy) *prometheus {
 		server.stop()
 		if t.Failed() {
 			log := server.output()
-			t.Logf("Prometheus said:\n%s", log[max(0, len(log)-3000):])
+			t.Logf("the end of the log of Prometheus:\n%s", log[max(0, len(log)-3000):])
 		}
 	})
 	m := &prometheus{url: "http://" + address}
-	if err := server.await("Prometheus", func() bool { return answersOK(m.url + "/-/ready") }); err != nil {
+	ready := func() bool { return answersOK(m.url + "/-/ready") }
+	if err := server.await("Prometheus", ready); err != nil {
 		t.Fatal(err)
 	}
 	return m
 }
 
-// query asks Prometheus, and returns the values of all series. Its error is what Prometheus has against the query.
+// query evaluates expr and returns the values of all series. The error is Prometheus's message.
 func (m *prometheus) query(t *testing.T, expr string) ([]float64, error) {
 	t.Helper()
 	a := fetch(t, http.MethodGet, m.url+"/api/v1/query?query="+url.QueryEscape(expr))
@@ -77,11 +84,12 @@ func (m *prometheus) query(t *testing.T, expr string) ([]float64, error) {
 	return values, nil
 }
 
-// await asks until one value comes, and it is right.
+// await evaluates expr until it has exactly one value and right accepts it.
 func (m *prometheus) await(t *testing.T, expr string, right func(float64) bool) {
 	t.Helper()
 	var values []float64
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	deadline := time.Now().Add(30 * time.Second)
+	for ; time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		var err error
 		if values, err = m.query(t, expr); err != nil {
 			t.Fatalf("%s: %v", expr, err)
@@ -90,17 +98,18 @@ func (m *prometheus) await(t *testing.T, expr string, right func(float64) bool) 
 			return
 		}
 	}
-	t.Fatalf("%s is %v", expr, values)
+	t.Fatalf("%s still is %v after 30 seconds, want another single value", expr, values)
 }
 
-// A real Prometheus scrapes the proxy: its recording rule tells exactly the hit ratio of what was asked, its linter has
-// nothing to say, and every query of the dashboard has an answer, which is none for an integration that is not there.
-func TestPrometheus(t *testing.T) {
+// A real Prometheus scrapes the proxy. The recording rules give the exact hit ratios of the
+// requests sent, the linter accepts the metrics, and every query of the dashboard returns values.
+// Queries for an unknown integration return none.
+func TestPrometheusScrapesProxy(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
-	common := startCommonStore(t, "redis-server")
+	common := startSharedStore(t, "redis-server")
 	p := startProxy(t, `
-cache: {redis: {url: "redis://:`+commonPassword+`@${COMMON}/0", encryption_key: "${FLEET_KEY}"}}
+cache: {redis: {url: "redis://:`+sharedPassword+`@${COMMON}/0", encryption_key: "${FLEET_KEY}"}}
 integrations:
   - name: album
     bucket: scraped
@@ -112,6 +121,11 @@ integrations:
 	const lookups = `sum(s3redirect_cache_lookups_total{cache="urls",integration="album"})`
 	m.await(t, lookups, func(v float64) bool { return v == 0 })
 
+	hitRatioIs := func(cache string, want float64) {
+		t.Helper()
+		m.await(t, "s3redirect:"+cache+`_hit_ratio:rate5m{integration="album"}`,
+			func(v float64) bool { return math.Abs(v-want) < 1e-12 })
+	}
 	for range 5 { // 8 misses, then 32 hits
 		for n := range 8 {
 			p.location(t, http.MethodGet, path("scraped", fmt.Sprint(n)))
@@ -119,9 +133,10 @@ integrations:
 	}
 	p.wantProblem(t, "/s3/not-served/x", http.StatusNotFound, "bucket_not_permitted")
 	m.await(t, lookups, func(v float64) bool { return v == 40 })
-	m.await(t, `s3redirect:url_hit_ratio:rate5m{integration="album"}`, func(v float64) bool { return math.Abs(v-0.8) < 1e-12 })
-	m.await(t, `s3redirect:credentials_hit_ratio:rate5m{integration="album"}`, func(v float64) bool { return math.Abs(v-39.0/40) < 1e-12 })
-	m.await(t, `s3redirect:error_ratio:rate5m{integration="album"}`, func(v float64) bool { return v == 0 })
+	hitRatioIs("url", 0.8)
+	hitRatioIs("credentials", 39.0/40)
+	m.await(t, `s3redirect:error_ratio:rate5m{integration="album"}`,
+		func(v float64) bool { return v == 0 })
 	m.await(t, `count(ALERTS) or vector(0)`, func(v float64) bool { return v == 0 })
 
 	d := readDashboard(t)
@@ -132,37 +147,43 @@ integrations:
 			known = known || !math.IsNaN(v)
 		}
 		if err != nil || !known {
-			t.Errorf("%s: %s: %v %v", title, expr, values, err)
+			t.Errorf("%s: %s = %v, %v, want a number", title, expr, values, err)
 		}
 	}
 	for title, expr := range d.queries("absent") {
-		if values, err := m.query(t, expr); strings.Contains(expr, "absent") && (err != nil || len(values) > 0) {
-			t.Errorf("%s, of an integration that is not there: %s: %v %v", title, expr, values, err)
+		values, err := m.query(t, expr)
+		if strings.Contains(expr, "absent") && (err != nil || len(values) > 0) {
+			t.Errorf("%s, unknown integration: %s = %v, %v, want no values",
+				title, expr, values, err)
 		}
 	}
+	variables := map[string]string{"job": "s3redirect", "integration": "album"}
 	for _, v := range d.Templating.List {
-		if v.Type == "query" {
-			if got, want := m.labelValues(t, v.Query.Query), map[string]string{"job": "s3redirect", "integration": "album"}[v.Name]; len(got) != 1 || got[0] != want {
-				t.Errorf("the variable %s may be %q, want %s", v.Name, got, want)
-			}
+		if v.Type != "query" {
+			continue
+		}
+		got, want := m.labelValues(t, v.Query.Query), variables[v.Name]
+		if len(got) != 1 || got[0] != want {
+			t.Errorf("values of the variable %s = %q, want %s only", v.Name, got, want)
 		}
 	}
 
 	check := exec.CommandContext(t.Context(), "promtool", "check", "metrics")
 	check.Stdin = strings.NewReader(string(fetch(t, http.MethodGet, p.admin+"/metrics").body))
 	if out, err := check.CombinedOutput(); err != nil || len(out) != 0 {
-		t.Errorf("promtool check metrics: %v\n%s", err, out)
+		t.Errorf("promtool check metrics: %v, want no complaints:\n%s", err, out)
 	}
 }
 
-// labelValues answers what Grafana calls label_values(series, label).
+// labelValues evaluates Grafana's label_values(series, label).
 func (m *prometheus) labelValues(t *testing.T, query string) []string {
 	t.Helper()
 	parts := regexp.MustCompile(`^label_values\((.+), (\w+)\)$`).FindStringSubmatch(query)
 	if parts == nil {
-		t.Fatalf("%s is no label_values", query)
+		t.Fatalf("%s is not a label_values query", query)
 	}
-	a := fetch(t, http.MethodGet, m.url+"/api/v1/label/"+parts[2]+"/values?match[]="+url.QueryEscape(strings.ReplaceAll(parts[1], "$job", ".*")))
+	series := url.QueryEscape(strings.ReplaceAll(parts[1], "$job", ".*"))
+	a := fetch(t, http.MethodGet, m.url+"/api/v1/label/"+parts[2]+"/values?match[]="+series)
 	var answer struct{ Data []string }
 	if err := json.Unmarshal(a.body, &answer); err != nil {
 		t.Fatalf("%s: %v: %s", query, err, a.body)
@@ -170,7 +191,7 @@ func (m *prometheus) labelValues(t *testing.T, query string) []string {
 	return answer.Data
 }
 
-// dashboard is what Grafana is given.
+// dashboard holds the parts of Grafana's dashboard that the tests check.
 type dashboard struct {
 	Panels []struct {
 		ID                       int
@@ -187,7 +208,7 @@ type dashboard struct {
 	}
 }
 
-// variableQuery is a text for one type of variable, and an object for another.
+// variableQuery is a string or an object, depending on the type of the variable.
 type variableQuery struct{ Query string }
 
 func (q *variableQuery) UnmarshalJSON(text []byte) error {
@@ -200,68 +221,79 @@ func (q *variableQuery) UnmarshalJSON(text []byte) error {
 
 func readDashboard(t *testing.T) (d dashboard) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(readFile(t, "../../deploy/grafana/dashboard.json")), &d); err != nil {
+	text := readFile(t, "../../deploy/grafana/dashboard.json")
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
 
-// queries are the dashboard's, as Grafana asks them for an integration, by their panels' titles.
+// queries returns the dashboard's queries for an integration, as Grafana sends them. The keys are
+// the panels' titles and the queries' letters.
 func (d *dashboard) queries(integration string) map[string]string {
 	queries := map[string]string{}
+	variables := strings.NewReplacer(
+		"$job", ".*", "$integration", integration, "$__rate_interval", "1m")
 	for _, p := range d.Panels {
 		for _, target := range p.Targets {
-			queries[p.Title+" "+target.RefID] = strings.NewReplacer("$job", ".*", "$integration", integration, "$__rate_interval", "1m").Replace(target.Expr)
+			queries[p.Title+" "+target.RefID] = variables.Replace(target.Expr)
 		}
 	}
 	return queries
 }
 
-// The dashboard can be imported anywhere: it names no data source of ours. Its panels say what they show and in which unit, have a place
-// of their own, and between them show every metric, as far as the alerts do not.
-func TestDashboard(t *testing.T) {
+// The dashboard can be imported anywhere, as it names no data source. Each panel has a description,
+// a unit and its own place, and the panels and alerts together show every metric.
+func TestDashboardIsComplete(t *testing.T) {
 	t.Parallel()
 	d, text := readDashboard(t), readFile(t, "../../deploy/grafana/dashboard.json")
 	for _, m := range regexp.MustCompile(`"uid": "([^"]*)"`).FindAllStringSubmatch(text, -1) {
 		if m[1] != "${datasource}" && m[1] != "s3redirect" {
-			t.Errorf("it names a data source: %s", m[1])
+			t.Errorf("the dashboard names the data source %s", m[1])
 		}
 	}
 	ids, titles, taken := map[int]bool{}, map[string]bool{}, map[[2]int]string{}
 	for _, p := range d.Panels {
-		if ids[p.ID] || titles[p.Title] || p.Title == "" || p.Description == "" || p.FieldConfig.Defaults.Unit == "" || len(p.Targets) == 0 {
-			t.Errorf("%q: another panel has its number or title, or it lacks a description, a unit or a query", p.Title)
+		if ids[p.ID] || titles[p.Title] {
+			t.Errorf("%q: another panel has the same title or the number %d", p.Title, p.ID)
+		}
+		unit := p.FieldConfig.Defaults.Unit
+		if p.Title == "" || p.Description == "" || unit == "" || len(p.Targets) == 0 {
+			t.Errorf("%q: the panel lacks a title, a description, a unit or a query", p.Title)
 		}
 		ids[p.ID], titles[p.Title] = true, true
 		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
 			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
 				if other := taken[[2]int{x, y}]; other != "" || x >= 24 {
-					t.Fatalf("%q has no place: %q is there", p.Title, other)
+					t.Fatalf("%q overlaps %q or the right edge", p.Title, other)
 				}
 				taken[[2]int{x, y}] = p.Title
 			}
 		}
 	}
 	text += readFile(t, "../../deploy/prometheus/s3redirect.rules.yml")
-	metrics := regexp.MustCompile("(?m)^\\| `(s3redirect_\\w+)`").FindAllStringSubmatch(readFile(t, "../../docs/metrics.md"), -1)
+	metrics := regexp.MustCompile("(?m)^\\| `(s3redirect_\\w+)`").
+		FindAllStringSubmatch(readFile(t, "../../docs/metrics.md"), -1)
 	for _, m := range metrics {
 		if !strings.Contains(text, m[1]) && m[1] != "s3redirect_config_reload_timestamp_seconds" {
 			t.Errorf("neither the dashboard nor an alert shows %s", m[1])
 		}
 	}
 	if len(metrics) < 15 || len(d.queries("x")) < 25 {
-		t.Errorf("%d metrics, %d queries", len(metrics), len(d.queries("x")))
+		t.Errorf("%d metrics and %d queries, want at least 15 and 25",
+			len(metrics), len(d.queries("x")))
 	}
 }
 
-// Each alert fires when it should, and does not when it should not.
-func TestAlerts(t *testing.T) {
+// The rule tests pass, and they test each alert both firing and not firing.
+func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	need(t, "promtool")
-	cmd := exec.CommandContext(t.Context(), "promtool", "test", "rules", "s3redirect.rules.test.yml")
+	cmd := exec.CommandContext(t.Context(),
+		"promtool", "test", "rules", "s3redirect.rules.test.yml")
 	cmd.Dir = "../../deploy/prometheus"
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("promtool test rules: %v\n%s", err, out)
 	}
 	var rules struct {
 		Groups []struct{ Rules []struct{ Alert string } }
@@ -274,15 +306,23 @@ func TestAlerts(t *testing.T) {
 			} `yaml:"alert_rule_test"`
 		}
 	}
-	for path, into := range map[string]any{"s3redirect.rules.yml": &rules, "s3redirect.rules.test.yml": &tests} {
-		if err := yaml.Unmarshal([]byte(readFile(t, filepath.Join(cmd.Dir, path))), into); err != nil {
+	for path, into := range map[string]any{
+		"s3redirect.rules.yml":      &rules,
+		"s3redirect.rules.test.yml": &tests,
+	} {
+		text := readFile(t, filepath.Join(cmd.Dir, path))
+		if err := yaml.Unmarshal([]byte(text), into); err != nil {
 			t.Fatal(err)
 		}
 	}
 	firing, silent, alerts := map[string]bool{}, map[string]bool{}, 0
 	for _, test := range tests.Tests {
 		for _, a := range test.Alerts {
-			firing[a.Name], silent[a.Name] = firing[a.Name] || len(a.Expected) > 0, silent[a.Name] || len(a.Expected) == 0
+			if len(a.Expected) > 0 {
+				firing[a.Name] = true
+			} else {
+				silent[a.Name] = true
+			}
 		}
 	}
 	for _, group := range rules.Groups {
@@ -291,11 +331,12 @@ func TestAlerts(t *testing.T) {
 				continue
 			}
 			if alerts++; !firing[rule.Alert] || !silent[rule.Alert] {
-				t.Errorf("%s is tested firing: %v, and not firing: %v", rule.Alert, firing[rule.Alert], silent[rule.Alert])
+				t.Errorf("%s: tested firing %v and not firing %v, want both",
+					rule.Alert, firing[rule.Alert], silent[rule.Alert])
 			}
 		}
 	}
 	if alerts < 7 {
-		t.Errorf("%d alerts", alerts)
+		t.Errorf("%d alerts, want at least 7", alerts)
 	}
 }

@@ -20,50 +20,65 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/txtar"
+
 	"s3redirect/internal/locator"
 )
 
 // proxy is a running s3redirect.
 type proxy struct {
 	*server
-	host  string // of the viewers' listener
-	admin string // the administrators' URL
+	host  string // address of the viewers' listener
+	admin string // URL of the administrators' listener
 }
 
-// everyTest is the part of the configuration that all tests have: nothing is to be found in the log even where it says most.
+// everyTest is the part of the configuration that all tests share. The log has all levels and an
+// access log, so that a leaked secret is found.
 const everyTest = `
 listen: ${LISTEN}
 admin_listen: ${ADMIN_LISTEN}
 log: {level: debug, access: true}
 `
 
-// writeConfig writes a configuration into a folder of its own. Unless it says otherwise, everybody may ask.
+// writeConfig writes a configuration into a new folder. A configuration without viewers gets
+// anonymous access. Files for integrations.d follow it in the txtar format.
 func writeConfig(t *testing.T, config string) (dir string) {
 	t.Helper()
-	if !strings.Contains(config, "\nviewers:") {
-		config += "\nviewers: {anonymous: true}\n"
+	files := txtar.Parse([]byte(config))
+	main := everyTest + string(files.Comment)
+	if !strings.Contains(main, "\nviewers:") {
+		main += "\nviewers: {anonymous: true}\n"
 	}
 	dir = t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(everyTest+config), 0o600); err != nil {
+	err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(main), 0o600)
+	if strings.Contains(main, "\ninclude:") {
+		err = errors.Join(err, os.Mkdir(filepath.Join(dir, "integrations.d"), 0o700))
+	}
+	for _, f := range files.Files {
+		path := filepath.Join(dir, "integrations.d", f.Name)
+		err = errors.Join(err, os.WriteFile(path, f.Data, 0o600))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
-// startProxy starts the proxy with a configuration and waits until it is ready. The environment is what the configuration's
-// ${NAMES} stand for.
+// startProxy starts the proxy with a configuration and waits until it is ready. env gives the
+// values of the ${NAME}s in the configuration.
 func startProxy(t *testing.T, config string, env ...string) *proxy {
 	t.Helper()
 	p, _ := startProxyIn(t, config, env...)
 	return p
 }
 
-// startProxyIn is startProxy, and tells the folder that holds config.yaml.
+// startProxyIn is startProxy that also returns the folder of config.yaml.
 func startProxyIn(t *testing.T, config string, env ...string) (*proxy, string) {
 	t.Helper()
 	return startBinaryIn(t, built(t), config, env...)
 }
 
+// startBinaryIn is startProxyIn for the binary at path.
 func startBinaryIn(t *testing.T, path, config string, env ...string) (*proxy, string) {
 	t.Helper()
 	ports, err := freePorts(2)
@@ -71,20 +86,25 @@ func startBinaryIn(t *testing.T, path, config string, env ...string) (*proxy, st
 		t.Fatal(err)
 	}
 	dir := writeConfig(t, config)
-	return startBinaryAt(t, path, dir, fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1]), env...), dir
+	host, admin := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
+	return startBinaryAt(t, path, dir, host, admin, env...), dir
 }
 
-// startProxyAt starts the proxy with the config.yaml of a folder, at addresses that are known.
+// startProxyAt starts the proxy with the config.yaml in dir, listening at the given addresses.
 func startProxyAt(t *testing.T, dir, host, admin string, env ...string) *proxy {
 	t.Helper()
 	return startBinaryAt(t, built(t), dir, host, admin, env...)
 }
 
+// startBinaryAt is startProxyAt for the binary at path.
 func startBinaryAt(t *testing.T, path, dir, host, admin string, env ...string) *proxy {
 	t.Helper()
 	p := &proxy{host: host, admin: "http://" + admin}
 	var err error
-	if p.server, err = startServer(dir, "s3redirect", append(env, "LISTEN="+host, "ADMIN_LISTEN="+admin), path, "serve", "--config", "config.yaml"); err != nil {
+	p.server, err = startServer(dir, "s3redirect",
+		append(env, "LISTEN="+host, "ADMIN_LISTEN="+admin),
+		path, "serve", "--config", "config.yaml")
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -94,13 +114,14 @@ func startBinaryAt(t *testing.T, path, dir, host, admin string, env ...string) *
 			t.Logf("the end of the proxy's log:\n%s", log[max(0, len(log)-4000):])
 		}
 	})
-	if err := p.await("s3redirect", func() bool { return answersOK(p.admin + "/readyz") }); err != nil {
+	ready := func() bool { return answersOK(p.admin + "/readyz") }
+	if err := p.await("s3redirect", ready); err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-// built is the path of the binary.
+// built returns the path of the binary, which it builds once.
 func built(t *testing.T) string {
 	t.Helper()
 	path, err := binary()
@@ -110,7 +131,7 @@ func built(t *testing.T) string {
 	return path
 }
 
-// command runs the binary to its end, which must not be long in coming.
+// command runs the binary until it exits, for at most 10 seconds.
 func command(t *testing.T, dir string, env []string, args ...string) (code int, output string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), built(t), args...)
@@ -124,13 +145,13 @@ func command(t *testing.T, dir string, env []string, args ...string) (code int, 
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-// wait waits for the process to end by itself and returns its exit code.
+// wait waits until the process exits and returns its exit code.
 func (p *proxy) wait(t *testing.T, atMost time.Duration) int {
 	t.Helper()
 	select {
 	case <-p.exited:
 	case <-time.After(atMost):
-		t.Fatalf("the proxy still ran after %v", atMost)
+		t.Fatalf("the proxy is still running after %v, want it to exit", atMost)
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
@@ -142,21 +163,21 @@ func (p *proxy) signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// answer is an HTTP response, read to its end.
+// answer is an HTTP response with its whole body.
 type answer struct {
 	status int
 	header http.Header
-	length int64 // as announced
+	length int64 // Content-Length; -1 if unknown
 	body   []byte
 }
 
-// client does not follow redirects: the tests do it, and look at each step.
+// client does not follow redirects. The tests follow them and check each step.
 var client = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	Timeout:       20 * time.Second,
 }
 
-// fetch sends a request, with header lines such as "Range: bytes=0-9", and reads the answer.
+// fetch sends a request with header lines such as "Range: bytes=0-9" and returns the response.
 func fetch(t *testing.T, method, url string, header ...string) *answer {
 	t.Helper()
 	a, err := try(t, method, url, header...)
@@ -166,7 +187,7 @@ func fetch(t *testing.T, method, url string, header ...string) *answer {
 	return a
 }
 
-// try is fetch for requests that may fail, and for goroutines.
+// try is fetch for requests that may fail and for goroutines.
 func try(t *testing.T, method, url string, header ...string) (*answer, error) {
 	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
@@ -185,16 +206,21 @@ func readAnswer(resp *http.Response, err error) (*answer, error) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	return &answer{status: resp.StatusCode, header: resp.Header, length: resp.ContentLength, body: body}, err
+	return &answer{
+		status: resp.StatusCode,
+		header: resp.Header,
+		length: resp.ContentLength,
+		body:   body,
+	}, err
 }
 
-// path is an object's path on the proxy.
+// path returns an object's path on the proxy.
 func path(bucket, key string) string { return locator.Locator{Bucket: bucket, Key: key}.Path() }
 
-// url is a path's URL on the proxy.
+// url returns a path's URL on the proxy.
 func (p *proxy) url(path string) string { return "http://" + p.host + path }
 
-// raw sends a request line as it stands, which HTTP clients would mend.
+// raw sends a request target unchanged. HTTP clients would normalize it.
 func (p *proxy) raw(t *testing.T, method, target string) *answer {
 	t.Helper()
 	conn, err := net.Dial("tcp", p.host)
@@ -203,7 +229,9 @@ func (p *proxy) raw(t *testing.T, method, target string) *answer {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", method, target, p.host); err != nil {
+	_, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n",
+		method, target, p.host)
+	if err != nil {
 		t.Fatal(err)
 	}
 	a, err := readAnswer(http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method}))
@@ -213,7 +241,7 @@ func (p *proxy) raw(t *testing.T, method, target string) *answer {
 	return a
 }
 
-// location asks for a redirect, checks what all redirects have, and returns where it leads.
+// location requests a redirect, checks it with checkRedirect and returns its Location.
 func (p *proxy) location(t *testing.T, method, path string) string {
 	t.Helper()
 	a := fetch(t, method, p.url(path))
@@ -225,24 +253,26 @@ func (p *proxy) location(t *testing.T, method, path string) string {
 
 var privateMaxAge = regexp.MustCompile(`^(no-store|private, max-age=[1-9][0-9]*)$`)
 
-// checkRedirect checks what DESIGN.md promises of every redirect.
+// checkRedirect checks the status and the headers that every redirect must have.
 func (a *answer) checkRedirect() error {
 	switch query := a.query(); {
 	case a.status != http.StatusFound:
-		return fmt.Errorf("status %d: %s", a.status, a.body)
+		return fmt.Errorf("status = %d, want 302: %s", a.status, a.body)
 	case len(a.body) != 0:
-		return fmt.Errorf("a body: %s", a.body)
+		return fmt.Errorf("body = %q, want none", a.body)
 	case !privateMaxAge.MatchString(a.header.Get("Cache-Control")):
-		return fmt.Errorf("Cache-Control: %q", a.header.Get("Cache-Control"))
+		return fmt.Errorf("Cache-Control = %q, want a match of %s",
+			a.header.Get("Cache-Control"), privateMaxAge)
 	case a.header.Get("Referrer-Policy") != "no-referrer":
-		return fmt.Errorf("Referrer-Policy: %q", a.header.Get("Referrer-Policy"))
+		return fmt.Errorf("Referrer-Policy = %q, want no-referrer", a.header.Get("Referrer-Policy"))
 	case query.Get("X-Amz-SignedHeaders") != "host":
-		return fmt.Errorf("X-Amz-SignedHeaders=%q: a browser's plain request would be refused", query.Get("X-Amz-SignedHeaders"))
+		// Browsers do not send other signed headers.
+		return fmt.Errorf("X-Amz-SignedHeaders = %q, want host", query.Get("X-Amz-SignedHeaders"))
 	}
 	return nil
 }
 
-// query is the query of where an answer redirects to.
+// query returns the query parameters of an answer's Location.
 func (a *answer) query() url.Values {
 	u, err := url.Parse(a.header.Get("Location"))
 	if err != nil {
@@ -251,7 +281,8 @@ func (a *answer) query() url.Values {
 	return u.Query()
 }
 
-// checkProblem checks that an answer is the problem with a code, in the form that all problems have.
+// checkProblem checks that an answer is the problem with the given code, with all fields and
+// headers of a problem.
 func (a *answer) checkProblem(status int, code string) error {
 	var p struct {
 		Type, Title, Detail, Code string
@@ -261,22 +292,23 @@ func (a *answer) checkProblem(status int, code string) error {
 	d.DisallowUnknownFields()
 	switch err := d.Decode(&p); {
 	case a.status != status:
-		return fmt.Errorf("status %d, want %d: %s", a.status, status, a.body)
+		return fmt.Errorf("status = %d, want %d: %s", a.status, status, a.body)
 	case err != nil:
-		return fmt.Errorf("no problem JSON: %w: %s", err, a.body)
+		return fmt.Errorf("body is not a problem in JSON: %w: %s", err, a.body)
 	case a.header.Get("Content-Type") != "application/problem+json":
-		return fmt.Errorf("Content-Type: %q", a.header.Get("Content-Type"))
+		return fmt.Errorf("Content-Type = %q, want application/problem+json",
+			a.header.Get("Content-Type"))
 	case a.header.Get("Cache-Control") != "no-store":
-		return fmt.Errorf("Cache-Control: %q", a.header.Get("Cache-Control"))
+		return fmt.Errorf("Cache-Control = %q, want no-store", a.header.Get("Cache-Control"))
 	case a.header.Get("Location") != "":
-		return errors.New("a Location in a problem")
+		return fmt.Errorf("Location = %q, want none in a problem", a.header.Get("Location"))
 	case p.Code != code || p.Status != status || p.Type == "" || p.Title == "" || p.Detail == "":
-		return fmt.Errorf("want code %s, and every field: %s", code, a.body)
+		return fmt.Errorf("problem = %s, want code %s and every field", a.body, code)
 	}
 	return nil
 }
 
-// wantProblem asks for something that the proxy must refuse.
+// wantProblem sends a GET request and checks with checkProblem that the proxy rejects it.
 func (p *proxy) wantProblem(t *testing.T, path string, status int, code string) *answer {
 	t.Helper()
 	a := fetch(t, http.MethodGet, p.url(path))
@@ -286,7 +318,7 @@ func (p *proxy) wantProblem(t *testing.T, path string, status int, code string) 
 	return a
 }
 
-// scrape reads /metrics: each series, as it is written there, and its value.
+// scrape reads /metrics and returns the value of each series. The keys have the text format.
 func (p *proxy) scrape(t *testing.T) map[string]float64 {
 	t.Helper()
 	series := map[string]float64{}
@@ -294,7 +326,7 @@ func (p *proxy) scrape(t *testing.T) map[string]float64 {
 		if i := strings.LastIndexByte(line, ' '); i > 0 && line[0] != '#' {
 			value, err := strconv.ParseFloat(strings.TrimSpace(line[i:]), 64)
 			if err != nil {
-				t.Fatalf("/metrics: %q", line)
+				t.Fatalf("/metrics: cannot parse %q: %v", line, err)
 			}
 			series[line[:i]] = value
 		}

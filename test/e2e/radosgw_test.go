@@ -14,16 +14,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// gateway is a Ceph cluster of one monitor, one store in memory and one gateway. Its STS really looks at the role, and at the
-// principal in the role's trust policy; and it keeps every key exactly.
+// gateway is a Ceph cluster of one monitor, one in-memory object store daemon and one gateway. Its
+// STS evaluates the role and the principal in the role's trust policy. It stores every key
+// unchanged.
 type gateway struct {
 	store
 	roleARN  string
-	trusted  aws.Credentials // of the principal whom the role trusts
-	stranger aws.Credentials // of one whom it does not
+	trusted  aws.Credentials // of the principal that the role trusts
+	stranger aws.Credentials // of a principal that the role does not trust
 }
 
-// radosgw is the gateway that all tests share.
+// radosgw returns the gateway that all tests share.
 func radosgw(t *testing.T) *gateway {
 	t.Helper()
 	need(t, "radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-osd", "monmaptool")
@@ -34,7 +35,8 @@ func radosgw(t *testing.T) *gateway {
 	return g
 }
 
-// cephConf is all that a cluster needs that nobody else can reach: no passwords, no copies, nothing on disk.
+// cephConf is the configuration of a private cluster: without authentication and replication, with
+// all objects in memory.
 const cephConf = `[global]
 fsid = %[1]s
 mon host = %[3]s
@@ -63,7 +65,7 @@ mon data avail crit = 1
 debug mon = 0
 debug osd = 0
 debug rgw = 0
-# A change of the map takes a second otherwise, and each of a dozen pools is one: 16 seconds instead of one in all.
+# By default each change of the map takes a second: 16 seconds for a dozen pools instead of 1.
 paxos propose interval = 0.02
 paxos min wait = 0.01
 
@@ -71,9 +73,9 @@ paxos min wait = 0.01
 rgw frontends = beast endpoint=%[4]s tcp_nodelay=1
 rgw sts key = 0123456789abcdef
 rgw s3 auth use sts = true
-# Sessions of three seconds: their end can be waited for.
+# Tests wait for sessions of three seconds to expire.
 rgw sts min session duration = 3
-# Without it the gateway hangs for ever.
+# Without this setting the gateway hangs forever.
 ms mon client mode = crc secure
 `
 
@@ -93,18 +95,21 @@ var startedGateway = sync.OnceValues(func() (*gateway, error) {
 	monitor := fmt.Sprintf("[v2:127.0.0.1:%d,v1:127.0.0.1:%d]", ports[0], ports[1])
 	address := fmt.Sprintf("127.0.0.1:%d", ports[2])
 	conf := filepath.Join(dir, "ceph.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, cephConf, fsid, dir, monitor, address), 0o600); err != nil {
+	text := fmt.Appendf(nil, cephConf, fsid, dir, monitor, address)
+	if err := os.WriteFile(conf, text, 0o600); err != nil {
 		return nil, err
 	}
 	ceph := func(args ...string) (string, error) {
 		return run(dir, append([]string{args[0], "-c", conf}, args[1:]...)...)
 	}
 	start := func(program string, args ...string) (*server, error) {
-		return startServer(dir, program, nil, append([]string{program, "-c", conf, "-f"}, args...)...)
+		args = append([]string{program, "-c", conf, "-f"}, args...)
+		return startServer(dir, program, nil, args...)
 	}
 
 	monmap := filepath.Join(dir, "monmap")
-	if _, err := run(dir, "monmaptool", "--create", "--fsid", fsid, "--addv", "a", monitor, monmap); err != nil {
+	_, err = run(dir, "monmaptool", "--create", "--fsid", fsid, "--addv", "a", monitor, monmap)
+	if err != nil {
 		return nil, err
 	}
 	if _, err := ceph("ceph-mon", "-i", "a", "--mkfs", "--monmap", monmap); err != nil {
@@ -114,8 +119,8 @@ var startedGateway = sync.OnceValues(func() (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Every ceph command is a Python interpreter: the fewer the better.
-	if err := mon.await("Ceph's monitor", func() bool {
+	// Each ceph command starts a Python interpreter, so run as few as possible.
+	if err := mon.await("the Ceph monitor", func() bool {
 		_, err := ceph("ceph", "--connect-timeout", "5", "osd", "new", osd)
 		return err == nil
 	}); err != nil {
@@ -138,18 +143,32 @@ var startedGateway = sync.OnceValues(func() (*gateway, error) {
 	return g, g.populate(ceph)
 })
 
-// env adds the role, and the two who ask for it, to what configurations call the store and its owner's keys.
+// env returns the environment of store.env plus the role and the keys of the trusted principal and
+// the stranger.
 func (g *gateway) env() []string {
-	return append(g.store.env(), "ROLE="+g.roleARN, "TRUSTED_KEY="+g.trusted.AccessKeyID, "TRUSTED_SECRET="+g.trusted.SecretAccessKey,
-		"STRANGER_KEY="+g.stranger.AccessKeyID, "STRANGER_SECRET="+g.stranger.SecretAccessKey)
+	return append(g.store.env(),
+		"ROLE="+g.roleARN,
+		"TRUSTED_KEY="+g.trusted.AccessKeyID,
+		"TRUSTED_SECRET="+g.trusted.SecretAccessKey,
+		"STRANGER_KEY="+g.stranger.AccessKeyID,
+		"STRANGER_SECRET="+g.stranger.SecretAccessKey)
 }
 
-// populate makes the users and the role. Users are made by the administrator's command, roles through the IAM API.
+// populate creates the users with radosgw-admin and the role through the IAM API.
 func (g *gateway) populate(ceph func(...string) (string, error)) error {
 	newUser := func(uid string, more ...string) (aws.Credentials, error) {
-		keys := aws.Credentials{AccessKeyID: strings.ToUpper(uid) + "KEY", SecretAccessKey: "canary/radosgw+" + uid + "=secret"}
-		_, err := ceph(append([]string{"radosgw-admin", "-n", "client.rgw", "user", "create", "--uid", uid, "--display-name", uid,
-			"--access-key", keys.AccessKeyID, "--secret", keys.SecretAccessKey}, more...)...)
+		keys := aws.Credentials{
+			AccessKeyID:     strings.ToUpper(uid) + "KEY",
+			SecretAccessKey: "canary/radosgw+" + uid + "=secret",
+		}
+		args := []string{
+			"radosgw-admin", "-n", "client.rgw", "user", "create",
+			"--uid", uid,
+			"--display-name", uid,
+			"--access-key", keys.AccessKeyID,
+			"--secret", keys.SecretAccessKey,
+		}
+		_, err := ceph(append(args, more...)...)
 		return keys, err
 	}
 	var err error
@@ -166,18 +185,30 @@ func (g *gateway) populate(ceph func(...string) (string, error)) error {
 	const role = "reader"
 	g.roleARN = "arn:aws:iam:::role/" + role
 	ctx := context.Background()
-	err = g.iam(ctx, "CreateRole", url.Values{"RoleName": {role}, "Path": {"/"}, "AssumeRolePolicyDocument": {document(map[string]any{
-		"Effect": "Allow", "Principal": map[string]any{"AWS": []string{"arn:aws:iam:::user/trusted"}}, "Action": []string{"sts:AssumeRole"},
-	})}})
+	err = g.iam(ctx, "CreateRole", url.Values{
+		"RoleName": {role},
+		"Path":     {"/"},
+		"AssumeRolePolicyDocument": {document(map[string]any{
+			"Effect":    "Allow",
+			"Principal": map[string]any{"AWS": []string{"arn:aws:iam:::user/trusted"}},
+			"Action":    []string{"sts:AssumeRole"},
+		})},
+	})
 	if err != nil {
 		return err
 	}
-	return g.iam(ctx, "PutRolePolicy", url.Values{"RoleName": {role}, "PolicyName": {"read"}, "PolicyDocument": {document(map[string]any{
-		"Effect": "Allow", "Action": []string{"s3:GetObject", "s3:ListBucket"}, "Resource": "arn:aws:s3:::*",
-	})}})
+	return g.iam(ctx, "PutRolePolicy", url.Values{
+		"RoleName":   {role},
+		"PolicyName": {"read"},
+		"PolicyDocument": {document(map[string]any{
+			"Effect":   "Allow",
+			"Action":   []string{"s3:GetObject", "s3:ListBucket"},
+			"Resource": "arn:aws:s3:::*",
+		})},
+	})
 }
 
-// document is a policy of one statement.
+// document returns a policy document with one statement.
 func document(statement map[string]any) string {
 	b, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": []any{statement}})
 	if err != nil {

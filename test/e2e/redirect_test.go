@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// How MinIO is reached: with a role's session, and with keys.
+// Settings of an integration that reads MinIO, with keys and with the session of a role.
 const (
 	withKeys = `
     endpoint: ${ENDPOINT}
@@ -26,8 +26,9 @@ const (
 `
 )
 
-// The bytes that come through a redirect are those that were stored: whole, in part, and their length alone.
-func TestBytesThroughRedirect(t *testing.T) {
+// Following a redirect gives the stored bytes with GET, parts of them with ranges, and their length
+// with HEAD.
+func TestRedirectDeliversStoredBytes(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	p := startProxy(t, `
@@ -39,36 +40,55 @@ integrations:
     bucket: bytes-keys
 `+withKeys, s.env()...)
 
-	objects := map[string][]byte{"empty": {}, "one byte": {7}, "video.mp4": randomBytes(3 << 20), "folder/photo ü+1.jpg": randomBytes(100_000)}
+	objects := map[string][]byte{
+		"empty":                {},
+		"one byte":             {7},
+		"video.mp4":            randomBytes(3 << 20),
+		"folder/photo ü+1.jpg": randomBytes(100_000),
+	}
 	for _, bucket := range []string{"bytes-role", "bytes-keys"} {
 		s.createBucket(t, bucket)
 		for key, body := range objects {
 			s.put(t, bucket, key, body)
 			url := p.location(t, http.MethodGet, path(bucket, key))
-			if a := fetch(t, http.MethodGet, url); a.status != http.StatusOK || !bytes.Equal(a.body, body) {
-				t.Errorf("GET %s %q: status %d, %d bytes, want these %d: %.300s", bucket, key, a.status, len(a.body), len(body), a.body)
+			a := fetch(t, http.MethodGet, url)
+			if a.status != http.StatusOK || !bytes.Equal(a.body, body) {
+				t.Errorf("GET %s %q: status %d, %d bytes, want 200 and the %d stored bytes: %.300s",
+					bucket, key, a.status, len(a.body), len(body), a.body)
 			}
-			a := fetch(t, http.MethodHead, p.location(t, http.MethodHead, path(bucket, key)))
-			if a.status != http.StatusOK || a.length != int64(len(body)) || a.header.Get("Content-Type") != "application/x-test" {
-				t.Errorf("HEAD %s %q: status %d, length %d, want %d: %v", bucket, key, a.status, a.length, len(body), a.header)
+			a = fetch(t, http.MethodHead, p.location(t, http.MethodHead, path(bucket, key)))
+			contentType := a.header.Get("Content-Type")
+			if a.status != http.StatusOK || a.length != int64(len(body)) ||
+				contentType != "application/x-test" {
+				t.Errorf("HEAD %s %q: status %d, length %d, Content-Type %q, "+
+					"want 200, %d and application/x-test: %v",
+					bucket, key, a.status, a.length, contentType, len(body), a.header)
 			}
 			if len(body) < 1000 {
 				continue
 			}
-			for spec, want := range map[string][]byte{"0-99": body[:100], "500-999": body[500:1000], "-4": body[len(body)-4:], "1000-": body[1000:]} {
+			for spec, want := range map[string][]byte{
+				"0-99":    body[:100],
+				"500-999": body[500:1000],
+				"-4":      body[len(body)-4:],
+				"1000-":   body[1000:],
+			} {
 				a := fetch(t, http.MethodGet, url, "Range: bytes="+spec)
 				if a.status != http.StatusPartialContent || !bytes.Equal(a.body, want) {
-					t.Errorf("%s %q, bytes %s: status %d, %d bytes, want these %d", bucket, key, spec, a.status, len(a.body), len(want))
+					t.Errorf("%s %q, bytes %s: status %d, %d bytes, want 206 and %d stored bytes",
+						bucket, key, spec, a.status, len(a.body), len(want))
 				}
 			}
-			if a := fetch(t, http.MethodGet, url, fmt.Sprintf("Range: bytes=%d-", len(body))); a.status != http.StatusRequestedRangeNotSatisfiable {
-				t.Errorf("%s %q, past the end: status %d", bucket, key, a.status)
+			a = fetch(t, http.MethodGet, url, fmt.Sprintf("Range: bytes=%d-", len(body)))
+			if a.status != http.StatusRequestedRangeNotSatisfiable {
+				t.Errorf("%s %q, range past the end: status = %d, want 416", bucket, key, a.status)
 			}
 		}
 	}
 }
 
-// What a cached redirect leads to has min_remaining left when it is last used; and no URL outlives its session.
+// When a browser last uses a cached redirect, its URL is still valid for min_remaining. No URL
+// outlives its session.
 func TestMaxAgeLeavesMinRemaining(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
@@ -93,7 +113,8 @@ integrations:
 		if err := a.checkRedirect(); err != nil {
 			t.Fatal(err)
 		}
-		maxAge, _ := strconv.Atoi(strings.TrimPrefix(a.header.Get("Cache-Control"), "private, max-age="))
+		cacheControl := a.header.Get("Cache-Control")
+		maxAge, _ := strconv.Atoi(strings.TrimPrefix(cacheControl, "private, max-age="))
 		signed, err := time.Parse("20060102T150405Z", a.query().Get("X-Amz-Date"))
 		if err != nil {
 			t.Fatal(err)
@@ -103,20 +124,23 @@ integrations:
 			t.Fatal(err, maxAge)
 		}
 		end := signed.Add(time.Duration(expires) * time.Second)
-		if last := now.Add(time.Duration(maxAge)*time.Second + 4*time.Minute); last.After(end.Add(time.Second)) {
-			t.Errorf("%s: a redirect kept for %d s would have less than 4m left: its URL ends at %v, in %v", bucket, maxAge, end, end.Sub(now))
+		needed := now.Add(time.Duration(maxAge)*time.Second + 4*time.Minute)
+		if needed.After(end.Add(time.Second)) {
+			t.Errorf("%s: with max-age %d s, the URL expires in %v, want max-age plus 4m at least",
+				bucket, maxAge, end.Sub(now))
 		}
 		if bucket == "ages-role" && end.After(sts.session(t).Expires) {
-			t.Errorf("the URL ends at %v, its session at %v", end, sts.session(t).Expires)
+			t.Errorf("the URL expires at %v, want no later than its session at %v",
+				end, sts.session(t).Expires)
 		}
 	}
 }
 
-// Within a window an object's URL is always the same bytes: that is what lets browsers cache the object.
+// Within a window an object's URL does not change, so browsers can cache the object.
 func TestSameURLWithinWindow(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
-	// Windows of 5 hours, and of half a week: none turns over while the test runs.
+	// Windows last 5 hours and half a week, so that none ends while the test runs.
 	config := `
 integrations:
   - name: role
@@ -136,29 +160,34 @@ integrations:
 	for _, bucket := range []string{"same-role", "same-keys"} {
 		first[bucket] = p.location(t, http.MethodGet, path(bucket, key))
 		if head := p.location(t, http.MethodHead, path(bucket, key)); head == first[bucket] {
-			t.Errorf("%s: HEAD has GET's URL, which S3 refuses", bucket)
+			t.Errorf("%s: HEAD has the URL of GET, which S3 rejects: %s", bucket, head)
 		}
 		for range 20 {
 			if again := p.location(t, http.MethodGet, path(bucket, key)); again != first[bucket] {
-				t.Errorf("%s: another URL on repetition:\n%s\n%s", bucket, first[bucket], again)
+				t.Errorf("%s: repeated request: URL =\n%s\nwant\n%s", bucket, again, first[bucket])
 			}
 		}
-		// Cache busters and trackers are no part of what is asked for, and are not passed on.
-		if again := p.location(t, http.MethodGet, path(bucket, key)+"?v=3&utm_source=mail&X-Amz-Expires=9"); again != first[bucket] {
-			t.Errorf("%s: another URL with parameters that mean nothing:\n%s\n%s", bucket, first[bucket], again)
+		// The proxy ignores cache busters and tracking parameters and does not pass them on.
+		const ignored = "?v=3&utm_source=mail&X-Amz-Expires=9"
+		again := p.location(t, http.MethodGet, path(bucket, key)+ignored)
+		if again != first[bucket] {
+			t.Errorf("%s: request with ignored parameters: URL =\n%s\nwant\n%s",
+				bucket, again, first[bucket])
 		}
 	}
 
 	p.signal(t, syscall.SIGTERM)
 	p.wait(t, 10*time.Second)
 	p = startProxy(t, config, s.env()...)
-	if again := p.location(t, http.MethodGet, path("same-keys", key)); again != first["same-keys"] {
-		t.Errorf("another URL after a restart:\n%s\n%s", first["same-keys"], again)
+	again := p.location(t, http.MethodGet, path("same-keys", key))
+	if want := first["same-keys"]; again != want {
+		t.Errorf("after a restart: URL =\n%s\nwant\n%s", again, want)
 	}
 }
 
-// S3 takes a URL for its own method, object and time only, which is why HEAD is signed by itself.
-func TestURLIsGoodForNothingElse(t *testing.T) {
+// S3 accepts a URL only for the method, object and time that it was signed for. That is why the
+// proxy signs HEAD separately.
+func TestURLIsValidForOneRequestOnly(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	p := startProxy(t, `
@@ -176,20 +205,24 @@ integrations:
 		{"HEAD's URL for GET", http.MethodGet, head},
 		{"GET's URL for DELETE", http.MethodDelete, get},
 		{"another key", http.MethodGet, strings.Replace(get, "/mine?", "/other?", 1)},
-		{"a longer life", http.MethodGet, strings.Replace(get, "X-Amz-Expires=", "X-Amz-Expires=1", 1)},
+		{
+			"a longer lifetime", http.MethodGet,
+			strings.Replace(get, "X-Amz-Expires=", "X-Amz-Expires=1", 1),
+		},
 		{"another parameter", http.MethodGet, get + "&response-content-type=text%2Fhtml"},
 		{"another signature", http.MethodGet, get[:len(get)-4] + "0000"},
 	} {
 		if a := fetch(t, c.method, c.url); a.status != http.StatusForbidden {
-			t.Errorf("%s: status %d, want 403", c.what, a.status)
+			t.Errorf("%s: status = %d, want 403", c.what, a.status)
 		}
 	}
 	if a := fetch(t, http.MethodGet, get); string(a.body) != "mine" {
-		t.Errorf("the URL as it was given: status %d: %s", a.status, a.body)
+		t.Errorf("the unchanged URL: status %d, body %q, want 200 and \"mine\"", a.status, a.body)
 	}
 }
 
-func TestVersions(t *testing.T) {
+// Only integrations with file_versioning redirect to versions of objects.
+func TestFileVersioning(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	p := startProxy(t, `
@@ -210,20 +243,25 @@ integrations:
 	s.put(t, "versions", "a b.txt", recent)
 	object := path("versions", "a b.txt")
 	for query, want := range map[string][]byte{"": recent, "?versionId=" + version: old} {
-		if a := fetch(t, http.MethodGet, p.location(t, http.MethodGet, object+query)); !bytes.Equal(a.body, want) {
-			t.Errorf("GET %s: status %d, not the version's bytes: %.300s", query, a.status, a.body)
+		a := fetch(t, http.MethodGet, p.location(t, http.MethodGet, object+query))
+		if !bytes.Equal(a.body, want) {
+			t.Errorf("GET %s: status %d, body %.300q, want the bytes of the version",
+				query, a.status, a.body)
 		}
-		if a := fetch(t, http.MethodHead, p.location(t, http.MethodHead, object+query)); a.length != int64(len(want)) {
+		a = fetch(t, http.MethodHead, p.location(t, http.MethodHead, object+query))
+		if a.length != int64(len(want)) {
 			t.Errorf("HEAD %s: status %d, length %d, want %d", query, a.status, a.length, len(want))
 		}
 	}
 
 	version = s.put(t, "newest-only", "a b.txt", old)
-	p.wantProblem(t, path("newest-only", "a b.txt")+"?versionId="+version, http.StatusBadRequest, "bad_query")
+	p.wantProblem(t, path("newest-only", "a b.txt")+"?versionId="+version,
+		http.StatusBadRequest, "bad_query")
 }
 
-// What a viewer asks of the answer's headers is part of what is signed, and arrives.
-func TestOverrides(t *testing.T) {
+// Parameters that override response headers are signed into the URL, and the store sends the
+// requested headers.
+func TestResponseHeaderOverrides(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	p := startProxy(t, `
@@ -237,30 +275,57 @@ integrations:
 	for _, c := range []struct{ query, header, want string }{
 		{"", "Content-Disposition", ""},
 		{"", "Content-Type", "application/x-test"},
-		{"response-content-type=text/plain;%20charset=utf-8", "Content-Type", "text/plain; charset=utf-8"},
-		{"response-cache-control=private,%20max-age=3600", "Cache-Control", "private, max-age=3600"},
+		{
+			"response-content-type=text/plain;%20charset=utf-8",
+			"Content-Type", "text/plain; charset=utf-8",
+		},
+		{
+			"response-cache-control=private,%20max-age=3600",
+			"Cache-Control", "private, max-age=3600",
+		},
 		{"response-content-language=fr", "Content-Language", "fr"},
 		{"response-content-encoding=br", "Content-Encoding", "br"},
-		{"response-expires=Thu,%2001%20Dec%202033%2016:00:00%20GMT", "Expires", "Thu, 01 Dec 2033 16:00:00 GMT"},
-		{"response-content-disposition=inline&response-content-type=application/pdf", "Content-Disposition", "inline"},
+		{
+			"response-expires=Thu,%2001%20Dec%202033%2016:00:00%20GMT",
+			"Expires", "Thu, 01 Dec 2033 16:00:00 GMT",
+		},
+		{
+			"response-content-disposition=inline&response-content-type=application/pdf",
+			"Content-Disposition", "inline",
+		},
 		{"download", "Content-Disposition", "attachment"},
 		{"download=name.ext", "Content-Disposition", "attachment; filename=name.ext"},
-		{"download=my%20%22best%22.ext", "Content-Disposition", `attachment; filename="my \"best\".ext"`},
-		{"download=%C3%BCber.ext", "Content-Disposition", "attachment; filename*=utf-8''%C3%BCber.ext"},
+		{
+			"download=my%20%22best%22.ext",
+			"Content-Disposition", `attachment; filename="my \"best\".ext"`,
+		},
+		{
+			"download=%C3%BCber.ext",
+			"Content-Disposition", "attachment; filename*=utf-8''%C3%BCber.ext",
+		},
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			a := fetch(t, method, p.location(t, method, path("overrides", "a.bin")+"?"+c.query))
 			if got := a.header.Get(c.header); a.status != http.StatusOK || got != c.want {
-				t.Errorf("%s ?%s: status %d, %s %q, want %q: %s", method, c.query, a.status, c.header, got, c.want, a.body)
+				t.Errorf("%s ?%s: status %d, %s %q, want 200 and %q: %s",
+					method, c.query, a.status, c.header, got, c.want, a.body)
 			}
 			if method == http.MethodGet && !bytes.Equal(a.body, body) {
-				t.Errorf("GET ?%s: other bytes than stored", c.query)
+				t.Errorf("GET ?%s: body = %q, want the stored %q", c.query, a.body, body)
 			}
 		}
 	}
-	for _, query := range []string{"response-content-type=a%0D%0ASet-Cookie:x", "download=a%00b", "response-expires=%zz", "download=a&download=b",
-		"response-content-type=text/html", "response-content-type=image/svg%2Bxml", "response-content-disposition=inline"} {
-		if err := p.raw(t, http.MethodGet, path("overrides", "a.bin")+"?"+query).checkProblem(http.StatusBadRequest, "bad_query"); err != nil {
+	for _, query := range []string{
+		"response-content-type=a%0D%0ASet-Cookie:x",
+		"download=a%00b",
+		"response-expires=%zz",
+		"download=a&download=b",
+		"response-content-type=text/html",
+		"response-content-type=image/svg%2Bxml",
+		"response-content-disposition=inline",
+	} {
+		a := p.raw(t, http.MethodGet, path("overrides", "a.bin")+"?"+query)
+		if err := a.checkProblem(http.StatusBadRequest, "bad_query"); err != nil {
 			t.Errorf("?%s: %v", query, err)
 		}
 	}

@@ -16,17 +16,18 @@ import (
 	"time"
 )
 
-// server is a process that runs until it is stopped, or until we are gone.
+// server is a process that runs until it is stopped or the test process ends.
 type server struct {
 	cmd    *exec.Cmd
-	log    string   // the file of its standard output and standard error
-	leash  *os.File // the other end of what its watcher reads
+	log    string   // the file with its standard output and standard error
+	leash  *os.File // the write end of the pipe that its watcher reads
 	exited chan struct{}
 	once   sync.Once
 }
 
-// leash becomes the program that its arguments name, with its own pid, and leaves a watcher behind that kills it when
-// standard input ends: however a test run comes to its end, no server outlives it.
+// leash is a shell script that starts a watcher and then executes the program named by its
+// arguments under its own process ID. The watcher kills the program when standard input ends, so no
+// server outlives a test run, however the run ends.
 const leash = `exec 3<&0; (read -r _ <&3; kill -9 $$) & exec "$@" </dev/null 3<&-`
 
 var servers struct {
@@ -34,7 +35,8 @@ var servers struct {
 	running []*server
 }
 
-// startServer starts a program in a folder and logs there into NAME.log. It has no environment but what it is given.
+// startServer starts a program in the folder dir, with its output in the file NAME.log there. Its
+// environment is PATH, HOME and env.
 func startServer(dir, name string, env []string, args ...string) (*server, error) {
 	path, err := find(args[0])
 	if err != nil {
@@ -53,7 +55,8 @@ func startServer(dir, name string, env []string, args ...string) (*server, error
 	defer end.Close()
 	s.leash = ours
 	s.cmd = exec.Command("/bin/sh", append([]string{"-c", leash, "sh", path}, args[1:]...)...)
-	s.cmd.Dir, s.cmd.Env = dir, append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
+	s.cmd.Dir = dir
+	s.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = end, log, log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.cmd.Start(); err != nil {
@@ -61,7 +64,7 @@ func startServer(dir, name string, env []string, args ...string) (*server, error
 		return nil, err
 	}
 	go func() {
-		_ = s.cmd.Wait() // its state says how it ended
+		_ = s.cmd.Wait() // ProcessState holds the result
 		close(s.exited)
 	}()
 	servers.Lock()
@@ -70,7 +73,7 @@ func startServer(dir, name string, env []string, args ...string) (*server, error
 	return s, nil
 }
 
-// stop ends the process, if it runs, and its watcher, by their process group.
+// stop kills the process group of the process and its watcher.
 func (s *server) stop() {
 	s.once.Do(func() {
 		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
@@ -79,22 +82,25 @@ func (s *server) stop() {
 	})
 }
 
-// await asks until the answer is yes.
+// await calls ready until it returns true, for at most 30 seconds. It returns an error if the
+// process exits meanwhile.
 func (s *server) await(what string, ready func() bool) error {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	deadline := time.Now().Add(30 * time.Second)
+	for ; time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-s.exited:
-			return fmt.Errorf("%s: the process ended: %v\n%s", what, s.cmd.ProcessState, s.output())
+			return fmt.Errorf("%s: the process exited: %v\n%s",
+				what, s.cmd.ProcessState, s.output())
 		default:
 		}
 		if ready() {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s: not within 30 seconds\n%s", what, s.output())
+	return fmt.Errorf("%s: timed out after 30 seconds\n%s", what, s.output())
 }
 
-// output is what the process has printed so far.
+// output returns the output of the process so far.
 func (s *server) output() string {
 	data, err := os.ReadFile(s.log)
 	if err != nil {
@@ -103,6 +109,7 @@ func (s *server) output() string {
 	return string(data)
 }
 
+// stopServers stops all servers.
 func stopServers() {
 	servers.Lock()
 	defer servers.Unlock()
@@ -111,7 +118,7 @@ func stopServers() {
 	}
 }
 
-// dumpServerLogs shows the end of the logs of those servers that are still running.
+// dumpServerLogs prints the end of the log of each running server to standard error.
 func dumpServerLogs() {
 	servers.Lock()
 	defer servers.Unlock()
@@ -122,11 +129,12 @@ func dumpServerLogs() {
 		default:
 		}
 		log := s.output()
-		fmt.Fprintf(os.Stderr, "--- the end of %s\n%s\n", filepath.Base(s.log), log[max(0, len(log)-4000):])
+		fmt.Fprintf(os.Stderr, "--- the end of %s\n%s\n",
+			filepath.Base(s.log), log[max(0, len(log)-4000):])
 	}
 }
 
-// run runs a program to its end and returns what it printed.
+// run runs a program in the folder dir and returns its standard output.
 func run(dir string, args ...string) (string, error) {
 	path, err := find(args[0])
 	if err != nil {
@@ -141,7 +149,8 @@ func run(dir string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// program runs a program to its end, with no environment but PATH and a home of its own, and returns all that it printed.
+// program runs a program with PATH and an empty home folder as its environment. It returns its
+// standard output and standard error.
 func program(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	path, err := find(args[0])
@@ -154,21 +163,22 @@ func program(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-// output is what a program prints, whatever its exit code.
+// output runs a program like program and returns its output whatever its exit code is.
 func output(t *testing.T, args ...string) string {
 	t.Helper()
-	out, _ := program(t, args...) // what it says tells what became of it
+	out, _ := program(t, args...) // callers check the output
 	return strings.TrimSpace(out)
 }
 
-// givenPorts are those that freePorts has returned.
+// givenPorts holds the ports that freePorts has returned.
 var givenPorts struct {
 	sync.Mutex
 	taken map[int]bool
 }
 
-// freePorts returns ports that nothing listens on, and each only once. They are below the range from which Linux takes the ports
-// of outgoing connections and of listeners on port 0, so that none of these takes one before the server that is to have it.
+// freePorts returns n ports without a listener. It returns each port only once. The ports are
+// below Linux's range of ephemeral ports, so no outgoing connection or listener on port 0 takes
+// one before the intended server does.
 func freePorts(n int) (free []int, err error) {
 	const lowest, end = 10_000, 32_768
 	givenPorts.Lock()
@@ -195,10 +205,10 @@ func freePorts(n int) (free []int, err error) {
 		}
 		free = append(free, port)
 	}
-	return nil, fmt.Errorf("%d of %d ports are free: %w", len(free), n, err)
+	return nil, fmt.Errorf("found %d of %d free ports: %w", len(free), n, err)
 }
 
-// answersOK tells whether a URL is there and answers 200.
+// answersOK reports whether a GET request of url is answered with status 200.
 func answersOK(url string) bool {
 	resp, err := client.Get(url)
 	if err != nil {

@@ -9,11 +9,15 @@ import (
 	"testing"
 )
 
-// signedIn is a site where a cookie says who the viewer is, and where signing out clears the
-// browser's cache.
+// signedIn configures a site that identifies viewers by a cookie and clears the browser's cache
+// when a viewer signs out.
 const signedIn = `
     root ${PAGES};
-    location = /sign-out { default_type text/html; add_header Clear-Site-Data '"cache"'; return 200 "<!DOCTYPE html>Signed out"; }
+    location = /sign-out {
+      default_type text/html;
+      add_header Clear-Site-Data '"cache"';
+      return 200 "<!DOCTYPE html>Signed out";
+    }
     location /s3/ {
       auth_request /auth;
       auth_request_set $email $upstream_http_x_auth_request_email;
@@ -22,17 +26,20 @@ const signedIn = `
       proxy_pass http://${PROXY};
       proxy_buffer_size 16k; proxy_buffers 4 16k; proxy_busy_buffers_size 16k;
     }
-    location = /auth { internal; proxy_pass http://${AUTH}; proxy_pass_request_body off; proxy_set_header Content-Length ""; }
+    location = /auth {
+      internal; proxy_pass http://${AUTH}; proxy_pass_request_body off;
+      proxy_set_header Content-Length "";
+    }
 `
 
-// sharedBrowser is that site, with an image that only ann may see.
+// sharedBrowser is a site configured by signedIn, with an image that only ann may see.
 type sharedBrowser struct {
-	*counted // what browsers ask the site
+	*counted // the site's requests
 	store    *counted
 	page     string
 }
 
-// startSharedBrowser starts the site. change may be nil; it is given the header of each answer.
+// startSharedBrowser starts the site. change, which may be nil, edits the header of each response.
 func startSharedBrowser(t *testing.T, bucket string, change func(http.Header)) *sharedBrowser {
 	t.Helper()
 	need(t, "chromium", "nginx")
@@ -42,31 +49,37 @@ func startSharedBrowser(t *testing.T, bucket string, change func(http.Header)) *
 	store := s.counted(t)
 	p := startProxy(t, longWindow+inStore(bucket)+`    response_cache_control: private, max-age=3600
 viewers:
-  forwarded: {user_header: X-Auth-Request-Email, groups_header: X-Auth-Request-Groups, trusted_proxies: [127.0.0.1]}
+  forwarded:
+    user_header: X-Auth-Request-Email
+    groups_header: X-Auth-Request-Groups
+    trusted_proxies: [127.0.0.1]
   rules: [{known: true, locators: ["s3://`+bucket+`/{user}/*"]}]
 `, append(s.env(), "STORE="+store.url)...)
 	s.createBucket(t, bucket)
 	s.put(t, bucket, "ann/own.png", coloured(t, 33, 21, color.White))
 	g := &gallerySite{pages: t.TempDir()}
 	g.page(t, "page.html", fmt.Sprintf(`<img src="%s">`, path(bucket, "ann/own.png")))
-	n := startNginx(t, signedIn, "PAGES", g.pages, "PROXY", p.host, "AUTH", strings.TrimPrefix(auth.URL, "http://"))
+	n := startNginx(t, signedIn,
+		"PAGES", g.pages,
+		"PROXY", p.host,
+		"AUTH", strings.TrimPrefix(auth.URL, "http://"))
 	site := countedBefore(t, "http://"+n.host, "app.localhost", change)
 	return &sharedBrowser{counted: site, store: store, page: site.url + "/page.html"}
 }
 
-// redirects returns how often the proxy was asked for the image.
+// redirects returns the number of requests that the site got for the image.
 func (s *sharedBrowser) redirects() int {
 	return len(s.visits(func(v visit) bool { return strings.HasPrefix(v.path, "/s3/") }))
 }
 
-// signIn makes a tab's cookie a user's.
+// signIn sets a tab's cookie to the session of a user.
 func (s *sharedBrowser) signIn(b *tab, user string) {
 	b.t.Helper()
 	b.open(s.url + "/sign-in")
 	b.js(`document.cookie = "session=secret-of-` + user + `; path=/"; Promise.resolve("")`)
 }
 
-// look opens the page and returns how wide the image is; 0 is an image that is not shown.
+// look opens the page and returns the width of the image, or 0 if the image does not load.
 func (s *sharedBrowser) look(b *tab) int {
 	b.t.Helper()
 	b.open("about:blank")
@@ -74,9 +87,9 @@ func (s *sharedBrowser) look(b *tab) int {
 	return b.widths()[0]
 }
 
-// Two users share a browser and sign in one after the other, each in a tab that is closed again.
-// The second one is not served the redirect that the browser keeps for the first. The sign-in
-// proxy's headers in Vary cannot do that: browsers never send them.
+// Two users share a browser and sign in one after the other, each in a new tab. The browser does
+// not use the first user's cached redirect for the second. A Vary that lists the sign-in proxy's
+// headers alone does not prevent that, since browsers never send them.
 func TestSharedBrowserInChromium(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -98,8 +111,8 @@ func TestSharedBrowserInChromium(t *testing.T) {
 				b, closeTab := browser.another()
 				s.signIn(b, visit.user)
 				if got := s.look(b); got != visit.width || s.redirects() != visit.requests {
-					t.Errorf("%s: the image is %d wide after %d requests, want %d after %d", visit.user, got,
-						s.redirects(), visit.width, visit.requests)
+					t.Errorf("%s: width of the image = %d after %d requests, want %d after %d",
+						visit.user, got, s.redirects(), visit.width, visit.requests)
 				}
 				closeTab()
 			}
@@ -107,9 +120,9 @@ func TestSharedBrowserInChromium(t *testing.T) {
 	}
 }
 
-// What docs/browsers.md says of signing out: Clear-Site-Data empties the browser's cache of
-// redirects, so that the proxy is asked again. The object stays in the cache, as it is the store's.
-// A tab that signs in at another site forgets what it has in memory.
+// As docs/browsers.md says, Clear-Site-Data removes redirects from the browser's cache, so that the
+// browser requests them again. The object stays in the cache because it belongs to the store's
+// origin. A tab that visits another site drops its in-memory cache.
 func TestSignOutInChromium(t *testing.T) {
 	t.Parallel()
 	s := startSharedBrowser(t, "sign-out", nil)
@@ -117,14 +130,14 @@ func TestSignOutInChromium(t *testing.T) {
 	signOut := func() { b.open(s.url + "/sign-out") }
 	s.signIn(b, "ann")
 	for _, c := range []struct {
-		what            string
+		name            string
 		before          func()
 		width, requests int
 	}{
 		{"ann", func() {}, 33, 1},
 		{"ann again", func() {}, 33, 1},
-		{"ann, whose cookie outlived her signing out", signOut, 33, 2},
-		{"bob, who signed in at another site", func() {
+		{"ann after signing out, with her cookie", signOut, 33, 2},
+		{"bob after a visit of another site", func() {
 			signOut()
 			b.open(s.store.url + "/sign-in")
 			s.signIn(b, "bob")
@@ -132,11 +145,12 @@ func TestSignOutInChromium(t *testing.T) {
 	} {
 		c.before()
 		if got := s.look(b); got != c.width || s.redirects() != c.requests {
-			t.Errorf("%s: the image is %d wide after %d requests, want %d after %d", c.what, got, s.redirects(),
-				c.width, c.requests)
+			t.Errorf("%s: width of the image = %d after %d requests, want %d after %d",
+				c.name, got, s.redirects(), c.width, c.requests)
 		}
-		if got := len(s.store.visits(func(v visit) bool { return strings.HasSuffix(v.path, "/own.png") })); got != 1 {
-			t.Errorf("%s: the store was asked for the image %d times, want 1", c.what, got)
+		loads := s.store.visits(func(v visit) bool { return strings.HasSuffix(v.path, "/own.png") })
+		if len(loads) != 1 {
+			t.Errorf("%s: %d requests to the store for the image, want 1", c.name, len(loads))
 		}
 	}
 }

@@ -17,8 +17,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// gatehouse has nginx ask a real oauth2-proxy, as shipped, and send viewers who have not signed in to a real OpenID provider.
-const gatehouse = `
+// signInSite configures nginx to authenticate requests with a real oauth2-proxy, using the shipped
+// files, and to send viewers who are not signed in to a real OpenID provider.
+const signInSite = `
 include ${DIR}/upstream.conf;
 server {
     listen ${HOST};
@@ -29,13 +30,14 @@ server {
 }
 `
 
-// page has an image that its reader may see, and one that is somebody else's.
+// page shows an image that the viewer may see and one of another viewer.
 const page = `<!DOCTYPE html><title>Signed in</title>
-<img id="own" src="/s3/albums/test-user@zitadel.ch/own.png"><img id="other" src="/s3/albums/test-user2@zitadel.ch/other.png">`
+<img id="own" src="/s3/albums/test-user@zitadel.ch/own.png">
+<img id="other" src="/s3/albums/test-user2@zitadel.ch/other.png">`
 
-// A viewer signs in with a real browser, at a real OpenID provider, and sees their images and nobody else's. Who has not signed
-// in sees none.
-func TestSignIn(t *testing.T) {
+// A viewer who signs in with a real browser at a real OpenID provider sees their own image and not
+// that of another viewer. Clients that are not signed in get 401.
+func TestSignInWithOpenIDConnect(t *testing.T) {
 	t.Parallel()
 	need(t, "chromium", "oauth2-proxy", "oidc-provider", "nginx")
 	s := minio(t)
@@ -45,7 +47,10 @@ integrations:
     bucket: albums
 `+withKeys+`
 viewers:
-  forwarded: {user_header: X-Auth-Request-Email, groups_header: X-Auth-Request-Groups, trusted_proxies: [127.0.0.1]}
+  forwarded:
+    user_header: X-Auth-Request-Email
+    groups_header: X-Auth-Request-Groups
+    trusted_proxies: [127.0.0.1]
   rules: [{known: true, locators: ["s3://albums/{user}/*"]}]
 `, s.env()...)
 	s.createBucket(t, "albums")
@@ -60,13 +65,18 @@ viewers:
 		t.Fatal(err)
 	}
 	oauth := fmt.Sprintf("127.0.0.1:%d", ports[1])
-	dir, host := shipped(t, "nginx", "127.0.0.1:8080", p.host, "127.0.0.1:4180", oauth), freeAddress(t)
-	n := nginxWith(t, host, strings.NewReplacer("${DIR}", dir, "${HOST}", host, "${PAGES}", pages).Replace(gatehouse))
+	dir := shipped(t, "nginx", "127.0.0.1:8080", p.host, "127.0.0.1:4180", oauth)
+	host := freeAddress(t)
+	values := strings.NewReplacer("${DIR}", dir, "${HOST}", host, "${PAGES}", pages)
+	n := nginxWith(t, host, values.Replace(signInSite))
 	site := "http://app.localhost" + n.host[strings.LastIndexByte(n.host, ':'):]
 	signInAt(t, ports[0], oauth, site)
 
-	if a := fetch(t, http.MethodGet, "http://"+n.host+"/s3/albums/test-user@zitadel.ch/own.png", "X-Auth-Request-Email: test-user@zitadel.ch"); a.status != http.StatusUnauthorized || a.header.Get("Location") != "" {
-		t.Errorf("who has not signed in: %d %v", a.status, a.header)
+	a := fetch(t, http.MethodGet, "http://"+n.host+"/s3/albums/test-user@zitadel.ch/own.png",
+		"X-Auth-Request-Email: test-user@zitadel.ch")
+	if a.status != http.StatusUnauthorized || a.header.Get("Location") != "" {
+		t.Errorf("not signed in: status %d, header %v, want 401 without Location",
+			a.status, a.header)
 	}
 	tab := browser(t)
 	visit := func(actions ...chromedp.Action[chromedp.Void]) {
@@ -78,17 +88,24 @@ viewers:
 			t.Fatalf("%v at %s", err, at)
 		}
 	}
-	visit(chromedp.Navigate(site+"/page.html"), chromedp.WaitVisible("#username"),
-		chromedp.SendKeys("#username", "test-user@localhost"), chromedp.SendKeys("#password", "verysecure"), chromedp.Click("button"),
-		chromedp.WaitVisible("#own"))
-	widths, err := chromedp.Run(tab, chromedp.Evaluate[[]int](`Promise.all([...document.images].map(i => i.complete ? i : new Promise(done => i.onload = i.onerror = () => done(i))))
-		.then(images => images.map(i => i.naturalWidth))`, chromedp.EvalAwaitPromise))
+	visit(
+		chromedp.Navigate(site+"/page.html"),
+		chromedp.WaitVisible("#username"),
+		chromedp.SendKeys("#username", "test-user@localhost"),
+		chromedp.SendKeys("#password", "verysecure"),
+		chromedp.Click("button"),
+		chromedp.WaitVisible("#own"),
+	)
+	widths, err := chromedp.Run(tab, chromedp.Evaluate[[]int](`
+		Promise.all([...document.images].map(
+			i => i.complete ? i : new Promise(done => i.onload = i.onerror = () => done(i))
+		)).then(images => images.map(i => i.naturalWidth))`, chromedp.EvalAwaitPromise))
 	if err != nil || len(widths) != 2 || widths[0] != 64 || widths[1] != 0 {
-		t.Errorf("the images are %v wide, want 64 and none: %v", widths, err)
+		t.Errorf("widths of the images = %v, %v, want [64 0]", widths, err)
 	}
 }
 
-// picture is a PNG of a size.
+// picture returns a square PNG with sides of size pixels.
 func picture(t *testing.T, size int) []byte {
 	t.Helper()
 	img := image.NewRGBA(image.Rect(0, 0, size, size))
@@ -102,7 +119,8 @@ func picture(t *testing.T, size int) []byte {
 	return b.Bytes()
 }
 
-// signInAt starts an OpenID provider, and an oauth2-proxy that sends viewers of a site there.
+// signInAt starts an OpenID provider on the given port and an oauth2-proxy at the address oauth
+// that sends the viewers of site to the provider.
 func signInAt(t *testing.T, port int, oauth, site string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -116,7 +134,7 @@ func signInAt(t *testing.T, port int, oauth, site string) {
 			server.stop()
 			if t.Failed() {
 				log := server.output()
-				t.Logf("the end of what %s said:\n%s", name, log[max(0, len(log)-3000):])
+				t.Logf("the end of the log of %s:\n%s", name, log[max(0, len(log)-3000):])
 			}
 		})
 		if err := server.await(name, func() bool { return answersOK(ready) }); err != nil {
@@ -124,8 +142,23 @@ func signInAt(t *testing.T, port int, oauth, site string) {
 		}
 	}
 	issuer := fmt.Sprintf("http://localhost:%d/", port)
-	start("oidc-provider", []string{fmt.Sprintf("PORT=%d", port), "REDIRECT_URI=" + site + "/oauth2/callback"}, issuer+".well-known/openid-configuration", "oidc-provider")
-	start("oauth2-proxy", nil, "http://"+oauth+"/ping", "oauth2-proxy", "--provider=oidc", "--oidc-issuer-url="+issuer, "--client-id=web", "--client-secret=secret",
-		"--redirect-url="+site+"/oauth2/callback", "--email-domain=*", "--cookie-secret=0123456789abcdef0123456789abcdef", "--cookie-secure=false",
-		"--http-address="+oauth, "--reverse-proxy=true", "--set-xauthrequest=true", "--upstream=static://202", "--skip-provider-button=true", "--scope=openid email profile")
+	start("oidc-provider", []string{
+		fmt.Sprintf("PORT=%d", port),
+		"REDIRECT_URI=" + site + "/oauth2/callback",
+	}, issuer+".well-known/openid-configuration", "oidc-provider")
+	start("oauth2-proxy", nil, "http://"+oauth+"/ping", "oauth2-proxy",
+		"--provider=oidc",
+		"--oidc-issuer-url="+issuer,
+		"--client-id=web",
+		"--client-secret=secret",
+		"--redirect-url="+site+"/oauth2/callback",
+		"--email-domain=*",
+		"--cookie-secret=0123456789abcdef0123456789abcdef",
+		"--cookie-secure=false",
+		"--http-address="+oauth,
+		"--reverse-proxy=true",
+		"--set-xauthrequest=true",
+		"--upstream=static://202",
+		"--skip-provider-button=true",
+		"--scope=openid email profile")
 }

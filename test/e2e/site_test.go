@@ -18,28 +18,30 @@ import (
 	"time"
 )
 
-// visit is a request that a server got, and its answer.
+// visit is a request to a server and its response.
 type visit struct {
 	method, path, query, origin, rng string
-	at                               time.Time // when it came
+	at                               time.Time // time of arrival
 	status                           int
-	header                           http.Header // the answer's
+	header                           http.Header // of the response
 }
 
-// counted stands between browsers and a server, changes nothing unless it is told to, and remembers what was asked.
+// counted is a reverse proxy between browsers and a server that records the requests.
 type counted struct {
-	url string // as browsers call it
+	url string // for browsers
 	mu  sync.Mutex
 	all []visit
 }
 
-// counted is the store by another name, s3.localhost, which browsers find by themselves.
+// counted starts a reverse proxy before the store. Its URL has the host s3.localhost, which
+// browsers resolve without DNS.
 func (s *store) counted(t *testing.T) *counted {
 	t.Helper()
 	return countedBefore(t, s.endpoint, "s3.localhost", nil)
 }
 
-// countedBefore counts what comes to a server. change may be nil; it is given the header of each answer.
+// countedBefore starts a reverse proxy before the server at endpoint. Its URL has name as the host.
+// change, which may be nil, edits the header of each response.
 func countedBefore(t *testing.T, endpoint, name string, change func(http.Header)) *counted {
 	t.Helper()
 	target, err := url.Parse(endpoint)
@@ -48,9 +50,12 @@ func countedBefore(t *testing.T, endpoint, name string, change func(http.Header)
 	}
 	c := &counted{}
 	type arrival struct{}
-	// The Host header is signed: it stays as it is.
-	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host },
-		ErrorHandler: func(http.ResponseWriter, *http.Request, error) {}, // of browsers that have seen enough of a video
+	forward := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { // without the Host header, which is signed
+			r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
+		},
+		// Browsers abort requests for videos when they have buffered enough.
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) {},
 		ModifyResponse: func(resp *http.Response) error {
 			if change != nil {
 				change(resp.Header)
@@ -59,18 +64,29 @@ func countedBefore(t *testing.T, endpoint, name string, change func(http.Header)
 			came, _ := r.Context().Value(arrival{}).(time.Time)
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.all = append(c.all, visit{r.Method, r.URL.Path, r.URL.RawQuery, r.Header.Get("Origin"), r.Header.Get("Range"), came, resp.StatusCode, resp.Header.Clone()})
+			c.all = append(c.all, visit{
+				method: r.Method,
+				path:   r.URL.Path,
+				query:  r.URL.RawQuery,
+				origin: r.Header.Get("Origin"),
+				rng:    r.Header.Get("Range"),
+				at:     came,
+				status: resp.StatusCode,
+				header: resp.Header.Clone(),
+			})
 			return nil
-		}}
+		},
+	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), arrival{}, time.Now())))
+		ctx := context.WithValue(r.Context(), arrival{}, time.Now())
+		forward.ServeHTTP(w, r.WithContext(ctx))
 	}))
 	t.Cleanup(server.Close)
 	c.url = strings.Replace(server.URL, "127.0.0.1", name, 1)
 	return c
 }
 
-// visits are those so far that are like one.
+// visits returns the requests so far for which like returns true.
 func (c *counted) visits(like func(visit) bool) (found []visit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,11 +98,12 @@ func (c *counted) visits(like func(visit) bool) (found []visit) {
 	return found
 }
 
+// gets returns the number of GET requests so far.
 func (c *counted) gets() int {
 	return len(c.visits(func(v visit) bool { return v.method == http.MethodGet }))
 }
 
-// redirects is how many redirects the proxy has given so far.
+// redirects returns the number of redirects that the proxy has counted so far.
 func (p *proxy) redirects(t *testing.T) (n int) {
 	t.Helper()
 	for series, value := range p.scrape(t) {
@@ -97,7 +114,8 @@ func (p *proxy) redirects(t *testing.T) (n int) {
 	return n
 }
 
-// awaitRedirects is redirects, once there are as many as wanted: the proxy counts a redirect after it has sent it.
+// awaitRedirects returns redirects once it is at least want, or after 10 seconds. The proxy counts
+// a redirect after it has sent it.
 func (p *proxy) awaitRedirects(t *testing.T, want int) (n int) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -107,13 +125,13 @@ func (p *proxy) awaitRedirects(t *testing.T, want int) (n int) {
 	}
 }
 
-// longWindow has URLs that do not change while a test runs.
+// longWindow has windows so long that URLs do not change while a test runs.
 const longWindow = `
 url_lifetime: 160h
 min_remaining: 1h
 `
 
-// coloured is a PNG of one colour.
+// coloured returns a PNG of one colour.
 func coloured(t *testing.T, width, height int, c color.Color) []byte {
 	t.Helper()
 	img := image.NewRGBA(image.Rect(0, 0, width, height))
@@ -127,7 +145,8 @@ func coloured(t *testing.T, width, height int, c color.Color) []byte {
 	return b.Bytes()
 }
 
-// gallerySite is a site behind the shipped nginx, its pages and its proxy on one origin, and the store that browsers are sent to.
+// gallerySite is a site behind the shipped nginx, with its pages and the proxy on the same origin.
+// Browsers are redirected to store.
 type gallerySite struct {
 	*proxy
 	store  *counted
@@ -135,6 +154,8 @@ type gallerySite struct {
 	pages  string
 }
 
+// startGallery starts a site without pages for a bucket, which it creates. config and more
+// configure the proxy; ${STORE} is the URL of the store.
 func startGallery(t *testing.T, s *store, bucket, config string, more ...string) *gallerySite {
 	t.Helper()
 	s.createBucket(t, bucket)
@@ -142,12 +163,14 @@ func startGallery(t *testing.T, s *store, bucket, config string, more ...string)
 	g.proxy = startProxy(t, config, append(append(s.env(), more...), "STORE="+g.store.url)...)
 	f := behindShippedNginx(t, g.proxy, "root "+g.pages+`; index index.html;
 		location ~ ^/require-corp { add_header Cross-Origin-Embedder-Policy require-corp; }
-		location = /credentialless.html { add_header Cross-Origin-Embedder-Policy credentialless; }`)
+		location = /credentialless.html {
+			add_header Cross-Origin-Embedder-Policy credentialless;
+		}`)
 	g.origin = "http://app.localhost" + f.host[strings.LastIndexByte(f.host, ':'):]
 	return g
 }
 
-// elsewhere is the proxy by itself, at another origin than the pages.
+// elsewhere returns the URL of the proxy without nginx, which is another origin than the pages'.
 func (g *gallerySite) elsewhere() string {
 	return "http://" + strings.Replace(g.host, "127.0.0.1", "media.localhost", 1)
 }
@@ -155,12 +178,13 @@ func (g *gallerySite) elsewhere() string {
 // page writes one of the site's pages.
 func (g *gallerySite) page(t *testing.T, name, html string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(g.pages, name), []byte("<!DOCTYPE html><meta charset=utf-8><title>"+name+"</title>"+html), 0o600); err != nil {
+	html = "<!DOCTYPE html><meta charset=utf-8><title>" + name + "</title>" + html
+	if err := os.WriteFile(filepath.Join(g.pages, name), []byte(html), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// inStore is an integration with keys whose store is found under the name that browsers use.
+// inStore returns the configuration of an integration with keys and the store's URL for browsers.
 func inStore(bucket string) string {
 	return `
 integrations:

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// soakTime is how long the soak goes on; SOAK=10m makes it as long, with a binary that looks for races.
+// soakTime returns the duration of the soak test and the path of the binary. The variable SOAK sets
+// another duration, such as 10m, and then the binary has the race detector.
 func soakTime(t *testing.T) (lasts time.Duration, path string) {
 	t.Helper()
 	text := os.Getenv("SOAK")
@@ -27,7 +28,8 @@ func soakTime(t *testing.T) (lasts time.Duration, path string) {
 		t.Fatal(err)
 	}
 	path = filepath.Join(workDir, "s3redirect-race")
-	build := exec.CommandContext(t.Context(), "go", "build", "-race", "-o", path, "./cmd/s3redirect")
+	build := exec.CommandContext(t.Context(),
+		"go", "build", "-race", "-o", path, "./cmd/s3redirect")
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", build, err, out)
@@ -35,7 +37,7 @@ func soakTime(t *testing.T) (lasts time.Duration, path string) {
 	return lasts, path
 }
 
-// soak is the built binary under load, before a radosgw whose STS fails now and then.
+// soak is a proxy under load, with a radosgw as its store and an STS that fails at times.
 type soak struct {
 	*proxy
 	t      *testing.T
@@ -48,9 +50,14 @@ type soak struct {
 	errors                 atomic.Int64
 }
 
+// startSoak starts the binary at path. sts is the address of its STS.
 func startSoak(t *testing.T, sts, path string) *soak {
 	t.Helper()
-	w := &soak{t: t, store: radosgw(t), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, CheckRedirect: client.CheckRedirect, Timeout: 20 * time.Second}}
+	w := &soak{t: t, store: radosgw(t), client: &http.Client{
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 100},
+		CheckRedirect: client.CheckRedirect,
+		Timeout:       20 * time.Second,
+	}}
 	for _, bucket := range []string{"soak-role", "soak-keys", "soak-sometimes"} {
 		w.store.createBucket(t, bucket)
 		w.store.put(t, bucket, "key", []byte("alive"))
@@ -62,7 +69,7 @@ func startSoak(t *testing.T, sts, path string) *soak {
     access_key_id: ${ACCESS_KEY}
     secret_access_key: ${SECRET_KEY}
 `
-	// Windows of three seconds; what was fetched for one is of use in six more.
+	// Windows last three seconds. A session of 20 seconds serves six windows after its own.
 	w.text = `
 url_lifetime: 6s
 min_remaining: 3s
@@ -71,21 +78,23 @@ integrations:
   - name: role
     bucket: soak-role
     session_duration: 20s
-` + strings.ReplaceAll(asTrusted, "sts_endpoint: ${ENDPOINT}", "sts_endpoint: http://"+sts) + "  - name: keys\n    bucket: soak-keys" + keys
-	// A collector that runs often: what the heap holds after it is seen in seconds.
+` + strings.ReplaceAll(asTrusted, "sts_endpoint: ${ENDPOINT}", "sts_endpoint: http://"+sts) +
+		"  - name: keys\n    bucket: soak-keys" + keys
+	// Frequent garbage collection shows the live heap within seconds.
 	w.proxy, w.dir = startBinaryIn(t, path, w.text, append(w.store.env(), "GOGC=25")...)
 	w.text += "  - name: sometimes\n    bucket: soak-sometimes" + keys
 	return w
 }
 
-// fails notes what must not be; a few of its kind are enough.
+// fails reports a test failure. It reports the first ten only.
 func (w *soak) fails(format string, args ...any) {
 	if w.errors.Add(1) <= 10 {
 		w.t.Errorf(format, args...)
 	}
 }
 
-// ask asks once, and now and then follows the redirect: at once, or when min_remaining is nearly over.
+// ask sends one request. It follows some of the redirects, either at once or shortly before
+// min_remaining has passed.
 func (w *soak) ask(r *rand.Rand) {
 	bucket := []string{"soak-role", "soak-role", "soak-keys", "soak-sometimes"}[r.IntN(4)]
 	method := []string{http.MethodGet, http.MethodHead}[r.IntN(2)]
@@ -104,14 +113,16 @@ func (w *soak) ask(r *rand.Rand) {
 	}
 	follow := func(when string, promised time.Duration) {
 		got, err := w.do(method, a.header.Get("Location"))
-		if time.Since(asked) < promised && (err != nil || got.status != http.StatusOK) { // on a machine that took longer it shows nothing
-			w.fails("%s, followed %s: %v %+v", bucket, when, err, got)
+		// If the machine took longer than promised, the result means nothing.
+		if time.Since(asked) < promised && (err != nil || got.status != http.StatusOK) {
+			w.fails("%s, redirect followed %s: %v %+v, want status 200", bucket, when, err, got)
 		}
 	}
 	switch n := r.IntN(100); {
 	case n < 5:
 		w.followed.Add(1)
-		follow("at once", 700*time.Millisecond) // a quarter of min_remaining, when STS is away
+		// While STS is unavailable, URLs are valid for a quarter of min_remaining only.
+		follow("at once", 700*time.Millisecond)
 	case n < 6 && a.header.Get("Cache-Control") != "no-store":
 		w.later.Add(1)
 		time.Sleep(2 * time.Second)
@@ -119,6 +130,7 @@ func (w *soak) ask(r *rand.Rand) {
 	}
 }
 
+// do sends a request with the client of the soak test.
 func (w *soak) do(method, url string) (*answer, error) {
 	req, err := http.NewRequestWithContext(w.t.Context(), method, url, nil)
 	if err != nil {
@@ -127,7 +139,8 @@ func (w *soak) do(method, url string) (*answer, error) {
 	return readAnswer(w.client.Do(req))
 }
 
-// reload reloads, by one of the three ways, a configuration that is changed, not changed, or bad.
+// reload writes a changed, unchanged or invalid configuration, depending on n, and triggers a
+// reload in one of the three ways: by a POST request, a signal or the watched file alone.
 func (w *soak) reload(n int) {
 	text := everyTest + w.text
 	switch n % 4 {
@@ -137,7 +150,8 @@ func (w *soak) reload(n int) {
 		text += "nonsense: true\n"
 	}
 	path := filepath.Join(w.dir, "config.yaml")
-	if err := os.WriteFile(path+".new", []byte(text+"\nviewers: {anonymous: true}\n"), 0o600); err != nil {
+	text += "\nviewers: {anonymous: true}\n"
+	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
@@ -145,16 +159,19 @@ func (w *soak) reload(n int) {
 	}
 	switch n % 3 {
 	case 0:
-		if a := fetch(w.t, http.MethodPost, w.admin+"/-/reload"); (a.status == http.StatusOK) != (n%4 != 3) {
-			w.fails("reload %d: %d %s", n, a.status, a.body)
+		a := fetch(w.t, http.MethodPost, w.admin+"/-/reload")
+		if got, want := a.status == http.StatusOK, n%4 != 3; got != want {
+			w.fails("reload %d: success = %v, want %v: status %d, body %s",
+				n, got, want, a.status, a.body)
 		}
 	case 1:
 		w.signal(w.t, syscall.SIGHUP)
-	} // else it is looked at
+	} // otherwise the proxy notices the changed file
 }
 
-// Full speed, windows that turn each three seconds, a reload each second, and an STS that hangs, breaks off or is away half of the
-// time: every request for what is configured is redirected, every URL lives, and in the end nothing has grown.
+// Clients send requests without pause, windows last three seconds, the proxy reloads each second,
+// and STS hangs, resets connections or is down half of the time. Each request for a configured
+// bucket is redirected to a valid URL, and memory, goroutines and open files do not grow.
 func TestSoak(t *testing.T) {
 	need(t, "toxiproxy-server")
 	lasts, path := soakTime(t)
@@ -162,7 +179,12 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := toxi.call(t, http.MethodPost, "/proxies", map[string]any{"name": "soak", "listen": "127.0.0.1:0", "upstream": strings.TrimPrefix(radosgw(t).endpoint, "http://"), "enabled": true})
+	made := toxi.call(t, http.MethodPost, "/proxies", map[string]any{
+		"name":     "soak",
+		"listen":   "127.0.0.1:0",
+		"upstream": strings.TrimPrefix(radosgw(t).endpoint, "http://"),
+		"enabled":  true,
+	})
 	w := startSoak(t, made["listen"].(string), path)
 	w.location(t, http.MethodGet, "/s3/soak-role/key")
 	w.location(t, http.MethodGet, "/s3/soak-keys/key")
@@ -195,12 +217,13 @@ func TestSoak(t *testing.T) {
 		}
 		for on := true; on; on = pause(4 * time.Second) {
 			f := faultsOfConnections[r.IntN(len(faultsOfConnections))]
-			mend := toxi.cause(t, "soak", &f)
-			pause(3*time.Second + time.Duration(r.IntN(2000))*time.Millisecond) // a window at least, so that STS is asked meanwhile
-			mend()
+			repair := toxi.cause(t, "soak", &f)
+			// Wait for at least a window, so that the proxy calls STS during the fault.
+			pause(3*time.Second + time.Duration(r.IntN(2000))*time.Millisecond)
+			repair()
 		}
 	})
-	// What the heap holds after a collection is about the least of what it held at some time.
+	// The smallest heap size seen in a quarter of the time approximates the live heap.
 	least := [4]float64{}
 	for began, n := time.Now(), 0; time.Since(began) < lasts; n++ {
 		time.Sleep(time.Second)
@@ -214,23 +237,33 @@ func TestSoak(t *testing.T) {
 	clients.Wait()
 	faults.Wait()
 	if grown := least[3] - least[1]; grown > 2<<20 {
-		t.Errorf("the heap has grown by %.1f MB from the second quarter to the last: %.0f", grown/(1<<20), least)
+		t.Errorf("heap growth from the second quarter to the last = %.1f MiB, want at most 2: %.0f",
+			grown/(1<<20), least)
 	}
 	w.client.CloseIdleConnections()
 	client.CloseIdleConnections()
 	var now map[string]float64
-	awaitThat(t, "there are as many goroutines and files as before", func() bool {
+	awaitThat(t, "as many goroutines and open files as before", func() bool {
 		now = w.scrape(t)
-		return now["go_goroutines"] <= idle["go_goroutines"]+8 && now["process_open_fds"] <= idle["process_open_fds"]+8
+		return now["go_goroutines"] <= idle["go_goroutines"]+8 &&
+			now["process_open_fds"] <= idle["process_open_fds"]+8
 	})
 	failed := now[`s3redirect_assume_role_total{integration="role",result="unavailable"}`]
-	if w.asked.Load() < 1000 || w.followed.Load() < 20 || w.later.Load() == 0 || failed == 0 {
-		t.Errorf("%d requests, %d followed at once, %d later, %v calls of STS failed: it was no soak", w.asked.Load(), w.followed.Load(), w.later.Load(), failed)
+	asked, followed, later := w.asked.Load(), w.followed.Load(), w.later.Load()
+	if asked < 1000 || followed < 20 || later == 0 || failed == 0 {
+		t.Errorf("too little load: %d requests, %d followed at once, %d followed later, "+
+			"%v failed calls of STS, want at least 1000, 20, 1 and 1",
+			asked, followed, later, failed)
 	}
 	if out := w.output(); strings.Contains(out, "DATA RACE") || strings.Contains(out, `"panic"`) {
 		i := max(strings.Index(out, "DATA RACE"), strings.Index(out, `"panic"`))
-		t.Errorf("the log: %s", out[max(0, i-200):min(len(out), i+3000)])
+		t.Errorf("the log has a data race or a panic: %s",
+			out[max(0, i-200):min(len(out), i+3000)])
 	}
-	t.Logf("%v: %d requests, %d followed at once and %d later; %v AssumeRole calls, and %v that failed; the heap: %.0f; %v goroutines before and %v after", lasts, w.asked.Load(),
-		w.followed.Load(), w.later.Load(), now[`s3redirect_assume_role_total{integration="role",result="ok"}`], failed, least, idle["go_goroutines"], now["go_goroutines"])
+	t.Logf("%v: %d requests, %d followed at once and %d later; "+
+		"%v successful and %v failed calls of AssumeRole; heap %.0f; "+
+		"%v goroutines before and %v after",
+		lasts, asked, followed, later,
+		now[`s3redirect_assume_role_total{integration="role",result="ok"}`], failed, least,
+		idle["go_goroutines"], now["go_goroutines"])
 }

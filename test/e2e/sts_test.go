@@ -16,21 +16,22 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// sts stands between the proxy and a store's real STS. It sees what is asked and answered, and it can keep the proxy waiting
-// or be out of order; otherwise it changes nothing.
+// sts is a reverse proxy before a store's real STS. It records requests and sessions, and it can
+// delay its answers or be unavailable.
 type sts struct {
 	url     string
 	forward http.HandlerFunc
-	arrived atomic.Int32 // calls that came in
-	down    atomic.Bool  // STS is not asked, and the answer is 503
+	arrived atomic.Int32 // number of requests
+	down    atomic.Bool  // answer 503 instead of forwarding requests
 
-	gate sync.RWMutex // locked while answers are held back
+	gate sync.RWMutex // locked while answers are delayed
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards the fields below
 	asked    []url.Values
 	sessions []aws.Credentials
 }
 
+// sts starts a reverse proxy before the store's STS.
 func (s *store) sts(t *testing.T) *sts {
 	t.Helper()
 	endpoint, err := url.Parse(s.endpoint)
@@ -38,9 +39,10 @@ func (s *store) sts(t *testing.T) *sts {
 		t.Fatal(err)
 	}
 	between := &sts{}
-	// The Host header is signed: it stays as it is.
 	forward := &httputil.ReverseProxy{
-		Rewrite:        func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = endpoint.Scheme, endpoint.Host },
+		Rewrite: func(r *httputil.ProxyRequest) { // without the Host header, which is signed
+			r.Out.URL.Scheme, r.Out.URL.Host = endpoint.Scheme, endpoint.Host
+		},
 		ModifyResponse: between.note,
 	}
 	between.forward = func(w http.ResponseWriter, r *http.Request) {
@@ -58,7 +60,7 @@ func (s *store) sts(t *testing.T) *sts {
 			return
 		}
 		between.gate.RLock()
-		between.gate.RUnlock() //nolint:staticcheck // an empty critical section: it waits
+		between.gate.RUnlock() //nolint:staticcheck // waits until the gate is unlocked
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		forward.ServeHTTP(w, r)
 	}
@@ -68,7 +70,7 @@ func (s *store) sts(t *testing.T) *sts {
 	return between
 }
 
-// note keeps the session that an answer holds.
+// note records the session in a response.
 func (s *sts) note(resp *http.Response) error {
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
@@ -89,38 +91,43 @@ func (s *sts) note(resp *http.Response) error {
 	if c := answer.Credentials; c.AccessKeyID != "" {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.sessions = append(s.sessions, aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
-			CanExpire: true, Expires: c.Expiration})
+		s.sessions = append(s.sessions, aws.Credentials{
+			AccessKeyID:     c.AccessKeyID,
+			SecretAccessKey: c.SecretAccessKey,
+			SessionToken:    c.SessionToken,
+			CanExpire:       true,
+			Expires:         c.Expiration,
+		})
 	}
 	return nil
 }
 
-// session is the newest session.
+// session returns the newest session.
 func (s *sts) session(t *testing.T) aws.Credentials {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.sessions) == 0 {
-		t.Fatal("no session was made")
+		t.Fatal("STS has issued no session")
 	}
 	return s.sessions[len(s.sessions)-1]
 }
 
-// question is what was asked for the newest session.
+// question returns the parameters of the newest request.
 func (s *sts) question(t *testing.T) url.Values {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.asked) == 0 {
-		t.Fatal("STS was not asked")
+		t.Fatal("STS has received no request")
 	}
 	return s.asked[len(s.asked)-1]
 }
 
-// hold keeps STS from answering until the returned function is called.
+// hold delays answers until release is called.
 func (s *sts) hold(t *testing.T) (release func()) {
 	s.gate.Lock()
 	release = sync.OnceFunc(s.gate.Unlock)
-	t.Cleanup(release) // before the server closes, which waits for its requests
+	t.Cleanup(release) // runs before the server closes, which waits for its requests
 	return release
 }

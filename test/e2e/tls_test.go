@@ -17,24 +17,31 @@ import (
 	"time"
 )
 
-// authority has a certificate for 127.0.0.1, as files, and a client that believes it.
+// authority holds a certificate for 127.0.0.1, as files, and a client that trusts it.
 type authority struct {
 	certificate, key string
 	client           *http.Client
 }
 
+// newAuthority returns an authority with the certificate of httptest.
 func newAuthority(t *testing.T) *authority {
 	t.Helper()
-	server := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate
+	server := httptest.NewTLSServer(http.NotFoundHandler()) // provides the certificate
 	t.Cleanup(server.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
-	a := &authority{client: &http.Client{CheckRedirect: client.CheckRedirect, Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots}}}}
+	a := &authority{client: &http.Client{
+		CheckRedirect: client.CheckRedirect,
+		Transport: &http.Transport{
+			ForceAttemptHTTP2: true,
+			TLSClientConfig:   &tls.Config{RootCAs: roots},
+		},
+	}}
 	a.certificate, a.key = writePair(t, server.TLS.Certificates[0])
 	return a
 }
 
-// writePair writes a certificate and its key as PEM files.
+// writePair writes a certificate and its key as PEM files and returns their paths.
 func writePair(t *testing.T, pair tls.Certificate) (certificate, key string) {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
@@ -43,7 +50,10 @@ func writePair(t *testing.T, pair tls.Certificate) (certificate, key string) {
 	}
 	dir := t.TempDir()
 	certificate, key = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	for path, block := range map[string]*pem.Block{certificate: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, key: {Type: "PRIVATE KEY", Bytes: der}} {
+	for path, block := range map[string]*pem.Block{
+		certificate: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]},
+		key:         {Type: "PRIVATE KEY", Bytes: der},
+	} {
 		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -51,13 +61,14 @@ func writePair(t *testing.T, pair tls.Certificate) (certificate, key string) {
 	return certificate, key
 }
 
-// issuer issues certificates for viewers. Its own is in a file.
+// issuer issues client certificates for viewers. file holds its own certificate.
 type issuer struct {
 	file        string
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 }
 
+// newIssuer returns an issuer with a self-signed certificate.
 func newIssuer(t *testing.T) *issuer {
 	t.Helper()
 	template := &x509.Certificate{
@@ -73,7 +84,8 @@ func newIssuer(t *testing.T) *issuer {
 	return i
 }
 
-// issue returns a client certificate that has the viewer as its common name and a unit for each group.
+// issue returns a client certificate with the viewer as its common name and an organizational unit
+// for each group.
 func (i *issuer) issue(t *testing.T, viewer string, groups ...string) tls.Certificate {
 	t.Helper()
 	return i.sign(t, &x509.Certificate{
@@ -82,7 +94,8 @@ func (i *issuer) issue(t *testing.T, viewer string, groups ...string) tls.Certif
 	})
 }
 
-// sign makes a key and a certificate for it. Until the issuer has a key of its own the certificate signs itself.
+// sign generates a key and a certificate for it. The certificate is self-signed if the issuer has
+// no key yet.
 func (i *issuer) sign(t *testing.T, template *x509.Certificate) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

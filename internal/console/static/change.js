@@ -38,7 +38,7 @@ const further = ["session_name", "session_duration", "session_policy", "response
 /** An integration on its way into the file. */
 class Change {
   constructor(action, name, title) {
-    Object.assign(this, { action, name, title, draft: {}, kept: [], at: 0, several: false });
+    Object.assign(this, { action, name, title, draft: {}, at: 0, several: false });
   }
 
   /** Fetches what the form begins with, and opens it. */
@@ -46,7 +46,7 @@ class Change {
     this.steps = steps;
     try {
       const begin = await api("/api/draft" + (this.name ? "?" + new URLSearchParams({ name: this.name }) : ""));
-      Object.assign(this, { base: begin.base, kept: begin.kept, draft: { ...begin.draft }, before: begin.draft });
+      Object.assign(this, { base: begin.base, draft: { ...begin.draft }, before: begin.draft });
       this.several = Boolean(begin.draft.permitted_buckets);
     } catch (no) {
       this.steps = [{ title: this.title, show: () => problem(no.message), last: true }];
@@ -158,13 +158,12 @@ class Change {
       });
       return h("div", { class: "field" }, h("label", { class: "box" }, box, " " + label), h("p", { id, class: "soft", "data-hint": "" }));
     }
-    const text = this.kept.includes(key) ? "It is written out in the file, and stays so unless a variable is named here." : hint;
     return h("div", { class: "field" }, h("label", {}, label, h("input", {
       name: key, value: this.draft[key] || "", autocomplete: "off", spellcheck: "false", "aria-describedby": id, oninput: e => {
         this.draft[key] = e.target.value.trim();
         this.valid(e.target);
       },
-    })), h("p", { id, class: "soft", "data-hint": text }, text));
+    })), h("p", { id, class: "soft", "data-hint": hint }, hint));
   }
 
   inputs(...keys) { return keys.map(key => this.input(key)); }
@@ -246,7 +245,7 @@ const saveStep = {
     change.base = preview.base;
     if (!preview.different) return [h("p", {}, "Nothing is different.")];
     next.hidden = false;
-    return [h("p", {}, "This is what changes in the file; all else in it stays as it is."), preview.diff ? diffView(preview.diff) : h("p", {}, "Only what is not shown changes: a secret that is written out.")];
+    return [h("p", {}, `This is what changes in ${preview.file}, the integration's own file.`), diffView(preview.diff)];
   },
   next: async change => {
     const { problem: refused } = await api("/api/changes", change.change({ save: true }));

@@ -82,7 +82,8 @@ class Card {
     this.title.textContent = i.name;
     this.badge.textContent = i.scoped ? "one bucket" : "default";
     const facts = [[i.scoped ? "Bucket" : "Buckets", i.buckets.join(", ")], ["Role", i.role_arn || "none: keys sign"], ["Region", i.region],
-      ["External ID", i.role_arn ? i.external_id || "none: anybody whom the role trusts us for could use it through us" : ""], ["Endpoint", i.endpoint]];
+      ["External ID", i.role_arn ? i.external_id || "none: anybody whom the role trusts us for could use it through us" : ""], ["Endpoint", i.endpoint],
+      ["Configured in", i.editable ? "" : `${i.file}, line ${i.line}`]];
     // What says the same as before stays, and with it the focus and what is selected.
     this.sts ||= h("span");
     this.hits ||= h("span");
@@ -94,8 +95,8 @@ class Card {
         h("dd", {}, h("span", { "data-copy": true }, value), name === "External ID" && i.external_id ? [" ", copyButton(i.external_id, "the external ID of " + i.name)] : null)]),
       i.static ? [] : [h("dt", {}, "STS"), h("dd", {}, this.sts)], [h("dt", {}, "URL hits"), h("dd", {}, this.hits)]].flat());
     }
-    if (this.signedIn !== session.signed_in || this.named !== i.name) {
-      [this.signedIn, this.named] = [session.signed_in, i.name];
+    if (this.signedIn !== session.signed_in || this.named !== i.name || this.editable !== i.editable) {
+      [this.signedIn, this.named, this.editable] = [session.signed_in, i.name, i.editable];
       this.makeButtons(i);
     }
     this.count();
@@ -131,9 +132,11 @@ class Card {
     this.actions.replaceChildren(
       button("Documents", () => documentsPanel({ name: i.name })),
       button("Check", () => checkPanel({ name: i.name }, this.integration.scoped ? `s3://${this.integration.buckets[0]}/` : "s3://")),
-      ...(session.signed_in ? [
+      ...(!session.signed_in || !session.changeable ? [] : !i.editable ? [
+        h("button", { class: "plain", type: "button", "aria-label": "Read-only: how to change " + i.name, onclick: () => changeIntegration(i.name) }, "Read-only"),
+      ] : [
         h("button", { class: "plain", type: "button", "aria-label": "Edit " + i.name, onclick: () => changeIntegration(i.name) }, "Edit"),
         h("button", { class: "plain", type: "button", "aria-label": "Remove " + i.name, onclick: () => removeIntegration(i.name) }, "Remove"),
-      ] : []));
+      ]));
   }
 }

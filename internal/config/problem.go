@@ -1,0 +1,110 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is a mistake in a configuration, or a warning. [Validate] finds it from the values alone; where it stands
+// in which file, and how the values are written there, is added by [Source.Parse].
+type Problem struct {
+	Key string
+	// Instead are keys to report if the file has no Key.
+	Instead []string
+	// Needs are keys without whose values there is no problem: if one could not be read, that is reported instead.
+	Needs   []string
+	Warning bool
+	format  string
+	args    []any // value and place stand for what only the file tells
+}
+
+// value is a key whose value a message shows as the file has it: without what ${NAME} stands for, and never a secret.
+type value string
+
+// place is the place of a key, in a message about the key from.
+type place struct{ key, from string }
+
+// Message returns what is wrong and what to do, without values and places.
+func (p Problem) Message() string { return p.render(nil, nil) }
+
+// Others returns the keys of other places that the message refers to.
+func (p Problem) Others() (keys []string) {
+	for _, a := range p.args {
+		switch a := a.(type) {
+		case value:
+			keys = append(keys, string(a))
+		case place:
+			keys = append(keys, a.key)
+		}
+	}
+	return slices.DeleteFunc(keys, func(key string) bool { return key == p.Key })
+}
+
+// render returns the message. written returns a key's value as its file has it, or "" if it must not be shown; where
+// returns the place of a key for a message about from.
+func (p Problem) render(written func(key string) string, where func(key, from string) string) string {
+	args := slices.Clone(p.args)
+	for n, a := range args {
+		switch a := a.(type) {
+		case value:
+			args[n] = "the value"
+			if written != nil && written(string(a)) != "" {
+				args[n] = written(string(a))
+			}
+		case place:
+			args[n] = "at " + a.key
+			if where != nil {
+				args[n] = where(a.key, a.from)
+			}
+		}
+	}
+	return fmt.Sprintf(p.format, args...)
+}
+
+// report adds the problems of a configuration that was decoded, with their places, to the decoder's errors and to c's warnings.
+func (d *decoder) report(c *Config, problems []Problem) {
+	for _, p := range problems {
+		key := p.Key
+		if at := slices.IndexFunc(p.Instead, d.has); !d.has(key) && at >= 0 {
+			key = p.Instead[at]
+		}
+		message := p.render(func(key string) string { return d.places[key].written }, d.where)
+		switch at := d.position(key); {
+		case p.Warning:
+			w := Error{File: at.file, Line: at.line, Key: d.localKey(key), Problem: message}
+			c.Warnings = append(c.Warnings, w.Error())
+		case !slices.ContainsFunc(append(p.Needs, key), func(key string) bool { return d.broken[key] }):
+			d.failAt(at, key, "%s", message)
+		}
+	}
+}
+
+// has reports whether a file has a key.
+func (d *decoder) has(key string) bool {
+	_, ok := d.places[key]
+	return ok
+}
+
+// position returns where a key stands, or where it would belong.
+func (d *decoder) position(key string) position {
+	for {
+		if p, ok := d.places[key]; ok {
+			return p
+		}
+		i := strings.LastIndexAny(key, ".[")
+		if i < 0 {
+			return position{file: d.file}
+		}
+		key = key[:i]
+	}
+}
+
+// where returns the place of a key as an error about the key from shows it.
+func (d *decoder) where(key, from string) string {
+	p := d.position(key)
+	if p.file == d.position(from).file {
+		return fmt.Sprintf("on line %d", p.line)
+	}
+	return fmt.Sprintf("at %s:%d", p.file, p.line)
+}

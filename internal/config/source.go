@@ -1,0 +1,277 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+const (
+	// maxBytes bounds each file. 10,000 integrations take 3 MB.
+	maxBytes = 10 << 20
+	// maxIncludedBytes bounds the included files together.
+	maxIncludedBytes = 64 << 20
+	// settleTime is the age from which a file's modification time identifies its content. A file that is
+	// younger can change again without a new modification time, since file systems count in steps of
+	// up to two seconds.
+	settleTime = 3 * time.Second
+)
+
+// Source is the text of a configuration: its main file and the files that its include key matches.
+// A Source is immutable.
+type Source struct {
+	path     string
+	main     []byte
+	isFile   bool      // false if the text does not come from a file and cannot include any
+	patterns []pattern // the valid items of the include key
+	files    []*file   // the included files, sorted by path
+	problems Errors    // the included files that cannot be read
+	// unwritten means that the main file does not exist yet. Saving a change creates it, and the directory
+	// of the first pattern.
+	unwritten bool
+}
+
+// pattern is an item of the include key.
+type pattern struct {
+	key       string
+	line      int
+	dir, glob string // dir includes the directory of the main file
+}
+
+// file is an included file.
+type file struct {
+	path    string
+	text    []byte
+	link    bool        // a symbolic link
+	info    fs.FileInfo // nil if the file was not read from disk
+	settled bool        // info identifies the content
+}
+
+// Read reads a configuration file and the files that it includes. Its error is an [Errors]. Problems of
+// included files are not an error here: [Source.Parse] reports them with all others.
+func Read(path string) (*Source, error) { return (&Source{path: path}).Reread() }
+
+// New returns the source of a configuration file with the given content that does not exist yet.
+func New(path string, text []byte) *Source {
+	s := &Source{path: path, main: text, isFile: true, unwritten: true, patterns: includePatterns(path, text)}
+	s.readIncluded(nil)
+	return s
+}
+
+// Reread reads the files of s again. It reads the content of an included file only if its size,
+// modification time or inode has changed.
+func (s *Source) Reread() (*Source, error) {
+	text, err := readMain(s.path)
+	if err != nil {
+		return nil, err
+	}
+	next := &Source{path: s.path, main: text, isFile: true, patterns: s.patterns}
+	if !s.isFile || !bytes.Equal(text, s.main) {
+		next.patterns = includePatterns(s.path, text)
+	}
+	next.readIncluded(s.files)
+	return next, nil
+}
+
+// Equal reports whether two sources have the same files with the same content and the same problems.
+// A nil source equals only itself.
+func (s *Source) Equal(other *Source) bool {
+	if s == nil || other == nil {
+		return s == other
+	}
+	return s.path == other.path && bytes.Equal(s.main, other.main) &&
+		slices.EqualFunc(s.files, other.files, func(a, b *file) bool {
+			return a == b || a.path == b.path && bytes.Equal(a.text, b.text)
+		}) &&
+		slices.EqualFunc(s.problems, other.problems, func(a, b *Error) bool { return *a == *b })
+}
+
+func readMain(path string) ([]byte, error) {
+	whole := func(problem string) error { return Errors{{File: path, Problem: problem}} }
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, whole("there is no such file; name yours with --config, or make one with s3redirect integrate")
+	case errors.Is(err, fs.ErrPermission):
+		return nil, whole("it may not be read: give the user that runs s3redirect the permission")
+	case err != nil:
+		return nil, whole(err.Error())
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, whole("it is a directory; name the file in it")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
+	if err != nil {
+		return nil, whole(err.Error())
+	}
+	return data, nil
+}
+
+// includePatterns returns the valid items of the include key in the text of a main file. [Source.Parse]
+// reports those that are not valid.
+func includePatterns(path string, text []byte) (patterns []pattern) {
+	root, err := parseMain(path, text)
+	if err != nil {
+		return nil
+	}
+	_, list := child(root, "include")
+	if list == nil || list.Kind != yaml.SequenceNode {
+		return nil
+	}
+	for n, item := range list.Content {
+		if item.Kind != yaml.ScalarNode || patternProblem(item.Value) != "" {
+			continue
+		}
+		whole := item.Value
+		if !filepath.IsAbs(whole) {
+			whole = filepath.Join(filepath.Dir(path), whole)
+		}
+		p := pattern{key: fmt.Sprintf("include[%d]", n), line: item.Line}
+		p.dir, p.glob = filepath.Dir(whole), filepath.Base(whole)
+		patterns = append(patterns, p)
+	}
+	return patterns
+}
+
+// patternProblem returns what is wrong with an item of the include key, or "".
+func patternProblem(text string) string {
+	if strings.Contains(text, "${") {
+		return "environment variables are not supported here; write the path itself"
+	}
+	_, err := filepath.Match(filepath.Base(text), "")
+	switch base := filepath.Base(text); {
+	case strings.ContainsAny(filepath.Dir(text), "*?["):
+		return "only the last part of the path may be a pattern; write one pattern for each directory"
+	case err != nil, base == "." || base == "..", strings.HasSuffix(text, "/"):
+		return "this is not a pattern of file names; write it as integrations.d/*.yaml"
+	}
+	return ""
+}
+
+// readIncluded reads the files that the patterns match. Those in known that did not change are not read
+// again.
+func (s *Source) readIncluded(known []*file) {
+	var found []*file
+	for _, p := range s.patterns {
+		matches, err := p.match(s.path)
+		if errors.Is(err, fs.ErrNotExist) && s.unwritten {
+			continue
+		}
+		if err != nil {
+			s.problems = append(s.problems, &Error{File: s.path, Line: p.line, Key: p.key, Problem: p.problem(err)})
+		}
+		found = append(found, matches...)
+	}
+	byPath := func(a, b *file) int { return strings.Compare(a.path, b.path) }
+	slices.SortFunc(found, byPath)
+	before := map[string]*file{}
+	for _, f := range known {
+		before[f.path] = f
+	}
+	total := 0
+	for _, f := range slices.CompactFunc(found, func(a, b *file) bool { return a.path == b.path }) {
+		f, err := f.read(before[f.path])
+		if err != nil {
+			s.problems = append(s.problems, &Error{File: f.path, Problem: err.Error()})
+			continue
+		}
+		if f == nil {
+			continue
+		}
+		if total += len(f.text); total > maxIncludedBytes {
+			s.problems = append(s.problems, &Error{File: s.path, Line: s.patterns[0].line, Key: "include",
+				Problem: "the included files hold more than 64 MiB; do the patterns match the right files?"})
+			return
+		}
+		s.files = append(s.files, f)
+	}
+}
+
+var errMatchesMain = errors.New("the pattern matches the configuration file itself; put the included files into a directory of their own")
+
+// match returns the files that a pattern matches, not yet read, except those whose names begin with a dot:
+// editors, Kubernetes and this program use such names for files that are not complete.
+func (p *pattern) match(main string) (found []*file, err error) {
+	entries, err := os.ReadDir(p.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		matches, _ := filepath.Match(p.glob, e.Name()) // patternProblem has checked the pattern
+		if !matches || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		f := &file{path: filepath.Join(p.dir, e.Name()), link: e.Type()&fs.ModeSymlink != 0}
+		if f.path == filepath.Clean(main) {
+			return nil, errMatchesMain
+		}
+		found = append(found, f)
+	}
+	return found, nil
+}
+
+// problem explains an error of match.
+func (p *pattern) problem(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("the directory %s does not exist; create it, or remove the pattern", p.dir)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("the directory %s may not be read; give the user that runs s3redirect the permission", p.dir)
+	case errors.Is(err, errMatchesMain):
+		return err.Error()
+	}
+	return fmt.Sprintf("the directory %s cannot be read: %v", p.dir, err)
+}
+
+// read returns the file with its content, or previous if that is still the content. It returns nil for a
+// directory, and f itself with an error.
+func (f *file) read(previous *file) (*file, error) {
+	info, err := os.Stat(f.path)
+	if err == nil && info.IsDir() {
+		return nil, nil
+	}
+	if err == nil && previous != nil && previous.settled && previous.link == f.link && os.SameFile(info, previous.info) &&
+		info.Size() == previous.info.Size() && info.ModTime().Equal(previous.info.ModTime()) {
+		return previous, nil
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		return f, errors.New("it is not a regular file; remove it from the directory")
+	}
+	if err == nil {
+		f.text, f.info, err = readRegular(f.path)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return f, errors.New("there is no such file; if this is a link, correct or remove it")
+	case errors.Is(err, fs.ErrPermission):
+		return f, errors.New("it may not be read: give the user that runs s3redirect the permission")
+	case err != nil:
+		return f, errors.New("it cannot be read: " + err.Error())
+	}
+	f.settled = time.Since(f.info.ModTime()) > settleTime
+	return f, nil
+}
+
+func readRegular(path string) (text []byte, info fs.FileInfo, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	// The time is taken first: a change during the read then leads to another read.
+	if info, err = f.Stat(); err != nil {
+		return nil, nil, err
+	}
+	text, err = io.ReadAll(io.LimitReader(f, maxBytes+1))
+	return text, info, err
+}
