@@ -50,6 +50,7 @@ func (c *conversation) say(format string, args ...any) { fmt.Fprintf(c.w, format
 // question is one of them.
 type question struct {
 	text      string
+	hint      string             // a line before the question
 	otherwise string             // the answer to an empty line
 	optional  bool               // an empty line is an answer
 	flag      string             // that answers it on the command line
@@ -75,6 +76,9 @@ func (c *conversation) ask(q question) (string, error) {
 			return "", usageError{fmt.Errorf("s3redirect integrate: %s: %w", q.flag, err)}
 		}
 		return answer, nil
+	}
+	if q.hint != "" {
+		c.say("  %s", q.hint)
 	}
 	for {
 		prompt := q.text

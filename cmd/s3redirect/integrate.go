@@ -15,6 +15,7 @@ import (
 	"s3redirect/internal/check"
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
+	"s3redirect/internal/onboard"
 )
 
 // newIntegration is an integration on its way into a file.
@@ -115,13 +116,15 @@ func (n *newIntegration) tryIt() error {
 		return nil
 	}
 	var err error
-	n.sample, err = n.ask(question{text: "An object to try it with, as s3://" + n.Buckets()[0] + "/key", optional: true, flag: "--sample", given: n.sample, accept: func(s string) error {
+	q := n.optional(onboard.Sample, n.sample)
+	q.accept = func(s string) error {
 		if s == "" {
 			return nil
 		}
 		_, err := locator.Parse(s)
 		return err
-	}})
+	}
+	n.sample, err = n.ask(q)
 	for err == nil {
 		var sound bool
 		if sound, err = n.checked(); err != nil || sound {

@@ -11,6 +11,7 @@ import (
 	"s3redirect/internal/config"
 	"s3redirect/internal/integration"
 	"s3redirect/internal/locator"
+	"s3redirect/internal/onboard"
 	"s3redirect/internal/policy"
 	"s3redirect/internal/policy/document"
 )
@@ -18,21 +19,27 @@ import (
 // showDocuments prints what has to be made, and says where.
 func (n *newIntegration) showDocuments() error {
 	r := document.Request{Format: document.JSON, Integration: &n.Integration, Config: n.configured()}
-	show := func(title string, kind document.Kind, hint string) error {
+	number := 0
+	show := func(kind document.Kind, more string) error {
 		r.Kind = kind
 		text, notes, err := r.Write()
 		if err != nil {
 			return usageError{fmt.Errorf("s3redirect integrate: %w", err)}
 		}
-		n.say("\n--- %s\n%s", title, strings.TrimSuffix(text, "\n"))
+		number++
+		about := onboard.Describe(kind)
+		n.say("\n--- %d. %s\n%s", number, about.Title, strings.TrimSuffix(text, "\n"))
 		for _, note := range notes {
 			n.say("    note: %s", note)
 		}
-		n.say("    %s", hint)
+		n.say("    %s", about.Hint)
+		if more != "" {
+			n.say("    %s", more)
+		}
 		return nil
 	}
 	if n.keysOnly() {
-		if err := show("Access policy", "access", "Give it to the user whose keys they are, in the store."); err != nil {
+		if err := show(document.KindAccess, "Give it to the user whose keys they are, in the store."); err != nil {
 			return err
 		}
 	} else {
@@ -41,24 +48,22 @@ func (n *newIntegration) showDocuments() error {
 		}
 		r.Principal = n.principal
 		n.RoleARN = n.roleOrPlaceholder()
-		hint := "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."
+		more := ""
 		if n.IsAWS() {
-			hint += " For objects under SSE-KMS:\n    " + n.command("access") + " --kms-key ARN"
+			more = "For objects under SSE-KMS:\n    " + n.command("access") + " --kms-key ARN"
 		}
-		if err := show("1. Access policy", "access", hint); err != nil {
+		if err := show(document.KindAccess, more); err != nil {
 			return err
 		}
-		if err := show("2. Trust policy", "trust", "In IAM: Roles, Create role, Custom trust policy; then add the policy of step 1. Both at once (--format terraform and cloudformation are there too):\n    "+n.command("role --format cli")); err != nil {
+		if err := show(document.KindTrust, "Both at once (--format terraform and cloudformation are there, too):\n    "+n.command("role --format cli")); err != nil {
 			return err
 		}
 	}
-	hint := "In S3: the bucket, Permissions, Cross-origin resource sharing"
-	if slices.ContainsFunc(n.Buckets(), locator.IsPattern) {
-		hint += "; of every bucket that the patterns mean."
-	} else {
-		hint += "; or: " + n.command("cors --format cli")
+	more := "It is needed for every bucket that the patterns match."
+	if !slices.ContainsFunc(n.Buckets(), locator.IsPattern) {
+		more = "Or: " + n.command("cors --format cli")
 	}
-	if err := show("3. CORS, only if pages read the objects with fetch(); images and videos need none", "cors", hint); err != nil {
+	if err := show(document.KindCORS, more); err != nil {
 		return err
 	}
 	n.say("")
@@ -126,10 +131,12 @@ func (n *newIntegration) resolvePrincipal() (err error) {
 		}
 		n.say("\nSTS does not say who we are (there are no credentials here, or the store has no GetCallerIdentity).")
 	}
-	n.principal, err = n.ask(question{text: "The ARN of the user or role that the proxy runs as", flag: "--principal", given: n.principal, accept: func(s string) error {
+	q := n.question(onboard.Principal, n.principal)
+	q.accept = func(s string) error {
 		_, err := policy.ParsePrincipal(s, n.Partition())
 		return err
-	}})
+	}
+	n.principal, err = n.ask(q)
 	return err
 }
 

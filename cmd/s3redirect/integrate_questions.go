@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -11,66 +10,46 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
+	"s3redirect/internal/onboard"
 	"s3redirect/internal/policy"
 )
 
-// validateKey returns a function that stores an answer with set in a copy of the integration, and
-// returns what the configuration's checks report about key.
-func (n *newIntegration) validateKey(
-	key string, set func(i *config.Integration, answer string),
-) func(string) error {
-	return func(answer string) error {
-		tried := n.Integration
-		if tried.RoleARN == "" {
-			tried.RoleARN = n.placeholderRoleARN() // the role will be created later
-		}
-		set(&tried, answer)
-		for _, e := range tried.Check(os.LookupEnv) {
-			if e.Key == key || strings.HasPrefix(e.Key, key+"[") {
-				return errors.New(e.Problem)
-			}
-		}
-		return nil
-	}
+// question returns the question about a key, which a flag of that name answers, too.
+func (n *newIntegration) question(key, given string) question {
+	q := onboard.Ask(key)
+	return question{text: q.Label, hint: q.Hint, flag: "--" + strings.ReplaceAll(key, "_", "-"), given: given,
+		accept: func(answer string) error { return onboard.Check(n.Draft(), key, answer, os.LookupEnv) }}
 }
 
-// validateUnused is like validateKey, and also rejects values that another integration of the file
-// already uses.
-func (n *newIntegration) validateUnused(
-	key string, set func(i *config.Integration, answer string),
-) func(string) error {
-	grammar := n.validateKey(key, set)
-	return func(answer string) error {
-		if err := grammar(answer); err != nil {
-			return err
-		}
-		tried := config.Integration{Name: rand.Text(), Bucket: n.Bucket, PermittedBuckets: n.PermittedBuckets, Region: config.RegionAuto, RoleARN: "arn:aws:iam::000000000000:role/r"}
-		set(&tried, answer)
-		if len(tried.Buckets()) == 0 {
-			return nil
-		}
-		ch, err := n.source.Add(tried.Draft())
-		if err == nil {
-			_, err = ch.Parse(os.LookupEnv)
-		}
-		if all, ok := errors.AsType[config.Errors](err); ok {
-			return errors.New(all[0].Problem)
-		}
-		return err
-	}
+// unused is like question, and also rejects what another integration of the configuration uses.
+func (n *newIntegration) unused(key, given string) question {
+	q := n.question(key, given)
+	q.accept = func(answer string) error { return onboard.CheckUnused(n.source, n.Draft(), key, answer, os.LookupEnv) }
+	return q
+}
+
+// optional returns the question about a key that may be left out.
+func (n *newIntegration) optional(key, given string) question {
+	q := n.question(key, given)
+	q.optional = true
+	return q
+}
+
+// agree asks a yes-or-no question, unless the answer is yes already.
+func (n *newIntegration) agree(key string, otherwise bool) (bool, error) {
+	return n.confirm(onboard.Ask(key).Label, "--"+strings.ReplaceAll(key, "_", "-"), otherwise)
 }
 
 // scope asks for the buckets and the name.
 func (n *newIntegration) scope() error {
 	if len(n.buckets) == 0 && !n.yes {
-		several, err := n.confirm("Is the role to be the default for several permitted buckets (no: it is for one bucket only)", "--bucket", false)
+		several, err := n.agree(onboard.Several, false)
 		if err != nil {
 			return err
 		}
-		q := question{text: "The bucket's name", accept: n.validateUnused("bucket", func(i *config.Integration, s string) { i.Bucket = s })}
+		q := n.unused("bucket", "")
 		if several {
-			q = question{text: "The permitted buckets, with blanks between them; * stands for any characters, as in team-*",
-				accept: n.validateUnused("permitted_buckets", func(i *config.Integration, s string) { i.PermittedBuckets = strings.Fields(s) })}
+			q = n.unused("permitted_buckets", "")
 		}
 		answer, err := n.ask(q)
 		if err != nil {
@@ -93,13 +72,14 @@ func (n *newIntegration) scope() error {
 		if buckets == "" {
 			continue
 		}
-		if err := n.validateUnused(key, func(*config.Integration, string) {})(buckets); err != nil {
+		if err := onboard.CheckUnused(n.source, n.Draft(), key, buckets, os.LookupEnv); err != nil {
 			return usageError{fmt.Errorf("s3redirect integrate: --bucket: %w", err)}
 		}
 	}
 	var err error
-	n.Name, err = n.ask(question{text: "A name for it, in metrics and logs", otherwise: defaultName(n.Buckets()), flag: "--name", given: n.Name,
-		accept: n.validateUnused("name", func(i *config.Integration, s string) { i.Name = s })})
+	q := n.unused("name", n.Name)
+	q.otherwise = onboard.DefaultName(n.Buckets())
+	n.Name, err = n.ask(q)
 	return err
 }
 
@@ -109,52 +89,45 @@ func (n *newIntegration) store() (err error) {
 		return usageError{errSecretOnCommandLine}
 	}
 	n.SecretAccessKey = config.Secret(n.secret)
-	n.Endpoint, err = n.ask(question{text: "The endpoint of an S3-compatible store, as browsers reach it (none: AWS)", optional: true, flag: "--endpoint", given: n.Endpoint,
-		accept: n.validateKey("endpoint", func(i *config.Integration, s string) { i.Endpoint, i.PathStyle = s, true })})
-	if err != nil {
+	if n.Endpoint, err = n.ask(n.optional("endpoint", n.Endpoint)); err != nil {
 		return err
 	}
-	region := config.RegionAuto
-	if n.Endpoint != "" {
-		region = "us-east-1"
-	}
-	n.Region, err = n.ask(question{text: "The buckets' region, or auto to have it found", otherwise: region, flag: "--region", given: n.Region,
-		accept: n.validateKey("region", func(i *config.Integration, s string) { i.Region = s })})
+	q := n.question("region", n.Region)
+	q.otherwise = onboard.DefaultRegion(n.Endpoint)
+	n.Region, err = n.ask(q)
 	if err != nil || n.Endpoint == "" {
 		return err
 	}
 	if !n.PathStyle {
-		if n.PathStyle, err = n.confirm("Does the store have its buckets in the path (https://host/bucket/key)", "--path-style", true); err != nil {
+		if n.PathStyle, err = n.agree("path_style", true); err != nil {
 			return err
 		}
 	}
-	n.STSEndpoint, err = n.ask(question{text: "Its STS, where roles are assumed (none: it has no roles, and keys sign)", optional: true, flag: "--sts-endpoint", given: n.STSEndpoint,
-		accept: n.validateKey("sts_endpoint", func(i *config.Integration, s string) { i.STSEndpoint = s })})
-	if err != nil {
+	if n.STSEndpoint, err = n.ask(n.optional("sts_endpoint", n.STSEndpoint)); err != nil {
 		return err
 	}
-	n.say("Keys stay out of the file: it names environment variables, which must be set now, and whenever the proxy runs.")
-	if n.AccessKeyID, err = n.variable("The variable with the access key ID", "--access-key-id", n.AccessKeyID); err != nil {
+	n.say("  The variables must be set now, and wherever the proxy runs.")
+	if n.AccessKeyID, err = n.variable("access_key_id", n.AccessKeyID); err != nil {
 		return err
 	}
-	n.secret, err = n.variable("The variable with the secret access key", "--secret-access-key", n.secret)
+	n.secret, err = n.variable("secret_access_key", n.secret)
 	n.SecretAccessKey = config.Secret(n.secret)
 	return err
 }
 
-// variable asks for the name of an environment variable, and returns it as the file has it.
-func (n *newIntegration) variable(text, flagName, given string) (string, error) {
+// variable asks for the name of an environment variable and returns it as the file has it.
+func (n *newIntegration) variable(key, given string) (string, error) {
 	name := func(s string) string { return strings.TrimSuffix(strings.TrimPrefix(s, "${"), "}") }
-	answer, err := n.ask(question{text: text, flag: flagName, given: given, accept: func(s string) error {
-		if given != "" && !strings.HasPrefix(given, "${") {
-			return nil // an access key ID itself, which is no secret
-		}
-		if os.Getenv(name(s)) == "" {
+	literal := given != "" && !strings.HasPrefix(given, "${") // an access key ID itself, which is not a secret
+	q := n.question(key, given)
+	q.accept = func(s string) error {
+		if !literal && os.Getenv(name(s)) == "" {
 			return fmt.Errorf("the environment variable %s is not set", name(s))
 		}
 		return nil
-	}})
-	if given != "" && !strings.HasPrefix(given, "${") || err != nil {
+	}
+	answer, err := n.ask(q)
+	if literal || err != nil {
 		return answer, err
 	}
 	return "${" + name(answer) + "}", nil
@@ -163,12 +136,12 @@ func (n *newIntegration) variable(text, flagName, given string) (string, error) 
 // rights asks what may be read beside the newest versions, and makes the external ID.
 func (n *newIntegration) rights() (err error) {
 	if !n.FileVersioning {
-		if n.FileVersioning, err = n.confirm("May older versions be read (?versionId=)", "--file-versioning", false); err != nil {
+		if n.FileVersioning, err = n.agree("file_versioning", false); err != nil {
 			return err
 		}
 	}
 	if !n.ListBucket {
-		if n.ListBucket, err = n.confirm("Is a key that is not there to be a 404 (the role then needs s3:ListBucket too; without it, S3 answers 403)", "--list-bucket", false); err != nil {
+		if n.ListBucket, err = n.agree("list_bucket", false); err != nil {
 			return err
 		}
 	}
@@ -178,8 +151,8 @@ func (n *newIntegration) rights() (err error) {
 		return nil
 	}
 	if n.ExternalID == "" {
-		n.ExternalID = rand.Text()
-	} else if err := n.validateKey("external_id", func(i *config.Integration, s string) { i.ExternalID = s })(n.ExternalID); err != nil {
+		n.ExternalID = onboard.New()["external_id"]
+	} else if err := onboard.Check(n.Draft(), "external_id", n.ExternalID, os.LookupEnv); err != nil {
 		return usageError{fmt.Errorf("s3redirect integrate: --external-id: %w", err)}
 	}
 	if n.SessionDuration == time.Hour {
@@ -213,7 +186,6 @@ func (n *newIntegration) role() (err error) {
 	if given == n.placeholderRoleARN() {
 		given = ""
 	}
-	n.RoleARN, err = n.ask(question{text: "Once the role is made: its ARN", flag: "--role-arn", given: given,
-		accept: n.validateKey("role_arn", func(i *config.Integration, s string) { i.RoleARN = s })})
+	n.RoleARN, err = n.ask(n.question("role_arn", given))
 	return err
 }

@@ -70,7 +70,7 @@ func TestIntegrateByFlags(t *testing.T) {
 	untouched(store, 2, "--role-arn is missing")
 	untouched(append(store, "--role-arn", demoMediaRole, "--external-id", "wrong"), 1, "the integration does not work: nothing was written")
 	untouched(append(store, "--role-arn", demoMediaRole, "--external-id", "a b"), 2, "--external-id: use 2 to 1,224")
-	untouched(append(store, "--role-arn", "arn:nothing"), 2, "--role-arn: arn:nothing is no role's ARN")
+	untouched(append(store, "--role-arn", "arn:nothing"), 2, "--role-arn: arn:nothing is not the ARN of a role")
 	untouched(append(store, "--role-arn", demoMediaRole, "--name", "old"), 2, "is the name of the integration")
 	untouched(append(store, "--role-arn", demoMediaRole, "--sample", "demo-media/x"), 2, "--sample")
 	untouched([]string{"integrate", "--yes", "--config", path}, 2, "--bucket is missing")
@@ -149,8 +149,8 @@ func TestIntegrateInConversation(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}
-	for _, says := range []string{"answer yes or no", "Bad_Bucket is not a bucket name", `the value is no name`, "ftp://x is no http or https URL", "over http://", "UNSET_VARIABLE is not set",
-		"arn:nothing is no role's ARN", "must begin with s3://", "answer r, a, w or q", `"sts:ExternalId": "` + demoMediaID + `"`, `"arn:aws:s3:::demo-media/*"`, "It does not work yet",
+	for _, says := range []string{"answer yes or no", "Bad_Bucket is not a bucket name", `the value is not a valid name`, "ftp://x is not an http or https URL", "over http://", "UNSET_VARIABLE is not set",
+		"arn:nothing is not the ARN of a role", "must begin with s3://", "answer r, a, w or q", `"sts:ExternalId": "` + demoMediaID + `"`, `"arn:aws:s3:::demo-media/*"`, "It does not work yet",
 		"STS says that we are arn:aws:iam::000000000000:user/demo", "has the integration media"} {
 		if !strings.Contains(stdout, says) {
 			t.Errorf("it does not say %q:\n%s", says, stdout)
@@ -247,7 +247,7 @@ func TestIntegrateRefusesFiles(t *testing.T) {
 	if code, _, stderr := running("integrate", "--config", path); code != 2 || !strings.Contains(stderr, "did you mean listen") || !strings.Contains(stderr, "mend it first") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
-	if code, _, stderr := running("integrate", "--config", dir); code != 2 || !strings.Contains(stderr, "it is a directory") {
+	if code, _, stderr := running("integrate", "--config", dir); code != 2 || !strings.Contains(stderr, "this is a directory") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	if code, _, stderr := running("integrate", "--config", filepath.Join(dir, "none", "config.yaml")); code != 2 || !strings.Contains(stderr, "there is no directory") {

@@ -161,7 +161,7 @@ integrations:
 				": viewers: ",
 			},
 		},
-		{[]string{"serve", "--config", dir}, 2, []string{"it is a directory"}},
+		{[]string{"serve", "--config", dir}, 2, []string{"this is a directory"}},
 		{
 			[]string{"serve", "--config", good},
 			1, []string{"listen: ", taken.Addr().String(), "address already in use"},
@@ -170,7 +170,7 @@ integrations:
 			[]string{"demo", "--listen", taken.Addr().String(), "--admin-listen", "127.0.0.1:0"},
 			1, []string{taken.Addr().String(), "Try --listen 127.0.0.1:0"},
 		},
-		{[]string{"demo", "--listen", "nonsense"}, 2, []string{"nonsense is no address"}},
+		{[]string{"demo", "--listen", "nonsense"}, 2, []string{"nonsense is not an address"}},
 		{[]string{"version"}, 0, []string{"s3redirect "}},
 		{[]string{"presign", "--config", good}, 2, []string{"got 0 arguments, want 1"}},
 		{[]string{"presign", "--config", good, "https://x"}, 2, []string{"not a locator"}},

@@ -14,6 +14,7 @@ import (
 	"s3redirect/internal/config"
 	"s3redirect/internal/integration"
 	"s3redirect/internal/locator"
+	"s3redirect/internal/onboard"
 	"s3redirect/internal/policy"
 	"s3redirect/internal/policy/document"
 )
@@ -74,21 +75,12 @@ func (d *draft) finish() error {
 		d.Bucket, d.PermittedBuckets = "", d.buckets
 	}
 	if d.Name == "" {
-		d.Name = defaultName(d.Buckets())
+		d.Name = onboard.DefaultName(d.Buckets())
 	}
 	if d.RoleARN == "" || d.SessionDuration == time.Hour { // the file does not state the default
 		d.SessionDuration = 0
 	}
 	return nil
-}
-
-// defaultName returns the first bucket's name without the characters that an integration's name
-// must not contain.
-func defaultName(buckets []string) string {
-	if len(buckets) == 0 {
-		return ""
-	}
-	return strings.Trim(strings.ReplaceAll(buckets[0], "*", ""), ".-")
 }
 
 // request is the document that a policy command writes.

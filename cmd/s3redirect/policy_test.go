@@ -93,7 +93,7 @@ integrations:
 		},
 		{
 			[]string{"access", "--config", path + ".none", "--integration", "lab"},
-			2, "", "there is no such file",
+			2, "", "the file does not exist",
 		},
 		{keys("access"), 0, `"arn:aws:s3:::team-*/*"`, "to the user that owns the keys"},
 		{keys("trust"), 2, "", "access keys and no role"},

@@ -90,7 +90,7 @@ func TestFailedReloadKeepsThePreviousConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := a.Reload()
-	if want := "there is no such file"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "the file does not exist"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("Reload of a missing file = %v, want %s", err, want)
 	}
 	for _, want := range []string{

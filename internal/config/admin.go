@@ -51,7 +51,7 @@ func (k *checker) checkAdmin() {
 		case strings.Contains(host, "://") || strings.Contains(host, "/"):
 			k.wrong(key, "%s is a URL; write its host alone, such as admin.example.com", value(key))
 		case !hostGrammar.MatchString(host) || net.ParseIP(host) != nil:
-			k.wrong(key, "%s is no host's name; write one without a port, such as admin.example.com (addresses need not be named)", value(key))
+			k.wrong(key, "%s is not a host name; write it without a port, such as admin.example.com (addresses need not be named)", value(key))
 		}
 	}
 }

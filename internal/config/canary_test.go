@@ -281,24 +281,24 @@ func TestMistypedSecrets(t *testing.T) {
 	adminKeys := strings.Join(fieldNames(reflect.TypeFor[Admin]()), ", ")
 	rootKeys := strings.Join(fieldNames(reflect.TypeFor[Config]()), ", ")
 	for text, want := range map[string]string{
-		"admin: {token:" + canary + "}":                         "config.yaml:1:9: admin: a blank is missing after the colon of token",
+		"admin: {token:" + canary + "}":                         "config.yaml:1:9: admin: a space is missing after the colon of token",
 		"admin: {tokn: " + canary + "}":                         "config.yaml:1:9: admin: unknown key; did you mean token?",
-		"admin:\n  ? " + canary:                                 "config.yaml:2:5: admin: unknown key (its name is not shown, as it could be a secret); known here: " + adminKeys,
-		canary + ": x":                                          "config.yaml:1:1: unknown key (its name is not shown, as it could be a secret); known here: " + rootKeys,
-		"admin: {token: *" + canary + "}":                       "config.yaml:1: this is not YAML: an alias (*) without its anchor; put a value that begins with * in quotes",
-		"admin: {token: !" + canary + " x}":                     "config.yaml:1: admin.token: tags are not supported; put a value that begins with ! in quotes",
-		"admin: {token: !" + canary + "}":                       "config.yaml: this is not YAML: did not find expected whitespace or line break",
-		"admin: {token: &" + canary + " x}":                     "config.yaml:1: admin.token: anchors and aliases are not supported; write the value out, in quotes if it begins with & or *",
-		"admin: {token: \"${" + canary + "}\"}":                 "config.yaml:1: admin.token: the environment variable that is named here is not set; set it, or write the value here",
-		"admin: {token: \"${" + canary + "\"}":                  "config.yaml:1: admin.token: after ${ a variable's name and } are expected; a ${ that is to stay is written $${",
+		"admin:\n  ? " + canary:                                 "config.yaml:2:5: admin: unknown key (not shown, because it could be a secret); known keys: " + adminKeys,
+		canary + ": x":                                          "config.yaml:1:1: unknown key (not shown, because it could be a secret); known keys: " + rootKeys,
+		"admin: {token: *" + canary + "}":                       "config.yaml:1: invalid YAML: an alias (*) without an anchor; quote values that begin with *",
+		"admin: {token: !" + canary + " x}":                     "config.yaml:1: admin.token: tags are not supported; quote values that begin with !",
+		"admin: {token: !" + canary + "}":                       "config.yaml: invalid YAML: did not find expected whitespace or line break",
+		"admin: {token: &" + canary + " x}":                     "config.yaml:1: admin.token: anchors and aliases are not supported; write out the value, quoted if it begins with & or *",
+		"admin: {token: \"${" + canary + "}\"}":                 "config.yaml:1: admin.token: the environment variable in this value is not set; set it, or write the value here",
+		"admin: {token: \"${" + canary + "\"}":                  "config.yaml:1: admin.token: ${ must be followed by the name of a variable and }; write a literal ${ as $${",
 		"admin: {token: " + canary + "}":                        "config.yaml:1: admin.token: it is too short: use 32 bytes at least, such as openssl rand -base64 32 prints",
-		"admin: {*" + canary + " : x}":                          "config.yaml:1: this is not YAML: an alias (*) without its anchor; put a value that begins with * in quotes",
-		"admin: {!" + canary + " token: x}":                     "config.yaml:1:9: admin: a key is a plain word, without anchor, alias or tag; known here: " + adminKeys,
-		"admin: {[" + canary + "]: x}":                          "config.yaml:1:9: admin: a key is a plain word, without anchor, alias or tag; known here: " + adminKeys,
-		"public_url: https://media.example.com token " + canary: "config.yaml:1: public_url: the value is no http or https URL; write it as https://media.example.com",
-		"referrer_policy: no-referrer\n  token " + canary:       "config.yaml:1: referrer_policy: the value is no referrer policy; write one of " + strings.Join(referrerPolicies, ", "),
-		"url_lifetime: 45m\n  " + canary:                        "config.yaml:1: url_lifetime: this is no duration; write it as 45m, 1h30m or 168h (7 days)",
-		"cache: {redis: {url: \"http://u:" + canary + "@h\", encryption_key: " + filler + "}}": "config.yaml:1: cache.redis.url: this is no such URL; write it as redis://user:password@host:6379/0, or rediss:// with TLS; " +
+		"admin: {*" + canary + " : x}":                          "config.yaml:1: invalid YAML: an alias (*) without an anchor; quote values that begin with *",
+		"admin: {!" + canary + " token: x}":                     "config.yaml:1:9: admin: a key is a plain word, without anchor, alias or tag; known keys: " + adminKeys,
+		"admin: {[" + canary + "]: x}":                          "config.yaml:1:9: admin: a key is a plain word, without anchor, alias or tag; known keys: " + adminKeys,
+		"public_url: https://media.example.com token " + canary: "config.yaml:1: public_url: the value is not an http or https URL; write it as https://media.example.com",
+		"referrer_policy: no-referrer\n  token " + canary:       "config.yaml:1: referrer_policy: the value is not a referrer policy; use one of " + strings.Join(referrerPolicies, ", "),
+		"url_lifetime: 45m\n  " + canary:                        "config.yaml:1: url_lifetime: invalid duration; write it as 45m, 1h30m or 168h (7 days)",
+		"cache: {redis: {url: \"http://u:" + canary + "@h\", encryption_key: " + filler + "}}": "config.yaml:1: cache.redis.url: invalid URL; write it as redis://user:password@host:6379/0, or rediss:// with TLS; " +
 			"further nodes are ?addr=host:port, and Sentinels have &master_set=NAME",
 	} {
 		_, err := Parse("config.yaml", []byte(text+"\n"+rest), noEnv)
@@ -314,7 +314,7 @@ func TestSyntaxErrorsAreNotRepeated(t *testing.T) {
 	for text, want := range map[string]string{
 		"yaml: line 3: did not find expected key":                     "3 did not find expected key",
 		"yaml: control characters are not allowed":                    "0 control characters are not allowed",
-		"yaml: unknown anchor 'x' referenced":                         "2 an alias (*) without its anchor; put a value that begins with * in quotes",
+		"yaml: unknown anchor 'x' referenced":                         "2 an alias (*) without an anchor; quote values that begin with *",
 		"yaml: line 3: did not find expected key near " + canary:      "3 it cannot be parsed",
 		"yaml: anchor '" + canary + "' value contains itself":         "0 it cannot be parsed",
 		"yaml: line 2: found '" + canary + "' in an unexpected place": "2 it cannot be parsed",

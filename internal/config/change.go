@@ -158,7 +158,7 @@ func (s *Source) newPath(dir, name string) (path, conflict string) {
 	base := name + ".yaml"
 	path = filepath.Join(dir, base)
 	if !nameGrammar.MatchString(name) {
-		return filepath.Join(dir, "(new)"), "this is no name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most"
+		return filepath.Join(dir, "(new)"), "this is not a valid name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most"
 	}
 	if matches, _ := filepath.Match(s.patterns[0].glob, base); !matches { // the pattern is valid
 		return path + " (new)", fmt.Sprintf("the pattern %s of include does not match the file %s that the integration would be written to; make it *.yaml",

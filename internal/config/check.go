@@ -50,13 +50,13 @@ func (k *checker) check() {
 	k.checkAdmin()
 	k.checkTLS("tls", k.TLS)
 	if !slices.Contains(referrerPolicies, k.ReferrerPolicy) {
-		k.wrong("referrer_policy", "%s is no referrer policy; write one of %s", value("referrer_policy"), strings.Join(referrerPolicies, ", "))
+		k.wrong("referrer_policy", "%s is not a referrer policy; use one of %s", value("referrer_policy"), strings.Join(referrerPolicies, ", "))
 	}
 	if k.DrainDelay < 0 || k.DrainDelay > 10*time.Minute {
 		k.wrong("drain_delay", "%s is out of bounds; use 0s to 10m", Short(k.DrainDelay))
 	}
 	if k.Log.Format != "json" && k.Log.Format != "text" {
-		k.wrong("log.format", "%s is no format; write json or text", value("log.format"))
+		k.wrong("log.format", "%s is not a format; use json or text", value("log.format"))
 	}
 	if k.Cache.URLs < 1 || k.Cache.URLs > 100_000_000 {
 		k.wrong("cache.urls", "%d entries are out of bounds; use 1 to 100000000 (the default is 65536)", k.Cache.URLs)
@@ -91,7 +91,7 @@ func (k *checker) needIntegrations() {
 	switch {
 	case len(k.Integrations) > 0:
 	case k.Admin.Token != "":
-		k.warn("integrations", "there is none yet, so nothing is served: add one in the console, at admin_listen")
+		k.warn("integrations", "there are no integrations yet, so nothing is served; add one in the console at admin_listen")
 	default:
 		k.wrong("integrations", "at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region")
 	}
@@ -119,7 +119,7 @@ func (k *checker) checkListeners() {
 		case address == "":
 			k.wrong(key, "an address is needed: host:port, such as 127.0.0.1:8080, or :8080 for every interface")
 		case err != nil:
-			k.wrong(key, "%s is no address; write host:port, such as 127.0.0.1:8080", value(key))
+			k.wrong(key, "%s is not an address; write host:port, such as 127.0.0.1:8080", value(key))
 		default:
 			if _, err := net.LookupPort("tcp", port); err != nil {
 				k.wrong(key, "%s has no port from 0 to 65535", value(key))
@@ -127,7 +127,7 @@ func (k *checker) checkListeners() {
 		}
 	}
 	if k.Listen == k.AdminListen && !strings.HasSuffix(k.Listen, ":0") {
-		k.wrong("admin_listen", "it is the same as listen; administrators need an address of their own, which viewers cannot reach")
+		k.wrong("admin_listen", "it must differ from listen; use an address that viewers cannot reach")
 	}
 }
 
@@ -135,7 +135,7 @@ func (k *checker) checkListeners() {
 func (k *checker) checkTLS(at string, files TLS) {
 	for key, name := range map[string]string{at + ".cert_file": files.CertFile, at + ".key_file": files.KeyFile} {
 		if name == "" && files != (TLS{}) {
-			k.wrong(at, "cert_file and key_file go together; give both, or remove tls").Needs = []string{key}
+			k.wrong(at, "set both cert_file and key_file, or remove tls").Needs = []string{key}
 			return
 		}
 	}
@@ -175,12 +175,12 @@ var hostGrammar = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$
 // checkOrigin wants a scheme, a host and perhaps a port (RFC 6454), and returns them, or nil where there is a mistake.
 func (k *checker) checkOrigin(key, text, like string) *url.URL {
 	if strings.Contains(text, "@") { // a password, which is not to be shown
-		k.wrong(key, "it holds no user and no password; write it as %s", like)
+		k.wrong(key, "user and password are not allowed; write it as %s", like)
 		return nil
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Opaque != "" || u.Host == "" {
-		k.wrong(key, "%s is no http or https URL; write it as %s", value(key), like)
+		k.wrong(key, "%s is not an http or https URL; write it as %s", value(key), like)
 		return nil
 	}
 	addr, _ := netip.ParseAddr(u.Hostname())
@@ -189,7 +189,7 @@ func (k *checker) checkOrigin(key, text, like string) *url.URL {
 	case strings.Trim(u.Path, "/") != "" || strings.ContainsAny(text, "?#"):
 		k.wrong(key, "%s has more than a host; write it as %s", value(key), like)
 	case !hostGrammar.MatchString(u.Hostname()) && (!addr.IsValid() || addr.Zone() != ""):
-		k.wrong(key, "%s has no host that a browser would keep; use a name of letters, digits, '.' and '-' (others in their xn-- form), or an address", value(key))
+		k.wrong(key, "%s has a host that browsers would rewrite; use letters, digits, '.' and '-' (others in their xn-- form), or an address", value(key))
 	case err != nil || port == 0 || strings.HasSuffix(u.Host, ":"):
 		k.wrong(key, "%s has no port from 1 to 65535", value(key))
 	default:
@@ -217,7 +217,7 @@ func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duratio
 	case remaining < time.Second:
 		wrong("min_remaining", "%s is too short; use 1s at least", Short(remaining))
 	case remaining >= lifetime:
-		wrong("min_remaining", "min_remaining (%s) must be less than url_lifetime (%s): the difference is for how long a URL stays the same", Short(remaining), Short(lifetime)).
+		wrong("min_remaining", "min_remaining (%s) must be less than url_lifetime (%s): the difference is how long a URL stays the same", Short(remaining), Short(lifetime)).
 			Instead = []string{prefix + "url_lifetime"}
 	}
 	return sound
@@ -231,7 +231,7 @@ func (k *checker) checkName(at, name string, names map[string]string) {
 	case name == "":
 		k.wrong(key, "a name is needed; metrics and logs call the integration by it")
 	case !nameGrammar.MatchString(name):
-		k.wrong(key, "%s is no name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most", value(key))
+		k.wrong(key, "%s is not a valid name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most", value(key))
 	case twice:
 		k.wrong(key, "%s is the name of the integration %s too; give each its own", value(key), place{other, at})
 	default:

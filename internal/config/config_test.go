@@ -149,11 +149,11 @@ func TestFilesThatAreNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		filepath.Join(dir, "nope.yaml"): ": there is no such file; name yours with --config",
-		dir:                             ": it is a directory; name the file in it",
-		large:                           ": it is larger than 10 MiB",
+		filepath.Join(dir, "nope.yaml"): ": the file does not exist; pass its path with --config",
+		dir:                             ": this is a directory; pass the path of the file in it",
+		large:                           ": the file is larger than 10 MiB",
 		latin1:                          ":3: this line is not UTF-8",
-		closed:                          ": it may not be read: give the user that runs s3redirect the permission",
+		closed:                          ": permission denied; let the user that runs s3redirect read it",
 	} {
 		if path == closed && os.Geteuid() == 0 {
 			continue // root may read everything
@@ -169,7 +169,7 @@ func TestFilesThatAreNone(t *testing.T) {
 func TestOddLineBreaksAreRejected(t *testing.T) {
 	for _, odd := range []string{"\r", "\u0085", "\u2028", "\u2029"} {
 		text := "listen: :1 # a" + odd + "# b\nadmin: {token: canary}\n"
-		if _, err := Parse("x", []byte(text), noEnv); err == nil || !strings.Contains(err.Error(), "x:1: this line holds a character") {
+		if _, err := Parse("x", []byte(text), noEnv); err == nil || !strings.Contains(err.Error(), "x:1: this line contains a line break") {
 			t.Errorf("Parse(%q) = %v, want an error about line 1", text, err)
 		}
 	}

@@ -68,7 +68,7 @@ var plainTags = []string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp"}
 func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
-		d.fail(n.Line, key, "anchors and aliases are not supported; write the value out, in quotes if it begins with & or *")
+		d.fail(n.Line, key, "anchors and aliases are not supported; write out the value, quoted if it begins with & or *")
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
 		if into.Kind() == reflect.Slice { // the key is there: an empty list is not the same as none
 			into.Set(reflect.MakeSlice(into.Type(), 0, 0))
@@ -82,9 +82,9 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	case into.Kind() == reflect.Slice:
 		d.sequence(n, into, key)
 	case n.Kind != yaml.ScalarNode:
-		d.fail(n.Line, key, "one value is expected here, not a list and not keys")
+		d.fail(n.Line, key, "a single value is expected, not a list or a mapping")
 	case !slices.Contains(plainTags, n.ShortTag()):
-		d.fail(n.Line, key, "tags are not supported; put a value that begins with ! in quotes")
+		d.fail(n.Line, key, "tags are not supported; quote values that begin with !")
 	default:
 		shown := shown(into, n.Value)
 		d.places[key] = position{file: d.file, line: n.Line, written: shown}
@@ -98,7 +98,7 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 		}
 		if text == "" {
 			// Such as a variable that is set to nothing: an external_id or an endpoint must not be lost like that.
-			d.fail(n.Line, key, "the value is empty; write one, or remove the key")
+			d.fail(n.Line, key, "the value is empty; set it, or remove the key")
 			return
 		}
 		if err := setScalar(into, text); err != nil && shown == "" {
@@ -145,7 +145,7 @@ func collectNames(t reflect.Type, names map[string]bool) {
 
 func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {
 	if n.Kind != yaml.SequenceNode {
-		d.fail(n.Line, key, "a list is expected here: [a, b], or a line each that begins with '- '")
+		d.fail(n.Line, key, "a list is expected: [a, b], or lines that begin with '- '")
 		return
 	}
 	d.places[key] = position{file: d.file, line: n.Line}
@@ -162,7 +162,7 @@ func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {
 
 func (d *decoder) mapping(n *yaml.Node, into reflect.Value, key string) {
 	if n.Kind != yaml.MappingNode {
-		d.fail(n.Line, key, "keys with values are expected here, such as {%s: …}", fieldNames(into.Type())[0])
+		d.fail(n.Line, key, "a mapping is expected, such as {%s: …}", fieldNames(into.Type())[0])
 		return
 	}
 	first := map[string]int{}
@@ -175,7 +175,7 @@ func (d *decoder) mapping(n *yaml.Node, into reflect.Value, key string) {
 		}
 		at := strings.TrimPrefix(key+"."+name.Value, ".")
 		if line, twice := first[name.Value]; twice {
-			d.fail(name.Line, at, "the key is there already, on line %d; keep one of them", line)
+			d.fail(name.Line, at, "duplicate key, also on line %d; keep one of the two", line)
 			continue
 		}
 		first[name.Value] = name.Line
@@ -193,16 +193,16 @@ func isPlainKey(n *yaml.Node) bool {
 // {token:VALUE} and in "? VALUE" the secret itself is the key.
 func (d *decoder) unknown(name *yaml.Node, at string, in reflect.Type) {
 	known := fieldNames(in)
-	all := "known here: " + strings.Join(known, ", ")
-	problem := "unknown key (its name is not shown, as it could be a secret); " + all
+	all := "known keys: " + strings.Join(known, ", ")
+	problem := "unknown key (not shown, because it could be a secret); " + all
 	before, _, colon := strings.Cut(name.Value, ":")
 	switch nearest := nearest(name.Value, known); {
 	case name.ShortTag() == "!!merge":
-		problem = "merge keys are not supported; write the values out"
+		problem = "merge keys are not supported; write out the values"
 	case !isPlainKey(name):
 		problem = "a key is a plain word, without anchor, alias or tag; " + all
 	case colon && slices.Contains(known, before):
-		problem = "a blank is missing after the colon of " + before
+		problem = "a space is missing after the colon of " + before
 	case nearest != "":
 		problem = "unknown key; did you mean " + nearest + "?"
 	}
@@ -236,7 +236,7 @@ func setScalar(into reflect.Value, text string) error {
 			if _, number := strconv.ParseFloat(text, 64); number == nil {
 				return errors.New("a duration needs a unit, as in 45m, 1h or 30s")
 			}
-			return errors.New("this is no duration; write it as 45m, 1h30m or 168h (7 days)")
+			return errors.New("invalid duration; write it as 45m, 1h30m or 168h (7 days)")
 		}
 		into.SetInt(int64(v))
 		return nil
@@ -253,13 +253,13 @@ func setScalar(into reflect.Value, text string) error {
 		into.SetString(text)
 	case reflect.Bool:
 		if text != "true" && text != "false" {
-			return errors.New("this is neither true nor false")
+			return errors.New("write true or false")
 		}
 		into.SetBool(text == "true")
 	case reflect.Int:
 		v, err := strconv.Atoi(strings.ReplaceAll(text, "_", ""))
 		if err != nil {
-			return errors.New("this is no whole number")
+			return errors.New("write a whole number")
 		}
 		into.SetInt(int64(v))
 	default:

@@ -80,7 +80,7 @@ func (d Draft) Integration() (*Integration, error) {
 func (d Draft) unknownKeys() (errs Errors) {
 	for _, key := range slices.Sorted(maps.Keys(d)) {
 		if !slices.Contains(DraftKeys(), key) {
-			errs = append(errs, &Error{Key: key, Problem: "there is no such key; known here: " + strings.Join(DraftKeys(), ", ")})
+			errs = append(errs, &Error{Key: key, Problem: "unknown key; known keys: " + strings.Join(DraftKeys(), ", ")})
 		}
 	}
 	return errs

@@ -96,7 +96,7 @@ func TestIntegrationOfDraft(t *testing.T) {
 		t.Errorf("%v: %+v", err, i)
 	}
 	if _, err := (Draft{"name": "a", "url_lifetime": "soon", "path_style": "perhaps", "nothing": "x"}).Integration(); err == nil ||
-		!strings.Contains(err.Error(), "url_lifetime: this is no duration") || !strings.Contains(err.Error(), "path_style: this is neither") || !strings.Contains(err.Error(), "nothing: there is no such key") {
+		!strings.Contains(err.Error(), "url_lifetime: invalid duration") || !strings.Contains(err.Error(), "path_style: write true or false") || !strings.Contains(err.Error(), "nothing: unknown key") {
 		t.Error(err)
 	}
 }

@@ -26,7 +26,7 @@ func expand(text string, getenv func(string) (string, bool)) (string, error) {
 		}
 		name, after, closed := strings.Cut(rest, "}")
 		if !closed || !envName.MatchString(name) {
-			return "", errors.New("after ${ a variable's name and } are expected; a ${ that is to stay is written $${")
+			return "", errors.New("${ must be followed by the name of a variable and }; write a literal ${ as $${")
 		}
 		value, set := getenv(name)
 		if !set {
@@ -46,7 +46,7 @@ func (e unsetError) Error() string {
 
 // unnamed returns the error without the variable's name, for a secret: ${hunter2} may be the secret in the wrong place.
 func (unsetError) unnamed() error {
-	return errors.New("the environment variable that is named here is not set; set it, or write the value here")
+	return errors.New("the environment variable in this value is not set; set it, or write the value here")
 }
 
 // nearest is the known name that is written most alike, or "" where none is alike.

@@ -104,7 +104,7 @@ func TestInclude(t *testing.T) {
 			"config.yaml": strings.Replace(includeHead, "d/*.yaml", `d/*.yaml, "./integrations.d/a*", more/x.yaml`, 1), "integrations.d/a.yaml": keyed("one", "bucket-one"), "more/x.yaml": keyed("two", "bucket-two"),
 		}, "one integrations.d/a.yaml:1\ntwo more/x.yaml:1"},
 		"an empty directory with a console": {map[string]string{"config.yaml": includeHead + token, "integrations.d/": ""},
-			"config.yaml: integrations: there is none yet, so nothing is served: add one in the console, at admin_listen"},
+			"config.yaml: integrations: there are no integrations yet, so nothing is served; add one in the console at admin_listen"},
 		"an empty directory without one": {map[string]string{"config.yaml": includeHead, "integrations.d/": ""},
 			"config.yaml: integrations: at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region"},
 		"no directory": {map[string]string{"config.yaml": includeHead},
@@ -114,13 +114,13 @@ func TestInclude(t *testing.T) {
 		"mistakes of all files at once": {map[string]string{
 			"config.yaml": includeHead + "log: {format: xml}\n", "integrations.d/a.yaml": "name: one\nbuckt: x\nrole_arn: arn:x\nregion: us-east-1\nexternal_id: ${UNSET}\n",
 			"integrations.d/b.yaml": item(keyed("two", "bucket-two")) + item(strings.Replace(keyed("three", "bucket-three"), "us-east-1", "moon", 1)+"name: four\n"),
-		}, "config.yaml:4: log.format: xml is no format; write json or text\n" +
+		}, "config.yaml:4: log.format: xml is not a format; use json or text\n" +
 			"integrations.d/a.yaml:1: a bucket is needed, or a list of permitted_buckets\n" +
 			"integrations.d/a.yaml:2:1: unknown key; did you mean bucket?\n" +
-			"integrations.d/a.yaml:3: role_arn: arn:x is no role's ARN; write it as arn:aws:iam::123456789012:role/name\n" +
+			"integrations.d/a.yaml:3: role_arn: arn:x is not the ARN of a role; write it as arn:aws:iam::123456789012:role/name\n" +
 			"integrations.d/a.yaml:5: external_id: the environment variable UNSET is not set; set it, or write the value here\n" +
-			"integrations.d/b.yaml:8: [1].region: moon is no region; write it as us-east-1\n" +
-			"integrations.d/b.yaml:11: [1].name: the key is there already, on line 6; keep one of them"},
+			"integrations.d/b.yaml:8: [1].region: moon is not a region; write it as us-east-1\n" +
+			"integrations.d/b.yaml:11: [1].name: duplicate key, also on line 6; keep one of the two"},
 		"a name in two files": {map[string]string{
 			"config.yaml": includeHead, "integrations.d/a.yaml": keyed("one", "bucket-one"), "integrations.d/b.yaml": keyed("one", "bucket-two"),
 		}, "integrations.d/b.yaml:1: name: one is the name of the integration at integrations.d/a.yaml:1 too; give each its own"},
@@ -135,17 +135,17 @@ func TestInclude(t *testing.T) {
 			"integrations.d/b.yaml": strings.Replace(keyed("two", "x"), "bucket: x", "permitted_buckets: [team-a*]", 1),
 		}, "integrations.d/b.yaml:2: permitted_buckets[0]: team-a* could be the same bucket as team-* of integration one at integrations.d/a.yaml:2; let one integration serve each bucket"},
 		"an empty file": {map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": "# nothing\n"},
-			"integrations.d/a.yaml: it is empty; write an integration into it, or remove the file"},
+			"integrations.d/a.yaml: the file is empty; write an integration to it, or remove it"},
 		"not YAML": {map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": "name: [a\n"},
-			"integrations.d/a.yaml:1: this is not YAML: did not find expected ',' or ']'"},
+			"integrations.d/a.yaml:1: invalid YAML: did not find expected ',' or ']'"},
 		"a text": {map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": "name\n"},
 			"integrations.d/a.yaml:1: an included file is an integration, with keys such as name: lab, or a list of integrations"},
 		"keys of the main file": {map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": keyed("one", "bucket-one") + "include: [x]\n"},
-			"integrations.d/a.yaml:6:1: unknown key (its name is not shown, as it could be a secret); known here: " + strings.Join(DraftKeys(), ", ")},
+			"integrations.d/a.yaml:6:1: unknown key (not shown, because it could be a secret); known keys: " + strings.Join(DraftKeys(), ", ")},
 		"an anchor": {map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": "&a\n" + keyed("one", "bucket-one")},
-			"integrations.d/a.yaml:1: anchors and aliases are not supported; write the value out, in quotes if it begins with & or *\n" +
+			"integrations.d/a.yaml:1: anchors and aliases are not supported; write out the value, quoted if it begins with & or *\n" +
 				"integrations.d/a.yaml:1: name: a name is needed; metrics and logs call the integration by it\n" +
-				"integrations.d/a.yaml:1: region: a region is needed: the buckets' own, such as us-east-1, or auto to have it found per bucket"},
+				"integrations.d/a.yaml:1: region: a region is needed: that of the buckets, such as us-east-1, or auto to look it up"},
 		"patterns that are wrong": {map[string]string{"config.yaml": strings.Replace(includeHead, "[integrations.d/*.yaml]", `["*/x.yaml", "[", "d/", "${ID}/x", "*.yaml", ".."]`, 1)},
 			"config.yaml:3: include[4]: the pattern matches the configuration file itself; put the included files into a directory of their own\n" +
 				"config.yaml:3: include[0]: */x.yaml: only the last part of the path may be a pattern; write one pattern for each directory\n" +
@@ -174,7 +174,7 @@ func TestIncludeNeedsAFile(t *testing.T) {
 func TestIncludedFilesAreBounded(t *testing.T) {
 	large := "# " + strings.Repeat("x", maxBytes-2)
 	f := newFolder(t, map[string]string{"config.yaml": includeHead, "integrations.d/one.yaml": large + "x"})
-	if got, want := f.load(), "integrations.d/one.yaml: it is larger than 10 MiB; is it the right file?"; got != want {
+	if got, want := f.load(), "integrations.d/one.yaml: the file is larger than 10 MiB; is it the right one?"; got != want {
 		t.Errorf("load() = %.200s, want %s", got, want)
 	}
 	for n := range maxIncludedBytes/maxBytes + 1 {
@@ -296,7 +296,7 @@ func TestReadOfAFileThatMayNotBeRead(t *testing.T) {
 	if err := os.Chmod(filepath.Join(f.path, "integrations.d/a.yaml"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := f.load(), "integrations.d/a.yaml: it may not be read: give the user that runs s3redirect the permission"; got != want {
+	if got, want := f.load(), "integrations.d/a.yaml: permission denied; let the user that runs s3redirect read it"; got != want {
 		t.Errorf("load() = %s, want %s", got, want)
 	}
 }

@@ -46,7 +46,7 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 		k.checkKeys(at, i)
 	}
 	if (i.AccessKeyID == "") != (i.SecretAccessKey == "") {
-		k.wrong(at, "access_key_id and secret_access_key go together; give both or neither").
+		k.wrong(at, "access_key_id and secret_access_key go together; set both or neither").
 			Needs = []string{at + ".access_key_id", at + ".secret_access_key"}
 	}
 	k.checkEndpoint(at+".endpoint", i.Endpoint, i.Insecure, i.PathStyle)
@@ -82,9 +82,9 @@ func (k *checker) checkCacheControl(key string, i *Integration) {
 		ages := name == "max-age" || name == "s-maxage"
 		switch {
 		case !cacheDirective.MatchString(directive), ages && err != nil:
-			k.wrong(key, "%s is no Cache-Control; write it as private, max-age=%d", value(key), int(window.Seconds()))
+			k.wrong(key, "%s is not a Cache-Control value; write it as private, max-age=%d", value(key), int(window.Seconds()))
 		case ages && time.Duration(age)*time.Second > window:
-			k.wrong(key, "%s reaches beyond the window, in which a URL stays the same; use %d seconds (url_lifetime less min_remaining) at most", directive, int(window.Seconds()))
+			k.wrong(key, "%s is longer than a URL stays the same; use %d seconds (url_lifetime less min_remaining) at most", directive, int(window.Seconds()))
 		default:
 			continue
 		}
@@ -125,16 +125,16 @@ func (k *checker) checkRole(at string, i *Integration) {
 	}
 	switch {
 	case i.STSEndpoint != "" && !foreignRoleARN.MatchString(i.RoleARN):
-		k.wrong(key, "%s is no role's ARN; write it as arn:aws:iam:::role/name", value(key))
+		k.wrong(key, "%s is not the ARN of a role; write it as arn:aws:iam:::role/name", value(key))
 	case i.STSEndpoint == "" && m == nil:
-		k.wrong(key, "%s is no role's ARN; write it as arn:aws:iam::123456789012:role/name", value(key))
+		k.wrong(key, "%s is not the ARN of a role; write it as arn:aws:iam::123456789012:role/name", value(key))
 	case i.STSEndpoint == "" && !known:
 		k.wrong(key, "there is no partition %s; write aws, aws-cn or aws-us-gov", m[1])
 	case i.STSEndpoint == "" && region.MatchString(i.Region) && m[1] != partition.Of(i.Region).Name:
 		k.wrong(key, "the role is of the partition %s, and the region %s of %s; a role serves its own partition only", m[1], i.Region, partition.Of(i.Region).Name)
 	}
 	if i.Endpoint != "" && i.STSEndpoint == "" {
-		k.wrong(key, "sessions of AWS's STS are no good at another store: name its sts_endpoint, or give access_key_id and secret_access_key instead of the role")
+		k.wrong(key, "sessions of AWS STS do not work with another store; set its sts_endpoint, or use access_key_id and secret_access_key instead of the role")
 	}
 	if i.ExternalID != "" && (!externalID.MatchString(i.ExternalID) || len(i.ExternalID) > maxExternalID) {
 		k.wrong(at+".external_id", "use 2 to 1,224 letters, digits and _+=,.@:/-")
@@ -154,7 +154,7 @@ func (k *checker) checkKeys(at string, i *Integration) {
 		{"session_policy", !i.SessionPolicy}, {"sts_endpoint", i.STSEndpoint != ""},
 	} {
 		if key.given {
-			k.wrong(at+"."+key.name, "it is about assuming a role, and there is no role_arn; remove it, or add the role").
+			k.wrong(at+"."+key.name, "it applies only to a role, and there is no role_arn; remove it, or add the role").
 				Needs = []string{at + ".role_arn"}
 		}
 	}
@@ -168,9 +168,9 @@ func (k *checker) checkRegion(at string, i *Integration) {
 	}
 	switch {
 	case i.Region == "":
-		k.wrong(key, "a region is needed: the buckets' own, such as us-east-1, or auto to have it found per bucket")
+		k.wrong(key, "a region is needed: that of the buckets, such as us-east-1, or auto to look it up")
 	case i.Region != "auto" && !grammar.MatchString(i.Region):
-		k.wrong(key, "%s is no region; write it as %s", value(key), like)
+		k.wrong(key, "%s is not a region; write it as %s", value(key), like)
 	}
 }
 
@@ -185,9 +185,9 @@ func (k *checker) checkEndpoint(key, endpoint string, insecure, pathStyle bool) 
 	_, err := netip.ParseAddr(u.Hostname())
 	switch {
 	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
-		k.wrong(key, "over http:// everybody on the way can read the URLs; use https://, or say insecure: true")
+		k.wrong(key, "over http:// anyone on the network path can read the URLs; use https://, or set insecure: true")
 	case err == nil && !pathStyle:
-		k.wrong(key, "a bucket cannot be put before an address: say path_style: true, or give a name")
+		k.wrong(key, "an IP address cannot be prefixed with a bucket; set path_style: true, or use a host name")
 	}
 }
 
@@ -218,7 +218,7 @@ func (k *checker) checkDurations(at string, i *Integration) {
 		k.wrong(key, "%s is out of AssumeRole's bounds; use %s to %s", Short(i.SessionDuration), Short(shortest), Short(longest))
 		return
 	case i.STSEndpoint == "" && i.SessionDuration > maxChainedSession && i.AccessKeyID == "":
-		k.warn(key, "sessions longer than 1h are refused where our own credentials are a role's (role chaining)")
+		k.warn(key, "AWS refuses sessions longer than 1h if the proxy itself runs as a role (role chaining)")
 	}
 	period := i.URLLifetime - i.MinRemaining
 	lead := min(5*time.Minute, period/4)

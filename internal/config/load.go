@@ -84,7 +84,7 @@ func (s *Source) include(c *Config, d *decoder, f *file) {
 	items, isList := []*yaml.Node{root}, false
 	switch {
 	case root == nil:
-		d.errs = append(d.errs, &Error{File: f.path, Problem: "it is empty; write an integration into it, or remove the file"})
+		d.errs = append(d.errs, &Error{File: f.path, Problem: "the file is empty; write an integration to it, or remove it"})
 		d.broken["integrations"] = true // there may be more
 		return
 	case root.Kind == yaml.SequenceNode && root.Anchor == "":
@@ -119,9 +119,9 @@ func parseMain(name string, data []byte) (*yaml.Node, error) {
 	case err != nil:
 		return nil, err
 	case root == nil:
-		return nil, Errors{{File: name, Problem: "it is empty; begin with a copy of the example config.yaml"}}
+		return nil, Errors{{File: name, Problem: "the file is empty; start from a copy of the example config.yaml"}}
 	case root.Kind != yaml.MappingNode:
-		return nil, Errors{{File: name, Line: root.Line, Problem: "keys with values are expected, such as listen: 127.0.0.1:8080"}}
+		return nil, Errors{{File: name, Line: root.Line, Problem: "a mapping is expected, with keys such as listen: 127.0.0.1:8080"}}
 	}
 	return root, nil
 }
@@ -131,13 +131,13 @@ func parseMain(name string, data []byte) (*yaml.Node, error) {
 func parseYAML(name string, data []byte) (*yaml.Node, error) {
 	mistake := func(line int, problem string) error { return Errors{{File: name, Line: line, Problem: problem}} }
 	if len(data) > maxBytes {
-		return nil, mistake(0, "it is larger than 10 MiB; is it the right file?")
+		return nil, mistake(0, "the file is larger than 10 MiB; is it the right one?")
 	}
 	if line := invalidLine(data); line > 0 {
 		return nil, mistake(line, "this line is not UTF-8; save the file as UTF-8")
 	}
 	if line := oddBreak(data); line > 0 {
-		return nil, mistake(line, "this line holds a character that YAML takes for a line's end and editors do not show (a CR alone, U+0085, U+2028 or U+2029); remove it")
+		return nil, mistake(line, "this line contains a line break that editors do not show (a CR alone, U+0085, U+2028 or U+2029); remove it")
 	}
 	documents := yaml.NewDecoder(bytes.NewReader(data))
 	var document, second yaml.Node
@@ -145,14 +145,14 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 	if err == nil {
 		err = documents.Decode(&second)
 		if err == nil {
-			return nil, mistake(second.Line, "a second YAML document begins here; a configuration is one")
+			return nil, mistake(second.Line, "a second YAML document begins here; a file holds a single one")
 		}
 	} else if errors.Is(err, io.EOF) {
 		return nil, nil
 	}
 	if !errors.Is(err, io.EOF) {
 		line, problem := syntaxError(data, err)
-		return nil, mistake(line, "this is not YAML: "+problem)
+		return nil, mistake(line, "invalid YAML: "+problem)
 	}
 	if root := document.Content[0]; root.Kind != yaml.ScalarNode || root.Tag != "!!null" {
 		return root, nil
@@ -185,14 +185,14 @@ func syntaxError(data []byte, err error) (line int, problem string) {
 	switch anchor, unknown := strings.CutPrefix(m[2], "unknown anchor '"); {
 	case unknown:
 		before, _, _ := bytes.Cut(data, []byte("*"+strings.TrimSuffix(anchor, "' referenced")))
-		return 1 + bytes.Count(before, []byte("\n")), "an alias (*) without its anchor; put a value that begins with * in quotes"
+		return 1 + bytes.Count(before, []byte("\n")), "an alias (*) without an anchor; quote values that begin with *"
 	case slices.Contains(yamlProblems, m[2]):
 		problem = m[2]
 	default:
 		problem = "it cannot be parsed"
 	}
 	if namesVariable(data, line) {
-		problem += "; within braces and brackets, quotes are wanted around ${NAME}"
+		problem += "; inside braces and brackets, quote ${NAME}"
 	}
 	return line, problem
 }

@@ -24,11 +24,11 @@ func TestValidateIsAFunctionOfTheConfig(t *testing.T) {
 		got = append(got, fmt.Sprint(p.Key, ": ", p.Message(), " ", p.Others()))
 	}
 	want := []string{
-		"log.format: the value is no format; write json or text []",
-		"min_remaining: min_remaining (1h) must be less than url_lifetime (45m): the difference is for how long a URL stays the same []",
+		"log.format: the value is not a format; use json or text []",
+		"min_remaining: min_remaining (1h) must be less than url_lifetime (45m): the difference is how long a URL stays the same []",
 		"integrations[1].name: the value is the name of the integration at integrations[0] too; give each its own [integrations[0]]",
 		"integrations[1]: a role_arn is needed, or, for a store without roles, access_key_id and secret_access_key []",
-		"integrations[1].region: the value is no region; write it as us-east-1 []",
+		"integrations[1].region: the value is not a region; write it as us-east-1 []",
 		"integrations[1].bucket: the value is a bucket of integration the value at integrations[0].bucket already; let one integration serve each bucket [integrations[0].name integrations[0].bucket]",
 	}
 	if !reflect.DeepEqual(got, want) {

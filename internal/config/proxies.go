@@ -47,9 +47,9 @@ func (k *checker) checkProxyList(list string, texts []string) (valid bool) {
 		case !ok:
 			k.wrong(key, "%s is neither an address nor a block; write it as 10.0.0.0/8", value(key))
 		case prefix.Bits() < 7:
-			k.wrong(key, "%s is half the world, and any client in it could forge the headers; name the reverse proxy's own addresses", value(key))
+			k.wrong(key, "%s is so large that clients in it could forge the headers; use the reverse proxy's own addresses", value(key))
 		case prefix.Masked() != prefix:
-			k.wrong(key, "%s has more than the block; did you mean %s?", value(key), prefix.Masked())
+			k.wrong(key, "%s has bits set beyond the prefix; did you mean %s?", value(key), prefix.Masked())
 		}
 	}
 	return len(k.problems) == before

@@ -35,7 +35,7 @@ func (k *checker) checkRedis() {
 	case r.URL == "":
 		k.wrong("cache.redis.url", "a URL is needed: redis://host:6379/0, or rediss:// with TLS")
 	case err != nil || !slices.Contains(redisSchemes, u.Scheme) || u.Hostname() == "" || strings.Trim(u.Path, "0123456789/") != "":
-		k.wrong("cache.redis.url", "this is no such URL; write it as redis://user:password@host:6379/0, or rediss:// with TLS; further nodes are ?addr=host:port, and Sentinels have &master_set=NAME")
+		k.wrong("cache.redis.url", "invalid URL; write it as redis://user:password@host:6379/0, or rediss:// with TLS; further nodes are ?addr=host:port, and Sentinels have &master_set=NAME")
 	default:
 		params, err := url.ParseQuery(u.RawQuery)
 		for name := range params {

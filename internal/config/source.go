@@ -100,15 +100,15 @@ func readMain(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, whole("there is no such file; name yours with --config, or make one with s3redirect integrate")
+		return nil, whole("the file does not exist; pass its path with --config, or create one with s3redirect integrate")
 	case errors.Is(err, fs.ErrPermission):
-		return nil, whole("it may not be read: give the user that runs s3redirect the permission")
+		return nil, whole("permission denied; let the user that runs s3redirect read it")
 	case err != nil:
 		return nil, whole(err.Error())
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return nil, whole("it is a directory; name the file in it")
+		return nil, whole("this is a directory; pass the path of the file in it")
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
 	if err != nil {
@@ -254,7 +254,7 @@ func (f *file) read(previous *file) (*file, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return f, errors.New("there is no such file; if this is a link, correct or remove it")
 	case errors.Is(err, fs.ErrPermission):
-		return f, errors.New("it may not be read: give the user that runs s3redirect the permission")
+		return f, errors.New("permission denied; let the user that runs s3redirect read it")
 	case err != nil:
 		return f, errors.New("it cannot be read: " + err.Error())
 	}

@@ -135,7 +135,7 @@ var (
 func (k *checker) checkViewers() {
 	v := &k.Viewers
 	if !v.Anonymous && v.Forwarded == nil && v.JWT == nil && v.Basic == nil && v.Links == nil {
-		k.wrong("viewers", "nobody may ask; viewers: {anonymous: true} serves everyone who can reach listen, and forwarded, jwt, basic and links those who can prove something")
+		k.wrong("viewers", "no client may read anything; configure forwarded, jwt, basic or links, or set anonymous: true to serve every client that can reach listen")
 	}
 	if v.Forwarded != nil {
 		k.checkForwarded(v.Forwarded)
@@ -150,7 +150,7 @@ func (k *checker) checkViewers() {
 		k.checkLinks(v.Links)
 	}
 	if v.Rules != nil && len(v.Rules) == 0 {
-		k.wrong("viewers.rules", "without a rule in it nobody may read anything; add one, or remove the key, and all viewers may read everything")
+		k.wrong("viewers.rules", "an empty list denies everything; add a rule, or remove the key to let all viewers read everything")
 	}
 	for n := range v.Rules {
 		k.checkRule(fmt.Sprintf("viewers.rules[%d]", n), &v.Rules[n])
@@ -164,7 +164,7 @@ func (k *checker) checkForwarded(f *Forwarded) {
 	const at = "viewers.forwarded."
 	for key, name := range map[string]string{"user_header": f.UserHeader, "groups_header": f.GroupsHeader} {
 		if name != "" && !headerName.MatchString(name) {
-			k.wrong(at+key, "%s is no header's name", value(at+key))
+			k.wrong(at+key, "%s is not a header name", value(at+key))
 		}
 	}
 	if f.UserHeader == "" {
@@ -182,7 +182,7 @@ func (k *checker) checkForwarded(f *Forwarded) {
 func (k *checker) checkJWT(j *JWT) {
 	const at = "viewers.jwt."
 	if j.Issuer == "" {
-		k.wrong(at+"issuer", "it is needed, and must be the token's iss to the letter")
+		k.wrong(at+"issuer", "it is required, and must equal the token's iss exactly")
 	} else {
 		k.checkIssuerURL(at+"issuer", j.Issuer)
 	}
@@ -190,7 +190,7 @@ func (k *checker) checkJWT(j *JWT) {
 		k.checkIssuerURL(at+"jwks_url", j.JWKSURL)
 	}
 	if j.Audience == "" {
-		k.wrong(at+"audience", "it is needed: without it every token of the issuer would do, those for other programs too")
+		k.wrong(at+"audience", "it is required: without it, tokens that the issuer made for other programs would be accepted")
 	}
 	for n, a := range j.Algorithms {
 		if key := fmt.Sprintf("%salgorithms[%d]", at, n); !slices.Contains(jwtAlgorithms, a) {
@@ -198,7 +198,7 @@ func (k *checker) checkJWT(j *JWT) {
 		}
 	}
 	if j.Cookie != "" && !headerName.MatchString(j.Cookie) {
-		k.wrong(at+"cookie", "%s is no cookie's name", value(at+"cookie"))
+		k.wrong(at+"cookie", "%s is not a cookie name", value(at+"cookie"))
 	}
 	if j.Leeway < 0 || j.Leeway > maxLeeway {
 		k.wrong(at+"leeway", "%s is out of bounds; use 0s to 5m", Short(j.Leeway))
@@ -215,7 +215,7 @@ func (k *checker) checkIssuerURL(key, text string) {
 	}
 	u := k.checkOrigin(key, origin, "https://id.example.com")
 	if u != nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
-		k.wrong(key, "over http:// anybody on the way could send keys of their own; use https://")
+		k.wrong(key, "over http:// anyone on the network path could replace the keys; use https://")
 	}
 }
 
@@ -245,7 +245,7 @@ func (k *checker) checkLinks(l *Links) {
 
 func (k *checker) checkRule(at string, r *Rule) {
 	if len(r.Users) == 0 && len(r.Groups) == 0 && !r.Known && !r.Anonymous {
-		k.wrong(at, "it is about nobody; give users, groups, known: true (everyone who proves who they are) or anonymous: true")
+		k.wrong(at, "the rule matches no client; set users, groups, known: true (all authenticated clients) or anonymous: true")
 	}
 	if r.Anonymous && !k.Viewers.Anonymous {
 		k.wrong(at+".anonymous", "nobody asks anonymously while viewers.anonymous is off")
@@ -335,10 +335,10 @@ func (k *checker) checkCORS() {
 		key := fmt.Sprintf("cors.allowed_origins[%d]", n)
 		switch {
 		case text == "*" && len(k.CORS.AllowedOrigins) > 1:
-			k.wrong(key, "* is every origin; let it stand alone")
+			k.wrong(key, "* means every origin and must be the only item")
 		case text == "*":
 		case text == "null":
-			k.wrong(key, "null is the origin of any sandboxed page and any file; it cannot be told from an attacker's")
+			k.wrong(key, "null is the origin of every sandboxed page and local file, including an attacker's")
 		default:
 			if o := k.checkOrigin(key, text, "https://app.example.com"); o != nil && o.Scheme+"://"+strings.ToLower(o.Host) != text {
 				k.wrong(key, "a browser would send %s://%s: write it like that", o.Scheme, strings.ToLower(o.Host))

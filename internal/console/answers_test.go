@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"s3redirect/internal/onboard"
 	"s3redirect/metrics"
 )
 
@@ -178,6 +180,32 @@ func TestDocumentsOfADraft(t *testing.T) {
 	}
 	if w.file() != testFile {
 		t.Error("the file has changed")
+	}
+}
+
+// The forms ask what the terminal asks, and nothing of it is secret.
+func TestQuestions(t *testing.T) {
+	w := newWorld(t, testFile)
+	var got struct {
+		Questions []onboard.Question
+		Documents []onboard.Document
+	}
+	a := w.get("/api/questions")
+	a.into(t, &got)
+	if a.status != http.StatusOK || !reflect.DeepEqual(got.Questions, onboard.Questions()) || !reflect.DeepEqual(got.Documents, onboard.Documents()) {
+		t.Errorf("status %d, questions %+v, documents %+v", a.status, got.Questions, got.Documents)
+	}
+}
+
+// An integration that is added without a name gets one after its first bucket.
+func TestDefaultNameOfNewIntegrations(t *testing.T) {
+	w := newWorld(t, testFile)
+	w.signInAs("ann")
+	change := map[string]any{"action": "add", "draft": map[string]string{"permitted_buckets": "team-* scans-2", "region": "us-east-1"}}
+	var got struct{ Name string }
+	a := w.post("/api/documents", map[string]any{"change": change, "role_later": true, "format": "json", "kinds": []string{}})
+	if a.into(t, &got); a.status != http.StatusOK || got.Name != "team" {
+		t.Errorf("status %d, name %q, want team: %s", a.status, got.Name, a.body)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"maps"
@@ -17,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/diff"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/onboard"
 )
 
 // changeRequest is a change of one integration.
@@ -64,7 +64,7 @@ func (c *Console) draft(r *http.Request) (any, error) {
 	}
 	name := r.URL.Query().Get("name")
 	if name == "" {
-		return draftAnswer{Base: baseOf(nil), Draft: config.Draft{"region": config.RegionAuto, "external_id": rand.Text()}}, nil
+		return draftAnswer{Base: baseOf(nil), Draft: onboard.New()}, nil
 	}
 	d, err := source.Draft(parsed, name)
 	if err != nil {
@@ -129,7 +129,7 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 	done := &changed{}
 	switch in.Action {
 	case "add":
-		done.Change, err = source.Add(in.Draft)
+		done.Change, err = source.Add(withName(in.Draft))
 	case "change":
 		done.Change, err = source.Edit(before, in.Name, in.Draft)
 	case "remove":
@@ -150,6 +150,24 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 		done.integration = &all[len(all)-1]
 	}
 	return done, nil
+}
+
+// withName returns the draft of a new integration with the default name, if it has none.
+func withName(d config.Draft) config.Draft {
+	if d["name"] != "" {
+		return d
+	}
+	d = maps.Clone(d)
+	if d == nil {
+		d = config.Draft{}
+	}
+	d["name"] = onboard.DefaultName(strings.Fields(d["bucket"] + " " + d["permitted_buckets"]))
+	return d
+}
+
+// questions answers with the questions and documents of the forms.
+func (c *Console) questions(*http.Request) (any, error) {
+	return map[string]any{"questions": onboard.Questions(), "documents": onboard.Documents()}, nil
 }
 
 var errChangedMeanwhile = &refusal{status: http.StatusConflict,

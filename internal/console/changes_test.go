@@ -169,13 +169,13 @@ func TestRefusedChanges(t *testing.T) {
 		key, says string
 	}{
 		"another's bucket":                 {map[string]any{"action": "add", "draft": with("bucket", "photos")}, 422, "bucket", "is a bucket of integration lab"},
-		"no ARN":                           {map[string]any{"action": "add", "draft": with("role_arn", "lab")}, 422, "role_arn", "is no role's ARN"},
+		"no ARN":                           {map[string]any{"action": "add", "draft": with("role_arn", "lab")}, 422, "role_arn", "is not the ARN of a role"},
 		"no pattern":                       {map[string]any{"action": "add", "draft": map[string]string{"name": "new", "permitted_buckets": "a-b C*", "region": "auto", "role_arn": roleARN}}, 422, "permitted_buckets", "is no"},
-		"no duration":                      {map[string]any{"action": "add", "draft": with("url_lifetime", "soon")}, 422, "url_lifetime", "no duration"},
-		"no such key":                      {map[string]any{"action": "add", "draft": with("rolearn", "x")}, 422, "rolearn", "no such key"},
+		"invalid duration":                      {map[string]any{"action": "add", "draft": with("url_lifetime", "soon")}, 422, "url_lifetime", "invalid duration"},
+		"no such key":                      {map[string]any{"action": "add", "draft": with("rolearn", "x")}, 422, "rolearn", "unknown key"},
 		"a secret":                         {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"secret_access_key": "canary"}}, 422, "secret_access_key", "environment variable"},
 		"a secret with a variable":         {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"secret_access_key": "${LAB_SECRET}canary"}}, 422, "secret_access_key", "environment variable"},
-		"an unset one":                     {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"secret_access_key": "${UNSET}"}}, 422, "secret_access_key", "that is named here is not set"},
+		"an unset one":                     {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"secret_access_key": "${UNSET}"}}, 422, "secret_access_key", "in this value is not set"},
 		"more lines":                       {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": "scans\nrole_arn: x"}}, 422, "bucket", "bucket"},
 		"a variable that would be shown":   {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"external_id": "${LAB_SECRET}"}}, 422, "external_id", "only the two keys can name"},
 		"a variable for a new integration": {map[string]any{"action": "add", "draft": with("external_id", "x${LAB_SECRET}")}, 422, "external_id", "only the two keys can name"},
@@ -234,7 +234,7 @@ func TestChangedMeanwhile(t *testing.T) {
 	if err := os.Remove(w.path); err != nil {
 		t.Fatal(err)
 	}
-	if _, no, status := w.changing(mine); status != http.StatusConflict || !strings.Contains(no.Error, "no such file") {
+	if _, no, status := w.changing(mine); status != http.StatusConflict || !strings.Contains(no.Error, "the file does not exist") {
 		t.Errorf("without a file: %d %+v", status, no)
 	}
 }
@@ -284,12 +284,12 @@ func TestMistakesOfAFileThatHasMoved(t *testing.T) {
 	}
 	w.write("listen: [\n")
 	for _, target := range []string{"/api/draft", "/api/draft?name=lab"} {
-		if a := w.get(target); a.status != 422 || !strings.Contains(a.body, "this is not YAML") {
+		if a := w.get(target); a.status != 422 || !strings.Contains(a.body, "invalid YAML") {
 			t.Errorf("%s: %d %s", target, a.status, a.body)
 		}
 	}
 	w.write(testFile + "-- zed.yaml --\nname: [\n")
-	if _, no, status := w.changing(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": "pictures"}}); status != 422 || !strings.Contains(no.Error, "zed.yaml:1: this is not YAML") {
+	if _, no, status := w.changing(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": "pictures"}}); status != 422 || !strings.Contains(no.Error, "zed.yaml:1: invalid YAML") {
 		t.Errorf("another file that does not load: %d %+v", status, no)
 	}
 }

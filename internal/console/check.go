@@ -10,6 +10,7 @@ import (
 	"s3redirect/internal/check"
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
+	"s3redirect/internal/onboard"
 	"s3redirect/internal/policy/document"
 )
 
@@ -93,7 +94,7 @@ func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.
 		o.Config, o.Integrations = changed.config, []string{changed.integration.Name}
 		o.PolicyCommand = func(words string) string {
 			kind, _, _ := strings.Cut(words, " ")
-			return "the document " + titles[document.Kind(kind)].title + ", which the steps before show"
+			return "the document " + onboard.Describe(document.Kind(kind)).Title + ", which the steps before show"
 		}
 	}
 	if _, err := named(o.Config, o.Integrations[0]); err != nil {

@@ -107,7 +107,7 @@ func New(o Options) *Console {
 	c.mux.HandleFunc("GET /preview", c.preview)
 	for pattern, answer := range map[string]answerer{
 		"GET /api/session": c.session, "GET /api/overview": c.overview, "GET /api/integrations": c.integrations,
-		"GET /api/draft": c.draft, "GET /api/try": c.try,
+		"GET /api/draft": c.draft, "GET /api/questions": c.questions, "GET /api/try": c.try,
 		"POST /api/documents": c.documents,
 	} {
 		c.mux.Handle(pattern, c.answered(answer))

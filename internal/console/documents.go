@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/onboard"
 	"s3redirect/internal/policy"
 	"s3redirect/internal/policy/document"
 )
@@ -25,12 +26,10 @@ type documentsRequest struct {
 }
 
 type documentAnswer struct {
-	Kind  document.Kind `json:"kind"`
-	Title string        `json:"title"`
-	Hint  string        `json:"hint"`
-	Text  string        `json:"text"`
-	Notes []string      `json:"notes"`
-	Error string        `json:"error,omitempty"`
+	onboard.Document
+	Text  string   `json:"text"`
+	Notes []string `json:"notes"`
+	Error string   `json:"error,omitempty"`
 }
 
 // documents are what an integration needs, ready to apply.
@@ -53,7 +52,7 @@ func (c *Console) documents(r *http.Request) (any, error) {
 		if in.Kinds != nil && !slices.Contains(in.Kinds, kind) {
 			continue
 		}
-		a := documentAnswer{Kind: kind, Title: titles[kind].title, Hint: titles[kind].hint}
+		a := documentAnswer{Document: onboard.Describe(kind)}
 		req := document.Request{Kind: kind, Format: in.Format, Integration: i, Config: state}
 		if req.NeedsPrincipal() {
 			req.Principal = who()
@@ -69,7 +68,7 @@ func (c *Console) documents(r *http.Request) (any, error) {
 		}
 		answers = append(answers, a)
 	}
-	return map[string]any{"documents": answers}, nil
+	return map[string]any{"name": i.Name, "documents": answers}, nil
 }
 
 // describedBy is the integration that a request is about.
@@ -80,6 +79,9 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 	// STS may be asked who we are, and where it is asked is the change's to say.
 	if _, err := c.mayChange(r); err != nil {
 		return nil, err
+	}
+	if in.Change.Action == "add" {
+		in.Change.Draft = withName(in.Change.Draft)
 	}
 	if d := maps.Clone(in.Change.Draft); d != nil && in.RoleLater && d["role_arn"] == "" && (d["endpoint"] == "" || d["sts_endpoint"] != "") {
 		i := config.Integration{Region: d["region"], Name: d["name"], Endpoint: d["endpoint"], STSEndpoint: d["sts_endpoint"]}
@@ -125,13 +127,4 @@ func kindsFor(i *config.Integration, f document.Format) []document.Kind {
 		return []document.Kind{document.KindAccess, document.KindTrust, document.KindCORS, document.KindAssume}
 	}
 	return []document.Kind{document.KindRole, document.KindAccess, document.KindTrust, document.KindCORS, document.KindAssume}
-}
-
-// titles are what people need to know of a document.
-var titles = map[document.Kind]struct{ title, hint string }{
-	document.KindRole:   {"Role", "Makes the role, with both policies."},
-	document.KindAccess: {"Access policy", "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."},
-	document.KindTrust:  {"Trust policy", "In IAM: Roles, Create role, Custom trust policy; then add the access policy. It lets us assume the role, and only with the external ID."},
-	document.KindCORS:   {"CORS", "Only if pages read the objects with fetch(); images and videos need none. In S3: the bucket, Permissions, Cross-origin resource sharing."},
-	document.KindAssume: {"Our own policy", "For the principal that the proxy runs as, if the role is in another account."},
 }

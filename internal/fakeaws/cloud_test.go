@@ -100,7 +100,7 @@ func (a *account) stsClient(key, secret, token string) *sts.Client {
 	})
 }
 
-// clockedSigner is the SDK's signer with a clock of its own.
+// clockedSigner is the SDK's signer with an injected clock.
 type clockedSigner struct {
 	*v4.Signer
 	clock func() time.Time

@@ -19,17 +19,21 @@ const keyFormat = "albums/2026/a-folder-with-a-name/another-folder-of-usual-leng
 
 func keyPath(n int) string { return "/s3/bucket/" + fmt.Sprintf(keyFormat, n) }
 
-// script makes wrk request one key after the other, in steps of a large prime, so that consecutive
-// requests do not hit neighbouring cache entries.
+// keyStep is the distance between the numbers of consecutive keys. It is a prime, so that all keys
+// are requested, and large, so that consecutive requests do not hit neighbouring cache entries.
+const keyStep = 611_953
+
+// script makes wrk request one key after the other, in steps of keyStep.
 const script = `
+local step = %d
 local n, keys, header = 0, 1, ""
 function init(args)
   keys, n = tonumber(args[1]), tonumber(args[2])
   if args[3] then header = args[3] .. "\r\n" end
 end
 function request()
-  n = (n + 611953) % keys
-  return "GET /s3/bucket/" .. string.format("` + keyFormat + `", n)
+  n = (n + step) %% keys
+  return "GET /s3/bucket/" .. string.format("%s", n)
     .. " HTTP/1.1\r\nHost: localhost\r\n" .. header .. "\r\n"
 end
 `
@@ -57,7 +61,7 @@ func (b *bench) load(
 	args := []string{"-c", loadCore, "wrk", "-t1", "-c64", "--latency", "-d" + seconds + "s"}
 	if keys > 1 {
 		lua := filepath.Join(b.dir, "keys.lua")
-		if err := os.WriteFile(lua, []byte(script), 0o600); err != nil {
+		if err := os.WriteFile(lua, fmt.Appendf(nil, script, keyStep, keyFormat), 0o600); err != nil {
 			return sample{}, err
 		}
 		args = append(args, "-s", lua, "http://"+p.address+"/",
@@ -164,8 +168,9 @@ func (b *bench) fillCache(p *process, keys int) error {
 		if err != nil || int(entries) >= keys {
 			return err
 		}
-		duration := time.Duration(1+keys/50_000) * time.Second
-		if _, err := b.load(p, keys, 0, duration, ""); err != nil {
+		// Continue shortly before the last key, whose successors may not have been answered.
+		first := max(0, int(entries)-128) * keyStep % keys
+		if _, err := b.load(p, keys, first, 2*time.Second, ""); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -14,10 +15,20 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// loads checks that a configuration is valid.
+// loads checks that a configuration is valid. The directory of included ConfigMaps holds the
+// integration photos.
 func loads(t *testing.T, text string, env ...string) {
 	t.Helper()
 	dir := t.TempDir()
+	const photos = "name: photos\nbucket: my-photos\nregion: eu-central-1\n" +
+		"role_arn: arn:aws:iam::123456789012:role/s3redirect\n"
+	included := filepath.Join(dir, "included")
+	err := errors.Join(os.Mkdir(included, 0o700),
+		os.WriteFile(filepath.Join(included, "photos.yaml"), []byte(photos), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = strings.Replace(text, "/etc/s3redirect-integrations.d", included, 1)
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -221,6 +232,17 @@ var renderings = map[string]struct {
 		kinds:  "NetworkPolicy PodDisruptionBudget Secret",
 		want:   map[string]string{env: "<nil>"},
 	},
+	"included config maps": {
+		values: []string{"--set", "config.viewers.anonymous=true," +
+			"included.configMaps={fleet-1,fleet-2},included.secrets={fleet-3}"},
+		kinds: "NetworkPolicy PodDisruptionBudget Secret Secret",
+		want: map[string]string{
+			"Deployment spec.template.spec.volumes.1.projected.sources": "[map[configMap:map[name:fleet-1]] " +
+				"map[configMap:map[name:fleet-2]] map[secret:map[name:fleet-3]]]",
+			"Deployment spec.template.spec.containers.0.volumeMounts": "[map[mountPath:/etc/s3redirect name:config readOnly:true] " +
+				"map[mountPath:/etc/s3redirect-integrations.d name:integrations readOnly:true]]",
+		},
+	},
 	"no peers": {
 		values: []string{"-f", minimal, "--set-json", "networkPolicy.viewersFrom=[]"},
 		kinds:  "NetworkPolicy PodDisruptionBudget Secret Secret",
@@ -258,12 +280,12 @@ func TestHelmChart(t *testing.T) {
 			if slices.Sort(kinds); !slices.Equal(kinds, want) {
 				t.Errorf("kinds of objects = %v, want %v", kinds, want)
 			}
-			for _, table := range []map[string]string{chartAlways, c.want} {
-				for place, want := range table {
-					kind, path, _ := strings.Cut(place, " ")
-					if got := m.at(t, kind, path); got != want {
-						t.Errorf("%s = %s, want %s", place, got, want)
-					}
+			wanted := maps.Clone(chartAlways)
+			maps.Copy(wanted, c.want)
+			for place, want := range wanted {
+				kind, path, _ := strings.Cut(place, " ")
+				if got := m.at(t, kind, path); got != want {
+					t.Errorf("%s = %s, want %s", place, got, want)
 				}
 			}
 			pods := m.at(t, "Deployment", "spec.selector.matchLabels")

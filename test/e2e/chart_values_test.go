@@ -14,7 +14,7 @@ import (
 var badValues = []string{
 	"replicas=0", "replicas=two", "nothing=here", "image.repository=", "image.pullPolicy=Sometimes",
 	"config.listen=:80", "config.admin_listen=:1", "config.integrations=null",
-	"config.viewers=null", "config.admin.token=", "existingSecret=a,existingConfigMap=b",
+	"config.viewers=null", "config.admin.token=", "existingSecret=a,existingConfigMap=b", "included.configMaps=a", "included.maps[0]=a",
 	"adminToken=null", "adminToken.create=null", "adminToken.key=", "service.type=Magic",
 	"service.port=0", "ingress.enabled=true", "serviceMonitor.interval=often",
 	"autoscaling.minReplicas=0", "autoscaling.targetCPUUtilizationPercentage=101",

@@ -30,10 +30,10 @@ type turn struct{ question, answer string }
 // toRadosgw is the conversation that leads to an integration of a role in radosgw.
 func toRadosgw(g *gateway, bucket, arn string) []turn {
 	return []turn{
-		{"May everyone who can reach", ""}, {"the default for several", "no"}, {"The bucket's name", bucket}, {"A name for it", "gallery"}, {"The endpoint", g.endpoint},
-		{"region", ""}, {"in the path", ""}, {"Its STS", g.endpoint}, {"access key ID", "TRUSTED_KEY"}, {"secret access key", "TRUSTED_SECRET"}, {"older versions", ""}, {"404", ""},
-		{"The ARN of the user or role that the proxy runs as", "arn:aws:iam:::user/trusted"}, {"Once the role is made: its ARN", arn},
-		{"An object to try it with", "s3://" + bucket + "/pictures/one.png"},
+		{"May everyone who can reach", ""}, {"several permitted buckets", "no"}, {"Bucket: ", bucket}, {"Name [", "gallery"}, {"Endpoint [", g.endpoint},
+		{"Region [", ""}, {"in the path", ""}, {"STS endpoint [", g.endpoint}, {"Access key ID: ", "TRUSTED_KEY"}, {"Secret access key: ", "TRUSTED_SECRET"}, {"Older versions", ""}, {"404", ""},
+		{"Principal: ", "arn:aws:iam:::user/trusted"}, {"Role ARN: ", arn},
+		{"Sample object [", "s3://" + bucket + "/pictures/one.png"},
 	}
 }
 
@@ -58,7 +58,7 @@ func TestIntegrateFromNothing(t *testing.T) {
 	c := startInTerminal(t, dir, g.env(), "integrate", "--listen", listen, "--admin-listen", admin)
 	for _, turn := range toRadosgw(g, "gallery-one", "arn:aws:iam:::role/gallery") {
 		c.expect(turn.question)
-		if strings.HasPrefix(turn.question, "Once the role is made") {
+		if strings.HasPrefix(turn.question, "Role ARN") {
 			g.makeRole(t, "gallery", c.text())
 		}
 		c.send(turn.answer + "\n")
@@ -178,10 +178,10 @@ func TestIntegrateInterrupted(t *testing.T) {
 	t.Parallel()
 	g := radosgw(t)
 	one := toRadosgw(g, "gallery-none", g.roleARN)
-	refused := append(slices.Clone(one), turn{"another role [a]RN", "a"}, turn{"Once the role is made: its ARN", "arn:aws:iam:::role/nobody"}, turn{"another role [a]RN", "retry"}, turn{"another role [a]RN", ""})
+	refused := append(slices.Clone(one), turn{"another role [a]RN", "a"}, turn{"Role ARN: ", "arn:aws:iam:::role/nobody"}, turn{"another role [a]RN", "retry"}, turn{"another role [a]RN", ""})
 	several := slices.Clone(one[:3])
-	several[1].answer, several[2] = "yes", turn{"The permitted buckets", "gallery-none gallery-*"}
-	keys := append(slices.Clone(one[:7]), turn{"Its STS", ""}, turn{"access key ID", "ACCESS_KEY"}, turn{"secret access key", "SECRET_KEY"}, turn{"older versions", ""}, turn{"404", ""}, turn{"An object to try it with", ""})
+	several[1].answer, several[2] = "yes", turn{"Permitted buckets: ", "gallery-none gallery-*"}
+	keys := append(slices.Clone(one[:7]), turn{"STS endpoint [", ""}, turn{"Access key ID: ", "ACCESS_KEY"}, turn{"Secret access key: ", "SECRET_KEY"}, turn{"Older versions", ""}, turn{"404", ""}, turn{"Sample object [", ""})
 	const before = "listen: 127.0.0.1:0 # kept\nviewers: {anonymous: true}\ninclude: [integrations.d/*.yaml]\nintegrations:\n- {name: a, bucket: bucket-a, region: eu-central-1, access_key_id: A, secret_access_key: s}\n"
 	asked := map[string]bool{}
 	for _, way := range [][]turn{refused, several, keys} {

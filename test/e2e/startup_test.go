@@ -113,7 +113,7 @@ func TestUnreadableConfigAndWrongArguments(t *testing.T) {
 	for file, want := range map[string]string{
 		"empty.yaml":   "empty",
 		"folder.yaml":  "directory",
-		"missing.yaml": "no such file",
+		"missing.yaml": "does not exist",
 	} {
 		code, out := command(t, dir, nil, "serve", "--config", file)
 		if code != 2 || !strings.Contains(out, file) || !strings.Contains(out, want) {

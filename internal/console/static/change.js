@@ -1,39 +1,10 @@
 // Adding, changing and removing integrations: the fields, the documents, a try, and what will be written.
-import { api, byID, h, problem } from "./dom.js";
+import { api, byID, h, keysOf, problem, question, titleOf } from "./dom.js";
 import { checkPanel } from "./check.js";
 import { documentView, formats } from "./documents.js";
 import { signInFields } from "./signin.js";
 
 const dialog = byID("dialog");
-
-// The keys of an integration, as forms ask for them.
-const field = {
-  name: { label: "Name", hint: "Metrics and logs call it by it." },
-  bucket: { label: "Bucket", hint: "The role is for this bucket and nothing else." },
-  permitted_buckets: { label: "Permitted buckets", hint: "With blanks between them; * stands for any characters, as in team-*." },
-  region: { label: "Region", hint: "The buckets' region, or auto to have it found." },
-  role_arn: { label: "Role ARN", hint: "Of the role that was made with the policies before." },
-  external_id: { label: "External ID", hint: "Made for this integration. The role's trust policy demands it, so that nobody can have us use the role for somebody else." },
-  session_name: { label: "Session name", hint: "What the bucket owner's logs call us. Without one: s3redirect- and the name." },
-  session_duration: { label: "Session duration", hint: "15m to 12h; at most 1h where our own credentials are a role's. Without one: 1h." },
-  session_policy: { label: "Narrow each session to these buckets", flag: "true" },
-  list_bucket: { label: "The role has s3:ListBucket: a key that is not there is a 404, not a 403", flag: "false" },
-  file_versioning: { label: "Older versions may be read (?versionId=)", flag: "false" },
-  requester_pays: { label: "We pay for requests, not the bucket's owner", flag: "false" },
-  response_cache_control: { label: "Cache-Control of objects", hint: "For objects that were stored without one, such as private, max-age=1800." },
-  endpoint: { label: "Endpoint", hint: "Of an S3-compatible store, as browsers reach it. Without one: AWS." },
-  path_style: { label: "The store has its buckets in the path", flag: "false" },
-  insecure: { label: "http:// is allowed for other machines", flag: "false" },
-  sts_endpoint: { label: "STS endpoint", hint: "Where the store's roles are assumed. Without one: AWS, or none and keys sign." },
-  access_key_id: { label: "Access key ID", hint: "Or the variable that holds it, as ${SCANS_KEY}; admin.variables must name it." },
-  secret_access_key: { label: "Secret access key", hint: "The variable that holds it, as ${SCANS_SECRET}; admin.variables must name it. Secrets stay out of the file and of this page." },
-  url_lifetime: { label: "URL lifetime", hint: "Such as 45m. Without one: the file's." },
-  min_remaining: { label: "Least remaining", hint: "Such as 15m. Without one: the file's." },
-};
-
-const store = ["endpoint", "sts_endpoint", "access_key_id", "secret_access_key", "path_style", "insecure"];
-const rights = ["file_versioning", "list_bucket", "requester_pays"];
-const further = ["session_name", "session_duration", "session_policy", "response_cache_control", "url_lifetime", "min_remaining"];
 
 /** An integration on its way into the file. */
 class Change {
@@ -149,12 +120,12 @@ class Change {
 
   /** An input for a key. */
   input(key) {
-    const { label, hint, flag } = field[key];
+    const { label, hint, yes_no, default: standard } = question(key);
     const id = "hint-" + key;
-    if (flag) {
+    if (yes_no) {
       const box = h("input", {
-        type: "checkbox", name: key, checked: (this.draft[key] || flag) === "true", "aria-describedby": id,
-        onchange: e => { this.draft[key] = String(e.target.checked) === flag && !this.before[key] ? "" : String(e.target.checked); },
+        type: "checkbox", name: key, checked: (this.draft[key] || standard) === "true", "aria-describedby": id,
+        onchange: e => { this.draft[key] = String(e.target.checked) === standard && !this.before[key] ? "" : String(e.target.checked); },
       });
       return h("div", { class: "field" }, h("label", { class: "box" }, box, " " + label), h("p", { id, class: "soft", "data-hint": "" }));
     }
@@ -182,7 +153,7 @@ class Change {
     };
     choose(this.several);
     const radio = (several, label) => h("label", { class: "box" }, h("input", { type: "radio", name: "scope", checked: this.several === several, onchange: () => choose(several) }), " " + label);
-    return h("fieldset", {}, h("legend", {}, "Scope"), radio(false, "One bucket: the role is for it, and for nothing else"), radio(true, "Default: the role is for several permitted buckets"), buckets);
+    return h("fieldset", {}, h("legend", {}, "Scope"), radio(false, "One bucket"), radio(true, question("permitted_buckets").label), buckets);
   }
 
   get keysOnly() { return Boolean(this.draft.endpoint) && !this.draft.sts_endpoint; }
@@ -194,13 +165,13 @@ const more = (summary, open, ...children) => h("details", { open }, h("summary",
 const documentsOf = (change, roleLater, kinds = [], format = "json") =>
   api("/api/documents", { change: change.change(), role_later: roleLater, kinds, format, principal: change.principal || "" });
 
-/** A step that shows documents of some kinds, and asks for some keys beside them. */
-const documentsStep = (title, kinds, { keys = [], principal = false, skip, next } = {}) => ({
-  title, skip, next,
+/** A step that shows the documents of a kind, and asks for some keys beside them. */
+const documentsStep = (kind, { keys = [], principal = false, skip, next } = {}) => ({
+  get title() { return titleOf(kind); }, skip, next,
   show: (change, form) => {
     const list = h("div");
     const format = h("select", { name: "format", onchange: () => void show() }, formats.map(([value, name]) => h("option", { value }, name)));
-    const who = principal ? h("label", { class: "wide" }, "Who assumes the role (an ARN) ", h("input", {
+    const who = principal ? h("label", { class: "wide", title: question("principal").hint }, question("principal").label + " ", h("input", {
       name: "principal", value: change.principal || "", autocomplete: "off", spellcheck: "false", placeholder: "as STS says", onchange: e => { change.principal = e.target.value.trim(); void show(); },
     })) : null;
     const inputs = change.inputs(...keys);
@@ -209,7 +180,7 @@ const documentsStep = (title, kinds, { keys = [], principal = false, skip, next 
     async function show() {
       const mine = ++asked;
       try {
-        const answer = await documentsOf(change, true, kinds, format.value);
+        const answer = await documentsOf(change, true, [kind], format.value);
         if (mine !== asked) return; // what was asked for since is what counts
         list.replaceChildren(...answer.documents.map(documentView));
       } catch (no) {
@@ -266,28 +237,26 @@ export const addIntegration = () => new Change("add", "", "A new integration").o
   {
     title: "Which buckets?",
     show: change => [change.scope(), ...change.inputs("name", "region"), h("fieldset", {}, h("legend", {}, "Rights"), change.inputs("file_versioning", "list_bucket")),
-      more("An S3-compatible store", store.some(k => change.draft[k]), h("p", { class: "soft" }, "MinIO, Ceph, R2 and others."), change.inputs(...store))],
+      more("An S3-compatible store", keysOf("store").some(k => change.draft[k]), h("p", { class: "soft" }, "MinIO, Ceph, R2 and others."), change.inputs(...keysOf("store")))],
     next: async change => {
-      const named = change.draft.name;
-      if (!named) change.draft.name = (change.draft.bucket || change.draft.permitted_buckets || "").split(" ")[0].replaceAll("*", "").replace(/^[.-]+|[.-]+$/g, "");
       if (change.keysOnly) change.draft.external_id = change.draft.role_arn = "";
       try {
-        await documentsOf(change, true);
+        const { name } = await documentsOf(change, true);
+        change.draft.name = name;
       } catch (no) {
-        change.draft.name = named; // it was made of what is wrong
-        if (!named && no.keys) delete no.keys.name;
+        if (!change.draft.name && no.keys) delete no.keys.name; // the default name is made of what is wrong
         throw no;
       }
     },
   },
-  documentsStep("Access policy: what the role may do", ["access"]),
-  documentsStep("Trust policy: who may assume the role", ["trust"], { keys: ["external_id"], principal: true, skip: change => change.keysOnly }),
+  documentsStep("access"),
+  documentsStep("trust", { keys: ["external_id"], principal: true, skip: change => change.keysOnly }),
   {
     title: "The role", skip: change => change.keysOnly,
     show: change => [h("p", {}, "Make the role with the two policies, and give its ARN here."), ...change.inputs("role_arn", "session_duration")],
     next: change => documentsOf(change, false),
   },
-  documentsStep("CORS: only if pages read the objects with fetch()", ["cors"]),
+  documentsStep("cors"),
   tryStep, saveStep,
   doneStep(change => `${change.draft.name} is in use: try a locator of it.`),
 ]);
@@ -296,8 +265,8 @@ export const addIntegration = () => new Change("add", "", "A new integration").o
 export const changeIntegration = name => new Change("change", name, name).open([
   {
     title: "Edit " + name,
-    show: change => [change.scope(), ...change.inputs("name", "region", "role_arn", "external_id"), h("fieldset", {}, h("legend", {}, "Rights"), change.inputs(...rights)),
-      more("An S3-compatible store", store.some(k => change.draft[k]), change.inputs(...store)), more("Sessions and URLs", further.some(k => change.draft[k]), change.inputs(...further))],
+    show: change => [change.scope(), ...change.inputs("name", "region", "role_arn", "external_id"), h("fieldset", {}, h("legend", {}, "Rights"), change.inputs(...keysOf("rights"))),
+      more("An S3-compatible store", keysOf("store").some(k => change.draft[k]), change.inputs(...keysOf("store"))), more("Sessions and URLs", keysOf("sessions").some(k => change.draft[k]), change.inputs(...keysOf("sessions")))],
     next: change => documentsOf(change, false),
   },
   tryStep, saveStep, doneStep(change => `${change.draft.name} is in use as it is now.`),

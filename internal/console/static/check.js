@@ -1,5 +1,5 @@
 // Checks: an integration is tried step by step, and each step is shown as soon as it is known how it went.
-import { h, problem, request } from "./dom.js";
+import { h, problem, question, request } from "./dom.js";
 import { signInFields } from "./signin.js";
 
 const marks = { ok: "✓", warning: "!", failed: "✗", skipped: "–" };
@@ -36,8 +36,8 @@ export function checkPanel(what, sample, done = () => {}) {
       table.hidden = !rows.children.length;
       button.disabled = false;
     },
-  }, h("label", { class: "wide" }, "An object to read ", h("input", { name: "sample", value: sample, autocomplete: "off", spellcheck: "false" })),
-  h("label", { class: "wide" }, "A page's origin, for fetch() ", h("input", { name: "origin", autocomplete: "off", spellcheck: "false", placeholder: "https://app.example.com" })), button);
+  }, h("label", { class: "wide", title: question("sample").hint }, question("sample").label + " ", h("input", { name: "sample", value: sample, autocomplete: "off", spellcheck: "false" })),
+  h("label", { class: "wide", title: question("origin").hint }, question("origin").label + " ", h("input", { name: "origin", autocomplete: "off", spellcheck: "false", placeholder: "https://app.example.com" })), button);
   return h("div", { class: "check" }, form, table, verdict, account);
 }
 

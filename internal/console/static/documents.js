@@ -1,5 +1,5 @@
 // The documents that an integration needs: what its role may do, who may assume it, which pages may read its buckets.
-import { api, copyButton, h, problem } from "./dom.js";
+import { api, copyButton, h, problem, question } from "./dom.js";
 
 export const formats = [["json", "JSON"], ["terraform", "Terraform"], ["cloudformation", "CloudFormation"], ["cli", "AWS CLI"]];
 
@@ -31,5 +31,5 @@ export function documentsPanel(of) {
     }
   }
   void show();
-  return h("div", {}, h("div", { class: "line" }, h("label", {}, "Form ", format), h("label", { class: "wide" }, "Who assumes the role (an ARN) ", principal)), said, list);
+  return h("div", {}, h("div", { class: "line" }, h("label", {}, "Form ", format), h("label", { class: "wide", title: question("principal").hint }, question("principal").label + " ", principal)), said, list);
 }

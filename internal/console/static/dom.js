@@ -19,6 +19,25 @@ export const byID = id => document.getElementById(id);
 /** The visitor's session, as /api/session tells it. */
 export const session = { signed_in: false, changeable: false };
 
+const texts = { questions: new Map(), documents: new Map() };
+
+/** Fetches the texts of questions and documents, once. */
+export async function loadTexts() {
+  if (texts.questions.size) return;
+  const answer = await api("/api/questions");
+  for (const d of answer.documents) texts.documents.set(d.kind, d);
+  for (const q of answer.questions) texts.questions.set(q.key, q);
+}
+
+/** The question about a key. */
+export const question = key => texts.questions.get(key);
+
+/** The keys of a group of questions. */
+export const keysOf = group => [...texts.questions.values()].filter(q => q.group === group).map(q => q.key);
+
+/** The title of a kind of document. */
+export const titleOf = kind => texts.documents.get(kind).title;
+
 /** A request that was refused, with what is wrong with single keys, if that was told. */
 export class Refusal extends Error {
   constructor(status, body) {

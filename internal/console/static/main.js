@@ -1,5 +1,5 @@
 // The page: who looks at it, and how often it asks how things stand.
-import { byID, problem, session } from "./dom.js";
+import { byID, loadTexts, problem, session } from "./dom.js";
 import { showIntegrations, tick } from "./integrations.js";
 import { showOverview } from "./overview.js";
 import { showSession } from "./signin.js";
@@ -10,6 +10,7 @@ async function follow() {
   let pause = 5;
   if (!document.hidden) {
     try {
+      await loadTexts();
       const [, count] = await Promise.all([showOverview(), showIntegrations()]);
       if (session.signed_in) await showSession(); // which may have ended
       pause = Math.max(5, count / 50);

@@ -25,3 +25,8 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- else if .Values.adminToken.create }}{{ include "s3redirect.name" . | trunc 57 }}-admin
 {{- end }}
 {{- end }}
+
+{{/* Whether there are ConfigMaps or Secrets with more integrations; "" if not. */}}
+{{- define "s3redirect.included" -}}
+{{- with .Values.included }}{{ if or .configMaps .secrets }}yes{{ end }}{{ end }}
+{{- end }}
