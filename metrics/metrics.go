@@ -32,7 +32,7 @@ type Metrics struct {
 	URLBytes prometheus.Histogram
 	// AccessLogLost counts the lines that the access log dropped.
 	AccessLogLost prometheus.Counter
-	// ClockJumps counts how often the clock was stepped or stood still.
+	// ClockJumps counts how often the clock was stepped or the machine was suspended.
 	ClockJumps prometheus.Counter
 	// ClockSkew is how far the clock is ahead of the clock of STS, in seconds.
 	ClockSkew prometheus.Gauge

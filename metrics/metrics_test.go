@@ -32,7 +32,8 @@ func TestSeries(t *testing.T) {
 	s := httptest.NewServer(newUsed().Handler())
 	defer s.Close()
 	want := `
-# HELP s3redirect_requests_total Requests answered on the viewers' listener, by integration (- if none serves the bucket), method and status code.
+# HELP s3redirect_requests_total Requests answered on the viewers' listener, by integration ` +
+		`(- if none serves the bucket), method and status code.
 # TYPE s3redirect_requests_total counter
 s3redirect_requests_total{code="302",integration="lab",method="GET"} 2
 s3redirect_requests_total{code="302",integration="lab",method="HEAD"} 0
@@ -41,7 +42,9 @@ s3redirect_requests_total{code="405",integration="lab",method="other"} 1
 s3redirect_requests_total{code="502",integration="lab",method="GET"} 0
 s3redirect_requests_total{code="503",integration="lab",method="GET"} 0
 s3redirect_requests_total{code="other",integration="lab",method="GET"} 1
-# HELP s3redirect_cache_lookups_total Lookups in the two caches (urls, credentials), by integration and result (hit, miss). A credentials miss is a request that waited for STS.
+# HELP s3redirect_cache_lookups_total Lookups in the two caches (urls, credentials), ` +
+		`by integration and result (hit, miss). ` +
+		`A credentials miss is a request that waited for STS.
 # TYPE s3redirect_cache_lookups_total counter
 s3redirect_cache_lookups_total{cache="credentials",integration="lab",result="hit"} 0
 s3redirect_cache_lookups_total{cache="credentials",integration="lab",result="miss"} 1
@@ -50,23 +53,28 @@ s3redirect_cache_lookups_total{cache="urls",integration="lab",result="miss"} 0
 # HELP s3redirect_cache_entries Entries in the two caches (urls, credentials).
 # TYPE s3redirect_cache_entries gauge
 s3redirect_cache_entries{cache="urls"} 7
-# HELP s3redirect_cache_evictions_total Entries that left a cache, by reason (capacity, expired, purged).
+# HELP s3redirect_cache_evictions_total Entries that left a cache, by reason ` +
+		`(capacity, expired, purged).
 # TYPE s3redirect_cache_evictions_total counter
 s3redirect_cache_evictions_total{cache="urls",reason="capacity"} 3
-# HELP s3redirect_assume_role_total AssumeRole calls, by integration and result (ok, denied, throttled, unavailable, malformed).
+# HELP s3redirect_assume_role_total AssumeRole calls, by integration and result ` +
+		`(ok, denied, throttled, unavailable, malformed).
 # TYPE s3redirect_assume_role_total counter
 s3redirect_assume_role_total{integration="lab",result="denied"} 0
 s3redirect_assume_role_total{integration="lab",result="malformed"} 0
 s3redirect_assume_role_total{integration="lab",result="ok"} 1
 s3redirect_assume_role_total{integration="lab",result="throttled"} 0
 s3redirect_assume_role_total{integration="lab",result="unavailable"} 0
-# HELP s3redirect_credentials_expiry_timestamp_seconds Unix time at which the newest session expires, by integration.
+# HELP s3redirect_credentials_expiry_timestamp_seconds Unix time at which the newest session ` +
+		`expires, by integration.
 # TYPE s3redirect_credentials_expiry_timestamp_seconds gauge
 s3redirect_credentials_expiry_timestamp_seconds{integration="lab"} 1.7000036e+09
-# HELP s3redirect_config_reload_success 1 if the last reload of the configuration succeeded, 0 otherwise.
+# HELP s3redirect_config_reload_success 1 if the last reload of the configuration succeeded, ` +
+		`0 otherwise.
 # TYPE s3redirect_config_reload_success gauge
 s3redirect_config_reload_success 1
-# HELP s3redirect_config_reload_timestamp_seconds Unix time at which the current configuration was loaded.
+# HELP s3redirect_config_reload_timestamp_seconds Unix time at which the current ` +
+		`configuration was loaded.
 # TYPE s3redirect_config_reload_timestamp_seconds gauge
 s3redirect_config_reload_timestamp_seconds 1.7000000005e+09
 `

@@ -149,7 +149,7 @@ func (a *AccessLog) line(
 		b = x.now.AppendFormat(append(b, "time="...), time.RFC3339Nano)
 		b = append(b, " level=INFO msg=request remote="...)
 		b = strconv.AppendQuote(append(gate.AppendRemote(b, r), " viewer="...), x.viewer.ID)
-		b = append(append(append(b, " method="...), r.Method...), " bucket="...)
+		b = append(append(append(b, " method="...), loggedMethod(r.Method)...), " bucket="...)
 		b = append(append(b, x.locator.Bucket...), " key="...)
 		b = append(strconv.AppendQuote(b, x.locator.Key), " status="...)
 		b = append(strconv.AppendInt(b, int64(x.status), 10), " hit="...)
@@ -159,12 +159,22 @@ func (a *AccessLog) line(
 	b = x.now.AppendFormat(append(b, `{"time":"`...), time.RFC3339Nano)
 	b = append(b, `","level":"INFO","msg":"request","remote":"`...)
 	b = appendJSON(append(gate.AppendRemote(b, r), `","viewer":"`...), x.viewer.ID)
-	b = append(append(append(b, `","method":"`...), r.Method...), `","bucket":"`...)
+	b = append(append(append(b, `","method":"`...), loggedMethod(r.Method)...), `","bucket":"`...)
 	b = append(append(b, x.locator.Bucket...), `","key":"`...)
 	b = append(appendJSON(b, x.locator.Key), `","status":`...)
 	b = append(strconv.AppendInt(b, int64(x.status), 10), `,"hit":`...)
 	b = append(strconv.AppendBool(b, x.hit), `,"microseconds":`...)
 	return append(strconv.AppendInt(b, elapsed.Microseconds(), 10), "}\n"...)
+}
+
+// loggedMethod returns the method of a request as it is logged: net/http does not check the methods
+// of HTTP/2 requests, so one could hold quotes or line breaks.
+func loggedMethod(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodOptions:
+		return method
+	}
+	return "other"
 }
 
 // appendJSON appends a key or a viewer's ID with JSON's escapes (RFC 8259, section 7). Both are

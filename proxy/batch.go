@@ -66,10 +66,8 @@ func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) e
 	if len(locators) == 0 {
 		return badRequest("The field locators is missing or empty; list at least one locator.")
 	}
-	if n := len(locators); n > 1 { // the rate limit counts each locator as a request
-		if err := h.gate.Limit(&x.viewer, r, n-1, x.now); err != nil {
-			return err
-		}
+	if err := h.gate.LimitBatch(&x.viewer, r, len(locators), x.now); err != nil {
+		return err
 	}
 	if err := b.take(batchCost + len(locators)*locatorCost); err != nil {
 		return err

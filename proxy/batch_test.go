@@ -14,8 +14,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"s3redirect/internal/fakeaws"
 )
 
@@ -23,8 +21,15 @@ import (
 func (w *world) postTo(
 	ctx context.Context, rec http.ResponseWriter, target string, body io.Reader,
 ) {
+	w.postFrom(ctx, rec, "192.0.2.1:1234", target, body)
+}
+
+// postFrom is postTo for a client at addr.
+func (w *world) postFrom(
+	ctx context.Context, rec http.ResponseWriter, addr, target string, body io.Reader,
+) {
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "http://proxy.localhost"+target, body)
-	r.RequestURI, r.ContentLength = target, -1
+	r.RequestURI, r.RemoteAddr, r.ContentLength = target, addr, -1
 	r.Header.Set("Content-Type", "application/json")
 	w.ServeHTTP(rec, r)
 }
@@ -134,9 +139,7 @@ func TestPresignAbortsIncompleteResponses(t *testing.T) {
 				if got := scrapeText(t, w); strings.Count(got, label) != 1 {
 					t.Errorf("metrics: want one request with code %s, got\n%s", c.status, got)
 				}
-				if !w.bodies.TryAcquire(maxBodies) {
-					t.Error("some of the budget was not released")
-				}
+				wantReleased(t, w.bodies)
 			})
 		})
 	}
@@ -196,16 +199,17 @@ func (s *stuck) Write(p []byte) (int, error) {
 func TestResponsesInFlightShareBudget(t *testing.T) {
 	w := newWorld(t)
 	body := batch(1000, func(int) string { return "" })
-	const limit, budget = 20, 20 * (batchCost + 1000*locatorCost)
-	w.bodies = semaphore.NewWeighted(budget)
+	const limit, total = 20, 20 * (batchCost + 1000*locatorCost)
+	w.bodies = newBudget(total)
 	begun, hold := make(chan struct{}, limit), make(chan struct{})
 	var wg sync.WaitGroup
 	served := 0
 	for ; served <= limit; served++ {
 		rec := &stuck{ResponseRecorder: httptest.NewRecorder(), begun: begun, hold: hold}
-		done := make(chan struct{})
+		done, addr := make(chan struct{}), fmt.Sprintf("192.0.2.%d:1", served)
 		wg.Go(func() {
-			w.postTo(context.WithoutCancel(t.Context()), rec, "/presign", strings.NewReader(body))
+			ctx := context.WithoutCancel(t.Context())
+			w.postFrom(ctx, rec, addr, "/presign", strings.NewReader(body))
 			close(done)
 		})
 		select {
@@ -222,9 +226,7 @@ func TestResponsesInFlightShareBudget(t *testing.T) {
 	}
 	close(hold)
 	wg.Wait()
-	if !w.bodies.TryAcquire(budget) {
-		t.Error("some of the budget was not released")
-	}
+	wantReleased(t, w.bodies)
 }
 
 func TestPresignBatch(t *testing.T) {

@@ -10,9 +10,8 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
-	"golang.org/x/sync/semaphore"
-
 	"s3redirect/internal/locator"
+	"s3redirect/internal/viewer"
 )
 
 const (
@@ -33,11 +32,12 @@ var (
 )
 
 // body decodes a request's JSON object while it arrives, so that only the values that are kept take
-// memory. It takes the bytes that it reads from a budget that all requests share.
+// memory. It takes the bytes that it reads from a budget that all requests share, if it has one.
 type body struct {
 	json   *json.Decoder
 	in     io.Reader
-	budget *semaphore.Weighted
+	budget *budget // nil for bodies that are too small to count
+	client viewer.Client
 	held   int64 // bytes taken from the budget
 	ahead  int   // bytes read since the last value was complete
 }
@@ -57,7 +57,10 @@ func (b *body) Read(p []byte) (int, error) {
 
 // take takes n bytes from the budget.
 func (b *body) take(n int) error {
-	if !b.budget.TryAcquire(int64(n)) {
+	if b.budget == nil {
+		return nil
+	}
+	if !b.budget.take(b.client, int64(n)) {
 		return errOverloaded
 	}
 	b.held += int64(n)
@@ -66,8 +69,10 @@ func (b *body) take(n int) error {
 
 // release returns the bytes that b took to the budget. The caller must not use b's values any more.
 func (b *body) release() {
-	b.budget.Release(b.held)
-	b.held = 0
+	if b.budget != nil {
+		b.budget.release(b.client, b.held)
+		b.held = 0
+	}
 }
 
 // readBody reads a body of at most limit bytes. fields maps the name of each known field to a
@@ -88,7 +93,10 @@ func (h *Handler) readBody(
 	if r.ContentLength > limit {
 		return nil, tooLarge
 	}
-	b := &body{in: http.MaxBytesReader(w, r.Body, limit), budget: h.bodies}
+	b := &body{in: http.MaxBytesReader(w, r.Body, limit)}
+	if limit > maxBodyValue { // a smaller body takes no more memory than a header
+		b.budget, b.client = h.bodies, h.gate.Client(&x.viewer, r)
+	}
 	b.json = json.NewDecoder(b)
 	err = b.object(fields)
 	x.now = h.clock()

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 	"unicode/utf16"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // counter counts the bytes that are read.
@@ -121,21 +119,27 @@ func TestPresignBodySize(t *testing.T) {
 // nothing take nothing from it.
 func TestBodiesInFlightShareBudget(t *testing.T) {
 	w := newWorld(t)
-	if !w.bodies.TryAcquire(maxBodies) || w.bodies.TryAcquire(1) {
-		t.Errorf("the budget is not exactly %d bytes", maxBodies)
+	if got := w.bodies.total; got != maxBodies {
+		t.Errorf("the budget is %d bytes, want %d", got, maxBodies)
 	}
 	full := batch(100, func(int) string { return strings.Repeat("x", 1000) })
-	const budget = 1 << 20
-	w.bodies = semaphore.NewWeighted(budget)
+	const total = 1 << 20
+	w.bodies = newBudget(total)
 	hold, wait := make(chan struct{}), make(chan struct{})
 	none, answered := make(chan *http.Response), make(chan *http.Response)
+	sent := 0
 	send := func(body io.Reader, done chan<- *http.Response) {
-		go func() { done <- w.post("/presign", body) }()
+		sent++ // each from another address: one client may not hold the entire budget
+		rec, addr := httptest.NewRecorder(), fmt.Sprintf("10.0.%d.%d:1", sent/256, sent%256)
+		go func() {
+			w.postFrom(t.Context(), rec, addr, "/presign", body)
+			done <- rec.Result()
+		}()
 	}
 	for range 1000 {
 		send(readerFunc(func([]byte) (int, error) { <-wait; return 0, io.EOF }), none)
 	}
-	n := budget / len(full)
+	n := total / len(full)
 	read := make(chan struct{}, n)
 	for range n {
 		pause := readerFunc(func([]byte) (int, error) {
@@ -189,9 +193,7 @@ func TestBodiesInFlightShareBudget(t *testing.T) {
 			t.Errorf("an empty body: got %d, want 400", resp.StatusCode)
 		}
 	}
-	if !w.bodies.TryAcquire(budget) {
-		t.Error("some of the budget was not released")
-	}
+	wantReleased(t, w.bodies)
 }
 
 // Strings that are not Unicode are rejected, and not changed to U+FFFD, which would name another

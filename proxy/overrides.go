@@ -64,16 +64,36 @@ var (
 	passiveApplications = []string{
 		"dicom", "gzip", "json", "msword", "octet-stream", "ogg", "pdf", "rtf", "x-7z-compressed",
 		"x-bzip2", "x-gzip", "x-mpegurl", "x-ndjson", "x-tar", "x-xz", "zip", "zstd",
+		"vnd.amazon.ebook", "vnd.android.package-archive", "vnd.apache.arrow.file",
+		"vnd.apache.parquet", "vnd.apple.mpegurl", "vnd.debian.binary-package",
+		"vnd.google-earth.kmz", "vnd.ms-excel", "vnd.ms-outlook", "vnd.ms-powerpoint",
+		"vnd.oasis.opendocument.graphics", "vnd.oasis.opendocument.presentation",
+		"vnd.oasis.opendocument.spreadsheet", "vnd.oasis.opendocument.text",
+		"vnd.openxmlformats-officedocument.presentationml.presentation",
+		"vnd.openxmlformats-officedocument.presentationml.slideshow",
+		"vnd.openxmlformats-officedocument.presentationml.template",
+		"vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+		"vnd.openxmlformats-officedocument.spreadsheetml.template",
+		"vnd.openxmlformats-officedocument.wordprocessingml.document",
+		"vnd.openxmlformats-officedocument.wordprocessingml.template",
+		"vnd.rar", "vnd.sqlite3", "vnd.tcpdump.pcap", "vnd.visio",
 	}
+	// In other charsets, such as UTF-7 and ISO-2022-JP, the bytes of plain text can be a script.
+	passiveCharsets = []string{"utf-8", "us-ascii", "iso-8859-1"}
 )
 
 // isPassive reports whether browsers only show or save objects with a Content-Type. It is an
 // allow-list, because browsers run scripts in HTML, SVG and all other XML, and guess the type if it
 // is unknown or malformed.
 func isPassive(contentType string) bool {
-	kind, _, err := mime.ParseMediaType(contentType)
-	// Browsers read what follows a comma as another type.
-	if err != nil || strings.Contains(contentType, ",") {
+	kind, parameters, err := mime.ParseMediaType(contentType)
+	// Browsers read what follows a comma as another type. They do not support the parameters in
+	// parts or with escapes that ParseMediaType does (charset*0*=utf%2D8; RFC 2231).
+	if err != nil || strings.ContainsAny(contentType, ",%*") {
+		return false
+	}
+	charset, ok := parameters["charset"]
+	if ok && !slices.Contains(passiveCharsets, strings.ToLower(charset)) {
 		return false
 	}
 	family, name, _ := strings.Cut(kind, "/")
@@ -90,7 +110,7 @@ func isPassive(contentType string) bool {
 	case "text":
 		return slices.Contains(passiveTexts, name)
 	case "application":
-		return slices.Contains(passiveApplications, name) || strings.HasPrefix(name, "vnd.")
+		return slices.Contains(passiveApplications, name)
 	}
 	return false
 }

@@ -22,7 +22,12 @@ var (
 		"application/vnd.apple.mpegurl", "application/vnd.ms-excel",
 		"application/vnd.openxmlformats-officedocument.wordprocessingml.document",
 		"application/msword",
-		"application/dicom", ` image/png `,
+		"application/dicom", ` image/png `, "text/plain; charset=UTF-8",
+		`text/plain; charset="utf-8"`, "text/csv; charset=us-ascii", "text/plain; charset=ISO-8859-1",
+		"application/vnd.oasis.opendocument.text", "application/vnd.rar",
+		"application/vnd.openxmlformats-officedocument.presentationml.presentation",
+		"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+		"application/vnd.google-earth.kmz", "application/vnd.geo+json",
 	}
 	activeTypes = []string{
 		"text/html", "TEXT/HTML", "text/html; charset=utf-8", "text/html;", " text/html",
@@ -33,7 +38,15 @@ var (
 		"application/x-javascript", "text/css", "application/wasm", "text/cache-manifest",
 		"multipart/x-mixed-replace", "multipart/related", "message/rfc822",
 		"application/x-shockwave-flash", "text/x-component", "application/hta",
-		"application/vnd.x+html",
+		"application/vnd.x+html", "application/vnd.wap.xhtml", "application/vnd.wap.wml",
+		"application/vnd.mozilla.xul", "application/vnd.new", "application/vnd.",
+		// Charsets in which the bytes of harmless text can be a script, and unknown ones.
+		"text/plain; charset=utf-7", "text/plain; charset=utf-16", "text/csv; charset=iso-2022-jp",
+		"text/plain; charset=x-user-defined", `text/plain; charset=""`, "text/plain; charset=utf8",
+		"text/plain; charset*=utf-7''x", "text/plain; charset*=utf-8''utf-7",
+		"text/plain; charset*0=utf-; charset*1=7", "text/plain; charset*0*=utf-8''utf-7",
+		// A percent sign is for a program that decodes the type again.
+		"text%2Fhtml", "image/png%0d%0ax", "image/p%6eg", "text/plain; a=%3Cscript%3E",
 		// Browsers guess at these, or parse them differently from the proxy.
 		"*/*", "unknown/unknown", "application/unknown", "text", "text/", "/html", "html",
 		"; charset=utf-8", "image/png, text/html", "image/png,text/html", `image/png; a=","`,

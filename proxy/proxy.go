@@ -20,8 +20,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"s3redirect/cache"
 	"s3redirect/internal/config"
 	"s3redirect/internal/integration"
@@ -74,7 +72,7 @@ type Handler struct {
 	publicURL    string
 	attribution  bool
 	vary         []string
-	bodies       *semaphore.Weighted // the budget for all bodies in flight, in bytes
+	bodies       *budget // for all bodies in flight
 
 	referrerPolicy []string
 	ages           [256]atomic.Pointer[age]
@@ -86,7 +84,7 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	bodies := semaphore.NewWeighted(maxBodies)
+	bodies := newBudget(maxBodies)
 	if o.Previous != nil {
 		bodies = o.Previous.bodies // some of its requests may still be in flight
 	}

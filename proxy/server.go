@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"s3redirect/internal/config"
@@ -76,21 +77,36 @@ type ServerOptions struct {
 func Listen(o ServerOptions) (_ *Server, err error) {
 	s := &Server{drainDelay: o.DrainDelay, log: o.Log, viewers: newServer(o.Viewers, o.Log)}
 	s.admin = newServer(s.adminHandler(o), o.Log)
-	if s.viewers.TLSConfig, err = tlsConfig(o.TLS, o.Clock, o.Log); err != nil {
+	if s.viewers.TLSConfig, err = tlsConfig(o.TLS, o.Clock, o.Log.With("key", "tls")); err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
 	}
-	if s.admin.TLSConfig, err = tlsConfig(o.AdminTLS, o.Clock, o.Log); err != nil {
+	if s.admin.TLSConfig, err = tlsConfig(o.AdminTLS, o.Clock, o.Log.With("key", "admin.tls")); err != nil {
 		return nil, fmt.Errorf("admin.tls: %w", err)
 	}
 	if s.viewersListener, err = net.Listen("tcp", o.Listen); err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, fmt.Errorf("listen: %w", listenCause(err))
 	}
 	if s.adminListener, err = net.Listen("tcp", o.AdminListen); err != nil {
 		_ = s.viewersListener.Close()
-		return nil, fmt.Errorf("admin_listen: %w", err)
+		return nil, fmt.Errorf("admin_listen: %w", listenCause(err))
 	}
 	s.Addr, s.AdminAddr = s.viewersListener.Addr(), s.adminListener.Addr()
 	return s, nil
+}
+
+// listenCause returns the cause of an error of [net.Listen] without the address, which may come from
+// a variable and hold a secret by mistake.
+func listenCause(err error) error {
+	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		return errors.New(e.Err)
+	}
+	if e, ok := errors.AsType[*net.AddrError](err); ok {
+		return errors.New(e.Err)
+	}
+	if e, ok := errors.AsType[syscall.Errno](err); ok {
+		return e
+	}
+	return errors.New("cannot listen on this address")
 }
 
 func newServer(h http.Handler, log *slog.Logger) *http.Server {

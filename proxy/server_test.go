@@ -2,13 +2,11 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -98,26 +96,6 @@ func TestDrain(t *testing.T) {
 	}
 	if code, what := get(t, client, s.Addr, "/"); code != 0 {
 		t.Errorf("after Run: got %d %s, want a refused connection", code, what)
-	}
-}
-
-func TestListenNamesPortInUse(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	free := "127.0.0.1:0"
-	for key, o := range map[string]ServerOptions{
-		"listen: ":       {Listen: taken.Addr().String(), AdminListen: free},
-		"admin_listen: ": {Listen: free, AdminListen: taken.Addr().String()},
-	} {
-		o.Metrics, o.Log = metrics.New("test"), slog.New(slog.DiscardHandler)
-		_, err := Listen(o)
-		if !errors.Is(err, syscall.EADDRINUSE) || !strings.HasPrefix(err.Error(), key) ||
-			!strings.Contains(err.Error(), taken.Addr().String()) {
-			t.Errorf("Listen() = %v, want EADDRINUSE after %q", err, key)
-		}
 	}
 }
 

@@ -187,21 +187,6 @@ func TestRateLimit(t *testing.T) {
 	})
 }
 
-// Anonymous requests count against the address, and not against identified viewers behind it.
-func TestGuessesCountAgainstAddress(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, withViewers, withRateLimit)
-		defer w.set.Close()
-		for range 5 {
-			wantCode(t, "a guess", w.as("", "GET", "/s3/photos/k"), 401, "viewer_unknown")
-		}
-		wantCode(t, "the sixth guess", w.as("", "GET", "/s3/photos/k"), 429, "rate_limited")
-		if resp := w.as("ann", "GET", "/s3/photos/k"); resp.StatusCode != 302 {
-			t.Errorf("ann: status %d, want 302", resp.StatusCode)
-		}
-	})
-}
-
 func TestAttribution(t *testing.T) {
 	w := newWorld(t, withViewers, func(_ *config.Config, o *Options) { o.Attribution = true })
 	w.put("photos", "k", "text")

@@ -16,8 +16,8 @@ import (
 // packageRow is a row of the floor plan: | `package` | purpose | `import`, `import` |
 var packageRow = regexp.MustCompile("(?m)^\\| `([a-z0-9/]+)` \\| [^|]+ \\| ([^|]*) \\|$")
 
-// TestFloorPlan compares the floor plan in docs/architecture.md with the imports of the source: every package has a row, its
-// imports are the row's, and all of them are in rows below.
+// TestFloorPlan compares the floor plan in docs/architecture.md with the imports of the source.
+// Every package has a row that lists its imports, and all of these are in rows below.
 func TestFloorPlan(t *testing.T) {
 	imports := sourceImports(t)
 	rows := map[string]int{}
@@ -38,12 +38,12 @@ func TestFloorPlan(t *testing.T) {
 			continue
 		}
 		var want []string
-		for _, m := range regexp.MustCompile("`([a-z0-9/]+)`").FindAllStringSubmatch(row[2], -1) {
+		for _, m := range matches("`([a-z0-9/]+)`", row[2]) {
 			want = append(want, m[1])
 		}
 		slices.Sort(want)
 		if !slices.Equal(got, want) {
-			t.Errorf("imports of %s = %q, the floor plan has %q", name, got, want)
+			t.Errorf("imports of %s = %q, but docs/architecture.md has %q", name, got, want)
 		}
 		for _, imported := range got {
 			if rows[imported] <= n {
@@ -53,8 +53,8 @@ func TestFloorPlan(t *testing.T) {
 	}
 }
 
-// sourceImports returns the module's packages with the packages of the module that each imports, sorted. Tests and the
-// folder test/ are left out.
+// sourceImports returns the module's packages with the packages of the module that each imports,
+// sorted. It ignores tests and the folder test/.
 func sourceImports(t *testing.T) map[string][]string {
 	t.Helper()
 	const module = "s3redirect/"
@@ -70,7 +70,8 @@ func sourceImports(t *testing.T) map[string][]string {
 		}
 		name = filepath.ToSlash(name)
 		if entry.IsDir() {
-			if name != "." && (strings.HasPrefix(name, ".") || name == "test" || entry.Name() == "testdata") {
+			hidden := name != "." && strings.HasPrefix(name, ".")
+			if hidden || name == "test" || entry.Name() == "testdata" {
 				return fs.SkipDir
 			}
 			return nil
@@ -91,7 +92,8 @@ func sourceImports(t *testing.T) map[string][]string {
 			if err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
-			if ours, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(imports[dir], ours) {
+			ours, ok := strings.CutPrefix(imported, module)
+			if ok && !slices.Contains(imports[dir], ours) {
 				imports[dir] = append(imports[dir], ours)
 			}
 		}
@@ -104,7 +106,7 @@ func sourceImports(t *testing.T) map[string][]string {
 		slices.Sort(list)
 	}
 	if len(imports) < 10 {
-		t.Fatalf("%d packages found", len(imports))
+		t.Fatalf("found %d packages, want at least 10", len(imports))
 	}
 	return imports
 }

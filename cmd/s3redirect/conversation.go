@@ -70,7 +70,8 @@ func (c *conversation) ask(q question) (string, error) {
 			answer = q.otherwise
 		}
 		if answer == "" && !q.optional {
-			return "", usageError{fmt.Errorf("s3redirect integrate: %s is missing: %s", q.flag, strings.TrimSuffix(q.text, "?"))}
+			return "", usageError{fmt.Errorf("s3redirect integrate: %s is missing: %s", q.flag,
+				strings.TrimSuffix(q.text, "?"))}
 		}
 		if err := accept(answer); err != nil {
 			return "", usageError{fmt.Errorf("s3redirect integrate: %s: %w", q.flag, err)}
@@ -135,12 +136,13 @@ func (c *conversation) confirm(text, flagName string, otherwise bool) (bool, err
 		return otherwise, nil
 	}
 	words := map[bool]string{true: "yes", false: "no"}
-	answer, err := c.ask(question{text: text, otherwise: words[otherwise], flag: flagName, accept: func(s string) error {
-		switch strings.ToLower(s) {
-		case "yes", "y", "no", "n":
-			return nil
-		}
-		return errors.New("answer yes or no")
-	}})
+	answer, err := c.ask(question{text: text, otherwise: words[otherwise], flag: flagName,
+		accept: func(s string) error {
+			switch strings.ToLower(s) {
+			case "yes", "y", "no", "n":
+				return nil
+			}
+			return errors.New("answer yes or no")
+		}})
 	return strings.HasPrefix(strings.ToLower(answer), "y"), err
 }

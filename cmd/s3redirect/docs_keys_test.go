@@ -118,7 +118,7 @@ var notKeys = []string{
 	// Steps of check.
 	"assume_role", "head_by_get", "url_size",
 	// Terms of nginx and other reverse proxies.
-	"auth_request", "forward_auth", "proxy_cache", "proxy_pass", "proxy_set_header",
+	"auth_request", "forward_auth", "limit_conn", "proxy_cache", "proxy_pass", "proxy_set_header",
 	"real_ip_header", "request_uri", "set_real_ip_from",
 	// Parameters of Redis URLs, and claims of OpenID Connect.
 	"master_set", "sentinel_password", "sentinel_username", "_claim_names", "email_verified",

@@ -86,13 +86,17 @@ func (n *newIntegration) beginFile() error {
 		n.say("An integration for %s. Ctrl-C ends this at any time, and nothing is written.\n", n.path)
 		return nil
 	}
-	n.say("There is no %s yet: it will be made, with a directory of integrations beside it. Ctrl-C ends this at any time, and nothing is written.\n", n.path)
+	n.say("There is no %s yet: it will be "+
+		"made, with a directory of integrations beside it. Ctrl-C ends this at any time, and nothing is written.\n",
+		n.path)
 	if n.yes {
 		return nil
 	}
-	everyone, err := n.confirm(fmt.Sprintf("May everyone who can reach %s read what the integration reads", n.listen), "--yes", true)
+	everyone, err := n.confirm(fmt.Sprintf("May everyone who can reach %s read what the integration reads",
+		n.listen), "--yes", true)
 	if err == nil && !everyone {
-		err = usageError{errors.New("s3redirect integrate: then begin with a copy of the example config.yaml, and say under viewers who may ask; nothing was written")}
+		err = usageError{errors.New("s3redirect integrate: then begin with a copy of the example " +
+			"config.yaml, and say under viewers who may ask; nothing was written")}
 	}
 	return err
 }
@@ -105,7 +109,9 @@ func (n *newIntegration) change() (*config.Change, *config.Config, error) {
 		c, err = ch.Parse(os.LookupEnv)
 	}
 	if err != nil {
-		return nil, nil, usageError{fmt.Errorf("%w\ns3redirect integrate: with the new integration the configuration would not load; nothing was written", err)}
+		return nil, nil,
+			usageError{fmt.Errorf("%w\ns3redirect integrate: with the new integration the "+
+				"configuration would not load; nothing was written", err)}
 	}
 	return ch, c, nil
 }
@@ -134,12 +140,14 @@ func (n *newIntegration) tryIt() error {
 			return fmt.Errorf("the integration does not work: %w (--no-try writes it all the same)", errNothingWritten)
 		}
 		var answer string
-		answer, err = n.ask(question{text: "It does not work yet. [r]etry, another role [a]RN, [w]rite it all the same, or [q]uit", otherwise: "retry", accept: func(s string) error {
-			if strings.ContainsRune("rawq", rune(strings.ToLower(s)[0])) {
-				return nil
-			}
-			return errors.New("answer r, a, w or q")
-		}})
+		answer, err = n.ask(question{text: "It does not work yet. " +
+			"[r]etry, another role [a]RN, [w]rite it all the same, or [q]uit", otherwise: "retry",
+			accept: func(s string) error {
+				if strings.ContainsRune("rawq", rune(strings.ToLower(s)[0])) {
+					return nil
+				}
+				return errors.New("answer r, a, w or q")
+			}})
 		if err != nil {
 			break
 		}
@@ -199,6 +207,7 @@ func (n *newIntegration) write() error {
 		n.say("%s is the configuration.", n.path)
 	}
 	n.say("%s has the integration %s:\n\n%s", ch.NewPath, n.Name, ch.New)
-	n.say("Next: s3redirect serve --config %s (or restart it), and ask for http://…%s%s/KEY", filepath.Clean(n.path), locator.PathPrefix, n.Buckets()[0])
+	n.say("Next: s3redirect serve --config %s (or restart it), and ask for http://…%s%s/KEY",
+		filepath.Clean(n.path), locator.PathPrefix, n.Buckets()[0])
 	return nil
 }

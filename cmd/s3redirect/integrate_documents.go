@@ -55,7 +55,9 @@ func (n *newIntegration) showDocuments() error {
 		if err := show(document.KindAccess, more); err != nil {
 			return err
 		}
-		if err := show(document.KindTrust, "Both at once (--format terraform and cloudformation are there, too):\n    "+n.command("role --format cli")); err != nil {
+		if err := show(document.KindTrust,
+			"Both at once (--format terraform and cloudformation are there, too):\n    "+
+				n.command("role --format cli")); err != nil {
 			return err
 		}
 	}

@@ -68,7 +68,8 @@ func (n *newIntegration) scope() error {
 	} else {
 		n.PermittedBuckets = n.buckets
 	}
-	for key, buckets := range map[string]string{"bucket": n.Bucket, "permitted_buckets": strings.Join(n.PermittedBuckets, " ")} {
+	for key, buckets := range map[string]string{"bucket": n.Bucket,
+		"permitted_buckets": strings.Join(n.PermittedBuckets, " ")} {
 		if buckets == "" {
 			continue
 		}

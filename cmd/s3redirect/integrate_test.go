@@ -25,7 +25,8 @@ func storeURLs(t *testing.T) (s3, sts string) {
 	text := demoWorld(t)
 	t.Setenv("STORE_KEY", demoAccessKey)
 	t.Setenv("STORE_SECRET", demoSecret)
-	return regexp.MustCompile(`\bendpoint: (\S+)`).FindStringSubmatch(text)[1], regexp.MustCompile(`sts_endpoint: (\S+)`).FindStringSubmatch(text)[1]
+	return regexp.MustCompile(`\bendpoint: (\S+)`).FindStringSubmatch(text)[1],
+		regexp.MustCompile(`sts_endpoint: (\S+)`).FindStringSubmatch(text)[1]
 }
 
 const existing = `# Ours.
@@ -52,7 +53,8 @@ func TestIntegrateByFlags(t *testing.T) {
 	if err := errors.Join(os.WriteFile(path, []byte(existing), 0o640), os.Mkdir(folder, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	store := []string{"integrate", "--yes", "--config", path, "--bucket", "demo-media", "--endpoint", s3, "--sts-endpoint", sts, "--path-style",
+	store := []string{"integrate", "--yes", "--config", path, "--bucket", "demo-media",
+		"--endpoint", s3, "--sts-endpoint", sts, "--path-style",
 		"--access-key-id", "${STORE_KEY}", "--secret-access-key", "${STORE_SECRET}"}
 	untouched := func(args []string, code int, says string) {
 		t.Helper()
@@ -68,21 +70,30 @@ func TestIntegrateByFlags(t *testing.T) {
 		}
 	}
 	untouched(store, 2, "--role-arn is missing")
-	untouched(append(store, "--role-arn", demoMediaRole, "--external-id", "wrong"), 1, "the integration does not work: nothing was written")
+	untouched(append(store, "--role-arn", demoMediaRole, "--external-id", "wrong"), 1,
+		"the integration does not work: nothing was written")
 	untouched(append(store, "--role-arn", demoMediaRole, "--external-id", "a b"), 2, "--external-id: use 2 to 1,224")
 	untouched(append(store, "--role-arn", "arn:nothing"), 2, "--role-arn: arn:nothing is not the ARN of a role")
 	untouched(append(store, "--role-arn", demoMediaRole, "--name", "old"), 2, "is the name of the integration")
 	untouched(append(store, "--role-arn", demoMediaRole, "--sample", "demo-media/x"), 2, "--sample")
 	untouched([]string{"integrate", "--yes", "--config", path}, 2, "--bucket is missing")
-	untouched([]string{"integrate", "--yes", "--config", path, "--bucket", "scans"}, 2, "is a bucket of integration old")
-	untouched([]string{"integrate", "--yes", "--config", path, "--bucket", "a-b", "--endpoint", "http://far.example"}, 2, "--endpoint: over http://")
-	untouched([]string{"integrate", "--yes", "--config", path, "--bucket", "a-b", "--secret-access-key", "canary"}, 2, "name an environment variable")
-	untouched([]string{"integrate", "--yes", "--config", path, "--bucket", "a-b", "--endpoint", s3, "--access-key-id", "${UNSET}"}, 2, "UNSET is not set")
-	for _, bucket := range []string{"Upper", "un_der", "a", "dots..two", "-dash", "192.168.0.1", "xn--punny", "x--x-s3", "with space", "s3://bucket", "bücket", strings.Repeat("a", 64), ""} {
-		untouched([]string{"integrate", "--yes", "--config", path, "--bucket", bucket, "--role-arn", demoMediaRole}, 2, "--bucket")
+	untouched([]string{"integrate", "--yes", "--config", path, "--bucket", "scans"}, 2,
+		"is a bucket of integration old")
+	untouched([]string{"integrate", "--yes", "--config", path, "--bucket", "a-b", "--endpoint",
+		"http://far.example"}, 2, "--endpoint: over http://")
+	untouched([]string{"integrate", "--yes", "--config", path, "--bucket", "a-b",
+		"--secret-access-key", "canary"}, 2, "name an environment variable")
+	untouched([]string{"integrate", "--yes", "--config", path, "--bucket", "a-b", "--endpoint", s3,
+		"--access-key-id", "${UNSET}"}, 2, "UNSET is not set")
+	for _, bucket := range []string{"Upper", "un_der", "a", "dots..two",
+		"-dash", "192.168.0.1", "xn--punny", "x--x-s3", "with space", "s3://bucket", "bücket",
+		strings.Repeat("a", 64), ""} {
+		untouched([]string{"integrate", "--yes", "--config", path, "--bucket", bucket, "--role-arn",
+			demoMediaRole}, 2, "--bucket")
 	}
 
-	args := append(store, "--role-arn", demoMediaRole, "--external-id", demoMediaID, "--sample", "s3://demo-media/images/sunset.jpg")
+	args := append(store, "--role-arn", demoMediaRole, "--external-id", demoMediaID, "--sample",
+		"s3://demo-media/images/sunset.jpg")
 	code, stdout, stderr := running(args...)
 	if code != 0 || stderr != "" || !strings.Contains(stdout, "has the integration demo-media") {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
@@ -113,20 +124,24 @@ secret_access_key: ${STORE_SECRET}
 	if info, err := os.Stat(written); err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("mode %v, %v, want that of the configuration file, 640", info.Mode(), err)
 	}
-	if code, stdout, stderr := running("check", "--config", path, "--integration", "demo-media", "--sample", "s3://demo-media/images/sunset.jpg"); code != 0 {
+	if code, stdout, stderr := running("check", "--config", path, "--integration", "demo-media",
+		"--sample", "s3://demo-media/images/sunset.jpg"); code != 0 {
 		t.Errorf("check: exit %d\n%s%s", code, stdout, stderr)
 	}
 }
 
 // answers lead from an empty folder to an integration.
 func answers(s3, sts string) []string {
-	return []string{"yes", "no", "demo-media", "", s3, "us-east-1", "yes", sts, "STORE_KEY", "STORE_SECRET", "no", "no", demoMediaRole, "s3://demo-media/images/sunset.jpg"}
+	return []string{"yes", "no", "demo-media", "", s3,
+		"us-east-1", "yes", sts, "STORE_KEY", "STORE_SECRET", "no", "no", demoMediaRole,
+		"s3://demo-media/images/sunset.jpg"}
 }
 
 func TestIntegrateInConversation(t *testing.T) {
 	s3, sts := storeURLs(t)
 	path := filepath.Join(t.TempDir(), "config.yaml")
-	begin := []string{"integrate", "--config", path, "--external-id", demoMediaID, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}
+	begin := []string{"integrate", "--config", path, "--external-id", demoMediaID, "--listen",
+		"127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}
 	all := answers(s3, sts)
 
 	// However early the input ends, nothing is written.
@@ -142,15 +157,22 @@ func TestIntegrateInConversation(t *testing.T) {
 	}
 
 	// Answers that will not do are asked for again, and say why.
-	wrong := []string{"perhaps", "yes", "no", "Bad_Bucket", "demo-media", "no name", "media", "ftp://x", s3, "no region!", "us-east-1", "yes", "http://far.example", sts,
-		"UNSET_VARIABLE", "${STORE_KEY}", "STORE_SECRET", "no", "no", "arn:nothing", demoTeamRole, "s3//x", "s3://demo-media/images/sunset.jpg", "x", "a", demoMediaRole}
+	wrong := []string{"perhaps", "yes", "no",
+		"Bad_Bucket", "demo-media", "no name", "media", "ftp://x", s3, "no region!", "us-east-1",
+		"yes", "http://far.example", sts,
+		"UNSET_VARIABLE", "${STORE_KEY}", "STORE_SECRET",
+		"no", "no", "arn:nothing", demoTeamRole, "s3//x", "s3://demo-media/images/sunset.jpg", "x", "a", demoMediaRole}
 	withInput(t, strings.Join(wrong, "\n")+"\n")
 	code, stdout, stderr := running(begin...)
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}
-	for _, says := range []string{"answer yes or no", "Bad_Bucket is not a bucket name", `the value is not a valid name`, "ftp://x is not an http or https URL", "over http://", "UNSET_VARIABLE is not set",
-		"arn:nothing is not the ARN of a role", "must begin with s3://", "answer r, a, w or q", `"sts:ExternalId": "` + demoMediaID + `"`, `"arn:aws:s3:::demo-media/*"`, "It does not work yet",
+	for _, says := range []string{"answer yes or no", "Bad_Bucket is not a bucket name",
+		`the value is not a valid name`, "ftp://x is not an http or https URL", "over http://",
+		"UNSET_VARIABLE is not set",
+		"arn:nothing is not the ARN of a role", "must begin with s3://",
+		"answer r, a, w or q", `"sts:ExternalId": "` + demoMediaID + `"`,
+		`"arn:aws:s3:::demo-media/*"`, "It does not work yet",
 		"STS says that we are arn:aws:iam::000000000000:user/demo", "has the integration media"} {
 		if !strings.Contains(stdout, says) {
 			t.Errorf("it does not say %q:\n%s", says, stdout)
@@ -162,15 +184,20 @@ func TestIntegrateInConversation(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := c.Integrations[0]
-	if i.Name != "media" || i.Bucket != "demo-media" || i.RoleARN != demoMediaRole || i.ExternalID != demoMediaID || i.AccessKeyID != demoAccessKey || !i.SessionPolicy || !c.Viewers.Anonymous {
+	if i.Name != "media" || i.Bucket != "demo-media" ||
+		i.RoleARN != demoMediaRole || i.ExternalID != demoMediaID ||
+		i.AccessKeyID != demoAccessKey || !i.SessionPolicy || !c.Viewers.Anonymous {
 		t.Errorf("%+v", i)
 	}
-	if text, err := os.ReadFile(path); err != nil || !strings.HasPrefix(string(text), "# The configuration of s3redirect.") || strings.Contains(string(text), demoMediaRole) || strings.Contains(string(text), demoSecret) {
+	if text, err := os.ReadFile(path); err != nil || !strings.HasPrefix(string(text),
+		"# The configuration of s3redirect.") || strings.Contains(string(text), demoMediaRole) ||
+		strings.Contains(string(text), demoSecret) {
 		t.Errorf("%s %v", text, err)
 	}
 }
 
-// wantCommandsRun runs every command that a conversation printed, as it is printed. ARN stands for what only the reader knows.
+// wantCommandsRun runs every command that a conversation printed, as it is printed. ARN stands for
+// what only the reader knows.
 func wantCommandsRun(t *testing.T, said string, want int) {
 	t.Helper()
 	commands := regexp.MustCompile(`s3redirect (policy (?:access|role|cors|trust|assume) .*)`).FindAllStringSubmatch(unwrapped.ReplaceAllString(said, " "), -1)
@@ -178,7 +205,8 @@ func wantCommandsRun(t *testing.T, said string, want int) {
 		t.Errorf("%d commands, want %d, in\n%s", len(commands), want, said)
 	}
 	for _, c := range commands {
-		words := strings.Fields(strings.NewReplacer("'", "", " ARN", " arn:aws:kms:eu-central-1:123456789012:key/k").Replace(c[1]))
+		words := strings.Fields(strings.NewReplacer("'", "", " ARN",
+			" arn:aws:kms:eu-central-1:123456789012:key/k").Replace(c[1]))
 		if code, _, stderr := running(words...); code != 0 {
 			t.Errorf("%s: exit %d\n%s", c[0], code, stderr)
 		}
@@ -191,8 +219,10 @@ var unwrapped = regexp.MustCompile(`\n {25,}`)
 // A default integration gets patterns, an external ID of its own, and whatever it is asked to do besides.
 func TestIntegrateADefault(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
-	withInput(t, strings.Join([]string{"yes", "yes", "photos team-*", "shared", "", "", "yes", "yes", "arn:aws:iam::123456789012:role/r"}, "\n")+"\n")
-	code, stdout, stderr := running("integrate", "--config", path, "--no-try", "--principal", "arn:aws:iam::123456789012:role/proxy")
+	withInput(t, strings.Join([]string{"yes", "yes", "photos team-*", "shared", "", "", "yes",
+		"yes", "arn:aws:iam::123456789012:role/r"}, "\n")+"\n")
+	code, stdout, stderr := running("integrate", "--config", path, "--no-try", "--principal",
+		"arn:aws:iam::123456789012:role/proxy")
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}
@@ -202,17 +232,21 @@ func TestIntegrateADefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := c.Integrations[0]
-	if strings.Join(i.PermittedBuckets, " ") != "photos team-*" || i.Region != "auto" || !i.FileVersioning || !i.ListBucket || len(i.ExternalID) < 20 {
+	if strings.Join(i.PermittedBuckets, " ") != "photos team-*" || i.Region != "auto" ||
+		!i.FileVersioning || !i.ListBucket || len(i.ExternalID) < 20 {
 		t.Errorf("%+v", i)
 	}
-	if !strings.Contains(stdout, i.ExternalID) || !strings.Contains(stdout, "s3:GetObjectVersion") || !strings.Contains(stdout, "s3:ListBucket") {
+	if !strings.Contains(stdout, i.ExternalID) ||
+		!strings.Contains(stdout, "s3:GetObjectVersion") || !strings.Contains(stdout, "s3:ListBucket") {
 		t.Errorf("the documents lack something:\n%s", stdout)
 	}
 	first := i.ExternalID
-	if err := errors.Join(os.Remove(path), os.Remove(filepath.Join(filepath.Dir(path), "integrations.d", "shared.yaml"))); err != nil {
+	if err := errors.Join(os.Remove(path),
+		os.Remove(filepath.Join(filepath.Dir(path), "integrations.d", "shared.yaml"))); err != nil {
 		t.Fatal(err)
 	}
-	withInput(t, strings.Join([]string{"yes", "yes", "photos team-*", "shared", "", "", "yes", "yes", "arn:aws:iam::123456789012:role/r"}, "\n")+"\n")
+	withInput(t, strings.Join([]string{"yes", "yes", "photos team-*", "shared", "", "", "yes",
+		"yes", "arn:aws:iam::123456789012:role/r"}, "\n")+"\n")
 	running("integrate", "--config", path, "--no-try", "--principal", "arn:aws:iam::123456789012:role/proxy")
 	if c, err := config.Load(path); err != nil || c.Integrations[0].ExternalID == first {
 		t.Errorf("the external ID came twice: %v", err)
@@ -223,13 +257,16 @@ func TestIntegrateADefault(t *testing.T) {
 func TestIntegrateKeys(t *testing.T) {
 	s3, _ := storeURLs(t)
 	path := filepath.Join(t.TempDir(), "config.yaml")
-	withInput(t, strings.Join([]string{"yes", "no", "scans", "", s3, "", "", "", "STORE_KEY", "STORE_SECRET", "", ""}, "\n")+"\n")
+	withInput(t, strings.Join([]string{"yes", "no", "scans", "", s3, "", "", "", "STORE_KEY",
+		"STORE_SECRET", "", ""}, "\n")+"\n")
 	code, stdout, stderr := running("integrate", "--config", path, "--no-try")
 	if code != 0 || stderr != "" || strings.Contains(stdout, "Trust policy") {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}
 	wantCommandsRun(t, stdout, 1)
-	if c, err := config.Load(path); err != nil || c.Integrations[0].RoleARN != "" || c.Integrations[0].ExternalID != "" || string(c.Integrations[0].SecretAccessKey) != demoSecret {
+	if c, err := config.Load(path); err != nil ||
+		c.Integrations[0].RoleARN != "" || c.Integrations[0].ExternalID != "" ||
+		string(c.Integrations[0].SecretAccessKey) != demoSecret {
 		t.Errorf("%v", err)
 	}
 }
@@ -244,25 +281,34 @@ func TestIntegrateRefusesFiles(t *testing.T) {
 		}
 	}
 	write("listn: 127.0.0.1:0\n")
-	if code, _, stderr := running("integrate", "--config", path); code != 2 || !strings.Contains(stderr, "did you mean listen") || !strings.Contains(stderr, "mend it first") {
+	if code, _, stderr := running("integrate", "--config",
+		path); code != 2 || !strings.Contains(stderr, "did you mean listen") ||
+		!strings.Contains(stderr, "mend it first") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
-	if code, _, stderr := running("integrate", "--config", dir); code != 2 || !strings.Contains(stderr, "this is a directory") {
+	if code, _, stderr := running("integrate", "--config", dir); code != 2 ||
+		!strings.Contains(stderr, "this is a directory") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
-	if code, _, stderr := running("integrate", "--config", filepath.Join(dir, "none", "config.yaml")); code != 2 || !strings.Contains(stderr, "there is no directory") {
+	if code, _, stderr := running("integrate",
+		"--config", filepath.Join(dir, "none", "config.yaml")); code != 2 ||
+		!strings.Contains(stderr, "there is no directory") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	withInput(t, "no\n")
-	if code, _, stderr := running("integrate", "--config", filepath.Join(dir, "new.yaml")); code != 2 || !strings.Contains(stderr, "say under viewers who may ask") {
+	if code, _, stderr := running("integrate",
+		"--config", filepath.Join(dir, "new.yaml")); code != 2 ||
+		!strings.Contains(stderr, "say under viewers who may ask") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	write(strings.Replace(existing, "include: [integrations.d/*.yaml]\n", "", 1))
-	if code, _, stderr := running("integrate", "--config", path); code != 2 || !strings.Contains(stderr, "add the line include: [integrations.d/*.yaml] to this file") {
+	if code, _, stderr := running("integrate", "--config", path); code != 2 ||
+		!strings.Contains(stderr, "add the line include: [integrations.d/*.yaml] to this file") {
 		t.Errorf("without include: exit %d: %s", code, stderr)
 	}
 	write(existing)
-	if code, _, stderr := running("integrate", "--config", path); code != 2 || !strings.Contains(stderr, "integrations.d does not exist; create it") {
+	if code, _, stderr := running("integrate", "--config", path); code != 2 ||
+		!strings.Contains(stderr, "integrations.d does not exist; create it") {
 		t.Errorf("without the directory: exit %d: %s", code, stderr)
 	}
 }
@@ -271,7 +317,8 @@ func TestIntegrateRefusesFiles(t *testing.T) {
 func TestIntegrateDoesNotReplaceFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	theirs := filepath.Join(filepath.Dir(path), "integrations.d", "new.yaml")
-	if err := errors.Join(os.WriteFile(path, []byte(existing), 0o600), os.Mkdir(filepath.Dir(theirs), 0o700)); err != nil {
+	if err := errors.Join(os.WriteFile(path, []byte(existing), 0o600),
+		os.Mkdir(filepath.Dir(theirs), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	n := newIntegration{path: path}

@@ -1,5 +1,5 @@
-// Package app is the running program without its listeners: the configuration in use, everything that was built from it,
-// and how both change while requests are served.
+// Package app is the running program without its listeners: the current configuration, everything
+// that was built from it, and how both change while requests are served.
 package app
 
 import (
@@ -22,8 +22,9 @@ import (
 	"s3redirect/proxy"
 )
 
-// App answers clients with the current configuration and replaces that configuration on request. It implements
-// [http.Handler], [proxy.Operator] and [console.Proxy], and is safe for concurrent use.
+// App answers clients with the current configuration and replaces that configuration on request.
+// It implements [http.Handler], [proxy.Operator] and [console.Proxy], and is safe for concurrent
+// use.
 type App struct {
 	version   string
 	path      string // of the configuration file; "" if there is no file
@@ -33,15 +34,18 @@ type App struct {
 	accessLog *proxy.AccessLog // nil if requests are not logged
 	sts       *integration.AWSSTS
 	store     *sessionstore.Redis // nil if replicas do not share sessions
-	started   *config.Config      // the configuration at start, to find changes that need a restart
+	started   *config.Config      // at start, to find changes that need a restart
 
 	current     atomic.Pointer[generation]
-	listen      atomic.Pointer[string]        // the clients' address; nil until the listener is open
+	listen      atomic.Pointer[string]        // the clients' address; nil until it is open
 	lastFailure atomic.Pointer[reloadFailure] // nil after a successful reload
 
-	// mu serializes reloads and purges, the writers of current. It guards tried. Requests never take it.
-	mu    sync.Mutex
-	tried *config.Source // the files at the last reload, successful or not; nil if they could not be read
+	// mu serializes reloads and purges, the writers of current. It guards tried. Requests never
+	// take it.
+	mu sync.Mutex
+	// tried holds the files at the last reload, whether it succeeded or failed. It is nil if they
+	// could not be read.
+	tried *config.Source
 }
 
 // reloadFailure is a reload that kept the previous configuration.
@@ -61,8 +65,8 @@ type generation struct {
 
 // Options configure an [App].
 type Options struct {
-	// Path is the configuration file to follow, and Source is what Config was parsed from. Both are zero if the
-	// configuration does not come from a file.
+	// Path is the configuration file to follow, and Source is the source of Config. Both are zero
+	// if the configuration does not come from a file.
 	Path   string
 	Source *config.Source
 	// Config is the initial configuration. Required.
@@ -73,8 +77,8 @@ type Options struct {
 	Version string
 }
 
-// ConfigError is a configuration that parses but cannot be used, for example because the htpasswd file is unreadable.
-// Its text starts with the configuration key.
+// ConfigError is a configuration that parses but cannot be used, for example because the htpasswd
+// file is unreadable. Its text starts with the configuration key.
 type ConfigError struct{ Err error }
 
 func (e *ConfigError) Error() string { return e.Err.Error() }
@@ -82,12 +86,17 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// New returns an App that serves o.Config. The error is a [*ConfigError] if the configuration cannot be used.
+// New returns an App that serves o.Config. The error is a [*ConfigError] if the configuration
+// cannot be used.
 func New(o Options) (_ *App, err error) {
 	c := o.Config
 	a := &App{
-		version: o.Version, path: o.Path, tried: o.Source, started: c,
-		level: &slog.LevelVar{}, metrics: metrics.New(o.Version),
+		version: o.Version,
+		path:    o.Path,
+		tried:   o.Source,
+		started: c,
+		level:   &slog.LevelVar{},
+		metrics: metrics.New(o.Version),
 	}
 	a.sts = &integration.AWSSTS{Skew: a.noteSkew}
 	a.level.Set(c.Log.Level)
@@ -98,7 +107,11 @@ func New(o Options) (_ *App, err error) {
 		}
 	}()
 	if r := c.Cache.Redis; r != nil {
-		a.store, err = sessionstore.NewRedis(sessionstore.Options{URL: string(r.URL), Keys: r.Keys(), Clock: time.Now})
+		a.store, err = sessionstore.NewRedis(sessionstore.Options{
+			URL:   string(r.URL),
+			Keys:  r.Keys(),
+			Clock: time.Now,
+		})
 		if err != nil {
 			return nil, &ConfigError{fmt.Errorf("cache.redis: %w", err)}
 		}
@@ -115,8 +128,8 @@ func New(o Options) (_ *App, err error) {
 	return a, nil
 }
 
-// newGeneration builds everything that c describes. What did not change since previous, which may be nil, is reused:
-// sessions, URLs, verified tokens and rate limits.
+// newGeneration builds everything that c describes. It reuses from previous, which may be nil, what
+// did not change: sessions, URLs, verified tokens and rate limits.
 func (a *App) newGeneration(c *config.Config, previous *generation) (*generation, error) {
 	g := &generation{config: c, read: time.Now()}
 	o := integration.Options{Clock: time.Now, Log: a.log, Metrics: a.metrics, STS: a.sts}
@@ -124,10 +137,14 @@ func (a *App) newGeneration(c *config.Config, previous *generation) (*generation
 		o.Shared = a.store
 	}
 	var err error
-	if previous != nil && reflect.DeepEqual(previous.config.Viewers, c.Viewers) && slices.Equal(previous.config.Proxies, c.Proxies) {
+	if previous != nil && sameViewers(previous.config, c) {
 		g.gate = previous.gate
-	} else if g.gate, err = viewer.New(&c.Viewers, viewer.Options{Clock: time.Now, Log: a.log, TrustedProxies: c.Proxies}); err != nil {
-		return nil, &ConfigError{fmt.Errorf("viewers.basic.htpasswd_file: %w; create the file with htpasswd -B", err)}
+	} else if g.gate, err = viewer.New(&c.Viewers, viewer.Options{
+		Clock:          time.Now,
+		Log:            a.log,
+		TrustedProxies: c.Proxies,
+	}); err != nil {
+		return nil, &ConfigError{err}
 	}
 	var handler *proxy.Handler
 	if previous != nil {
@@ -148,12 +165,26 @@ func (a *App) newGeneration(c *config.Config, previous *generation) (*generation
 	return g, nil
 }
 
+// sameViewers reports whether a gate for a also serves b.
+func sameViewers(a, b *config.Config) bool {
+	return reflect.DeepEqual(a.Viewers, b.Viewers) && slices.Equal(a.Proxies, b.Proxies)
+}
+
 func (a *App) newHandler(g *generation, previous *proxy.Handler) (*proxy.Handler, error) {
 	c := g.config
 	return proxy.New(proxy.Options{
-		Integrations: g.integrations, Metrics: a.metrics, Clock: time.Now, Log: a.log, URLs: c.Cache.URLs,
-		ReferrerPolicy: c.ReferrerPolicy, AccessLog: a.accessLog, Gate: g.gate, Attribution: c.Viewers.Attribution,
-		CORS: c.CORS, PublicURL: c.PublicURL, Previous: previous,
+		Integrations:   g.integrations,
+		Gate:           g.gate,
+		Metrics:        a.metrics,
+		Clock:          time.Now,
+		Log:            a.log,
+		AccessLog:      a.accessLog,
+		URLs:           c.Cache.URLs,
+		ReferrerPolicy: c.ReferrerPolicy,
+		Attribution:    c.Viewers.Attribution,
+		CORS:           c.CORS,
+		PublicURL:      c.PublicURL,
+		Previous:       previous,
 	})
 }
 
@@ -170,7 +201,7 @@ func (a *App) Close() {
 	a.closeShared()
 }
 
-// closeShared closes what all generations share.
+// closeShared closes the session store and the access log, which all generations share.
 func (a *App) closeShared() {
 	if a.store != nil {
 		a.store.Close()
@@ -197,7 +228,8 @@ func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, o))
 }
 
-// Summary returns a line per integration with the buckets it serves, for the log. Long lists are cut.
+// Summary returns a line per integration with the buckets it serves, for the log. It cuts long
+// lists.
 func Summary(integrations []config.Integration) []string {
 	const limit = 20
 	var lines []string

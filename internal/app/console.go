@@ -12,10 +12,16 @@ import (
 	"s3redirect/proxy"
 )
 
-// Console returns the administrators' page. getenv looks up the environment variables that the configuration names.
+// Console returns the administrators' page. getenv looks up the environment variables that the
+// configuration names.
 func (a *App) Console(getenv func(string) (string, bool)) *console.Console {
 	return console.New(console.Options{
-		Proxy: a, Metrics: a.metrics, Log: a.log, Clock: time.Now, Version: a.version, Getenv: getenv,
+		Proxy:   a,
+		Metrics: a.metrics,
+		Log:     a.log,
+		Clock:   time.Now,
+		Version: a.version,
+		Getenv:  getenv,
 	})
 }
 

@@ -97,6 +97,7 @@ func do(t *testing.T, method, url, header string) (status int, body string) {
 func TestAdministration(t *testing.T) {
 	a := newTestApp(t)
 	admin := serveAdmin(t, a)
+	const forPages = "web pages cannot use this path"
 	for _, c := range []struct {
 		method, target, header string
 		status                 int
@@ -104,8 +105,8 @@ func TestAdministration(t *testing.T) {
 	}{
 		{"POST", "/-/reload", "", 200, "reloaded"},
 		{"GET", "/-/reload", "", 405, ""},
-		{"POST", "/-/reload", "Origin: https://evil.example", 403, "web pages cannot use this path"},
-		{"POST", "/-/purge", "Sec-Fetch-Site: cross-site", 403, "web pages cannot use this path"},
+		{"POST", "/-/reload", "Origin: https://evil.example", 403, forPages},
+		{"POST", "/-/purge", "Sec-Fetch-Site: cross-site", 403, forPages},
 		{"POST", "/-/purge?integration=media", "", 200, `{"integrations":["media"],"urls":0}`},
 		{"POST", "/-/purge?integration=none", "", 404, "no integration has that name"},
 		{"POST", "/-/purge?locator=x", "", 400, "locator"},
@@ -150,6 +151,6 @@ func TestReloadChangesTheAdminToken(t *testing.T) {
 	reload("Bearer "+second, http.StatusOK)
 	reload("", http.StatusOK)
 	if a.logCount("canary") > 0 || a.logCount("administrators' request rejected") == 0 {
-		t.Errorf("the log is %s, want refusals without the tokens", a.log)
+		t.Errorf("the log is %s, want rejections without the tokens", a.log)
 	}
 }

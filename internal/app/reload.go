@@ -20,13 +20,13 @@ import (
 const (
 	// WatchInterval is how often [App.Watch] reads the configuration files.
 	WatchInterval = 2 * time.Second
-	// requestTimeout is longer than any request takes. What an old generation shares with requests in flight is
-	// released after it.
+	// requestTimeout is longer than any request takes. What the requests in flight use of the
+	// previous generation is released after it.
 	requestTimeout = time.Minute
 )
 
-// Reload implements [proxy.Operator]. It reads the configuration files and puts them into use. If that fails, the
-// previous configuration is kept.
+// Reload implements [proxy.Operator]. It reads the configuration files and applies them. If that
+// fails, the previous configuration is kept.
 func (a *App) Reload() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -34,7 +34,7 @@ func (a *App) Reload() error {
 	return a.applyLocked(source, err)
 }
 
-// applyLocked puts source into use; readErr is the error of reading it. The caller holds a.mu.
+// applyLocked applies source, unless reading it failed with readErr. The caller holds a.mu.
 func (a *App) applyLocked(source *config.Source, readErr error) error {
 	a.tried = source
 	previous := a.current.Load()
@@ -43,7 +43,8 @@ func (a *App) applyLocked(source *config.Source, readErr error) error {
 		a.metrics.ConfigRead(false, time.Now())
 		a.lastFailure.Store(&reloadFailure{at: time.Now(), err: err})
 		for line := range strings.Lines(err.Error()) {
-			a.log.Error("reload failed; keeping the previous configuration", "error", strings.TrimSuffix(line, "\n"))
+			a.log.Error("reload failed; keeping the previous configuration",
+				"error", strings.TrimSuffix(line, "\n"))
 		}
 		return err
 	}
@@ -53,7 +54,8 @@ func (a *App) applyLocked(source *config.Source, readErr error) error {
 	previous.integrations.Retire(g.integrations)
 	a.sts.Keep(c.Integrations)
 	purged := g.handler.Purge()
-	// Requests that started before the swap may still use the previous gate and count into the previous series.
+	// Requests that loaded the previous generation before the swap still use its gate, and create
+	// series of its integrations.
 	if previous.gate != g.gate {
 		time.AfterFunc(requestTimeout, previous.gate.Close)
 	}
@@ -71,12 +73,17 @@ func (a *App) applyLocked(source *config.Source, readErr error) error {
 	for _, key := range needRestart(a.started, c) {
 		a.log.Warn("this change takes effect only after a restart", "key", key)
 	}
-	a.log.Info("reloaded", "config", a.path, "integrations", Summary(c.Integrations), "urls_purged", purged)
+	a.log.Info("reloaded",
+		"config", a.path,
+		"integrations", Summary(c.Integrations),
+		"urls_purged", purged)
 	return nil
 }
 
 // parse returns the configuration in source and the generation built from it.
-func (a *App) parse(source *config.Source, readErr error, previous *generation) (*config.Config, *generation, error) {
+func (a *App) parse(
+	source *config.Source, readErr error, previous *generation,
+) (*config.Config, *generation, error) {
 	if readErr != nil {
 		return nil, nil, readErr
 	}
@@ -88,8 +95,8 @@ func (a *App) parse(source *config.Source, readErr error, previous *generation) 
 	return c, g, err
 }
 
-// forgetLocked deletes the metric series of those integrations that the current configuration no longer has, and
-// returns their names. The caller holds a.mu.
+// forgetLocked deletes the metric series of those integrations that the current configuration no
+// longer has, and returns their names. The caller holds a.mu.
 func (a *App) forgetLocked(integrations []string) (removed []string) {
 	current := names(a.current.Load().config)
 	for _, name := range integrations {
@@ -109,7 +116,7 @@ func names(c *config.Config) (names []string) {
 	return names
 }
 
-// needRestart returns the keys that differ between a and b and that only a restart can apply, sorted.
+// needRestart returns the keys that differ between a and b and need a restart, sorted.
 func needRestart(a, b *config.Config) (keys []string) {
 	for key, changed := range map[string]bool{
 		"listen":       a.Listen != b.Listen,
@@ -129,7 +136,7 @@ func needRestart(a, b *config.Config) (keys []string) {
 	return keys
 }
 
-// AdminToken implements [proxy.Operator]. It returns the token of the configuration in use.
+// AdminToken implements [proxy.Operator]. It returns the token of the current configuration.
 func (a *App) AdminToken() config.Secret { return a.current.Load().config.Admin.Token }
 
 // Purge implements [proxy.Operator].
@@ -160,10 +167,10 @@ func (a *App) Purge(name, text string) (proxy.Purged, error) {
 	return purged, nil
 }
 
-// Watch reloads the configuration on SIGHUP and whenever the content of its files changes or files are added to or
-// removed from those that it includes, until ctx ends. It polls the files, which also detects a file that an editor
-// replaced by rename and a symbolic link that Kubernetes moved. New content counts once two consecutive polls find it,
-// so a file that is half written is not loaded.
+// Watch reloads the configuration on SIGHUP and whenever one of its files changes, is added or is
+// removed, until ctx ends. It polls the files, which also detects a file that an editor replaced by
+// rename and a symbolic link that Kubernetes moved. It loads a change once two consecutive polls
+// return the same content, so that it does not load a file that is half written.
 func (a *App) Watch(ctx context.Context, interval time.Duration) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -176,15 +183,15 @@ func (a *App) Watch(ctx context.Context, interval time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-hangup:
-			_ = a.Reload() // applyLocked logs the error
+			_ = a.Reload() // it logs the error
 		case <-ticks.C:
 			last = a.poll(last)
 		}
 	}
 }
 
-// poll reads the files and reloads if they are new and equal to last, the files at the previous poll. It returns the
-// files, or nil if they cannot be read.
+// poll reads the files and reloads if they differ from the last reload's and equal those of the
+// previous poll, last. It returns the files, or nil if they cannot be read.
 func (a *App) poll(last *config.Source) *config.Source {
 	source, err := a.read(last)
 	if err != nil {
@@ -193,12 +200,12 @@ func (a *App) poll(last *config.Source) *config.Source {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !source.Equal(a.tried) && source.Equal(last) {
-		_ = a.applyLocked(source, nil) // which logs the error
+		_ = a.applyLocked(source, nil) // it logs the error
 	}
 	return source
 }
 
-// read reads the files. It does not read again what has not changed since last.
+// read reads the files. It reuses the content of files that did not change since last.
 func (a *App) read(last *config.Source) (*config.Source, error) {
 	if last == nil {
 		return config.Read(a.path)

@@ -7,16 +7,18 @@ import (
 	"strings"
 )
 
-// Admin is about the administrators' listener, at admin_listen.
+// Admin configures the administrators' listener at admin_listen.
 type Admin struct {
-	// Token is what administrators prove themselves with: 32 bytes at least. With it, a purge, a reload and a check need it, and users who
-	// sign in to the console with it can change the configuration. Optional: without it every client that reaches admin_listen may purge,
-	// reload and check, and the console changes nothing.
+	// Token authenticates administrators: at least 32 bytes. If it is set, purges, reloads and
+	// checks require it, and users who sign in to the console with it can change the configuration.
+	// Without it, every client that reaches admin_listen may purge, reload and check, and the
+	// console changes nothing. Optional.
 	Token Secret `yaml:"token"`
-	// TLS is for AdminListen. Optional.
+	// TLS is the certificate of AdminListen. Optional.
 	TLS TLS `yaml:"tls"`
-	// Hosts are further names by which browsers reach admin_listen. Addresses and localhost always are: any other name could be
-	// a page's that leads its visitors' browsers here (DNS rebinding).
+	// Hosts are further host names at which browsers reach admin_listen. Addresses and localhost
+	// are always accepted. Any other name could be that of a page which directs its visitors'
+	// browsers here (DNS rebinding).
 	Hosts []string `yaml:"hosts"`
 	// Variables are the environment variables that users of the console may name in a draft. Default: none.
 	Variables AdminVariables `yaml:"variables"`
@@ -33,7 +35,8 @@ type AdminVariables struct {
 
 func (k *checker) checkAdmin() {
 	if k.Admin.Token != "" && len(k.Admin.Token) < minSecret {
-		k.wrong("admin.token", "it is too short: use %d bytes at least, such as openssl rand -base64 32 prints", minSecret)
+		k.wrong("admin.token", "it is too short: use %d bytes at least, such as openssl rand -base64 32 prints",
+			minSecret)
 	}
 	k.checkTLS("admin.tls", k.Admin.TLS)
 	k.checkVariables("admin.variables.ids", k.Admin.Variables.IDs)
@@ -51,7 +54,9 @@ func (k *checker) checkAdmin() {
 		case strings.Contains(host, "://") || strings.Contains(host, "/"):
 			k.wrong(key, "%s is a URL; write its host alone, such as admin.example.com", value(key))
 		case !hostGrammar.MatchString(host) || net.ParseIP(host) != nil:
-			k.wrong(key, "%s is not a host name; write it without a port, such as admin.example.com (addresses need not be named)", value(key))
+			k.wrong(key,
+				"%s is not a host name; write it without a port, such as admin.example.com "+
+					"(addresses need not be named)", value(key))
 		}
 	}
 }

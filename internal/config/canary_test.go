@@ -83,16 +83,29 @@ const filler = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI="
 
 // slips are mistakes in how a secret is written: what stands in the place of "key: value", or of "value" in a list.
 var slips = []string{
-	"K:V", "K V", "KV", "K: *V", "K: &V", "K: &V x", "K: !V", "K: !V x", "K: !!V x", "K: !<V> x", "K: !e!V x", "K: |V", "K: >V", "K: %V", "K: @V", "K: `V", "K: 'V", "K: \"V", "K: \"\\V\"", "K: \"\\xV\"",
-	"K: 'V'V", "K: [V", "K: [V]", "K: {V}", "K: {V: V}", "K: {V", "K: V]", "K: V}", "K: - V", "K: V: V", "K: V # V", "K: ,V", "K: ?V", "K: ${V}", "K: ${V", "K: x${V}y", "K: ${V}${", "K: $${V}",
-	"K: !!int V", "K: !!bool V", "K: !!binary V", "K: !!null V", "K: !!float V", "K: !!map V", "K: !!seq V", "K: !!str V",
-	"? V", "? K: V", "? [V]", "? {V: V}", "? |\n V", "V: K", "V:", "V", "\"V\": x", "'V': x", "V: {K: V}", "*V : x", "&V K: x", "!V K: x", "! V", "<<: V", "<<: *V", "<<: {V: V}", "<<: [V]", "K: &a V\n*a : V",
-	"K:\tV", "\tK: V", "K: V\n\tV: V", "K: V\n V: V", "K:\nV", "K:\n V", "K:\n   - V", "K:\n    V:\n", "K: V\nV", "K: V\n V", "--- V", "---\nV: V", "...\nV: V", "%V", "%YAML V", "%TAG ! V", "K: V\r V", "K: V\u2028V", "K: \x01V", "K: \xffV",
-	"x: a,K:V", "name: a,K:V", "name: a;K=V", "region: us-east-1,K=V", "region: K:V", "id: a,K:V", "level: info,K=V", "urls: 1;K:V",
-	"hosts: [a,K:V]", "hosts: [K:V]", "name: \"a\"K:V", "listen: :80?K=V", "bucket: a@V", "bucket: a&K=V", "KK: V", "xK: V", "K_: V", "k-K: V", "K.V: x", "K: V, V: V", "K: V\nK: V", "V: V\nV: V", "K=V", "K = V", "K:: V", ":K: V", "K : V", "- K: V", "[V]: K", "{V: V}: K", "K: \"V\nV\"", "K: 'V\n\nV'", "K: >-\n V\nV", "K: |\n        V\n      V",
+	"K:V", "K V", "KV", "K: *V", "K: &V", "K: &V x", "K: !V", "K: !V x", "K: !!V x",
+	"K: !<V> x", "K: !e!V x", "K: |V", "K: >V", "K: %V", "K: @V", "K: `V", "K: 'V", "K: \"V",
+	"K: \"\\V\"", "K: \"\\xV\"",
+	"K: 'V'V", "K: [V", "K: [V]", "K: {V}", "K: {V: V}", "K: {V", "K: V]",
+	"K: V}", "K: - V", "K: V: V", "K: V # V", "K: ,V", "K: ?V", "K: ${V}", "K: ${V", "K: x${V}y",
+	"K: ${V}${", "K: $${V}",
+	"K: !!int V", "K: !!bool V", "K: !!binary V", "K: !!null V", "K: !!float V", "K: !!map V",
+	"K: !!seq V", "K: !!str V",
+	"? V", "? K: V", "? [V]", "? {V: V}", "? |\n V", "V: K", "V:", "V", "\"V\": x", "'V': x",
+	"V: {K: V}", "*V : x", "&V K: x", "!V K: x", "! V", "<<: V", "<<: *V", "<<: {V: V}", "<<: [V]", "K: &a V\n*a : V",
+	"K:\tV", "\tK: V", "K: V\n\tV: V", "K: V\n V: V", "K:\nV", "K:\n V", "K:\n   - V",
+	"K:\n    V:\n", "K: V\nV", "K: V\n V",
+	"--- V", "---\nV: V", "...\nV: V", "%V", "%YAML V", "%TAG ! V", "K: V\r V", "K: V\u2028V", "K: \x01V", "K: \xffV",
+	"x: a,K:V", "name: a,K:V", "name: a;K=V", "region: us-east-1,K=V", "region: K:V", "id: a,K:V",
+	"level: info,K=V", "urls: 1;K:V",
+	"hosts: [a,K:V]", "hosts: [K:V]", "name: \"a\"K:V", "listen: :80?K=V", "bucket: a@V",
+	"bucket: a&K=V", "KK: V", "xK: V", "K_: V", "k-K: V", "K.V: x", "K: V, V: V", "K: V\nK: V",
+	"V: V\nV: V", "K=V", "K = V", "K:: V", ":K: V",
+	"K : V", "- K: V", "[V]: K", "{V: V}: K", "K: \"V\nV\"", "K: 'V\n\nV'", "K: >-\n V\nV", "K: |\n        V\n      V",
 }
 
-// secretiveText returns a configuration with the canary in the place of one of its secrets, with mistakes that r chooses.
+// secretiveText returns a configuration with the canary in the place of one of its secrets, with
+// mistakes that r chooses.
 func secretiveText(r *rand.Rand) (text string, included bool) {
 	which := r.IntN(len(secretive))
 	text = secretive[which]
@@ -152,7 +165,8 @@ func muddle(r *rand.Rand, text string) string {
 // slipped matches values into which a slip drew a secret with its key, or whatever comes after a separator.
 var slipped = regexp.MustCompile(`[\s,;=?@&"']|(?i)(token|secret|secret_access_key|encryption_key|url):`)
 
-// misplaced reports whether the canary became, by mistake, a part of the value of a known key that holds no secret, without anything
+// misplaced reports whether the canary became, by mistake, a part of the value of a known key that
+// holds no secret, without anything
 // in the value that tells: such values are shown, since the program cannot know better.
 func misplaced(text string, included bool) bool {
 	var document yaml.Node
@@ -188,16 +202,19 @@ func misplaced(text string, included bool) bool {
 	if !included {
 		return look(document.Content[0], reflect.TypeFor[Config]())
 	}
-	return look(document.Content[0], reflect.TypeFor[Integration]()) || look(document.Content[0], reflect.TypeFor[[]Integration]())
+	return look(document.Content[0], reflect.TypeFor[Integration]()) ||
+		look(document.Content[0], reflect.TypeFor[[]Integration]())
 }
 
-// shownOf returns everything that is said of a text: when it is loaded and, if changed is set, when integrations are added,
+// shownOf returns everything that is said of a text: when it is loaded and, if changed is set, when
+// integrations are added,
 // changed and removed.
 func shownOf(text string, included, changed bool) (said string, loads bool) {
 	s := New("config.yaml", []byte(text))
 	s.patterns = []pattern{{dir: "d", glob: "*.yaml"}}
 	if included {
-		s.main, s.files = []byte("listen: :0\nviewers: {anonymous: true}\n"), []*file{{path: "d/lab.yaml", text: []byte(text)}}
+		s.main, s.files = []byte("listen: :0\nviewers: {anonymous: true}\n"),
+			[]*file{{path: "d/lab.yaml", text: []byte(text)}}
 	}
 	var all []string
 	note := func(err error) {
@@ -277,28 +294,58 @@ func FuzzNoSecretInMessages(f *testing.F) {
 
 // What is said of the usual slips, to the letter: useful, and without the secret.
 func TestMistypedSecrets(t *testing.T) {
-	const rest = "listen: 127.0.0.1:8080\nviewers: {anonymous: true}\nintegrations: [{name: a, bucket: aaa, region: us-east-1, access_key_id: A, secret_access_key: s}]\n"
+	const rest = "listen: 127.0.0.1:8080\nviewers: " +
+		"{anonymous: true}\nintegrations: [{name: a, bucket: aaa, region: us-east-1, access_key_id: " +
+		"A, secret_access_key: s}]\n"
 	adminKeys := strings.Join(fieldNames(reflect.TypeFor[Admin]()), ", ")
 	rootKeys := strings.Join(fieldNames(reflect.TypeFor[Config]()), ", ")
 	for text, want := range map[string]string{
-		"admin: {token:" + canary + "}":                         "config.yaml:1:9: admin: a space is missing after the colon of token",
-		"admin: {tokn: " + canary + "}":                         "config.yaml:1:9: admin: unknown key; did you mean token?",
-		"admin:\n  ? " + canary:                                 "config.yaml:2:5: admin: unknown key (not shown, because it could be a secret); known keys: " + adminKeys,
-		canary + ": x":                                          "config.yaml:1:1: unknown key (not shown, because it could be a secret); known keys: " + rootKeys,
-		"admin: {token: *" + canary + "}":                       "config.yaml:1: invalid YAML: an alias (*) without an anchor; quote values that begin with *",
-		"admin: {token: !" + canary + " x}":                     "config.yaml:1: admin.token: tags are not supported; quote values that begin with !",
-		"admin: {token: !" + canary + "}":                       "config.yaml: invalid YAML: did not find expected whitespace or line break",
-		"admin: {token: &" + canary + " x}":                     "config.yaml:1: admin.token: anchors and aliases are not supported; write out the value, quoted if it begins with & or *",
-		"admin: {token: \"${" + canary + "}\"}":                 "config.yaml:1: admin.token: the environment variable in this value is not set; set it, or write the value here",
-		"admin: {token: \"${" + canary + "\"}":                  "config.yaml:1: admin.token: ${ must be followed by the name of a variable and }; write a literal ${ as $${",
-		"admin: {token: " + canary + "}":                        "config.yaml:1: admin.token: it is too short: use 32 bytes at least, such as openssl rand -base64 32 prints",
-		"admin: {*" + canary + " : x}":                          "config.yaml:1: invalid YAML: an alias (*) without an anchor; quote values that begin with *",
-		"admin: {!" + canary + " token: x}":                     "config.yaml:1:9: admin: a key is a plain word, without anchor, alias or tag; known keys: " + adminKeys,
-		"admin: {[" + canary + "]: x}":                          "config.yaml:1:9: admin: a key is a plain word, without anchor, alias or tag; known keys: " + adminKeys,
-		"public_url: https://media.example.com token " + canary: "config.yaml:1: public_url: the value is not an http or https URL; write it as https://media.example.com",
-		"referrer_policy: no-referrer\n  token " + canary:       "config.yaml:1: referrer_policy: the value is not a referrer policy; use one of " + strings.Join(referrerPolicies, ", "),
-		"url_lifetime: 45m\n  " + canary:                        "config.yaml:1: url_lifetime: invalid duration; write it as 45m, 1h30m or 168h (7 days)",
-		"cache: {redis: {url: \"http://u:" + canary + "@h\", encryption_key: " + filler + "}}": "config.yaml:1: cache.redis.url: invalid URL; write it as redis://user:password@host:6379/0, or rediss:// with TLS; " +
+		"admin: {token:" +
+			canary + "}": "config.yaml:1:9: admin: a space is missing after the colon of token",
+		"admin: {tokn: " + canary +
+			"}": "config.yaml:1:9: admin: unknown key; did you mean token?",
+		"admin:\n  ? " +
+			canary: "config.yaml:2:5: admin: unknown key (not shown, because it could be a secret); known keys: " +
+			adminKeys,
+		canary + ": x": "config.yaml:1:1: unknown key (not " +
+			"shown, because it could be a secret); known keys: " + rootKeys,
+		"admin: {token: *" + canary +
+			"}": "config.yaml:1: invalid YAML: an alias (*) without an anchor; quote values that begin with *",
+		"admin: {token: !" + canary +
+			" x}": "config.yaml:1: admin.token: tags are not supported; quote values that begin with !",
+		"admin: {token: !" +
+			canary + "}": "config.yaml: invalid YAML: did not find expected whitespace or line break",
+		"admin: {token: &" + canary +
+			" x}": "config.yaml:1: admin.token: anchors and aliases are not supported; write out " +
+			"the value, quoted if it begins with & or *",
+		"admin: {token: \"${" + canary +
+			"}\"}": "config.yaml:1: admin.token: the environment variable in this value is not set; " +
+			"set it, or write the value here",
+		"admin: {token: \"${" + canary +
+			"\"}": "config.yaml:1: admin.token: ${ must be followed by the name of a variable and " +
+			"}; write a literal ${ as $${",
+		"admin: {token: " + canary +
+			"}": "config.yaml:1: admin.token: it is too short: use 32 bytes at least, such as " +
+			"openssl rand -base64 32 prints",
+		"admin: {*" + canary +
+			" : x}": "config.yaml:1: invalid YAML: an alias (*) without an anchor; quote values that begin with *",
+		"admin: {!" + canary +
+			" token: x}": "config.yaml:1:9: admin: a key is a plain word, without anchor, alias or " +
+			"tag; known keys: " + adminKeys,
+		"admin: {[" + canary +
+			"]: x}": "config.yaml:1:9: admin: a key is a plain word, without anchor, alias or tag; known keys: " +
+			adminKeys,
+		"public_url: https://media.example.com token " +
+			canary: "config.yaml:1: public_url: the value is not an http or https URL; write it as " +
+			"https://media.example.com",
+		"referrer_policy: no-referrer\n  token " +
+			canary: "config.yaml:1: referrer_policy: the value is not a referrer policy; use one of " +
+			strings.Join(referrerPolicies, ", "),
+		"url_lifetime: 45m\n  " +
+			canary: "config.yaml:1: url_lifetime: invalid duration; write it as 45m, 1h30m or 168h (7 days)",
+		"cache: {redis: {url: \"http://u:" + canary + "@h\", encryption_key: " + filler +
+			"}}": "config.yaml:1: cache.redis.url: invalid URL; write it as " +
+			"redis://user:password@host:6379/0, or rediss:// with TLS; " +
 			"further nodes are ?addr=host:port, and Sentinels have &master_set=NAME",
 	} {
 		_, err := Parse("config.yaml", []byte(text+"\n"+rest), noEnv)
@@ -312,9 +359,10 @@ func TestMistypedSecrets(t *testing.T) {
 func TestSyntaxErrorsAreNotRepeated(t *testing.T) {
 	const data = "a: 1\nb: *x\nc: " + canary
 	for text, want := range map[string]string{
-		"yaml: line 3: did not find expected key":                     "3 did not find expected key",
-		"yaml: control characters are not allowed":                    "0 control characters are not allowed",
-		"yaml: unknown anchor 'x' referenced":                         "2 an alias (*) without an anchor; quote values that begin with *",
+		"yaml: line 3: did not find expected key":  "3 did not find expected key",
+		"yaml: control characters are not allowed": "0 control characters are not allowed",
+		"yaml: unknown anchor 'x' referenced": "2 an alias (*) without an " +
+			"anchor; quote values that begin with *",
 		"yaml: line 3: did not find expected key near " + canary:      "3 it cannot be parsed",
 		"yaml: anchor '" + canary + "' value contains itself":         "0 it cannot be parsed",
 		"yaml: line 2: found '" + canary + "' in an unexpected place": "2 it cannot be parsed",

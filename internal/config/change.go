@@ -35,7 +35,8 @@ type ReadOnlyError struct {
 }
 
 func (e *ReadOnlyError) Error() string {
-	return fmt.Sprintf("integration %s at %s:%d cannot be changed here: %s", e.Integration, e.Origin.File, e.Origin.Line, e.Problem)
+	return fmt.Sprintf("integration %s at %s:%d cannot be changed here: %s", e.Integration,
+		e.Origin.File, e.Origin.Line, e.Problem)
 }
 
 // NewFile is the beginning of a configuration file.
@@ -65,8 +66,10 @@ func LacksIntegrations(err error) bool {
 // to get one.
 func (s *Source) Folder() (string, error) {
 	if len(s.patterns) == 0 {
-		return "", Errors{{File: s.path, Key: "include", Problem: "each integration is written to a file of its own: add the line " +
-			"include: [integrations.d/*.yaml] to this file, and create the directory " + filepath.Join(filepath.Dir(s.path), "integrations.d")}}
+		return "", Errors{{File: s.path, Key: "include",
+			Problem: "each integration is written to a file of its own: add the line " +
+				"include: [integrations.d/*.yaml] to this file, and create the directory " +
+				filepath.Join(filepath.Dir(s.path), "integrations.d")}}
 	}
 	return s.patterns[0].dir, nil
 }
@@ -158,11 +161,14 @@ func (s *Source) newPath(dir, name string) (path, conflict string) {
 	base := name + ".yaml"
 	path = filepath.Join(dir, base)
 	if !nameGrammar.MatchString(name) {
-		return filepath.Join(dir, "(new)"), "this is not a valid name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most"
+		return filepath.Join(dir, "(new)"),
+			"this is not a valid name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most"
 	}
 	if matches, _ := filepath.Match(s.patterns[0].glob, base); !matches { // the pattern is valid
-		return path + " (new)", fmt.Sprintf("the pattern %s of include does not match the file %s that the integration would be written to; make it *.yaml",
-			s.patterns[0].glob, base)
+		return path + " (new)",
+			fmt.Sprintf("the pattern %s of include does not match the file %s that the integration "+
+				"would be written to; make it *.yaml",
+				s.patterns[0].glob, base)
 	}
 	if _, err := os.Lstat(path); err == nil {
 		return path + " (new)", fmt.Sprintf("the file %s exists already; choose another name, or move the file", path)
@@ -174,10 +180,14 @@ func (s *Source) newPath(dir, name string) (path, conflict string) {
 func (s *Source) editable(c *Config, name string) (Draft, *file, error) {
 	n := slices.IndexFunc(c.Integrations, func(i Integration) bool { return i.Name == name })
 	if n < 0 {
-		return nil, nil, Errors{{File: s.path, Key: "integrations", Problem: fmt.Sprintf("there is no integration %s any more", name)}}
+		return nil, nil, Errors{{File: s.path, Key: "integrations",
+			Problem: fmt.Sprintf("there is no integration %s any more", name)}}
 	}
 	origin := c.Integrations[n].Origin
-	readOnly := func(problem string) error { return &ReadOnlyError{Integration: name, Origin: origin, Problem: problem} }
+	readOnly := func(problem string) error {
+		return &ReadOnlyError{Integration: name,
+			Origin: origin, Problem: problem}
+	}
 	at := slices.IndexFunc(s.files, func(f *file) bool { return f.path == origin.File })
 	if at < 0 || !origin.Editable {
 		return nil, nil, readOnly("only people edit this file. To change it here, " + s.howToMove(name))
@@ -189,7 +199,9 @@ func (s *Source) editable(c *Config, name string) (Draft, *file, error) {
 	}
 	d := draftOf(root)
 	if bytes.Count(f.text, []byte("#")) != strings.Count(d.Text(), "#") {
-		return nil, nil, readOnly("the file has comments, which would be lost. To change it here, remove them, except for the first line")
+		return nil, nil,
+			readOnly("the file has comments, which would be lost. To change it here, remove them, " +
+				"except for the first line")
 	}
 	return d, f, nil
 }
@@ -203,7 +215,9 @@ func (s *Source) howToMove(name string) string {
 	} else {
 		first = "add include: [integrations.d/*.yaml] to " + s.path + " and "
 	}
-	return fmt.Sprintf("%smove its keys to %s, at the left margin, with the first line \"%s\" and with an environment variable as its secret", first, path, Marker)
+	return fmt.Sprintf("%smove its keys to %s, at "+
+		"the left margin, with the first line \"%s\" and with an environment variable as its secret", first, path,
+		Marker)
 }
 
 // isEditable reports whether f, with the content root, is a file that this program wrote: it has the
@@ -253,7 +267,8 @@ func (ch *Change) parse(s *Source, getenv func(string) (string, bool)) (*Config,
 // in use elsewhere are its errors.
 func (ch *Change) after(s *Source) *Source {
 	after := *s
-	after.files = slices.DeleteFunc(slices.Clone(s.files), func(f *file) bool { return f.path == ch.OldPath || f.path == ch.NewPath })
+	after.files = slices.DeleteFunc(slices.Clone(s.files),
+		func(f *file) bool { return f.path == ch.OldPath || f.path == ch.NewPath })
 	if ch.New != nil {
 		after.files = append(after.files, &file{path: ch.NewPath, text: ch.New})
 	}

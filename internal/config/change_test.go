@@ -13,21 +13,27 @@ import (
 	"testing"
 )
 
-const written = Marker + "\nname: lab\nbucket: photos\nrole_arn: arn:aws:iam::123456789012:role/r\nregion: us-east-1\naccess_key_id: ${ID}\nsecret_access_key: ${SECRET}\n"
+const written = Marker + "\nname: lab\nbucket: " +
+	"photos\nrole_arn: arn:aws:iam::123456789012:role/r\nregion: us-east-1\naccess_key_id: " +
+	"${ID}\nsecret_access_key: ${SECRET}\n"
 
 // changing is a folder with integrations of every origin.
 func changing(t *testing.T) *folder {
 	t.Helper()
 	return newFolder(t, map[string]string{
-		"config.yaml":                      includeHead + "integrations:\n" + item(keyed("main", "bucket-main")),
-		"integrations.d/lab.yaml":          written,
-		"integrations.d/team.yaml":         Marker + "\n" + item(strings.Replace(keyed("team", "bucket-team"), "key: s", "key: ${SECRET}", 1)),
-		"integrations.d/hand.yaml":         keyed("hand", "bucket-hand"),
-		"integrations.d/secret.yaml":       Marker + "\n" + keyed("secret", "bucket-secret"),
-		"integrations.d/comments.yaml":     strings.NewReplacer("lab", "comments", "photos", "bucket-comments").Replace(written) + "# ours\n",
-		"integrations.d/..1/link.yaml":     strings.NewReplacer("lab", "link", "photos", "bucket-link").Replace(written),
-		"integrations.d/link.yaml":         "-> ..1/link.yaml",
-		"integrations.d/20-numbered.yaml":  strings.NewReplacer("lab", "numbered", "photos", "bucket-numbered").Replace(written),
+		"config.yaml":             includeHead + "integrations:\n" + item(keyed("main", "bucket-main")),
+		"integrations.d/lab.yaml": written,
+		"integrations.d/team.yaml": Marker + "\n" + item(strings.Replace(keyed("team",
+			"bucket-team"), "key: s", "key: ${SECRET}", 1)),
+		"integrations.d/hand.yaml":   keyed("hand", "bucket-hand"),
+		"integrations.d/secret.yaml": Marker + "\n" + keyed("secret", "bucket-secret"),
+		"integrations.d/comments.yaml": strings.NewReplacer("lab", "comments", "photos",
+			"bucket-comments").Replace(written) + "# ours\n",
+		"integrations.d/..1/link.yaml": strings.NewReplacer("lab", "link", "photos",
+			"bucket-link").Replace(written),
+		"integrations.d/link.yaml": "-> ..1/link.yaml",
+		"integrations.d/20-numbered.yaml": strings.NewReplacer("lab", "numbered", "photos",
+			"bucket-numbered").Replace(written),
 		"integrations.d/unrelated.example": "not an integration",
 	})
 }
@@ -84,22 +90,36 @@ func (f *folder) wantFiles(what string, before, changed map[string]string) {
 }
 
 func TestChanges(t *testing.T) {
-	fresh := Draft{"name": "fresh", "bucket": "bucket-fresh", "region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"}
-	const freshText = Marker + "\nname: fresh\nbucket: bucket-fresh\nrole_arn: arn:aws:iam::123456789012:role/r\nregion: auto\n"
+	fresh := Draft{"name": "fresh", "bucket": "bucket-fresh", "region": "auto",
+		"role_arn": "arn:aws:iam::123456789012:role/r"}
+	const freshText = Marker +
+		"\nname: fresh\nbucket: bucket-fresh\nrole_arn: arn:aws:iam::123456789012:role/r\nregion: auto\n"
 	for name, c := range map[string]struct {
 		change func(*Source, *Config) (*Change, error)
 		want   map[string]string
 	}{
-		"add": {func(s *Source, _ *Config) (*Change, error) { return s.Add(fresh) }, map[string]string{"integrations.d/fresh.yaml": freshText}},
+		"add": {func(s *Source, _ *Config) (*Change, error) { return s.Add(fresh) },
+			map[string]string{"integrations.d/fresh.yaml": freshText}},
 		"edit": {func(s *Source, c *Config) (*Change, error) {
 			return s.Edit(c, "lab", Draft{"bucket": "", "permitted_buckets": "photos lab-*", "file_versioning": "true"})
-		}, map[string]string{"integrations.d/lab.yaml": strings.Replace(strings.Replace(written, "bucket: photos", "permitted_buckets: [photos, lab-*]", 1), "us-east-1\n", "us-east-1\nfile_versioning: true\n", 1)}},
-		"edit nothing": {func(s *Source, c *Config) (*Change, error) { return s.Edit(c, "lab", Draft{"bucket": "photos"}) }, nil},
+		}, map[string]string{"integrations.d/lab.yaml": strings.Replace(strings.Replace(written,
+			"bucket: photos", "permitted_buckets: [photos, lab-*]", 1), "us-east-1\n",
+			"us-east-1\nfile_versioning: true\n", 1)}},
+		"edit nothing": {func(s *Source, c *Config) (*Change,
+			error) {
+			return s.Edit(c, "lab", Draft{"bucket": "photos"})
+		}, nil},
 		"rename": {func(s *Source, c *Config) (*Change, error) { return s.Edit(c, "lab", Draft{"name": "pictures"}) },
-			map[string]string{"integrations.d/lab.yaml": "", "integrations.d/pictures.yaml": strings.Replace(written, "name: lab", "name: pictures", 1)}},
-		"rename in a file with another name": {func(s *Source, c *Config) (*Change, error) { return s.Edit(c, "numbered", Draft{"name": "second"}) },
-			map[string]string{"integrations.d/20-numbered.yaml": strings.NewReplacer("lab", "second", "photos", "bucket-numbered").Replace(written)}},
-		"remove": {func(s *Source, c *Config) (*Change, error) { return s.Remove(c, "lab") }, map[string]string{"integrations.d/lab.yaml": ""}},
+			map[string]string{"integrations.d/lab.yaml": "",
+				"integrations.d/pictures.yaml": strings.Replace(written, "name: lab", "name: pictures", 1)}},
+		"rename in a file with another name": {func(s *Source, c *Config) (*Change,
+			error) {
+			return s.Edit(c, "numbered", Draft{"name": "second"})
+		},
+			map[string]string{"integrations.d/20-numbered.yaml": strings.NewReplacer("lab",
+				"second", "photos", "bucket-numbered").Replace(written)}},
+		"remove": {func(s *Source, c *Config) (*Change, error) { return s.Remove(c, "lab") },
+			map[string]string{"integrations.d/lab.yaml": ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := changing(t)
@@ -127,7 +147,9 @@ func TestReadOnlyIntegrations(t *testing.T) {
 	s, c := f.read()
 	before := f.files()
 	for name, want := range map[string]string{
-		"main":     "integration main at config.yaml:5 cannot be changed here: only people edit this file. To change it here, move its keys to integrations.d/main.yaml, at the left margin, with the first line \"# Written by s3redirect.\" and with an environment variable as its secret",
+		"main": "integration main at config.yaml:5 cannot be changed here: only people edit " +
+			"this file. To change it here, move its keys to integrations.d/main.yaml, at the left " +
+			"margin, with the first line \"# Written by s3redirect.\" and with an environment variable as its secret",
 		"team":     "integrations.d/team.yaml:2 cannot be changed here: only people edit this file",
 		"hand":     "integrations.d/hand.yaml:1 cannot be changed here: only people edit this file",
 		"secret":   "integrations.d/secret.yaml:2 cannot be changed here: only people edit this file",
@@ -140,7 +162,8 @@ func TestReadOnlyIntegrations(t *testing.T) {
 		_, removeErr := s.Remove(c, name)
 		for _, err := range []error{draftErr, editErr, removeErr} {
 			got := strings.ReplaceAll(fmt.Sprint(err), f.path+string(filepath.Separator), "")
-			if _, readOnly := errors.AsType[*ReadOnlyError](err); readOnly != (name != "gone") || !strings.Contains(got, want) {
+			if _, readOnly := errors.AsType[*ReadOnlyError](err); readOnly != (name != "gone") ||
+				!strings.Contains(got, want) {
 				t.Errorf("%s: error %s, want %s", name, got, want)
 			}
 		}
@@ -152,15 +175,19 @@ func TestReadOnlyIntegrations(t *testing.T) {
 }
 
 func TestChangesWithoutInclude(t *testing.T) {
-	f := newFolder(t, map[string]string{"config.yaml": strings.Replace(includeHead, "include: [integrations.d/*.yaml]\n", "integrations:\n", 1) + item(keyed("main", "bucket-main"))})
+	f := newFolder(t, map[string]string{"config.yaml": strings.Replace(includeHead,
+		"include: [integrations.d/*.yaml]\n", "integrations:\n", 1) + item(keyed("main", "bucket-main"))})
 	s, c := f.read()
 	_, addErr := s.Add(lab().Draft())
 	for _, err := range []error{addErr, s.Writable()} {
-		if got := strings.ReplaceAll(fmt.Sprint(err), f.path+"/", ""); got != "config.yaml: include: each integration is written to a file of its own: add the line include: [integrations.d/*.yaml] to this file, and create the directory integrations.d" {
+		if got := strings.ReplaceAll(fmt.Sprint(err), f.path+"/",
+			""); got != "config.yaml: include: each integration is written to a file of its "+
+			"own: add the line include: [integrations.d/*.yaml] to this file, and create the directory integrations.d" {
 			t.Errorf("error %s, want what to add", got)
 		}
 	}
-	if _, err := s.Remove(c, "main"); err == nil || !strings.Contains(err.Error(), "add include: [integrations.d/*.yaml] to "+f.config()+" and move its keys to") {
+	if _, err := s.Remove(c, "main"); err == nil ||
+		!strings.Contains(err.Error(), "add include: [integrations.d/*.yaml] to "+f.config()+" and move its keys to") {
 		t.Errorf("Remove(main) = %v, want what to add", err)
 	}
 }
@@ -181,16 +208,17 @@ func TestChangesThatWouldNotLoad(t *testing.T) {
 		draft     Draft
 		key, says string
 	}{
-		"a bucket of another":         {with("bucket", "photos"), "bucket", "photos is a bucket of integration lab at"},
-		"a name of another":           {with("name", "hand"), "name", "hand is the name of the integration at"},
-		"a name of the main file":     {with("name", "main"), "name", "main is the name of the integration at"},
-		"a name that leaves":          {with("name", "../lab"), "name", "../lab is not a valid name"},
-		"a hidden name":               {with("name", ".lab"), "name", ".lab is not a valid name"},
-		"a variable as name":          {with("name", "${ID}"), "name", "this is not a valid name"},
-		"no name":                     {with("name", ""), "name", "a name is needed"},
-		"no bucket":                   {with("bucket", ""), "", "a bucket is needed"},
-		"no such key":                 {with("buckets", "a"), "buckets", "unknown key"},
-		"a file that is there":        {with("name", "20-numbered"), "name", "20-numbered.yaml exists already; choose another name"},
+		"a bucket of another":     {with("bucket", "photos"), "bucket", "photos is a bucket of integration lab at"},
+		"a name of another":       {with("name", "hand"), "name", "hand is the name of the integration at"},
+		"a name of the main file": {with("name", "main"), "name", "main is the name of the integration at"},
+		"a name that leaves":      {with("name", "../lab"), "name", "../lab is not a valid name"},
+		"a hidden name":           {with("name", ".lab"), "name", ".lab is not a valid name"},
+		"a variable as name":      {with("name", "${ID}"), "name", "this is not a valid name"},
+		"no name":                 {with("name", ""), "name", "a name is needed"},
+		"no bucket":               {with("bucket", ""), "", "a bucket is needed"},
+		"no such key":             {with("buckets", "a"), "buckets", "unknown key"},
+		"a file that is there": {with("name", "20-numbered"), "name",
+			"20-numbered.yaml exists already; choose another name"},
 		"a duration without its unit": {with("url_lifetime", "45"), "url_lifetime", "needs a unit"},
 		"a line's end":                {with("external_id", "a\nbucket: b"), "external_id", "letters, digits"},
 		"an unset variable":           {with("external_id", "${UNSET}"), "external_id", "UNSET is not set"},
@@ -233,13 +261,15 @@ func TestRemoveOfTheLastIntegration(t *testing.T) {
 }
 
 func TestPatternThatDoesNotMatchNewFiles(t *testing.T) {
-	f := newFolder(t, map[string]string{"config.yaml": strings.Replace(includeHead, "*.yaml", "team-*.yaml", 1), "integrations.d/": ""})
+	f := newFolder(t, map[string]string{"config.yaml": strings.Replace(includeHead, "*.yaml",
+		"team-*.yaml", 1), "integrations.d/": ""})
 	s, _ := f.read()
 	ch, err := s.Add(lab().Draft())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ch.Parse(testEnvironment); err == nil || !strings.Contains(err.Error(), "the pattern team-*.yaml of include does not match the file lab.yaml") {
+	if _, err := ch.Parse(testEnvironment); err == nil ||
+		!strings.Contains(err.Error(), "the pattern team-*.yaml of include does not match the file lab.yaml") {
 		t.Errorf("Add() = %v, want an error about the pattern", err)
 	}
 }
@@ -263,12 +293,14 @@ func TestSaveOfANewConfiguration(t *testing.T) {
 	if err := ch.Save(t.Context(), noEnv); err != nil {
 		t.Fatal(err)
 	}
-	f.wantFiles("a new configuration", nil, map[string]string{"config.yaml": NewFile, "integrations.d/lab.yaml": lab().Draft().Text()})
+	f.wantFiles("a new configuration", nil,
+		map[string]string{"config.yaml": NewFile, "integrations.d/lab.yaml": lab().Draft().Text()})
 	if _, c := f.read(); len(c.Integrations) != 1 || !c.Integrations[0].Origin.Editable {
 		t.Errorf("integrations %+v, want one that is editable", c.Integrations)
 	}
 	// Another program made the configuration in the meantime: nothing of the second stays.
-	second, err := New(f.config(), []byte(NewFile)).Add(Draft{"name": "two", "bucket": "bucket-two", "region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"})
+	second, err := New(f.config(), []byte(NewFile)).Add(Draft{"name": "two", "bucket": "bucket-two",
+		"region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +317,8 @@ func TestSaveNeedsTheBase(t *testing.T) {
 	remove := func(s *Source, c *Config) (*Change, error) { return s.Remove(c, "lab") }
 	rename := func(s *Source, c *Config) (*Change, error) { return s.Edit(c, "lab", Draft{"name": "pictures"}) }
 	add := func(s *Source, _ *Config) (*Change, error) {
-		return s.Add(Draft{"name": "fresh", "bucket": "bucket-fresh", "region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"})
+		return s.Add(Draft{"name": "fresh", "bucket": "bucket-fresh", "region": "auto",
+			"role_arn": "arn:aws:iam::123456789012:role/r"})
 	}
 	edited := func(f *folder) {
 		f.write("integrations.d/lab.yaml", strings.Replace(written, "us-east-1", "us-east-2", 1))
@@ -325,7 +358,8 @@ func TestSaveNeedsTheBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.write("integrations.d/other.yaml", keyed("other", "pictures"))
-	if err := ch.Save(t.Context(), testEnvironment); err == nil || !strings.Contains(err.Error(), "is a bucket of integration other") {
+	if err := ch.Save(t.Context(), testEnvironment); err == nil ||
+		!strings.Contains(err.Error(), "is a bucket of integration other") {
 		t.Errorf("a bucket that another program added: Save() = %v, want an error", err)
 	}
 	f.write("integrations.d/other.yaml", keyed("other", "bucket-other"))
@@ -334,7 +368,8 @@ func TestSaveNeedsTheBase(t *testing.T) {
 	}
 }
 
-// Programs that save at once never make a configuration that does not load: of those that want the same bucket one succeeds.
+// Programs that save at once never make a configuration that does not load: of those that want the
+// same bucket one succeeds.
 func TestConcurrentChanges(t *testing.T) {
 	for range 10 {
 		f := changing(t)
@@ -343,7 +378,8 @@ func TestConcurrentChanges(t *testing.T) {
 		const writers = 6
 		for n := range writers {
 			s, _ := f.read()
-			ch, err := s.Add(Draft{"name": fmt.Sprint("w", n), "bucket": "bucket-wanted", "region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"})
+			ch, err := s.Add(Draft{"name": fmt.Sprint("w", n), "bucket": "bucket-wanted",
+				"region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -377,7 +413,8 @@ func TestAccessOfNewFiles(t *testing.T) {
 	add := func(name string) {
 		t.Helper()
 		s, _ := f.read()
-		ch, err := s.Add(Draft{"name": name, "bucket": "bucket-" + name, "region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"})
+		ch, err := s.Add(Draft{"name": name, "bucket": "bucket-" + name, "region": "auto",
+			"role_arn": "arn:aws:iam::123456789012:role/r"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -400,7 +437,9 @@ func TestAccessOfNewFiles(t *testing.T) {
 	if got := mode("integrations.d/second.yaml"); got != 0o640 {
 		t.Errorf("mode %o, want 640 as the other files have", got)
 	}
-	f = newFolder(t, map[string]string{"config.yaml": includeHead + "integrations:\n" + item(keyed("main", "bucket-main")), "integrations.d/": ""})
+	f = newFolder(t,
+		map[string]string{"config.yaml": includeHead + "integrations:\n" + item(keyed("main",
+			"bucket-main")), "integrations.d/": ""})
 	if err := os.Chmod(f.config(), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -420,7 +459,8 @@ func FuzzEdit(f *testing.F) {
 	env := func(string) (string, bool) { return "value", true }
 	f.Fuzz(func(t *testing.T, key, value string) {
 		s := New("x.yaml", []byte(includeHead))
-		s.patterns, s.files = []pattern{{dir: "d", glob: "*.yaml"}}, []*file{{path: "d/lab.yaml", text: []byte(written)}}
+		s.patterns, s.files = []pattern{{dir: "d", glob: "*.yaml"}},
+			[]*file{{path: "d/lab.yaml", text: []byte(written)}}
 		before, err := s.Parse(env)
 		if err != nil {
 			t.Fatal(err)
@@ -437,7 +477,8 @@ func FuzzEdit(f *testing.F) {
 		next := ch.after(s)
 		is, err := next.Draft(after, after.Integrations[0].Name)
 		if err != nil {
-			if _, literal := errors.AsType[*ReadOnlyError](err); literal && key == "secret_access_key" || strings.Contains(value, "#") {
+			if _, literal := errors.AsType[*ReadOnlyError](err); literal &&
+				key == "secret_access_key" || strings.Contains(value, "#") {
 				return
 			}
 			t.Fatal(err)

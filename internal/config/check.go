@@ -50,7 +50,8 @@ func (k *checker) check() {
 	k.checkAdmin()
 	k.checkTLS("tls", k.TLS)
 	if !slices.Contains(referrerPolicies, k.ReferrerPolicy) {
-		k.wrong("referrer_policy", "%s is not a referrer policy; use one of %s", value("referrer_policy"), strings.Join(referrerPolicies, ", "))
+		k.wrong("referrer_policy", "%s is not a referrer policy; use one of %s",
+			value("referrer_policy"), strings.Join(referrerPolicies, ", "))
 	}
 	if k.DrainDelay < 0 || k.DrainDelay > 10*time.Minute {
 		k.wrong("drain_delay", "%s is out of bounds; use 0s to 10m", Short(k.DrainDelay))
@@ -62,7 +63,8 @@ func (k *checker) check() {
 		k.wrong("cache.urls", "%d entries are out of bounds; use 1 to 100000000 (the default is 65536)", k.Cache.URLs)
 	}
 	if k.Cache.Credentials < 1 || k.Cache.Credentials > 10_000_000 {
-		k.wrong("cache.credentials", "%d entries are out of bounds; use 1 to 10000000 (the default is 1000)", k.Cache.Credentials)
+		k.wrong("cache.credentials", "%d entries are out of bounds; use 1 to 10000000 (the default is 1000)",
+			k.Cache.Credentials)
 	}
 	k.needIntegrations()
 	k.checkRedis()
@@ -82,7 +84,10 @@ func (k *checker) check() {
 	}
 	k.checkOverlaps()
 	if roles > k.Cache.Credentials {
-		k.warn("cache.credentials", "there are %d integrations with roles and room for the sessions of %d: sessions will be assumed again and again, and their URLs change; make room for all", roles, k.Cache.Credentials)
+		k.warn("cache.credentials",
+			"there are %d integrations with roles and room for the sessions of %d: "+
+				"sessions will be assumed again and again, and their URLs change; make room for all", roles,
+			k.Cache.Credentials)
 	}
 }
 
@@ -91,13 +96,15 @@ func (k *checker) needIntegrations() {
 	switch {
 	case len(k.Integrations) > 0:
 	case k.Admin.Token != "":
-		k.warn("integrations", "there are no integrations yet, so nothing is served; add one in the console at admin_listen")
+		k.warn("integrations",
+			"there are no integrations yet, so nothing is served; add one in the console at admin_listen")
 	default:
-		k.wrong("integrations", "at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region")
+		k.wrong("integrations",
+			"at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region")
 	}
 }
 
-// Short is a duration as people write it: 45m, not 45m0s.
+// Short formats a duration without zero units: 45m, not 45m0s.
 func Short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -110,7 +117,8 @@ func Short(d time.Duration) string {
 }
 
 // The values of https://www.w3.org/TR/referrer-policy/
-var referrerPolicies = []string{"no-referrer", "no-referrer-when-downgrade", "origin", "origin-when-cross-origin", "same-origin",
+var referrerPolicies = []string{"no-referrer", "no-referrer-when-downgrade", "origin",
+	"origin-when-cross-origin", "same-origin",
 	"strict-origin", "strict-origin-when-cross-origin", "unsafe-url"}
 
 func (k *checker) checkListeners() {
@@ -141,7 +149,7 @@ func (k *checker) checkTLS(at string, files TLS) {
 	}
 }
 
-// certificateProblems reads the certificates of c, so that one that does not fit its key is a mistake like any other.
+// certificateProblems reads the certificates of c, and reports those that do not load.
 func certificateProblems(c *Config) []Problem {
 	k := &checker{Config: c}
 	for at, files := range map[string]TLS{"tls": c.TLS, "admin.tls": c.Admin.TLS} {
@@ -169,10 +177,11 @@ func (k *checker) checkReach() {
 	}
 }
 
-// hostGrammar is RFC 1123's, and '_', which is in use. Browsers make other hosts out of other spellings.
+// hostGrammar is that of RFC 1123, with '_', which is in use. Browsers rewrite other hosts.
 var hostGrammar = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 
-// checkOrigin wants a scheme, a host and perhaps a port (RFC 6454), and returns them, or nil where there is a mistake.
+// checkOrigin requires a scheme, a host and optionally a port (RFC 6454). It returns them, or nil
+// after a mistake.
 func (k *checker) checkOrigin(key, text, like string) *url.URL {
 	if strings.Contains(text, "@") { // a password, which is not to be shown
 		k.wrong(key, "user and password are not allowed; write it as %s", like)
@@ -189,7 +198,9 @@ func (k *checker) checkOrigin(key, text, like string) *url.URL {
 	case strings.Trim(u.Path, "/") != "" || strings.ContainsAny(text, "?#"):
 		k.wrong(key, "%s has more than a host; write it as %s", value(key), like)
 	case !hostGrammar.MatchString(u.Hostname()) && (!addr.IsValid() || addr.Zone() != ""):
-		k.wrong(key, "%s has a host that browsers would rewrite; use letters, digits, '.' and '-' (others in their xn-- form), or an address", value(key))
+		k.wrong(key,
+			"%s has a host that browsers would rewrite; use letters, digits, '.' and '-' (others in "+
+				"their xn-- form), or an address", value(key))
 	case err != nil || port == 0 || strings.HasSuffix(u.Host, ":"):
 		k.wrong(key, "%s has no port from 1 to 65535", value(key))
 	default:
@@ -198,7 +209,8 @@ func (k *checker) checkOrigin(key, text, like string) *url.URL {
 	return nil
 }
 
-// checkLifetimes judges url_lifetime and min_remaining, of the file or, with a prefix, of an integration.
+// checkLifetimes checks url_lifetime and min_remaining, those of the file or, with a prefix, of an
+// integration. It reports whether they are valid.
 func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duration) bool {
 	sound := true
 	wrong := func(key, format string, args ...any) *Problem {
@@ -217,7 +229,10 @@ func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duratio
 	case remaining < time.Second:
 		wrong("min_remaining", "%s is too short; use 1s at least", Short(remaining))
 	case remaining >= lifetime:
-		wrong("min_remaining", "min_remaining (%s) must be less than url_lifetime (%s): the difference is how long a URL stays the same", Short(remaining), Short(lifetime)).
+		wrong("min_remaining",
+			"min_remaining (%s) must be less "+
+				"than url_lifetime (%s): the difference is how long a URL stays the same",
+			Short(remaining), Short(lifetime)).
 			Instead = []string{prefix + "url_lifetime"}
 	}
 	return sound
@@ -231,7 +246,9 @@ func (k *checker) checkName(at, name string, names map[string]string) {
 	case name == "":
 		k.wrong(key, "a name is needed; metrics and logs call the integration by it")
 	case !nameGrammar.MatchString(name):
-		k.wrong(key, "%s is not a valid name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most", value(key))
+		k.wrong(key,
+			"%s is not a valid name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most",
+			value(key))
 	case twice:
 		k.wrong(key, "%s is the name of the integration %s too; give each its own", value(key), place{other, at})
 	default:
@@ -239,23 +256,25 @@ func (k *checker) checkName(at, name string, names map[string]string) {
 	}
 }
 
-// claim is a bucket, or a pattern, that an integration wants to serve.
+// claim is a bucket, or a pattern of buckets, that an integration serves.
 type claim struct {
 	key, bucket string
 	integration *Integration
 	scoped      bool
 }
 
-// checkOverlaps wants each bucket to be served by one integration. That a pattern matches another integration's own bucket
-// is no conflict: the integration whose own it is, serves it.
+// checkOverlaps requires that one integration serves each bucket. A pattern may match a bucket that
+// another integration names; the latter serves it.
 func (k *checker) checkOverlaps() {
 	var patterns, plain []claim
 	byName := map[string]claim{}
 	for n := range k.Integrations {
 		i := &k.Integrations[n]
-		claims := []claim{{key: fmt.Sprintf("integrations[%d].bucket", n), bucket: i.Bucket, integration: i, scoped: true}}
+		claims := []claim{{key: fmt.Sprintf("integrations[%d].bucket", n), bucket: i.Bucket,
+			integration: i, scoped: true}}
 		for m, b := range i.PermittedBuckets {
-			claims = append(claims, claim{key: fmt.Sprintf("integrations[%d].permitted_buckets[%d]", n, m), bucket: b, integration: i})
+			claims = append(claims, claim{key: fmt.Sprintf("integrations[%d].permitted_buckets[%d]",
+				n, m), bucket: b, integration: i})
 		}
 		for _, c := range claims {
 			if c.bucket == "" {

@@ -1,7 +1,9 @@
-// Package config is the configuration file: its types, its defaults, and the checks that it must pass before anything starts.
+// Package config reads the configuration: its types, its defaults, and the checks that it must pass
+// before the program starts.
 //
-// A file is read whole and judged whole: [Load] answers with every mistake at once, each with the line and the key it is
-// about and what to do. Every value may hold ${NAME}, which stands for the environment variable NAME.
+// [Load] reads a file with the files that it includes, and returns all mistakes at once, each with
+// its file, line and key and with what to do. A value may contain ${NAME}, which stands for the
+// environment variable NAME.
 package config
 
 import (
@@ -19,68 +21,79 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// Config is a file that has passed every check. Its fields are the file's keys.
+// Config is a configuration that has passed all checks. Its fields are the keys of the file.
 type Config struct {
-	// Listen is the viewers' address. Required.
+	// Listen is the address that viewers connect to. Required.
 	Listen string `yaml:"listen"`
-	// AdminListen is the address of /metrics, the health checks and the console; it is never to be public. Default 127.0.0.1:9090.
+	// AdminListen is the address of the metrics, the health checks and the console. It must not be
+	// public. Default 127.0.0.1:9090.
 	AdminListen string `yaml:"admin_listen"`
-	// Admin is about the console at AdminListen. Optional.
+	// Admin configures the listener at AdminListen. Optional.
 	Admin Admin `yaml:"admin"`
-	// PublicURL is how viewers reach Listen, for links. Optional.
+	// PublicURL is the URL of Listen as viewers reach it, for links. Optional.
 	PublicURL string `yaml:"public_url"`
-	// TrustedProxies are the addresses, or CIDR blocks, of the reverse proxies in front, from which X-Forwarded-For is believed: it
-	// has the client's address, for rate limits and the access log. Default: viewers.forwarded.trusted_proxies.
+	// TrustedProxies are the addresses or CIDR blocks of the reverse proxies whose X-Forwarded-For
+	// is trusted for the client's address, in rate limits and the access log. Default:
+	// viewers.forwarded.trusted_proxies.
 	TrustedProxies []string `yaml:"trusted_proxies"`
-	// TLS is for Listen. Optional: without it a reverse proxy in front is to have it.
+	// TLS is the certificate of Listen. Optional: without it, a reverse proxy should terminate TLS.
 	TLS TLS `yaml:"tls"`
-	// URLLifetime is X-Amz-Expires of a presigned URL: whole seconds, at most 7 days. Default 45m.
+	// URLLifetime is X-Amz-Expires of presigned URLs: whole seconds, at most 7 days. Default 45m.
 	URLLifetime time.Duration `yaml:"url_lifetime"`
-	// MinRemaining is how long every URL that is handed out stays good at least. Default 15m.
+	// MinRemaining is the minimum remaining validity of every URL that is handed out. Default 15m.
 	MinRemaining time.Duration `yaml:"min_remaining"`
-	// ReferrerPolicy is the Referrer-Policy of every answer. Default no-referrer.
+	// ReferrerPolicy is the Referrer-Policy of every response. Default no-referrer.
 	ReferrerPolicy string `yaml:"referrer_policy"`
-	// DrainDelay is how long the viewers' listener goes on after SIGTERM turned /readyz, for load balancers to notice. Default 0s.
+	// DrainDelay is how long viewers are served after SIGTERM has made /readyz fail, so that load
+	// balancers notice. Default 0s.
 	DrainDelay time.Duration `yaml:"drain_delay"`
-	// Integrations are the roles and the buckets they serve, in the file's order. At least one, unless the console may add it.
+	// Integrations are the roles with the buckets that they serve: those of the main file, then
+	// those of the included files. At least one is required, unless the console can add it.
 	Integrations []Integration `yaml:"integrations"`
-	// Include holds patterns of further files with integrations, such as integrations.d/*.yaml, relative to the directory of the
-	// configuration file. Each file is one integration or a list of them. The files follow in the order of their paths.
+	// Include holds patterns of further files with integrations, such as integrations.d/*.yaml,
+	// relative to the directory of the configuration file. Each file is one integration or a list
+	// of them. The files are read in the order of their paths.
 	Include []string `yaml:"include"`
-	// Viewers says who may ask. Required: a proxy that would serve everyone must say so.
+	// Viewers configures authentication and authorization. Required: serving everyone must be
+	// stated.
 	Viewers Viewers `yaml:"viewers"`
-	// CORS lets pages of other origins read answers. Optional.
+	// CORS lets pages of other origins read responses. Optional.
 	CORS *CORS `yaml:"cors"`
-	// Cache bounds the two caches. Optional.
+	// Cache bounds the caches. Optional.
 	Cache Cache `yaml:"cache"`
-	// Log says what is logged, and how. Optional.
+	// Log configures the log. Optional.
 	Log Log `yaml:"log"`
 
 	// Proxies is TrustedProxies, parsed.
 	Proxies []netip.Prefix `yaml:"-"`
-	// Warnings are findings that do not stop the start, each in the form of an [Error]'s text.
+	// Warnings are findings that do not prevent the start, each in the form of the text of an
+	// [Error].
 	Warnings []string `yaml:"-"`
 }
 
-// Integration is a role (or keys), a region, and the buckets that it serves.
+// Integration is a role (or access keys), a region, and the buckets that it serves.
 type Integration struct {
-	// Name is unique; it labels metrics and logs. A letter or digit, then letters, digits, '.', '_' or '-', 64 at most.
+	// Name is unique and labels metrics and logs: a letter or digit, then letters, digits, '.', '_'
+	// or '-', 64 at most.
 	Name string `yaml:"name"`
-	// Bucket makes the integration scoped: it serves this bucket and nothing else.
+	// Bucket makes the integration a scoped one: it serves this bucket only.
 	Bucket string `yaml:"bucket"`
-	// PermittedBuckets makes it a default one: names, or patterns in which * stands for any run of characters.
+	// PermittedBuckets makes it a default integration: names, or patterns in which * matches any
+	// characters.
 	PermittedBuckets []string `yaml:"permitted_buckets"`
 	// RoleARN is the role to assume. Optional with AccessKeyID.
 	RoleARN string `yaml:"role_arn"`
-	// ExternalID is sent with AssumeRole, for the role's trust policy to demand. Optional, and wise.
+	// ExternalID is sent with AssumeRole. The role's trust policy should require it. Optional.
 	ExternalID string `yaml:"external_id"`
-	// SessionName is the RoleSessionName, which the bucket owner's logs show. Default s3redirect-NAME.
+	// SessionName is the RoleSessionName, which appears in the bucket owner's logs. Default
+	// s3redirect-NAME.
 	SessionName string `yaml:"session_name"`
 	// SessionDuration is DurationSeconds of AssumeRole, 15m to 12h on AWS. Default 1h.
 	SessionDuration time.Duration `yaml:"session_duration"`
-	// SessionPolicy narrows the session to reading the integration's own buckets. Default true.
+	// SessionPolicy limits each session to reading the integration's buckets. Default true.
 	SessionPolicy bool `yaml:"session_policy"`
-	// ListBucket says that the role has s3:ListBucket, for which S3 answers 404 and not 403 to a key that is not there. Default false.
+	// ListBucket states that the role has s3:ListBucket, so S3 answers 404 instead of 403 for a
+	// missing key. Default false.
 	ListBucket bool `yaml:"list_bucket"`
 	// Region is the buckets' region, or [RegionAuto].
 	Region string `yaml:"region"`
@@ -88,22 +101,23 @@ type Integration struct {
 	FileVersioning bool `yaml:"file_versioning"`
 	// RequesterPays signs x-amz-request-payer=requester into every URL. Default false.
 	RequesterPays bool `yaml:"requester_pays"`
-	// ResponseCacheControl is the Cache-Control with which S3 is to answer, signed into every URL. Its ages are bounded by the
-	// window. Default: the object's own.
+	// ResponseCacheControl is the Cache-Control of S3's responses, signed into every URL. Its ages
+	// are at most URLLifetime - MinRemaining. Default: that of the object.
 	ResponseCacheControl string `yaml:"response_cache_control"`
 	// Overrides says which response-* parameters viewers may use: [OverridesNone], [OverridesSafe] or
 	// [OverridesAll]. Default OverridesSafe; so is "".
 	Overrides string `yaml:"overrides"`
-	// Endpoint is an S3-compatible store's URL, as browsers reach it. Default: AWS's endpoint of the bucket's region.
+	// Endpoint is the URL of an S3-compatible store, as browsers reach it. Default: the AWS
+	// endpoint of the bucket's region.
 	Endpoint string `yaml:"endpoint"`
 	// PathStyle puts the bucket in the path instead of the host name. Default false.
 	PathStyle bool `yaml:"path_style"`
 	// Insecure allows http:// endpoints that are not loopback. Default false.
 	Insecure bool `yaml:"insecure"`
-	// STSEndpoint is where AssumeRole is called. Default: AWS's regional STS.
+	// STSEndpoint is the URL that AssumeRole is called at. Default: the regional STS of AWS.
 	STSEndpoint string `yaml:"sts_endpoint"`
-	// AccessKeyID and SecretAccessKey are static keys. Without RoleARN they sign the URLs; with it, AssumeRole, instead of the
-	// process's own credentials.
+	// AccessKeyID and SecretAccessKey are static keys. Without RoleARN they sign the URLs; with it,
+	// they sign AssumeRole instead of the process's own credentials.
 	AccessKeyID     string `yaml:"access_key_id"`
 	SecretAccessKey Secret `yaml:"secret_access_key"`
 	// URLLifetime and MinRemaining default to the file's.
@@ -122,7 +136,8 @@ type Origin struct {
 	Editable bool
 }
 
-// RegionAuto is the region of an integration whose buckets' regions are found per bucket, once, and kept.
+// RegionAuto is the region of an integration whose buckets' regions are looked up, once for each
+// bucket.
 const RegionAuto = "auto"
 
 // The values of [Integration.Overrides]: which headers of the store's answer viewers may override.
@@ -132,7 +147,7 @@ const (
 	OverridesAll  = "all"  // all
 )
 
-// Buckets are the names and patterns that the integration serves.
+// Buckets returns the names and patterns that the integration serves.
 func (i *Integration) Buckets() []string {
 	if i.Bucket != "" {
 		return []string{i.Bucket}
@@ -140,7 +155,7 @@ func (i *Integration) Buckets() []string {
 	return i.PermittedBuckets
 }
 
-// HomeRegion is the integration's region, or, where that is auto, one of its partition.
+// HomeRegion returns the integration's region or, if that is auto, a region of its partition.
 func (i *Integration) HomeRegion() string {
 	if i.Region != RegionAuto && i.Region != "" {
 		return i.Region
@@ -153,7 +168,7 @@ func (i *Integration) HomeRegion() string {
 	return partition.Of("").Home
 }
 
-// Partition is the AWS partition of the integration's ARNs. Other stores call theirs aws.
+// Partition returns the AWS partition of the integration's ARNs. It is aws for other stores.
 func (i *Integration) Partition() string {
 	if !i.IsAWS() {
 		return partition.Of("").Name
@@ -161,15 +176,16 @@ func (i *Integration) Partition() string {
 	return partition.Of(i.HomeRegion()).Name
 }
 
-// IsAWS reports whether the integration's buckets and STS are AWS's, not an S3-compatible store's.
+// IsAWS reports whether the integration's buckets and STS belong to AWS and not to an S3-compatible
+// store.
 func (i *Integration) IsAWS() bool { return i.Endpoint == "" && i.STSEndpoint == "" }
 
-// Params are what every URL of the integration carries.
+// Params returns the parameters that every URL of the integration carries.
 func (i *Integration) Params() presign.Params {
 	return presign.Params{RequesterPays: i.RequesterPays, ResponseCacheControl: i.ResponseCacheControl}
 }
 
-// BucketEndpoint is where a bucket of the integration is, if it is in a region. The integration must have passed the checks.
+// BucketEndpoint returns the endpoint of a bucket in a region. The integration must be valid.
 func (i *Integration) BucketEndpoint(bucket, region string) *presign.Endpoint {
 	if i.Endpoint == "" {
 		return presign.NewEndpoint(region, bucket, i.PathStyle)
@@ -181,7 +197,8 @@ func (i *Integration) BucketEndpoint(bucket, region string) *presign.Endpoint {
 	return presign.NewCustomEndpoint(store, bucket, i.PathStyle)
 }
 
-// ServedBy is the integration that serves a bucket: its own before one that has a pattern.
+// ServedBy returns the integration that serves a bucket. An integration that names the bucket takes
+// precedence over one with a pattern.
 func (c *Config) ServedBy(bucket string) (found *Integration, ok bool) {
 	for n := range c.Integrations {
 		i := &c.Integrations[n]
@@ -197,35 +214,38 @@ func (c *Config) ServedBy(bucket string) (found *Integration, ok bool) {
 	return found, found != nil
 }
 
-// TLS names the files of a certificate, which are read again when they change.
+// TLS names the files of a certificate. They are read again when they change.
 type TLS struct {
-	// CertFile and KeyFile are PEM files; a relative name is relative to the working directory. The certificate's chain follows it.
+	// CertFile and KeyFile are PEM files, relative to the working directory. CertFile includes the
+	// certificate's chain.
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
 }
 
 // Cache bounds the caches, in entries.
 type Cache struct {
-	// URLs is how many signatures are kept. Default 65,536.
+	// URLs is the number of signatures to keep. Default 65,536.
 	URLs int `yaml:"urls"`
-	// Credentials is for how many integrations sessions are kept. Default 1,000.
+	// Credentials is the number of integrations whose sessions are kept. Default 1,000.
 	Credentials int `yaml:"credentials"`
-	// Redis is where replicas share their sessions. Optional: without it each has its own, and so its own URLs.
+	// Redis is the store in which replicas share their sessions. Optional: without it each replica
+	// has its own sessions, and so its own URLs.
 	Redis *Redis `yaml:"redis"`
 }
 
 // Redis is a Redis or Valkey server, its Sentinels, or a cluster.
 type Redis struct {
-	// URL is redis://, rediss:// (TLS), valkey:// or valkeys://, with user and password, further nodes as addr=host:port, and the
-	// Sentinels' master as master_set=NAME, with sentinel_username and sentinel_password where Sentinels want them.
+	// URL is redis://, rediss:// (TLS), valkey:// or valkeys://, with user and password. Further
+	// nodes are addr=host:port; with Sentinels, the master is master_set=NAME, and their
+	// credentials are sentinel_username and sentinel_password.
 	URL Secret `yaml:"url"`
-	// EncryptionKey seals what is stored: 32 bytes in base64. The same at all replicas.
+	// EncryptionKey encrypts what is stored: 32 bytes in base64, the same at all replicas.
 	EncryptionKey Secret `yaml:"encryption_key"`
-	// OldEncryptionKeys open what was sealed before the key was changed. Optional.
+	// OldEncryptionKeys decrypt what was stored before the key was changed. Optional.
 	OldEncryptionKeys []Secret `yaml:"old_encryption_keys"`
 }
 
-// Keys are the encryption key and the old ones, decoded.
+// Keys returns the encryption key and the old ones, decoded.
 func (r *Redis) Keys() (keys [][]byte) {
 	for _, text := range append([]Secret{r.EncryptionKey}, r.OldEncryptionKeys...) {
 		key, _ := decodeKey(text) // the checks saw to it
@@ -234,23 +254,23 @@ func (r *Redis) Keys() (keys [][]byte) {
 	return keys
 }
 
-// Log says what is logged, and how.
+// Log configures the log.
 type Log struct {
 	// Level is debug, info, warn or error. Default info.
 	Level slog.Level `yaml:"level"`
 	// Format is json or text. Default json.
 	Format string `yaml:"format"`
-	// Access logs a line per request. Default false.
+	// Access logs a line for each request. Default false.
 	Access bool `yaml:"access"`
 }
 
-// Secret is a value that no log, error or print shows. Convert it with string(s) where it is used.
+// Secret is a value that is never logged, printed or part of an error. Convert it with string(s)
+// where it is used.
 type Secret string
 
 const redacted = "[redacted]"
 
-// Matches reports whether a text is the secret. How long it takes depends neither on where the two differ nor on the secret's length.
-// The empty secret matches nothing.
+// Matches reports whether text is the secret, in constant time. The empty secret matches nothing.
 func (s Secret) Matches(text string) bool {
 	want, got := sha256.Sum256([]byte(s)), sha256.Sum256([]byte(text))
 	return s != "" && subtle.ConstantTimeCompare(want[:], got[:]) == 1

@@ -82,34 +82,47 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, of := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Admin](), reflect.TypeFor[Redis](), reflect.TypeFor[Integration](), reflect.TypeFor[Viewers](), reflect.TypeFor[TLS](), reflect.TypeFor[Forwarded](), reflect.TypeFor[JWT](), reflect.TypeFor[Basic](),
-		reflect.TypeFor[Links](), reflect.TypeFor[LinkKey](), reflect.TypeFor[Rule](), reflect.TypeFor[RateLimit](), reflect.TypeFor[CORS](), reflect.TypeFor[Cache](), reflect.TypeFor[Log]()} {
+	for _, of := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Admin](),
+		reflect.TypeFor[Redis](), reflect.TypeFor[Integration](),
+		reflect.TypeFor[Viewers](), reflect.TypeFor[TLS](), reflect.TypeFor[Forwarded](),
+		reflect.TypeFor[JWT](), reflect.TypeFor[Basic](),
+		reflect.TypeFor[Links](), reflect.TypeFor[LinkKey](),
+		reflect.TypeFor[Rule](), reflect.TypeFor[RateLimit](), reflect.TypeFor[CORS](),
+		reflect.TypeFor[Cache](), reflect.TypeFor[Log]()} {
 		for _, key := range fieldNames(of) {
 			if !strings.Contains(string(text), key+":") {
 				t.Errorf("the example lacks %s", key)
 			}
 		}
 	}
-	least, err := Parse("least", []byte("listen: :1\nviewers: {anonymous: true}\nintegrations: [{name: a, bucket: aaa, role_arn: 'arn:aws:iam::123456789012:role/r', region: us-east-1}]"), testEnvironment)
+	least, err := Parse("least",
+		[]byte("listen: :1\nviewers: {anonymous: true}\nintegrations: "+
+			"[{name: a, bucket: aaa, role_arn: 'arn:aws:iam::123456789012:role/r', region: us-east-1}]"),
+		testEnvironment)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for key, value := range map[string]any{
-		"admin_listen": least.AdminListen, "url_lifetime": "45m", "min_remaining": "15m", "referrer_policy": least.ReferrerPolicy,
-		"drain_delay": least.DrainDelay, "urls": least.Cache.URLs, "credentials": least.Cache.Credentials, "format": least.Log.Format,
+		"admin_listen": least.AdminListen, "url_lifetime": "45m", "min_remaining": "15m",
+		"referrer_policy": least.ReferrerPolicy,
+		"drain_delay":     least.DrainDelay, "urls": least.Cache.URLs,
+		"credentials": least.Cache.Credentials, "format": least.Log.Format,
 		"access": least.Log.Access, "level": strings.ToLower(least.Log.Level.String()),
-		"session_duration": "1h", "session_policy": least.Integrations[0].SessionPolicy, "file_versioning": false, "path_style": false,
+		"session_duration": "1h", "session_policy": least.Integrations[0].SessionPolicy,
+		"file_versioning": false, "path_style": false,
 	} {
 		section := string(text)
 		found := false
 		for _, block := range strings.Split(section, "\n\n") {
-			found = found || strings.Contains(block, key+":") && strings.Contains(block, fmt.Sprintf("Default: %v", value))
+			found = found || strings.Contains(block, key+":") &&
+				strings.Contains(block, fmt.Sprintf("Default: %v", value))
 		}
 		if !found {
 			t.Errorf("the example does not say that the default of %s is %v", key, value)
 		}
 	}
-	if i := least.Integrations[0]; i.SessionDuration.Hours() != 1 || i.URLLifetime.Minutes() != 45 || i.MinRemaining.Minutes() != 15 || i.SessionName != "s3redirect-a" {
+	if i := least.Integrations[0]; i.SessionDuration.Hours() != 1 ||
+		i.URLLifetime.Minutes() != 45 || i.MinRemaining.Minutes() != 15 || i.SessionName != "s3redirect-a" {
 		t.Errorf("defaults: %+v", i)
 	}
 	checkPrints(t, c)
@@ -128,7 +141,9 @@ func checkPrints(t *testing.T, c *Config) {
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", c, "secret", c.Integrations[2].SecretAccessKey)
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", c, "secret", c.Integrations[2].SecretAccessKey)
-	printed := fmt.Sprintf("%v %+v %#v %s %q", c.Integrations, c.Integrations, c.Integrations, c.Integrations[2].SecretAccessKey, c.Integrations[2].SecretAccessKey)
+	printed := fmt.Sprintf("%v %+v %#v %s %q",
+		c.Integrations, c.Integrations, c.Integrations, c.Integrations[2].SecretAccessKey,
+		c.Integrations[2].SecretAccessKey)
 	if all := printed + string(asJSON) + log.String(); strings.Contains(all, "canary") {
 		t.Errorf("the secret shows in %s", all)
 	}
@@ -169,7 +184,8 @@ func TestFilesThatAreNone(t *testing.T) {
 func TestOddLineBreaksAreRejected(t *testing.T) {
 	for _, odd := range []string{"\r", "\u0085", "\u2028", "\u2029"} {
 		text := "listen: :1 # a" + odd + "# b\nadmin: {token: canary}\n"
-		if _, err := Parse("x", []byte(text), noEnv); err == nil || !strings.Contains(err.Error(), "x:1: this line contains a line break") {
+		if _, err := Parse("x", []byte(text), noEnv); err == nil ||
+			!strings.Contains(err.Error(), "x:1: this line contains a line break") {
 			t.Errorf("Parse(%q) = %v, want an error about line 1", text, err)
 		}
 	}
@@ -195,7 +211,8 @@ func FuzzParse(f *testing.F) {
 		switch {
 		case err == nil:
 			for _, i := range c.Integrations {
-				if i.Name == "" || i.MinRemaining >= i.URLLifetime || i.RoleARN != "" && i.URLLifetime > i.SessionDuration || i.RoleARN == "" && i.AccessKeyID == "" {
+				if i.Name == "" || i.MinRemaining >= i.URLLifetime || i.RoleARN != "" &&
+					i.URLLifetime > i.SessionDuration || i.RoleARN == "" && i.AccessKeyID == "" {
 					t.Errorf("accepted: %+v", i)
 				}
 			}

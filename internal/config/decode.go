@@ -17,8 +17,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// decoder reads YAML nodes into the configuration's structs. yaml.v3 itself would stop at a syntax tree: it neither names
-// the nearest known key, nor remembers on which line a value stands, nor knows of ${NAME}.
+// decoder decodes YAML nodes into the configuration's structs. In contrast to yaml.v3 it suggests
+// the nearest known key, remembers the line of each value, and replaces ${NAME}.
 type decoder struct {
 	file   string
 	getenv func(string) (string, bool)
@@ -31,7 +31,8 @@ type decoder struct {
 }
 
 func newDecoder(file string, getenv func(string) (string, bool)) *decoder {
-	return &decoder{file: file, getenv: getenv, broken: map[string]bool{}, places: map[string]position{}, local: map[int]string{}}
+	return &decoder{file: file, getenv: getenv, broken: map[string]bool{},
+		places: map[string]position{}, local: map[int]string{}}
 }
 
 // position is where a key stands.
@@ -46,7 +47,8 @@ func (d *decoder) fail(line int, key, format string, args ...any) {
 }
 
 func (d *decoder) failAt(p position, key, format string, args ...any) {
-	d.errs = append(d.errs, &Error{File: p.file, Line: p.line, Key: d.localKey(key), Problem: fmt.Sprintf(format, args...)})
+	d.errs = append(d.errs, &Error{File: p.file, Line: p.line, Key: d.localKey(key),
+		Problem: fmt.Sprintf(format, args...)})
 	d.broken[key] = true
 }
 
@@ -61,14 +63,16 @@ func (d *decoder) localKey(key string) string {
 	return key
 }
 
-// plainTags are the tags that YAML itself gives to scalars.
+// plainTags are the tags of scalars without an explicit tag.
 var plainTags = []string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp"}
 
-// decode reads a node into a value. A key without a value is as good as absent.
+// decode decodes a node into a value. A key without a value is the same as a missing key, except
+// that a list becomes empty instead of nil.
 func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
-		d.fail(n.Line, key, "anchors and aliases are not supported; write out the value, quoted if it begins with & or *")
+		d.fail(n.Line, key,
+			"anchors and aliases are not supported; write out the value, quoted if it begins with & or *")
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
 		if into.Kind() == reflect.Slice { // the key is there: an empty list is not the same as none
 			into.Set(reflect.MakeSlice(into.Type(), 0, 0))
@@ -109,9 +113,9 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	}
 }
 
-// shown returns a value as messages may show it, and "" if they must not show it. Secrets are not shown, and neither are
-// values into which a slip may have drawn a neighbouring key with its secret: those with white space or a separator, as in
-// "lab,secret_access_key:VALUE", and those with the name of a key before a colon, as in "token:VALUE".
+// shown returns a value as messages may show it, or "" if they must not: for secrets, and for
+// values with white space, which a wrong indentation or a missing colon may have joined with the
+// next key and its secret.
 func shown(into reflect.Value, written string) string {
 	isSeparator := func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`,;=?&@"'`, r) }
 	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, isSeparator) ||
@@ -189,8 +193,8 @@ func isPlainKey(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Anchor == "" && n.Style&yaml.TaggedStyle == 0
 }
 
-// unknown adds an error about a key that is not known in the mapping at a key. The unknown key is not shown, only where it is: in
-// {token:VALUE} and in "? VALUE" the secret itself is the key.
+// unknown adds an error about an unknown key in the mapping at a key. The error does not show the
+// key, only its position: in {token:VALUE} and in "? VALUE" the secret itself is the key.
 func (d *decoder) unknown(name *yaml.Node, at string, in reflect.Type) {
 	known := fieldNames(in)
 	all := "known keys: " + strings.Join(known, ", ")
@@ -207,7 +211,8 @@ func (d *decoder) unknown(name *yaml.Node, at string, in reflect.Type) {
 		problem = "unknown key; did you mean " + nearest + "?"
 	}
 	// The mapping itself does not count as failed: what lacks in it is found as well.
-	d.errs = append(d.errs, &Error{File: d.file, Line: name.Line, Column: name.Column, Key: d.localKey(at), Problem: problem})
+	d.errs = append(d.errs, &Error{File: d.file, Line: name.Line, Column: name.Column,
+		Key: d.localKey(at), Problem: problem})
 }
 
 func fieldNames(t reflect.Type) (names []string) {
@@ -228,7 +233,7 @@ func fieldNamed(v reflect.Value, name string) reflect.Value {
 	return reflect.Value{}
 }
 
-// setScalar reads a text into a value. Its error does not repeat the text.
+// setScalar parses a text into a value. Its error does not contain the text.
 func setScalar(into reflect.Value, text string) error {
 	if into.Type() == reflect.TypeFor[time.Duration]() {
 		v, err := time.ParseDuration(text)

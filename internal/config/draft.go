@@ -80,7 +80,8 @@ func (d Draft) Integration() (*Integration, error) {
 func (d Draft) unknownKeys() (errs Errors) {
 	for _, key := range slices.Sorted(maps.Keys(d)) {
 		if !slices.Contains(DraftKeys(), key) {
-			errs = append(errs, &Error{Key: key, Problem: "unknown key; known keys: " + strings.Join(DraftKeys(), ", ")})
+			errs = append(errs, &Error{Key: key,
+				Problem: "unknown key; known keys: " + strings.Join(DraftKeys(), ", ")})
 		}
 	}
 	return errs
@@ -89,7 +90,8 @@ func (d Draft) unknownKeys() (errs Errors) {
 // Check checks the draft by itself. The errors have the draft's keys and no file.
 func (d Draft) Check(getenv func(string) (string, bool)) Errors {
 	const path = "draft"
-	s := &Source{main: []byte("listen: 127.0.0.1:8080\nviewers: {anonymous: true}\n"), files: []*file{{path: path, text: []byte(d.Text())}}}
+	s := &Source{main: []byte("listen: 127.0.0.1:8080\nviewers: {anonymous: true}\n"),
+		files: []*file{{path: path, text: []byte(d.Text())}}}
 	_, err := s.Parse(getenv)
 	all, _ := errors.AsType[Errors](err)
 	for _, e := range all {

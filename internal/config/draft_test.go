@@ -9,7 +9,8 @@ import (
 )
 
 func lab() *Integration {
-	return &Integration{Name: "lab", PermittedBuckets: []string{"lab-one", "lab-*"}, RoleARN: "arn:aws:iam::210987654321:role/path/reader",
+	return &Integration{Name: "lab", PermittedBuckets: []string{"lab-one", "lab-*"},
+		RoleARN:    "arn:aws:iam::210987654321:role/path/reader",
 		ExternalID: "0123456789", SessionDuration: 2 * time.Hour, Region: "us-east-1", FileVersioning: true}
 }
 
@@ -18,11 +19,15 @@ func noEnv(string) (string, bool) { return "", false }
 // What Text writes, Parse reads, whatever the values look like.
 func TestTextIsReadBack(t *testing.T) {
 	for _, i := range []*Integration{lab(), {
-		Name: "0123", Bucket: "1e3", SessionPolicy: true, Region: "us-east-1", RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "null", SessionName: "true",
-		URLLifetime: 90 * time.Second, MinRemaining: 30 * time.Second, SessionDuration: time.Hour, ListBucket: true, RequesterPays: true,
+		Name: "0123", Bucket: "1e3", SessionPolicy: true, Region: "us-east-1",
+		RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "null", SessionName: "true",
+		URLLifetime: 90 * time.Second, MinRemaining: 30 * time.Second, SessionDuration: time.Hour,
+		ListBucket: true, RequesterPays: true,
 	}, {
-		Name: "on-prem", Bucket: "scans", SessionPolicy: true, Region: "default", Endpoint: "https://[::1]:9000", PathStyle: true, Insecure: true, AccessKeyID: "yes", SecretAccessKey: "# no: 'comment",
-		URLLifetime: 45 * time.Minute, MinRemaining: 15 * time.Minute,
+		Name: "on-prem", Bucket: "scans", SessionPolicy: true, Region: "default",
+		Endpoint: "https://[::1]:9000", PathStyle: true, Insecure: true, AccessKeyID: "yes",
+		SecretAccessKey: "# no: 'comment",
+		URLLifetime:     45 * time.Minute, MinRemaining: 15 * time.Minute,
 	}} {
 		if errs := i.Check(noEnv); errs != nil {
 			t.Errorf("%s: %v", i.Name, errs)
@@ -36,9 +41,14 @@ func TestTextIsReadBack(t *testing.T) {
 		}
 		got := c.Integrations[0]
 		for _, f := range []struct{ got, want any }{
-			{got.Name, i.Name}, {got.Bucket, i.Bucket}, {got.PermittedBuckets, i.PermittedBuckets}, {got.ExternalID, i.ExternalID}, {got.AccessKeyID, i.AccessKeyID},
-			{string(got.SecretAccessKey), string(i.SecretAccessKey)}, {got.SessionPolicy, i.SessionPolicy}, {got.SessionDuration, i.SessionDuration},
-			{got.ListBucket, i.ListBucket}, {got.RequesterPays, i.RequesterPays}, {got.PathStyle, i.PathStyle}, {got.Insecure, i.Insecure},
+			{got.Name, i.Name}, {got.Bucket, i.Bucket},
+			{got.PermittedBuckets, i.PermittedBuckets}, {got.ExternalID, i.ExternalID},
+			{got.AccessKeyID, i.AccessKeyID},
+			{string(got.SecretAccessKey),
+				string(i.SecretAccessKey)}, {got.SessionPolicy, i.SessionPolicy},
+			{got.SessionDuration, i.SessionDuration},
+			{got.ListBucket, i.ListBucket}, {got.RequesterPays, i.RequesterPays},
+			{got.PathStyle, i.PathStyle}, {got.Insecure, i.Insecure},
 		} {
 			if !reflect.DeepEqual(f.got, f.want) {
 				t.Errorf("%s: %v, want %v", i.Name, f.got, f.want)
@@ -63,8 +73,10 @@ func TestCheckNamesTheIntegrationsKeys(t *testing.T) {
 }
 
 func TestDraftText(t *testing.T) {
-	d := Draft{"permitted_buckets": " lab-one  lab-* ", "name": "1e3", "session_policy": "false", "external_id": "a # b: 'c\n- d", "path_style": "${YES}", "url_lifetime": "45m", "secret_access_key": "${SECRET}",
-		"region": "", "endpoint": "null", "access_key_id": "${KEY}", "sts_endpoint": "true"}
+	d := Draft{"permitted_buckets": " lab-one  lab-* ", "name": "1e3", "session_policy": "false",
+		"external_id": "a # b: 'c\n- d", "path_style": "${YES}", "url_lifetime": "45m",
+		"secret_access_key": "${SECRET}",
+		"region":            "", "endpoint": "null", "access_key_id": "${KEY}", "sts_endpoint": "true"}
 	const want = `# Written by s3redirect.
 name: "1e3"
 permitted_buckets: [lab-one, lab-*]
@@ -91,12 +103,17 @@ url_lifetime: 45m
 }
 
 func TestIntegrationOfDraft(t *testing.T) {
-	i, err := Draft{"name": "a", "permitted_buckets": " b  c ", "session_policy": "false", "url_lifetime": "30m", "region": ""}.Integration()
-	if err != nil || i.Name != "a" || strings.Join(i.PermittedBuckets, ",") != "b,c" || i.SessionPolicy || Short(i.URLLifetime) != "30m" {
+	i, err := Draft{"name": "a", "permitted_buckets": " b  c ", "session_policy": "false",
+		"url_lifetime": "30m", "region": ""}.Integration()
+	if err != nil || i.Name != "a" || strings.Join(i.PermittedBuckets, ",") != "b,c" ||
+		i.SessionPolicy || Short(i.URLLifetime) != "30m" {
 		t.Errorf("%v: %+v", err, i)
 	}
-	if _, err := (Draft{"name": "a", "url_lifetime": "soon", "path_style": "perhaps", "nothing": "x"}).Integration(); err == nil ||
-		!strings.Contains(err.Error(), "url_lifetime: invalid duration") || !strings.Contains(err.Error(), "path_style: write true or false") || !strings.Contains(err.Error(), "nothing: unknown key") {
+	if _, err := (Draft{"name": "a", "url_lifetime": "soon", "path_style": "perhaps",
+		"nothing": "x"}).Integration(); err == nil ||
+		!strings.Contains(err.Error(), "url_lifetime: invalid duration") ||
+		!strings.Contains(err.Error(), "path_style: write true or false") ||
+		!strings.Contains(err.Error(), "nothing: unknown key") {
 		t.Error(err)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Error is one mistake in a configuration file. It repeats a value of the file only where the value's key is known and holds no
-// secret: anything else could be a secret that was mistyped.
+// Error is one mistake in a configuration. It contains a value only if the value's key is known and
+// not a secret: anything else could be a mistyped secret.
 type Error struct {
 	File    string
 	Line    int    // from 1; 0 is the file as a whole
@@ -30,7 +30,8 @@ func (e *Error) Error() string {
 	return b.String() + ": " + e.Problem
 }
 
-// Errors are all mistakes of a file, in the order of their lines. As a text they are a line each.
+// Errors are all mistakes of a configuration, ordered by file and line. Its text has one line for
+// each.
 type Errors []*Error
 
 func (e Errors) Error() string {

@@ -9,8 +9,8 @@ import (
 
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// expand replaces ${NAME} by environment variables; $${ is a ${ that stays. What a variable holds is not looked at again,
-// and never shown.
+// expand replaces ${NAME} by environment variables and $${ by ${. It does not expand the values of
+// variables again.
 func expand(text string, getenv func(string) (string, bool)) (string, error) {
 	var b strings.Builder
 	for {
@@ -49,7 +49,7 @@ func (unsetError) unnamed() error {
 	return errors.New("the environment variable in this value is not set; set it, or write the value here")
 }
 
-// nearest is the known name that is written most alike, or "" where none is alike.
+// nearest returns the known name with the smallest edit distance, or "" if none is close.
 func nearest(name string, known []string) (best string) {
 	least := min(2, max(1, len(name)/3)) + 1
 	for _, k := range known {
@@ -60,7 +60,7 @@ func nearest(name string, known []string) (best string) {
 	return best
 }
 
-// distance is how many letters must be put in, taken out or changed to get from one text to the other (Levenshtein's).
+// distance returns the Levenshtein distance of two texts.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -72,7 +72,8 @@ const includeHead = "listen: 127.0.0.1:8080\nviewers: {anonymous: true}\ninclude
 
 // keyed returns an integration with keys, as a file of its own or, indented, as an item of a list.
 func keyed(name, bucket string) string {
-	return fmt.Sprintf("name: %s\nbucket: %s\nregion: us-east-1\naccess_key_id: A\nsecret_access_key: s\n", name, bucket)
+	return fmt.Sprintf("name: %s\nbucket: %s\nregion: us-east-1\naccess_key_id: A\nsecret_access_key: s\n", name,
+		bucket)
 }
 
 func item(text string) string {
@@ -86,73 +87,112 @@ func TestInclude(t *testing.T) {
 		want  string
 	}{
 		"one file for each integration, sorted by path": {map[string]string{
-			"config.yaml": includeHead, "integrations.d/b.yaml": keyed("one", "bucket-one"), "integrations.d/a.yaml": keyed("two", "bucket-two"),
+			"config.yaml": includeHead, "integrations.d/b.yaml": keyed("one", "bucket-one"),
+			"integrations.d/a.yaml": keyed("two", "bucket-two"),
 		}, "two integrations.d/a.yaml:1\none integrations.d/b.yaml:1"},
 		"after those of the main file": {map[string]string{
-			"config.yaml": includeHead + "integrations:\n" + item(keyed("main", "bucket-main")), "integrations.d/a.yaml": "# ours\n" + keyed("two", "bucket-two"),
+			"config.yaml":           includeHead + "integrations:\n" + item(keyed("main", "bucket-main")),
+			"integrations.d/a.yaml": "# ours\n" + keyed("two", "bucket-two"),
 		}, "main config.yaml:5\ntwo integrations.d/a.yaml:2"},
 		"lists": {map[string]string{
-			"config.yaml": includeHead, "integrations.d/a.yaml": item(keyed("one", "bucket-one")) + "# second\n" + item(keyed("two", "bucket-two")), "integrations.d/b.yaml": "[]\n",
+			"config.yaml": includeHead, "integrations.d/a.yaml": item(keyed("one",
+				"bucket-one")) + "# second\n" + item(keyed("two", "bucket-two")), "integrations.d/b.yaml": "[]\n",
 		}, "one integrations.d/a.yaml:1\ntwo integrations.d/a.yaml:7"},
 		"other names, dotfiles and directories are ignored": {map[string]string{
-			"config.yaml": includeHead, "integrations.d/a.yaml": keyed("one", "bucket-one"), "integrations.d/a.yaml~": "x", "integrations.d/.b.yaml": "x", "integrations.d/c.yaml/x.yaml": "x",
+			"config.yaml": includeHead, "integrations.d/a.yaml": keyed("one",
+				"bucket-one"), "integrations.d/a.yaml~": "x", "integrations.d/.b.yaml": "x",
+			"integrations.d/c.yaml/x.yaml": "x",
 		}, "one integrations.d/a.yaml:1"},
 		"links, as in a Kubernetes volume": {map[string]string{
-			"config.yaml": includeHead, "integrations.d/..1/a.yaml": keyed("one", "bucket-one"), "integrations.d/..data": "-> ..1", "integrations.d/a.yaml": "-> ..data/a.yaml",
+			"config.yaml": includeHead, "integrations.d/..1/a.yaml": keyed("one", "bucket-one"),
+			"integrations.d/..data": "-> ..1", "integrations.d/a.yaml": "-> ..data/a.yaml",
 		}, "one integrations.d/a.yaml:1"},
 		"several patterns that match one file": {map[string]string{
-			"config.yaml": strings.Replace(includeHead, "d/*.yaml", `d/*.yaml, "./integrations.d/a*", more/x.yaml`, 1), "integrations.d/a.yaml": keyed("one", "bucket-one"), "more/x.yaml": keyed("two", "bucket-two"),
+			"config.yaml": strings.Replace(includeHead, "d/*.yaml",
+				`d/*.yaml, "./integrations.d/a*", more/x.yaml`, 1),
+			"integrations.d/a.yaml": keyed("one", "bucket-one"), "more/x.yaml": keyed("two", "bucket-two"),
 		}, "one integrations.d/a.yaml:1\ntwo more/x.yaml:1"},
-		"an empty directory with a console": {map[string]string{"config.yaml": includeHead + token, "integrations.d/": ""},
-			"config.yaml: integrations: there are no integrations yet, so nothing is served; add one in the console at admin_listen"},
+		"an empty directory with a console": {map[string]string{"config.yaml": includeHead + token,
+			"integrations.d/": ""},
+			"config.yaml: integrations: there are no integrations yet, so nothing is served; add " +
+				"one in the console at admin_listen"},
 		"an empty directory without one": {map[string]string{"config.yaml": includeHead, "integrations.d/": ""},
-			"config.yaml: integrations: at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region"},
+			"config.yaml: integrations: at least one integration is needed: a name, a bucket (or " +
+				"permitted_buckets), a role_arn and a region"},
 		"no directory": {map[string]string{"config.yaml": includeHead},
 			"config.yaml:3: include[0]: the directory integrations.d does not exist; create it, or remove the pattern"},
 		"a link that leads nowhere": {map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": "-> gone"},
 			"integrations.d/a.yaml: there is no such file; if this is a link, correct or remove it"},
 		"mistakes of all files at once": {map[string]string{
-			"config.yaml": includeHead + "log: {format: xml}\n", "integrations.d/a.yaml": "name: one\nbuckt: x\nrole_arn: arn:x\nregion: us-east-1\nexternal_id: ${UNSET}\n",
-			"integrations.d/b.yaml": item(keyed("two", "bucket-two")) + item(strings.Replace(keyed("three", "bucket-three"), "us-east-1", "moon", 1)+"name: four\n"),
+			"config.yaml":           includeHead + "log: {format: xml}\n",
+			"integrations.d/a.yaml": "name: one\nbuckt: x\nrole_arn: arn:x\nregion: us-east-1\nexternal_id: ${UNSET}\n",
+			"integrations.d/b.yaml": item(keyed("two",
+				"bucket-two")) + item(strings.Replace(keyed("three", "bucket-three"), "us-east-1",
+				"moon", 1)+"name: four\n"),
 		}, "config.yaml:4: log.format: xml is not a format; use json or text\n" +
 			"integrations.d/a.yaml:1: a bucket is needed, or a list of permitted_buckets\n" +
 			"integrations.d/a.yaml:2:1: unknown key; did you mean bucket?\n" +
-			"integrations.d/a.yaml:3: role_arn: arn:x is not the ARN of a role; write it as arn:aws:iam::123456789012:role/name\n" +
-			"integrations.d/a.yaml:5: external_id: the environment variable UNSET is not set; set it, or write the value here\n" +
+			"integrations.d/a.yaml:3: role_arn: arn:x is not the ARN of a role; write it as " +
+			"arn:aws:iam::123456789012:role/name\n" +
+			"integrations.d/a.yaml:5: external_id: the environment variable UNSET is not set; set " +
+			"it, or write the value here\n" +
 			"integrations.d/b.yaml:8: [1].region: moon is not a region; write it as us-east-1\n" +
 			"integrations.d/b.yaml:11: [1].name: duplicate key, also on line 6; keep one of the two"},
 		"a name in two files": {map[string]string{
-			"config.yaml": includeHead, "integrations.d/a.yaml": keyed("one", "bucket-one"), "integrations.d/b.yaml": keyed("one", "bucket-two"),
-		}, "integrations.d/b.yaml:1: name: one is the name of the integration at integrations.d/a.yaml:1 too; give each its own"},
+			"config.yaml": includeHead, "integrations.d/a.yaml": keyed("one", "bucket-one"),
+			"integrations.d/b.yaml": keyed("one", "bucket-two"),
+		}, "integrations.d/b.yaml:1: name: one is the name of the integration at " +
+			"integrations.d/a.yaml:1 too; give each its own"},
 		"a name in the main file and another": {map[string]string{
-			"config.yaml": includeHead + "integrations:\n" + item(keyed("one", "bucket-one")), "integrations.d/b.yaml": "# c\n" + keyed("one", "bucket-two"),
+			"config.yaml":           includeHead + "integrations:\n" + item(keyed("one", "bucket-one")),
+			"integrations.d/b.yaml": "# c\n" + keyed("one", "bucket-two"),
 		}, "integrations.d/b.yaml:2: name: one is the name of the integration at config.yaml:5 too; give each its own"},
 		"a bucket in two files": {map[string]string{
-			"config.yaml": includeHead, "integrations.d/a.yaml": keyed("one", "bucket-one"), "integrations.d/b.yaml": item(keyed("two", "bucket-one")),
-		}, "integrations.d/b.yaml:2: [0].bucket: bucket-one is a bucket of integration one at integrations.d/a.yaml:2 already; let one integration serve each bucket"},
+			"config.yaml": includeHead, "integrations.d/a.yaml": keyed("one", "bucket-one"),
+			"integrations.d/b.yaml": item(keyed("two", "bucket-one")),
+		}, "integrations.d/b.yaml:2: [0].bucket: " +
+			"bucket-one is a bucket of integration one at integrations.d/a.yaml:2 already; let one " +
+			"integration serve each bucket"},
 		"patterns that overlap": {map[string]string{
-			"config.yaml": includeHead, "integrations.d/a.yaml": strings.Replace(keyed("one", "x"), "bucket: x", "permitted_buckets: [team-*]", 1),
+			"config.yaml": includeHead, "integrations.d/a.yaml": strings.Replace(keyed("one", "x"),
+				"bucket: x", "permitted_buckets: [team-*]", 1),
 			"integrations.d/b.yaml": strings.Replace(keyed("two", "x"), "bucket: x", "permitted_buckets: [team-a*]", 1),
-		}, "integrations.d/b.yaml:2: permitted_buckets[0]: team-a* could be the same bucket as team-* of integration one at integrations.d/a.yaml:2; let one integration serve each bucket"},
+		}, "integrations.d/b.yaml:2: permitted_buckets[0]: team-a* could be the " +
+			"same bucket as team-* of integration one at integrations.d/a.yaml:2; let one " +
+			"integration serve each bucket"},
 		"an empty file": {map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": "# nothing\n"},
 			"integrations.d/a.yaml: the file is empty; write an integration to it, or remove it"},
 		"not YAML": {map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": "name: [a\n"},
 			"integrations.d/a.yaml:1: invalid YAML: did not find expected ',' or ']'"},
 		"a text": {map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": "name\n"},
-			"integrations.d/a.yaml:1: an included file is an integration, with keys such as name: lab, or a list of integrations"},
-		"keys of the main file": {map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": keyed("one", "bucket-one") + "include: [x]\n"},
-			"integrations.d/a.yaml:6:1: unknown key (not shown, because it could be a secret); known keys: " + strings.Join(DraftKeys(), ", ")},
-		"an anchor": {map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": "&a\n" + keyed("one", "bucket-one")},
-			"integrations.d/a.yaml:1: anchors and aliases are not supported; write out the value, quoted if it begins with & or *\n" +
+			"integrations.d/a.yaml:1: an included file is an integration, with keys such as name: " +
+				"lab, or a list of integrations"},
+		"keys of the main file": {map[string]string{"config.yaml": includeHead,
+			"integrations.d/a.yaml": keyed("one", "bucket-one") + "include: [x]\n"},
+			"integrations.d/a.yaml:6:1: unknown key (not shown, because it could be a secret); known keys: " +
+				strings.Join(DraftKeys(), ", ")},
+		"an anchor": {map[string]string{"config.yaml": includeHead,
+			"integrations.d/a.yaml": "&a\n" + keyed("one", "bucket-one")},
+			"integrations.d/a.yaml:1: anchors and aliases are not supported; write out the value, " +
+				"quoted if it begins with & or *\n" +
 				"integrations.d/a.yaml:1: name: a name is needed; metrics and logs call the integration by it\n" +
-				"integrations.d/a.yaml:1: region: a region is needed: that of the buckets, such as us-east-1, or auto to look it up"},
-		"patterns that are wrong": {map[string]string{"config.yaml": strings.Replace(includeHead, "[integrations.d/*.yaml]", `["*/x.yaml", "[", "d/", "${ID}/x", "*.yaml", ".."]`, 1)},
-			"config.yaml:3: include[4]: the pattern matches the configuration file itself; put the included files into a directory of their own\n" +
-				"config.yaml:3: include[0]: */x.yaml: only the last part of the path may be a pattern; write one pattern for each directory\n" +
-				"config.yaml:3: include[1]: [: this is not a pattern of file names; write it as integrations.d/*.yaml\n" +
-				"config.yaml:3: include[2]: d/: this is not a pattern of file names; write it as integrations.d/*.yaml\n" +
-				"config.yaml:3: include[3]: ${ID}/x: environment variables are not supported here; write the path itself\n" +
-				"config.yaml:3: include[5]: ..: this is not a pattern of file names; write it as integrations.d/*.yaml"},
+				"integrations.d/a.yaml:1: region: a region is needed: that of the buckets, such as " +
+				"us-east-1, or auto to look it up"},
+		"patterns that are wrong": {map[string]string{"config.yaml": strings.Replace(includeHead,
+			"[integrations.d/*.yaml]", `["*/x.yaml", "[", "d/", "${ID}/x", "*.yaml", ".."]`, 1)},
+			"config.yaml:3: include[4]: " +
+				"the pattern matches the configuration file itself; put the included files into a " +
+				"directory of their own\n" +
+				"config.yaml:3: include[0]: */x.yaml: only the last part of the path may be a " +
+				"pattern; write one pattern for each directory\n" +
+				"config.yaml:3: include[1]: [: this is not a pattern of file names; write it as " +
+				"integrations.d/*.yaml\n" +
+				"config.yaml:3: include[2]: d/: this is not a pattern of file names; write it as " +
+				"integrations.d/*.yaml\n" +
+				"config.yaml:3: include[3]: ${ID}/x: environment variables are not supported here; " +
+				"write the path itself\n" +
+				"config.yaml:3: include[5]: ..: this is not a pattern of file names; write it as " +
+				"integrations.d/*.yaml"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFolder(t, c.files)
@@ -174,20 +214,25 @@ func TestIncludeNeedsAFile(t *testing.T) {
 func TestIncludedFilesAreBounded(t *testing.T) {
 	large := "# " + strings.Repeat("x", maxBytes-2)
 	f := newFolder(t, map[string]string{"config.yaml": includeHead, "integrations.d/one.yaml": large + "x"})
-	if got, want := f.load(), "integrations.d/one.yaml: the file is larger than 10 MiB; is it the right one?"; got != want {
+	if got, want := f.load(),
+		"integrations.d/one.yaml: the file is larger than 10 MiB; is it the right one?"; got != want {
 		t.Errorf("load() = %.200s, want %s", got, want)
 	}
 	for n := range maxIncludedBytes/maxBytes + 1 {
 		f.write(fmt.Sprintf("integrations.d/%d.yaml", n), large)
 	}
-	if got, want := f.load(), "config.yaml:3: include: the included files hold more than 64 MiB; do the patterns match the right files?"; !strings.Contains(got, want) {
+	if got, want := f.load(),
+		"config.yaml:3: include: the included files hold more than 64 MiB; do the patterns match "+
+			"the right files?"; !strings.Contains(got, want) {
 		t.Errorf("load() = %.200s, want %s", got, want)
 	}
 }
 
 func TestRereadFindsEveryChange(t *testing.T) {
-	f := newFolder(t, map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": keyed("one", "bucket-one"), "integrations.d/..1/b.yaml": keyed("two", "bucket-two"),
-		"integrations.d/..2/b.yaml": keyed("two", "bucket-222"), "integrations.d/..data": "-> ..1", "integrations.d/b.yaml": "-> ..data/b.yaml"})
+	f := newFolder(t, map[string]string{"config.yaml": includeHead,
+		"integrations.d/a.yaml": keyed("one", "bucket-one"), "integrations.d/..1/b.yaml": keyed("two", "bucket-two"),
+		"integrations.d/..2/b.yaml": keyed("two", "bucket-222"), "integrations.d/..data": "-> ..1",
+		"integrations.d/b.yaml": "-> ..data/b.yaml"})
 	last, err := Read(f.config())
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +263,8 @@ func TestRereadFindsEveryChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		if first.Equal(last) || !second.Equal(first) || !first.Equal(second) {
-			t.Errorf("%s: the change is found: %v, and nothing more afterwards: %v, want true, true", c.name, !first.Equal(last), second.Equal(first))
+			t.Errorf("%s: the change is found: %v, and nothing more afterwards: %v, want true, true", c.name,
+				!first.Equal(last), second.Equal(first))
 		}
 		fresh, err := Read(f.config())
 		if err != nil || !fresh.Equal(second) {
@@ -249,7 +295,9 @@ func (f *folder) rename(from, to string) {
 // Files whose modification time is old are not read again; a file that changed in the meantime without a
 // new time, size and inode would be missed, so young files always are.
 func TestRereadReadsOnlyWhatChanged(t *testing.T) {
-	f := newFolder(t, map[string]string{"config.yaml": includeHead, "integrations.d/old.yaml": keyed("old", "bucket-old"), "integrations.d/young.yaml": keyed("young", "bucket-young")})
+	f := newFolder(t, map[string]string{"config.yaml": includeHead,
+		"integrations.d/old.yaml":   keyed("old", "bucket-old"),
+		"integrations.d/young.yaml": keyed("young", "bucket-young")})
 	hourAgo := time.Now().Add(-time.Hour)
 	age := func(name string) {
 		t.Helper()
@@ -267,7 +315,8 @@ func TestRereadReadsOnlyWhatChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	if first.files[0] != second.files[0] || first.files[1] == second.files[1] {
-		t.Errorf("read again: old %v, young %v, want false, true", first.files[0] != second.files[0], first.files[1] != second.files[1])
+		t.Errorf("read again: old %v, young %v, want false, true",
+			first.files[0] != second.files[0], first.files[1] != second.files[1])
 	}
 	f.write("integrations.d/old.yaml", keyed("old", "bucket-ol2"))
 	third, err := second.Reread()
@@ -292,11 +341,13 @@ func TestReadOfAFileThatMayNotBeRead(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may read everything")
 	}
-	f := newFolder(t, map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": keyed("one", "bucket-one")})
+	f := newFolder(t, map[string]string{"config.yaml": includeHead,
+		"integrations.d/a.yaml": keyed("one", "bucket-one")})
 	if err := os.Chmod(filepath.Join(f.path, "integrations.d/a.yaml"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := f.load(), "integrations.d/a.yaml: permission denied; let the user that runs s3redirect read it"; got != want {
+	if got, want := f.load(),
+		"integrations.d/a.yaml: permission denied; let the user that runs s3redirect read it"; got != want {
 		t.Errorf("load() = %s, want %s", got, want)
 	}
 }
@@ -340,8 +391,11 @@ func TestFolderOfTenThousand(t *testing.T) {
 // Secrets of included files are not shown either.
 func TestNoSecretOfIncludedFilesInMessages(t *testing.T) {
 	for _, text := range []string{
-		"name: a\n" + canary + "\n", "name: a\nsecret_access_key " + canary + "\n", "name: a\nsecret_access_key: [" + canary + "]\n", canary + ": x\n", "- " + canary + "\n", canary + "\n",
-		"name: a\nsecret_access_key: ${" + canary + "}\n", "name: a\nsecret_access_key: *" + canary + "\n", "name: a\nsecret_access_key: !" + canary + " x\n",
+		"name: a\n" + canary + "\n", "name: a\nsecret_access_key " + canary +
+			"\n", "name: a\nsecret_access_key: [" + canary + "]\n", canary + ": x\n",
+		"- " + canary + "\n", canary + "\n",
+		"name: a\nsecret_access_key: ${" + canary + "}\n",
+		"name: a\nsecret_access_key: *" + canary + "\n", "name: a\nsecret_access_key: !" + canary + " x\n",
 	} {
 		f := newFolder(t, map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": text})
 		s, err := Read(f.config())

@@ -17,7 +17,7 @@ const (
 	minSession        = 15 * time.Minute
 	maxSession        = 12 * time.Hour
 	maxChainedSession = time.Hour
-	// Other stores have other bounds; a year is MinIO's.
+	// Other stores have other bounds; MinIO's is a year.
 	maxForeignSession = 365 * 24 * time.Hour
 
 	maxSessionName = 64
@@ -68,8 +68,8 @@ func (k *checker) checkOverrides(key, overrides string) {
 // cacheDirective is one of RFC 9111, section 5.2.2, without arguments that are lists.
 var cacheDirective = regexp.MustCompile(`^[a-z-]+(=[0-9]+)?$`)
 
-// checkCacheControl judges the Cache-Control of objects. A browser could keep one for longer than its URL stays the same, and
-// would never be asked for it again.
+// checkCacheControl checks the Cache-Control of objects. A browser must not keep an object for
+// longer than its URL stays the same.
 func (k *checker) checkCacheControl(key string, i *Integration) {
 	if i.ResponseCacheControl == "" {
 		return
@@ -82,9 +82,12 @@ func (k *checker) checkCacheControl(key string, i *Integration) {
 		ages := name == "max-age" || name == "s-maxage"
 		switch {
 		case !cacheDirective.MatchString(directive), ages && err != nil:
-			k.wrong(key, "%s is not a Cache-Control value; write it as private, max-age=%d", value(key), int(window.Seconds()))
+			k.wrong(key, "%s is not a Cache-Control value; write it as private, max-age=%d",
+				value(key), int(window.Seconds()))
 		case ages && time.Duration(age)*time.Second > window:
-			k.wrong(key, "%s is longer than a URL stays the same; use %d seconds (url_lifetime less min_remaining) at most", directive, int(window.Seconds()))
+			k.wrong(key,
+				"%s is longer than a URL stays the same; use %d seconds (url_lifetime less min_remaining) at most",
+				directive, int(window.Seconds()))
 		default:
 			continue
 		}
@@ -95,7 +98,9 @@ func (k *checker) checkCacheControl(key string, i *Integration) {
 func (k *checker) checkScope(at string, i *Integration) {
 	switch {
 	case i.Bucket != "" && len(i.PermittedBuckets) > 0:
-		k.wrong(at+".bucket", "bucket and permitted_buckets exclude each other: the first is for a role of one bucket, the second for a role of several")
+		k.wrong(at+".bucket",
+			"bucket and permitted_buckets exclude each other: the first is for a role of one "+
+				"bucket, the second for a role of several")
 	case i.Bucket == "" && len(i.PermittedBuckets) == 0:
 		k.wrong(at, "a bucket is needed, or a list of permitted_buckets")
 	case i.Bucket != "" && locator.IsPattern(i.Bucket):
@@ -131,10 +136,15 @@ func (k *checker) checkRole(at string, i *Integration) {
 	case i.STSEndpoint == "" && !known:
 		k.wrong(key, "there is no partition %s; write aws, aws-cn or aws-us-gov", m[1])
 	case i.STSEndpoint == "" && region.MatchString(i.Region) && m[1] != partition.Of(i.Region).Name:
-		k.wrong(key, "the role is of the partition %s, and the region %s of %s; a role serves its own partition only", m[1], i.Region, partition.Of(i.Region).Name)
+		k.wrong(key,
+			"the role is of the partition %s, and the region %s of %s; a role serves its own partition only", m[1],
+			i.Region, partition.Of(i.Region).Name)
 	}
 	if i.Endpoint != "" && i.STSEndpoint == "" {
-		k.wrong(key, "sessions of AWS STS do not work with another store; set its sts_endpoint, or use access_key_id and secret_access_key instead of the role")
+		k.wrong(key,
+			"sessions of AWS STS do not work "+
+				"with another store; set its sts_endpoint, or use access_key_id and "+
+				"secret_access_key instead of the role")
 	}
 	if i.ExternalID != "" && (!externalID.MatchString(i.ExternalID) || len(i.ExternalID) > maxExternalID) {
 		k.wrong(at+".external_id", "use 2 to 1,224 letters, digits and _+=,.@:/-")
@@ -144,13 +154,14 @@ func (k *checker) checkRole(at string, i *Integration) {
 	}
 }
 
-// checkKeys judges an integration with keys and without a role.
+// checkKeys checks an integration that has keys and no role.
 func (k *checker) checkKeys(at string, i *Integration) {
 	for _, key := range []struct {
 		name  string
 		given bool
 	}{
-		{"external_id", i.ExternalID != ""}, {"session_name", i.SessionName != ""}, {"session_duration", i.SessionDuration != 0},
+		{"external_id", i.ExternalID != ""}, {"session_name", i.SessionName != ""},
+		{"session_duration", i.SessionDuration != 0},
 		{"session_policy", !i.SessionPolicy}, {"sts_endpoint", i.STSEndpoint != ""},
 	} {
 		if key.given {
@@ -198,7 +209,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
-// checkDurations judges how long URLs and sessions live, and whether there is time to fetch a session ahead.
+// checkDurations checks the lifetimes of URLs and sessions, and that a session can be fetched
+// before the previous one is too short.
 func (k *checker) checkDurations(at string, i *Integration) {
 	prefix := at + "."
 	own := i.URLLifetime != k.URLLifetime || i.MinRemaining != k.MinRemaining
@@ -215,7 +227,8 @@ func (k *checker) checkDurations(at string, i *Integration) {
 		k.wrong(key, "it must be in whole seconds: STS counts in them")
 		return
 	case i.SessionDuration < shortest || i.SessionDuration > longest:
-		k.wrong(key, "%s is out of AssumeRole's bounds; use %s to %s", Short(i.SessionDuration), Short(shortest), Short(longest))
+		k.wrong(key, "%s is out of AssumeRole's bounds; use %s to %s", Short(i.SessionDuration),
+			Short(shortest), Short(longest))
 		return
 	case i.STSEndpoint == "" && i.SessionDuration > maxChainedSession && i.AccessKeyID == "":
 		k.warn(key, "AWS refuses sessions longer than 1h if the proxy itself runs as a role (role chaining)")
@@ -223,7 +236,10 @@ func (k *checker) checkDurations(at string, i *Integration) {
 	period := i.URLLifetime - i.MinRemaining
 	lead := min(5*time.Minute, period/4)
 	if i.URLLifetime+lead > i.SessionDuration && period > 0 {
-		k.wrong(key, "a URL lives no longer than the session that signed it, which is fetched up to %s ahead: url_lifetime (%s) + %s must not be more than session_duration (%s)",
+		k.wrong(key,
+			"a URL lives no longer than the session that signed "+
+				"it, which is fetched up to %s ahead: url_lifetime (%s) + %s must not be more than "+
+				"session_duration (%s)",
 			Short(lead), Short(i.URLLifetime), Short(lead), Short(i.SessionDuration)).
 			Instead = []string{prefix + "url_lifetime", "url_lifetime"}
 	}

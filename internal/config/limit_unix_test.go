@@ -35,15 +35,16 @@ func withFileSize(t *testing.T, bytes uint64, f func()) {
 	f()
 }
 
-// A write that fails leaves the old file, and nothing else. A limit of the process's file size stands for a disk that is full.
+// A write that fails leaves the old file, and nothing else. A limit of the process's file size
+// stands for a disk that is full.
 func TestSaveThatFails(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "config.yaml")
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	withFileSize(t, 1<<20, func() { // more than what the test itself writes meanwhile
-		if err := Save(t.Context(), path, []byte("old"), bytes.Repeat([]byte("x"), 2<<20)); err == nil {
+	withFileSize(t, 16<<20, func() { // more than the log of the test itself holds
+		if err := Save(t.Context(), path, []byte("old"), bytes.Repeat([]byte("x"), 17<<20)); err == nil {
 			t.Error("it was written")
 		}
 	})
@@ -51,10 +52,12 @@ func TestSaveThatFails(t *testing.T) {
 		t.Errorf("%.20s %v", text, err)
 	}
 	wantNothingElse(t, dir, "config.yaml")
-	if got := explain("d/config.yaml", &fs.PathError{Err: syscall.ENOSPC}).Error(); !strings.Contains(got, "the disk is full") || !strings.Contains(got, "is what it was") {
+	if got := explain("d/config.yaml", &fs.PathError{Err: syscall.ENOSPC}).Error(); !strings.Contains(got,
+		"the disk is full") || !strings.Contains(got, "is what it was") {
 		t.Error(got)
 	}
-	if got := explain("d/config.yaml", &fs.PathError{Err: syscall.EROFS}).Error(); !strings.Contains(got, "cannot be made in d") {
+	if got := explain("d/config.yaml", &fs.PathError{Err: syscall.EROFS}).Error(); !strings.Contains(got,
+		"cannot be made in d") {
 		t.Error(got)
 	}
 }

@@ -84,13 +84,16 @@ func (s *Source) include(c *Config, d *decoder, f *file) {
 	items, isList := []*yaml.Node{root}, false
 	switch {
 	case root == nil:
-		d.errs = append(d.errs, &Error{File: f.path, Problem: "the file is empty; write an integration to it, or remove it"})
+		d.errs = append(d.errs, &Error{File: f.path,
+			Problem: "the file is empty; write an integration to it, or remove it"})
 		d.broken["integrations"] = true // there may be more
 		return
 	case root.Kind == yaml.SequenceNode && root.Anchor == "":
 		items, isList = root.Content, true
 	case root.Kind != yaml.MappingNode:
-		d.errs = append(d.errs, &Error{File: f.path, Line: root.Line, Problem: "an included file is an integration, with keys such as name: lab, or a list of integrations"})
+		d.errs = append(d.errs, &Error{File: f.path,
+			Line:    root.Line,
+			Problem: "an included file is an integration, with keys such as name: lab, or a list of integrations"})
 		d.broken["integrations"] = true // there may be more
 		return
 	}
@@ -121,7 +124,8 @@ func parseMain(name string, data []byte) (*yaml.Node, error) {
 	case root == nil:
 		return nil, Errors{{File: name, Problem: "the file is empty; start from a copy of the example config.yaml"}}
 	case root.Kind != yaml.MappingNode:
-		return nil, Errors{{File: name, Line: root.Line, Problem: "a mapping is expected, with keys such as listen: 127.0.0.1:8080"}}
+		return nil, Errors{{File: name, Line: root.Line,
+			Problem: "a mapping is expected, with keys such as listen: 127.0.0.1:8080"}}
 	}
 	return root, nil
 }
@@ -137,7 +141,9 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 		return nil, mistake(line, "this line is not UTF-8; save the file as UTF-8")
 	}
 	if line := oddBreak(data); line > 0 {
-		return nil, mistake(line, "this line contains a line break that editors do not show (a CR alone, U+0085, U+2028 or U+2029); remove it")
+		return nil, mistake(line,
+			"this line contains a line break that editors do not show (a CR alone, U+0085, U+2028 "+
+				"or U+2029); remove it")
 	}
 	documents := yaml.NewDecoder(bytes.NewReader(data))
 	var document, second yaml.Node
@@ -162,12 +168,15 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 
 var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
 
-// yamlProblems are the parser's own messages that help and hold nothing of the file. Some others quote it.
+// yamlProblems are the parser's messages that are helpful and contain nothing of the file. Some
+// others quote it.
 var yamlProblems = []string{
-	"block sequence entries are not allowed in this context", "control characters are not allowed", "could not find expected ':'",
+	"block sequence entries are not allowed in this context", "control characters are not allowed",
+	"could not find expected ':'",
 	"did not find expected ',' or ']'", "did not find expected ',' or '}'", "did not find expected '-' indicator",
 	"did not find expected <document start>", "did not find expected alphabetic or numeric character",
-	"did not find expected comment or line break", "did not find expected hexdecimal number", "did not find expected key",
+	"did not find expected comment or line break", "did not find expected hexdecimal number",
+	"did not find expected key",
 	"did not find expected node content", "did not find expected whitespace or line break",
 	"found a tab character that violates indentation", "found a tab character where an indentation space is expected",
 	"found character that cannot start any token", "found undefined tag handle", "found unexpected document indicator",
@@ -197,7 +206,8 @@ func syntaxError(data []byte, err error) (line int, problem string) {
 	return line, problem
 }
 
-// oddBreak is the first line with a line's end that is neither LF nor CR LF, or 0: programs would count lines in different ways.
+// oddBreak returns the first line with a line break other than LF and CR LF, or 0. Programs count
+// such lines differently.
 func oddBreak(data []byte) int {
 	line := 1
 	for n, r := range string(data) {
@@ -211,13 +221,15 @@ func oddBreak(data []byte) int {
 	return 0
 }
 
-// namesVariable tells whether ${ stands on a line, or on the one after it: where braces are wrong, the parser may name the line before.
+// namesVariable reports whether ${ stands on a line or on the one after it: for unbalanced braces,
+// the parser may report the line before.
 func namesVariable(data []byte, line int) bool {
 	all := bytes.Split(data, []byte("\n"))
-	return line > 0 && line <= len(all) && bytes.Contains(bytes.Join(all[line-1:min(line+1, len(all))], nil), []byte("${"))
+	return line > 0 && line <= len(all) &&
+		bytes.Contains(bytes.Join(all[line-1:min(line+1, len(all))], nil), []byte("${"))
 }
 
-// invalidLine is the first line that is not UTF-8, or 0.
+// invalidLine returns the first line that is not UTF-8, or 0.
 func invalidLine(data []byte) int {
 	line := 1
 	for len(data) > 0 {
@@ -233,12 +245,13 @@ func invalidLine(data []byte) int {
 	return 0
 }
 
-// setDefaults is where every default is that does not depend on another key.
+// setDefaults sets the defaults that do not depend on other keys.
 func setDefaults(v reflect.Value) {
 	switch c := v.Addr().Interface().(type) {
 	case *Config:
 		*c = Config{
-			AdminListen: "127.0.0.1:9090", URLLifetime: 45 * time.Minute, MinRemaining: 15 * time.Minute, ReferrerPolicy: "no-referrer",
+			AdminListen: "127.0.0.1:9090", URLLifetime: 45 * time.Minute,
+			MinRemaining: 15 * time.Minute, ReferrerPolicy: "no-referrer",
 			Cache: Cache{URLs: 65536, Credentials: 1000}, Log: Log{Format: "json"},
 		}
 	case *Integration:
@@ -271,7 +284,8 @@ func (d *decoder) complete(c *Config) {
 	c.Proxies = parseProxies(c.TrustedProxies)
 	if f := c.Viewers.Forwarded; f != nil {
 		f.Proxies = parseProxies(f.TrustedProxies)
-		f.UserHeader, f.GroupsHeader = textproto.CanonicalMIMEHeaderKey(f.UserHeader), textproto.CanonicalMIMEHeaderKey(f.GroupsHeader)
+		f.UserHeader, f.GroupsHeader = textproto.CanonicalMIMEHeaderKey(f.UserHeader),
+			textproto.CanonicalMIMEHeaderKey(f.GroupsHeader)
 	}
 	if j := c.Viewers.JWT; j != nil && len(j.Algorithms) == 0 {
 		j.Algorithms = []string{"RS256", "ES256"}

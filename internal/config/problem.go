@@ -62,7 +62,8 @@ func (p Problem) render(written func(key string) string, where func(key, from st
 	return fmt.Sprintf(p.format, args...)
 }
 
-// report adds the problems of a configuration that was decoded, with their places, to the decoder's errors and to c's warnings.
+// report adds the problems of a configuration that was decoded, with their places, to the decoder's
+// errors and to c's warnings.
 func (d *decoder) report(c *Config, problems []Problem) {
 	for _, p := range problems {
 		key := p.Key

@@ -12,11 +12,15 @@ import (
 // Validate needs nothing but the values: a configuration that is built by hand has the same problems as a file.
 func TestValidateIsAFunctionOfTheConfig(t *testing.T) {
 	c := &Config{
-		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:9090", URLLifetime: 45 * time.Minute, MinRemaining: time.Hour, ReferrerPolicy: "no-referrer",
+		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:9090", URLLifetime: 45 * time.Minute,
+		MinRemaining: time.Hour, ReferrerPolicy: "no-referrer",
 		Cache: Cache{URLs: 1, Credentials: 1}, Log: Log{Format: "xml"}, Viewers: Viewers{Anonymous: true},
 		Integrations: []Integration{
-			{Name: "a", Bucket: "bucket-a", AccessKeyID: "A", SecretAccessKey: "s", Region: "us-east-1", SessionPolicy: true, URLLifetime: 45 * time.Minute, MinRemaining: time.Hour},
-			{Name: "a", Bucket: "bucket-a", Region: "moon", SessionPolicy: true, URLLifetime: 45 * time.Minute, MinRemaining: time.Hour},
+			{Name: "a", Bucket: "bucket-a", AccessKeyID: "A",
+				SecretAccessKey: "s", Region: "us-east-1", SessionPolicy: true,
+				URLLifetime: 45 * time.Minute, MinRemaining: time.Hour},
+			{Name: "a", Bucket: "bucket-a", Region: "moon", SessionPolicy: true,
+				URLLifetime: 45 * time.Minute, MinRemaining: time.Hour},
 		},
 	}
 	var got []string
@@ -25,11 +29,15 @@ func TestValidateIsAFunctionOfTheConfig(t *testing.T) {
 	}
 	want := []string{
 		"log.format: the value is not a format; use json or text []",
-		"min_remaining: min_remaining (1h) must be less than url_lifetime (45m): the difference is how long a URL stays the same []",
-		"integrations[1].name: the value is the name of the integration at integrations[0] too; give each its own [integrations[0]]",
+		"min_remaining: min_remaining (1h) must be less than url_lifetime (45m): the difference is " +
+			"how long a URL stays the same []",
+		"integrations[1].name: the value is the name of the integration at integrations[0] too; " +
+			"give each its own [integrations[0]]",
 		"integrations[1]: a role_arn is needed, or, for a store without roles, access_key_id and secret_access_key []",
 		"integrations[1].region: the value is not a region; write it as us-east-1 []",
-		"integrations[1].bucket: the value is a bucket of integration the value at integrations[0].bucket already; let one integration serve each bucket [integrations[0].name integrations[0].bucket]",
+		"integrations[1].bucket: the value is a bucket of integration the value at " +
+			"integrations[0].bucket already; let one integration serve each bucket " +
+			"[integrations[0].name integrations[0].bucket]",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Validate() finds\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -47,7 +47,9 @@ func (k *checker) checkProxyList(list string, texts []string) (valid bool) {
 		case !ok:
 			k.wrong(key, "%s is neither an address nor a block; write it as 10.0.0.0/8", value(key))
 		case prefix.Bits() < 7:
-			k.wrong(key, "%s is so large that clients in it could forge the headers; use the reverse proxy's own addresses", value(key))
+			k.wrong(key,
+				"%s is so large that clients in it could forge the headers; use the reverse proxy's own addresses",
+				value(key))
 		case prefix.Masked() != prefix:
 			k.wrong(key, "%s has bits set beyond the prefix; did you mean %s?", value(key), prefix.Masked())
 		}
@@ -61,7 +63,8 @@ func (k *checker) checkForwardedProxies(list string, texts []string) {
 	for n, inner := range parseProxies(texts) {
 		within := func(p netip.Prefix) bool { return p.Bits() <= inner.Bits() && p.Contains(inner.Addr()) }
 		if key := fmt.Sprintf("%s[%d]", list, n); len(outer) > 0 && !slices.ContainsFunc(outer, within) {
-			k.wrong(key, "%s is not within any of the trusted_proxies %v; add it there too", value(key), place{"trusted_proxies", key})
+			k.wrong(key, "%s is not within any of the trusted_proxies %v; add it there too",
+				value(key), place{"trusted_proxies", key})
 		}
 	}
 }

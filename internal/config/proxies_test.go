@@ -17,7 +17,8 @@ integrations: [{name: a, bucket: aaa, role_arn: 'arn:aws:iam::123456789012:role/
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(c.Proxies), "[10.0.0.0/8 192.0.2.0/24 198.51.100.7/32 203.0.113.9/32 fd00::/8 fe80::1/128]"; got != want {
+	if got, want := fmt.Sprint(c.Proxies),
+		"[10.0.0.0/8 192.0.2.0/24 198.51.100.7/32 203.0.113.9/32 fd00::/8 fe80::1/128]"; got != want {
 		t.Errorf("trusted_proxies: %s, want %s", got, want)
 	}
 	if got, want := fmt.Sprint(c.Viewers.Forwarded.Proxies), "[10.2.0.0/16 192.0.2.1/32 fd00::7/128]"; got != want {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// decodeKey reads 32 bytes in base64, of either alphabet, with or without padding.
+// decodeKey decodes 32 bytes in base64, in either alphabet, with or without padding.
 func decodeKey(text Secret) ([]byte, error) {
 	plain := strings.NewReplacer("-", "+", "_", "/", "=", "").Replace(string(text))
 	key, err := base64.RawStdEncoding.DecodeString(plain)
@@ -24,7 +24,8 @@ var (
 	redisParams  = []string{"addr", "master_set", "sentinel_username", "sentinel_password"}
 )
 
-// checkRedis judges cache.redis. None of its values is shown: all of them are secrets, or may hold one.
+// checkRedis checks cache.redis. Messages show none of its values: all are secrets, or may contain
+// one.
 func (k *checker) checkRedis() {
 	r := k.Cache.Redis
 	if r == nil {
@@ -34,8 +35,11 @@ func (k *checker) checkRedis() {
 	switch {
 	case r.URL == "":
 		k.wrong("cache.redis.url", "a URL is needed: redis://host:6379/0, or rediss:// with TLS")
-	case err != nil || !slices.Contains(redisSchemes, u.Scheme) || u.Hostname() == "" || strings.Trim(u.Path, "0123456789/") != "":
-		k.wrong("cache.redis.url", "invalid URL; write it as redis://user:password@host:6379/0, or rediss:// with TLS; further nodes are ?addr=host:port, and Sentinels have &master_set=NAME")
+	case err != nil || !slices.Contains(redisSchemes, u.Scheme) || u.Hostname() == "" ||
+		strings.Trim(u.Path, "0123456789/") != "":
+		k.wrong("cache.redis.url",
+			"invalid URL; write it as redis://user:password@host:6379/0, or rediss:// with TLS; "+
+				"further nodes are ?addr=host:port, and Sentinels have &master_set=NAME")
 	default:
 		params, err := url.ParseQuery(u.RawQuery)
 		for name := range params {
@@ -44,11 +48,13 @@ func (k *checker) checkRedis() {
 			}
 		}
 		if err != nil {
-			k.wrong("cache.redis.url", "one of its parameters is not known; there are %s", strings.Join(redisParams, ", "))
+			k.wrong("cache.redis.url", "one of its parameters is not known; there are %s",
+				strings.Join(redisParams, ", "))
 		}
 	}
 	if r.EncryptionKey == "" {
-		k.wrong("cache.redis.encryption_key", "a key is needed, the same at all replicas: 32 bytes in base64, such as openssl rand -base64 32 prints")
+		k.wrong("cache.redis.encryption_key",
+			"a key is needed, the same at all replicas: 32 bytes in base64, such as openssl rand -base64 32 prints")
 	} else if _, err := decodeKey(r.EncryptionKey); err != nil {
 		k.wrong("cache.redis.encryption_key", "%v", err)
 	}

@@ -13,31 +13,35 @@ import (
 )
 
 var (
-	// ErrChanged means that a file is not what it was when it was read: another program has written it meanwhile.
+	// ErrChanged means that a file is not what it was when it was read.
 	ErrChanged = errors.New("the file has changed meanwhile; nothing was written")
-	// ErrLocked means that another program has kept a file locked for longer than Save waits.
+	// ErrLocked means that another program kept a file locked for longer than [LockTimeout].
 	ErrLocked = fmt.Errorf("another program has kept it locked for %s; try again", LockTimeout)
 )
 
 const (
-	// LockTimeout bounds how long Save waits for another program that saves the same file.
+	// LockTimeout bounds how long Save waits for another program's lock.
 	LockTimeout = 5 * time.Second
-	// lockInterval is how often it tries meanwhile.
+	// lockInterval is how often Save tries to get the lock.
 	lockInterval = 20 * time.Millisecond
 )
 
-// Save replaces a file, or makes one, atomically: a reader finds either the old text or the new one, whole, whatever happens. Old is what
-// the file held when it was read, nil if there was none; if it holds something else now, the error wraps [ErrChanged].
+// Save replaces a file, or creates one, atomically: a reader finds either the old content or the
+// new one, even after a crash. old is the content when the file was read, nil if it did not exist;
+// if the file has other content now, the error wraps [ErrChanged].
 //
-// Save waits for another program's lock on the file for 5 seconds at most ([ErrLocked]), and writes nothing after ctx is done.
+// Save waits at most [LockTimeout] for another program's lock on the file ([ErrLocked]), and writes
+// nothing once ctx is done.
 //
-// The file keeps its mode, its group, its access control lists and, if the process may give files away, its owner. If the group or the lists
-// cannot be kept, the file is not written, since others could then read it. Only its owner can read a new file.
+// The file keeps its mode, its group, its access control lists and, if the process may change it,
+// its owner. If the group or the lists cannot be kept, the file is not written, because others
+// could then read it. Only its owner can read a new file.
 func Save(ctx context.Context, path string, old, text []byte) error {
 	return save(ctx, path, old, text, "")
 }
 
-// save is like Save, but a new file gets the access of the file model, if there is one and the process may set it.
+// save is like Save, but a new file gets the access of the file model, if that exists and the
+// process may set it.
 func save(ctx context.Context, path string, old, text []byte, model string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // a link stays a link
@@ -78,7 +82,8 @@ func save(ctx context.Context, path string, old, text []byte, model string) erro
 	return syncDir(filepath.Dir(path))
 }
 
-// Writable tells beforehand whether Save could write a file, as far as that can be told: it makes a file beside it.
+// Writable returns an error if Save could not write a file, as far as can be told beforehand. It
+// creates a file next to it and removes it.
 func Writable(path string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -122,9 +127,9 @@ func unchanged(path string, old []byte) error {
 	return err
 }
 
-// writeBeside writes a file in the same folder, which the same users can read as the one that it is to replace, and syncs it to the disk.
-//
-// A new file gets the access of the file model, or only its owner can read it.
+// writeBeside writes a file in the same directory and syncs it to disk. It has the access of the
+// file that it is to replace. If there is none, it has that of the file model, or else only its
+// owner can read it.
 func writeBeside(path, model string, text []byte) (name string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -152,24 +157,27 @@ func writeBeside(path, model string, text []byte) (name string, err error) {
 	return f.Name(), f.Sync()
 }
 
-// accessError means that a new file cannot be given the group, or the access control lists, of the one that it replaces.
+// accessError means that a new file cannot get the group or the access control lists of the file
+// that it replaces.
 type accessError struct {
 	what string
 	err  error
 }
 
 func (e *accessError) Error() string {
-	return fmt.Sprintf("its %s cannot be kept (%v), and without it other users could read the file; write it as a user who may set it", e.what, e.err)
+	return fmt.Sprintf("its %s cannot be kept (%v), and without it other users could read the file; "+
+		"write it as a user who may set it", e.what, e.err)
 }
 
-// explain returns err with what it means for the file.
+// explain returns err with its meaning for the file.
 func explain(path string, err error) error {
 	_, access := errors.AsType[*accessError](err)
 	switch dir := filepath.Dir(path); {
 	case access:
 		return fmt.Errorf("%s was not written: %w", path, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%s was not written: a new file cannot be made in %s; run this as a user who may write there", path, dir)
+		return fmt.Errorf("%s was not written: a new file cannot be made in %s; run this as a user "+
+			"who may write there", path, dir)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s was not written: there is no directory %s", path, dir)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

@@ -18,7 +18,8 @@ const (
 	defaultACL = "system.posix_acl_default"
 )
 
-// setFileUser has the calling thread's file accesses checked against a user. The kernel takes root's rights over files away meanwhile.
+// setFileUser has the calling thread's file accesses checked against a user. The kernel takes
+// root's rights over files away meanwhile.
 func setFileUser(uid, gid int) {
 	_, _, _ = unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0)
 	_ = unix.Setfsgid(gid)
@@ -49,7 +50,8 @@ func TestSaveKeepsTheGroup(t *testing.T) {
 		group int
 		saved bool
 	}{
-		{0o640, ownGroup, true}, {0o640, foreignGroup, false}, {0o660, foreignGroup, false}, {0o604, foreignGroup, false},
+		{0o640, ownGroup, true}, {0o640, foreignGroup, false}, {0o660, foreignGroup, false},
+		{0o604, foreignGroup, false},
 		{0o600, foreignGroup, true}, {0o644, foreignGroup, true}, // the group may no more than all others
 	} {
 		path := savedFile(t)
@@ -63,7 +65,8 @@ func TestSaveKeepsTheGroup(t *testing.T) {
 		}
 		asUser(t, user, ownGroup, func() {
 			err := Save(t.Context(), path, []byte("old"), []byte("new"))
-			if c.saved != (err == nil) || err != nil && !strings.Contains(err.Error(), "its group 4242 cannot be kept") {
+			if c.saved != (err == nil) || err != nil &&
+				!strings.Contains(err.Error(), "its group 4242 cannot be kept") {
 				t.Errorf("mode %o, group %d: Save() = %v, want success: %v", c.mode, c.group, err, c.saved)
 			}
 			if err := Writable(path); c.saved != (err == nil) {
@@ -120,7 +123,8 @@ func aclOf(t *testing.T, path string) []byte {
 // A file keeps its access control list, and the list is all that counts: the directory's default is not inherited.
 func TestSaveKeepsAccessControlLists(t *testing.T) {
 	for name, c := range map[string]struct{ own, inherited []byte }{
-		"none": {}, "its own": {own: acl(4242)}, "the directory's default": {inherited: acl(4243)}, "both": {own: acl(4242), inherited: acl(4243)},
+		"none": {}, "its own": {own: acl(4242)}, "the directory's default": {inherited: acl(4243)},
+		"both": {own: acl(4242), inherited: acl(4243)},
 	} {
 		path := savedFile(t)
 		if c.own != nil {
@@ -159,7 +163,8 @@ func TestSaveKeepsTheGroupOfAList(t *testing.T) {
 		t.Fatal(err)
 	}
 	asUser(t, 65534, 65534, func() {
-		if err := Save(t.Context(), path, []byte("old"), []byte("new")); err == nil || !strings.Contains(err.Error(), "its group 4242 cannot be kept") {
+		if err := Save(t.Context(), path, []byte("old"), []byte("new")); err == nil ||
+			!strings.Contains(err.Error(), "its group 4242 cannot be kept") {
 			t.Errorf("Save() = %v, want an error about the group", err)
 		}
 	})
@@ -173,13 +178,16 @@ func TestUnsupportedLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := writeACLs(f, map[string][]byte{"system.no_such_list": {1}}); err == nil || !strings.Contains(err.Error(), "system.no_such_list") {
+	if err := writeACLs(f, map[string][]byte{"system.no_such_list": {1}}); err == nil ||
+		!strings.Contains(err.Error(), "system.no_such_list") {
 		t.Errorf("writeACLs() = %v, want an error about system.no_such_list", err)
 	}
 	if _, err := readACLs(f.Name() + "/nothing"); err == nil {
 		t.Error("readACLs() = nil for a path that is none, want an error")
 	}
-	if err := keepAccess(f, f.Name()+"/nothing", nil); err == nil || !strings.Contains(explain("config.yaml", err).Error(), "config.yaml was not written: its access control list cannot be kept") {
+	if err := keepAccess(f, f.Name()+"/nothing", nil); err == nil ||
+		!strings.Contains(explain("config.yaml", err).Error(),
+			"config.yaml was not written: its access control list cannot be kept") {
 		t.Errorf("keepAccess() = %v, want an error about the access control list", err)
 	}
 	list := func(b []byte) (int, error) {

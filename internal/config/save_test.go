@@ -54,7 +54,9 @@ func TestSave(t *testing.T) {
 	if err := Save(t.Context(), path, []byte("three"), []byte("five")); !errors.Is(err, ErrChanged) {
 		t.Errorf("a file that is gone: %v", err)
 	}
-	if err := Save(t.Context(), filepath.Join(dir, "none", "config.yaml"), nil, []byte("x")); err == nil || !strings.Contains(err.Error(), "there is no directory") {
+	if err := Save(t.Context(), filepath.Join(dir,
+		"none", "config.yaml"), nil, []byte("x")); err == nil ||
+		!strings.Contains(err.Error(), "there is no directory") {
 		t.Errorf("no directory: %v", err)
 	}
 	wantNothingElse(t, dir, "link.yaml")

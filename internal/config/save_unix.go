@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// keepAccess gives f, which is to replace the file at path, that file's owner, group, mode and
-// access control lists. If the process may not give files away, the file becomes its own, which is
-// no gain: it could write the file before.
+// keepAccess gives f the owner, group, mode and access control lists of the file at path, which f
+// is to replace. The owner is kept only if the process may change it; otherwise it is the process's
+// own, which could write the file anyway.
 func keepAccess(f *os.File, path string, info fs.FileInfo) error {
 	lists, err := readACLs(path)
 	if err != nil {
@@ -37,7 +37,7 @@ func keepAccess(f *os.File, path string, info fs.FileInfo) error {
 	return nil
 }
 
-// syncDir syncs a rename in a directory to the disk.
+// syncDir syncs the entries of a directory to disk.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -47,8 +47,8 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// lock waits until no other program has the file locked, for LockTimeout at most, and locks it. The
-// lock is on the file, not on its name: a file that has replaced it meanwhile has its own.
+// lock waits until no other program has the file or directory locked, at most LockTimeout, and
+// locks it. The lock belongs to the inode: a file that replaced it has its own.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.Open(path)
 	if err != nil {

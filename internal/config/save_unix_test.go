@@ -54,7 +54,9 @@ func TestSaveGivesUpOnALock(t *testing.T) {
 		release := holdLock(t, path)
 		began := time.Now()
 		err := Save(t.Context(), path, []byte("old"), []byte("new"))
-		if waited := time.Since(began); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), path+" was not written: another program has kept it locked for 5s") || waited != 5*time.Second {
+		if waited := time.Since(began); !errors.Is(err, ErrLocked) ||
+			!strings.Contains(err.Error(), path+" was not written: another program has kept it locked for 5s") ||
+			waited != 5*time.Second {
 			t.Errorf("Save() = %v after %v, want ErrLocked after 5s", err, waited)
 		}
 		wantFile(t, path, "old")
@@ -79,7 +81,8 @@ func TestSaveWaitsForALock(t *testing.T) {
 	})
 }
 
-// A request that is gone does not wait any longer, and nothing is written for it, even if the lock is free at the same instant.
+// A request that is gone does not wait any longer, and nothing is written for it, even if the lock
+// is free at the same instant.
 func TestSaveEndsWithItsRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := savedFile(t)
@@ -172,6 +175,7 @@ func TestSaveKeepsTheOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s, ok := info.Sys().(*syscall.Stat_t); !ok || s.Uid != 4241 || s.Gid != 4242 || info.Mode().Perm() != 0o640 {
-		t.Errorf("the file is of user %d and group %d with mode %o, want 4241, 4242 and 640", s.Uid, s.Gid, info.Mode().Perm())
+		t.Errorf("the file is of user %d and group %d with mode %o, want 4241, 4242 and 640", s.Uid,
+			s.Gid, info.Mode().Perm())
 	}
 }

@@ -100,7 +100,8 @@ func readMain(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, whole("the file does not exist; pass its path with --config, or create one with s3redirect integrate")
+		return nil,
+			whole("the file does not exist; pass its path with --config, or create one with s3redirect integrate")
 	case errors.Is(err, fs.ErrPermission):
 		return nil, whole("permission denied; let the user that runs s3redirect read it")
 	case err != nil:
@@ -197,7 +198,8 @@ func (s *Source) readIncluded(known []*file) {
 	}
 }
 
-var errMatchesMain = errors.New("the pattern matches the configuration file itself; put the included files into a directory of their own")
+var errMatchesMain = errors.New("the pattern matches the configuration file itself; put the " +
+	"included files into a directory of their own")
 
 // match returns the files that a pattern matches, not yet read, except those whose names begin with a dot:
 // editors, Kubernetes and this program use such names for files that are not complete.
@@ -240,7 +242,8 @@ func (f *file) read(previous *file) (*file, error) {
 	if err == nil && info.IsDir() {
 		return nil, nil
 	}
-	if err == nil && previous != nil && previous.settled && previous.link == f.link && os.SameFile(info, previous.info) &&
+	if err == nil && previous != nil && previous.settled && previous.link == f.link &&
+		os.SameFile(info, previous.info) &&
 		info.Size() == previous.info.Size() && info.ModTime().Equal(previous.info.ModTime()) {
 		return previous, nil
 	}

@@ -62,7 +62,8 @@ func (s *Source) SecretVariables(except string) (names []string) {
 	return names
 }
 
-// variableProblems returns a problem for each variable that access key IDs may name although a secret of the file uses it:
+// variableProblems returns a problem for each variable that access key IDs may name although a
+// secret of the file uses it:
 // an access key ID is part of every URL.
 func (s *Source) variableProblems(c *Config) []Problem {
 	k := &checker{Config: c}

@@ -8,7 +8,9 @@ import (
 
 func TestVariables(t *testing.T) {
 	for text, want := range map[string]string{
-		"": "[]", "plain": "[]", "${A}": "[A]", "x${A}y${B_2}z": "[A B_2]", "$${A}": "[]", "$${A}${B}": "[B]", "${A": "[]", "${A}${": "[A]", "$A": "[]", "${a}": "[a]",
+		"": "[]", "plain": "[]", "${A}": "[A]",
+		"x${A}y${B_2}z": "[A B_2]", "$${A}": "[]", "$${A}${B}": "[B]", "${A": "[]", "${A}${": "[A]",
+		"$A": "[]", "${a}": "[a]",
 	} {
 		if got := fmt.Sprint(Variables(text)); got != want {
 			t.Errorf("Variables(%q) = %s, want %s", text, got, want)
@@ -16,7 +18,8 @@ func TestVariables(t *testing.T) {
 	}
 }
 
-// Every secret counts, wherever it is, and a variable in it as well as a whole one; the keys that are no secrets do not.
+// Every secret counts, wherever it is, and a variable in it as well as a whole one; the keys that
+// are no secrets do not.
 func TestSecretVariables(t *testing.T) {
 	const text = `listen: ${LISTEN}
 admin: {token: "${ADMIN}", hosts: ["${HOST}"]}
@@ -26,7 +29,8 @@ integrations:
   - {name: a, access_key_id: "${A_KEY}", secret_access_key: "${A_SECRET}"}
   - {name: b, access_key_id: "${B_KEY}", secret_access_key: "${B_SECRET}"}
 `
-	const one, list = `{name: c, access_key_id: "${C_KEY}", secret_access_key: "${C_SECRET}"}`, `[{name: d, secret_access_key: "${D_SECRET}"}]`
+	const one, list = `{name: c, access_key_id: "${C_KEY}", secret_access_key: "${C_SECRET}"}`,
+		`[{name: d, secret_access_key: "${D_SECRET}"}]`
 	s := New("config.yaml", []byte(text))
 	s.files = []*file{{path: "one", text: []byte(one)}, {path: "list", text: []byte(list)}}
 	for except, want := range map[string]string{

@@ -13,112 +13,118 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// Viewers says who may ask, and for what. At least one way to ask must be on.
+// Viewers configures who may read what. At least one way to authenticate, or Anonymous, is
+// required.
 type Viewers struct {
-	// Anonymous serves everyone who can reach Listen and proves nothing.
+	// Anonymous serves clients without credentials.
 	Anonymous bool `yaml:"anonymous"`
-	// Forwarded believes the reverse proxy.
+	// Forwarded trusts a user header of the reverse proxy.
 	Forwarded *Forwarded `yaml:"forwarded"`
-	// JWT believes an identity provider's signed tokens.
+	// JWT accepts signed tokens of an identity provider.
 	JWT *JWT `yaml:"jwt"`
 	// Basic asks for a user and a password.
 	Basic *Basic `yaml:"basic"`
-	// Links serves whoever has a signed link.
+	// Links serves clients that have a signed link.
 	Links *Links `yaml:"links"`
-	// Rules say who may read what: the first that matches decides, and no match is a no. Without rules everyone who may ask may
-	// read everything that an integration serves.
+	// Rules state who may read what. The first rule that matches decides; without a match access is
+	// denied. Without rules, every viewer may read everything that the integrations serve.
 	Rules []Rule `yaml:"rules"`
-	// RateLimit bounds each viewer's requests. Optional.
+	// RateLimit bounds the requests of each viewer. Optional.
 	RateLimit *RateLimit `yaml:"rate_limit"`
-	// Attribution signs the viewer into each URL, as x-viewer, for the bucket's access log to show. Each viewer then has URLs of
-	// their own. Default false.
+	// Attribution signs the viewer into each URL as x-viewer, so that the bucket's access log shows
+	// it. Each viewer then has URLs of its own. Default false.
 	Attribution bool `yaml:"attribution"`
 }
 
-// Forwarded is about headers that the reverse proxy sets.
+// Forwarded names the headers that the reverse proxy sets.
 type Forwarded struct {
-	// UserHeader and GroupsHeader name the headers. The first is required, the second is not.
-	// Neither has a default: a header that the proxy does not set on every request is the viewer's
-	// own. A request with a user and without GroupsHeader is rejected.
+	// UserHeader and GroupsHeader name the headers; only the first is required. They have no
+	// defaults, because a client could set a header that the proxy does not set on every request. A
+	// request with a user and without GroupsHeader is rejected.
 	UserHeader   string `yaml:"user_header"`
 	GroupsHeader string `yaml:"groups_header"`
-	// TrustedProxies are the addresses, or CIDR blocks, from which the headers are believed. Each must be within one of the top
-	// level's trusted_proxies, if there are any. Required.
+	// TrustedProxies are the addresses or CIDR blocks from which the headers are trusted. Each must
+	// be within one of the top level's trusted_proxies, if there are any. Required.
 	TrustedProxies []string `yaml:"trusted_proxies"`
 
 	// Proxies is TrustedProxies, parsed.
 	Proxies []netip.Prefix `yaml:"-"`
 }
 
-// JWT is about OpenID Connect's tokens (RFC 7519, OpenID Connect Core 1.0).
+// JWT configures OpenID Connect tokens (RFC 7519, OpenID Connect Core 1.0).
 type JWT struct {
-	// Issuer is the token's iss, to the letter, and Audience must be in its aud. Required.
+	// Issuer must equal the token's iss, and Audience must be in its aud. Required.
 	Issuer   string `yaml:"issuer"`
 	Audience string `yaml:"audience"`
-	// JWKSURL is where the issuer's keys are. Default: what the issuer's /.well-known/openid-configuration says.
+	// JWKSURL is the URL of the issuer's keys. Default: from the issuer's
+	// /.well-known/openid-configuration.
 	JWKSURL string `yaml:"jwks_url"`
-	// Algorithms are the signatures that are taken. Default RS256 and ES256.
+	// Algorithms are the accepted signature algorithms. Default RS256 and ES256.
 	Algorithms []string `yaml:"algorithms"`
-	// Cookie names a cookie that may hold the token, for browsers' images. Default: the Authorization header alone.
+	// Cookie names a cookie that may hold the token, for images in browsers. Default: only the
+	// Authorization header.
 	Cookie string `yaml:"cookie"`
-	// UserClaim names the claim that is the viewer, and GroupsClaim that of the groups. Default
-	// email and groups. If rules name groups, tokens without a readable GroupsClaim are rejected.
+	// UserClaim names the claim with the viewer's name, and GroupsClaim the one with its groups.
+	// Default email and groups. If rules name groups, tokens without a readable GroupsClaim are
+	// rejected.
 	UserClaim   string `yaml:"user_claim"`
 	GroupsClaim string `yaml:"groups_claim"`
-	// Leeway is how far clocks may be apart, at most 5m. Default 30s.
+	// Leeway is the tolerated difference between clocks, at most 5m. Default 30s.
 	Leeway time.Duration `yaml:"leeway"`
 }
 
-// Basic is about user and password (RFC 7617).
+// Basic configures user and password (RFC 7617).
 type Basic struct {
-	// HtpasswdFile has a line user:bcrypt-hash each, as htpasswd -B writes them. It is read again when it changes.
+	// HtpasswdFile has lines user:bcrypt-hash, as htpasswd -B writes them. It is read again when it
+	// changes.
 	HtpasswdFile string `yaml:"htpasswd_file"`
 }
 
-// Links is about signed links.
+// Links configures signed links.
 type Links struct {
-	// Keys sign the links: the first signs new ones, all of them are believed.
+	// Keys verify links. The first key signs new ones.
 	Keys []LinkKey `yaml:"keys"`
-	// MaxLifetime is how long a link may live. Default 24h.
+	// MaxLifetime bounds the lifetime of a link. Default 24h.
 	MaxLifetime time.Duration `yaml:"max_lifetime"`
 }
 
-// LinkKey is a key for links.
+// LinkKey is a key that signs links.
 type LinkKey struct {
-	// ID is in the link, so that a key can be followed by another.
+	// ID is part of the link, so that keys can be rotated.
 	ID string `yaml:"id"`
-	// Secret has 32 bytes at least.
+	// Secret has at least 32 bytes.
 	Secret Secret `yaml:"secret"`
 }
 
-// Rule says who may, or may not, read what. It is about a viewer who is one of Users, in one of Groups, or whom Known or
-// Anonymous means.
+// Rule states who may, or may not, read what. It applies to viewers in Users or in one of Groups,
+// to all authenticated viewers if Known is set, and to anonymous clients if Anonymous is set.
 type Rule struct {
 	Users     []string `yaml:"users"`
 	Groups    []string `yaml:"groups"`
 	Known     bool     `yaml:"known"`
 	Anonymous bool     `yaml:"anonymous"`
-	// Locators are what it is about: s3://bucket/key, or s3://bucket/prefix* . The bucket may be a
-	// pattern; {user} in the key is the viewer, and needs a slash between it and a *. Those of a
-	// deny rule match a key whatever its slashes.
+	// Locators are the objects: s3://bucket/key, or s3://bucket/prefix* . The bucket may be a
+	// pattern; {user} in the key is the viewer's name and needs a slash before a following *. Those
+	// of a deny rule match a key regardless of repeated slashes.
 	Locators []string `yaml:"locators"`
-	// Deny makes it a no.
+	// Deny denies access.
 	Deny bool `yaml:"deny"`
 }
 
-// RateLimit bounds requests: per second in the long run, and how many at once.
+// RateLimit is a token bucket: its rate, and its size.
 type RateLimit struct {
 	PerSecond int `yaml:"per_second"`
 	Burst     int `yaml:"burst"`
 }
 
-// CORS says which pages of other origins may read answers with fetch().
+// CORS states which pages of other origins may read responses with fetch().
 type CORS struct {
-	// AllowedOrigins are origins, or "*" alone for every one. With origins, pages may send cookies.
+	// AllowedOrigins are origins, or only "*" for all. With origins, pages may send cookies.
 	AllowedOrigins []string `yaml:"allowed_origins"`
 }
 
-// jwtAlgorithms are those whose keys can be public: none of HMAC's, whose key would be one that everybody knows.
+// jwtAlgorithms are the algorithms with public keys. HMAC is not among them, because its key would
+// have to be published.
 var jwtAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 
 const (
@@ -135,7 +141,10 @@ var (
 func (k *checker) checkViewers() {
 	v := &k.Viewers
 	if !v.Anonymous && v.Forwarded == nil && v.JWT == nil && v.Basic == nil && v.Links == nil {
-		k.wrong("viewers", "no client may read anything; configure forwarded, jwt, basic or links, or set anonymous: true to serve every client that can reach listen")
+		k.wrong("viewers",
+			"no client may read anything; "+
+				"configure forwarded, jwt, basic or links, or set anonymous: true to serve every "+
+				"client that can reach listen")
 	}
 	if v.Forwarded != nil {
 		k.checkForwarded(v.Forwarded)
@@ -150,7 +159,8 @@ func (k *checker) checkViewers() {
 		k.checkLinks(v.Links)
 	}
 	if v.Rules != nil && len(v.Rules) == 0 {
-		k.wrong("viewers.rules", "an empty list denies everything; add a rule, or remove the key to let all viewers read everything")
+		k.wrong("viewers.rules",
+			"an empty list denies everything; add a rule, or remove the key to let all viewers read everything")
 	}
 	for n := range v.Rules {
 		k.checkRule(fmt.Sprintf("viewers.rules[%d]", n), &v.Rules[n])
@@ -168,10 +178,12 @@ func (k *checker) checkForwarded(f *Forwarded) {
 		}
 	}
 	if f.UserHeader == "" {
-		k.wrong(at+"user_header", "it is needed: a header that the reverse proxy sets on every request, such as X-Auth-Request-Email")
+		k.wrong(at+"user_header",
+			"it is needed: a header that the reverse proxy sets on every request, such as X-Auth-Request-Email")
 	}
 	if len(f.TrustedProxies) == 0 {
-		k.wrong(at+"trusted_proxies", "the addresses of the reverse proxy are needed: the headers are believed from there, and from nowhere else")
+		k.wrong(at+"trusted_proxies",
+			"the addresses of the reverse proxy are needed: the headers are believed from there, and from nowhere else")
 	}
 	sound := k.checkProxyList(at+"trusted_proxies", f.TrustedProxies)
 	if outer := (&checker{}); sound && outer.checkProxyList("", k.TrustedProxies) {
@@ -190,7 +202,8 @@ func (k *checker) checkJWT(j *JWT) {
 		k.checkIssuerURL(at+"jwks_url", j.JWKSURL)
 	}
 	if j.Audience == "" {
-		k.wrong(at+"audience", "it is required: without it, tokens that the issuer made for other programs would be accepted")
+		k.wrong(at+"audience",
+			"it is required: without it, tokens that the issuer made for other programs would be accepted")
 	}
 	for n, a := range j.Algorithms {
 		if key := fmt.Sprintf("%salgorithms[%d]", at, n); !slices.Contains(jwtAlgorithms, a) {
@@ -205,7 +218,7 @@ func (k *checker) checkJWT(j *JWT) {
 	}
 }
 
-// checkIssuerURL wants a URL whose answers nobody on the way can forge.
+// checkIssuerURL requires a URL whose responses cannot be forged on the network path.
 func (k *checker) checkIssuerURL(key, text string) {
 	origin := text
 	if i := strings.Index(text, "://"); i >= 0 {
@@ -239,13 +252,15 @@ func (k *checker) checkLinks(l *Links) {
 		}
 	}
 	if l.MaxLifetime < time.Second || l.MaxLifetime > maxLink || l.MaxLifetime%time.Second != 0 {
-		k.wrong(at+"max_lifetime", "%s is out of bounds; use 1s to 8784h (366 days), in whole seconds", Short(l.MaxLifetime))
+		k.wrong(at+"max_lifetime", "%s is out of bounds; use 1s to 8784h (366 days), in whole seconds",
+			Short(l.MaxLifetime))
 	}
 }
 
 func (k *checker) checkRule(at string, r *Rule) {
 	if len(r.Users) == 0 && len(r.Groups) == 0 && !r.Known && !r.Anonymous {
-		k.wrong(at, "the rule matches no client; set users, groups, known: true (all authenticated clients) or anonymous: true")
+		k.wrong(at,
+			"the rule matches no client; set users, groups, known: true (all authenticated clients) or anonymous: true")
 	}
 	if r.Anonymous && !k.Viewers.Anonymous {
 		k.wrong(at+".anonymous", "nobody asks anonymously while viewers.anonymous is off")
@@ -273,24 +288,25 @@ func (k *checker) checkRule(at string, r *Rule) {
 	}
 }
 
-// checkGroup refuses names that no viewer's groups can hold: a rule that denies such a group would
-// deny nobody.
+// checkGroup rejects names that no viewer's groups can contain: a rule that denies such a group
+// would deny nothing.
 func (k *checker) checkGroup(key, name string) {
 	f := k.Viewers.Forwarded
 	switch {
 	case name == "-":
 		k.wrong(key, "- stands for no groups, as reverse proxies write it; name a group")
 	case name != "" && f != nil && f.GroupsHeader != "" &&
-		(strings.ContainsAny(name, ",|;") || strings.ContainsAny(name[:1], `[{"`) || strings.TrimSpace(name) != name):
-		k.wrong(key, "%s cannot come in groups_header, which separates groups by commas and refuses bars, semicolons and JSON",
+		(strings.ContainsAny(name, `,|;"%()[]{}<>`) || strings.TrimSpace(name) != name):
+		k.wrong(key, "%s cannot come in groups_header, which separates groups by commas and "+
+			"refuses bars, semicolons, quotes, percent signs and brackets",
 			value(key))
 	}
 }
 
-// UserPlaceholder stands for the viewer in a rule's key.
+// UserPlaceholder stands for the viewer's name in the key of a rule's locator.
 const UserPlaceholder = "{user}"
 
-// ruleLocatorProblem says what is wrong with a rule's locator, or "".
+// ruleLocatorProblem returns what is wrong with a rule's locator, or "".
 func ruleLocatorProblem(text string) string {
 	rest, ok := strings.CutPrefix(text, "s3://")
 	bucket, key, slash := strings.Cut(rest, "/")
@@ -340,7 +356,8 @@ func (k *checker) checkCORS() {
 		case text == "null":
 			k.wrong(key, "null is the origin of every sandboxed page and local file, including an attacker's")
 		default:
-			if o := k.checkOrigin(key, text, "https://app.example.com"); o != nil && o.Scheme+"://"+strings.ToLower(o.Host) != text {
+			if o := k.checkOrigin(key, text, "https://app.example.com"); o != nil &&
+				o.Scheme+"://"+strings.ToLower(o.Host) != text {
 				k.wrong(key, "a browser would send %s://%s: write it like that", o.Scheme, strings.ToLower(o.Host))
 			}
 		}

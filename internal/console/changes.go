@@ -81,7 +81,8 @@ func (c *Console) draft(r *http.Request) (any, error) {
 func (c *Console) read() (*config.Source, *config.Config, error) {
 	file := c.Proxy.State().File
 	if file == "" {
-		return nil, nil, &refusal{status: http.StatusForbidden, text: "nothing can be changed here: the configuration does not come from a file"}
+		return nil, nil, &refusal{status: http.StatusForbidden,
+			text: "nothing can be changed here: the configuration does not come from a file"}
 	}
 	source, err := config.Read(file)
 	if err != nil {
@@ -119,8 +120,10 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 	}
 	for _, key := range config.SecretKeys() {
 		if text := in.Draft[key]; text != "" && !variable.MatchString(text) {
-			return nil, &refusal{status: http.StatusUnprocessableEntity, text: "a secret stays out of the file and of this page",
-				keys: map[string]string{key: "name an environment variable, such as ${SCANS_SECRET}, which is set where the proxy runs"}}
+			return nil, &refusal{status: http.StatusUnprocessableEntity,
+				text: "a secret stays out of the file and of this page",
+				keys: map[string]string{key: "name an environment variable, such as " +
+					"${SCANS_SECRET}, which is set where the proxy runs"}}
 		}
 	}
 	if err := c.checkVariables(in, source, before); err != nil {
@@ -135,7 +138,7 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 	case "remove":
 		done.Change, err = source.Remove(before, in.Name)
 	default:
-		return nil, &refusal{status: http.StatusBadRequest, text: "there is no such change: " + in.Action}
+		return nil, &refusal{status: http.StatusBadRequest, text: "unknown action: " + in.Action}
 	}
 	if err != nil {
 		return nil, c.mistakes(err, "")
@@ -171,10 +174,11 @@ func (c *Console) questions(*http.Request) (any, error) {
 }
 
 var errChangedMeanwhile = &refusal{status: http.StatusConflict,
-	text: "The integration's file has changed since this was opened: somebody else has saved it. Nothing was written, and nothing of yours is lost."}
+	text: "The integration's file has changed since this was opened: another user or program has " +
+		"saved it. Nothing was written, and your input is kept."}
 
-// mistakes returns the refusal of a configuration that does not load or of an integration that cannot be
-// changed. Errors of the file and of drafts are told by key; all others as text.
+// mistakes returns the response for a configuration that does not load or an integration that
+// cannot be changed. Errors about a draft or about file are by key; all others are text.
 func (c *Console) mistakes(err error, file string) error {
 	if readOnly, ok := errors.AsType[*config.ReadOnlyError](err); ok {
 		return &refusal{status: http.StatusForbidden, text: readOnly.Error()}
@@ -195,10 +199,10 @@ func (c *Console) mistakes(err error, file string) error {
 	return no
 }
 
-// indexed is the end of a list item's key.
+// indexed matches the index at the end of a list item's key.
 var indexed = regexp.MustCompile(`\[\d+\]$`)
 
-// change shows what a change does to the file, or does it.
+// change shows what a change does to the file, or saves it.
 func (c *Console) change(r *http.Request) (any, error) {
 	who, err := c.mayChange(r)
 	if err != nil {
@@ -209,7 +213,8 @@ func (c *Console) change(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if in.Save && in.Base == "" {
-		return nil, &refusal{status: http.StatusBadRequest, text: "a change is looked at before it is saved"}
+		return nil, &refusal{status: http.StatusBadRequest,
+			text: "a change must be shown before it is saved: base is missing"}
 	}
 	unlock, err := c.lockFile(r.Context())
 	if err != nil {
@@ -220,7 +225,8 @@ func (c *Console) change(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := changeAnswer{Base: done.base, File: cmp.Or(done.NewPath, done.OldPath), Diff: done.diff(), Different: !bytes.Equal(done.Old, done.New)}
+	a := changeAnswer{Base: done.base, File: cmp.Or(done.NewPath, done.OldPath), Diff: done.diff(),
+		Different: !bytes.Equal(done.Old, done.New)}
 	if !in.Save {
 		return a, nil
 	}
@@ -231,33 +237,40 @@ func (c *Console) change(r *http.Request) (any, error) {
 	case errors.Is(err, config.ErrLocked), errors.Is(err, context.Canceled):
 		return nil, &refusal{status: http.StatusServiceUnavailable, text: err.Error()}
 	default:
-		if _, ok := errors.AsType[config.Errors](err); ok { // another program has made the configuration one that does not load
+		// another program has made the configuration one that does not load
+		if _, ok := errors.AsType[config.Errors](err); ok {
 			return nil, c.mistakes(err, done.NewPath)
 		}
 		return nil, &refusal{status: http.StatusInternalServerError, text: err.Error()}
 	}
-	c.Log.Info("console: configuration changed", "who", who, "from", r.RemoteAddr, "action", in.Action, "integration", changedName(&in, done),
+	c.Log.Info("console: configuration changed", "who", who, "from", r.RemoteAddr, "action",
+		in.Action, "integration", changedName(&in, done),
 		"keys", slices.Sorted(maps.Keys(in.Draft)))
 	a.Saved = true
 	if err := c.Proxy.Reload(); err != nil {
-		a.Problem = "The file was written, and the proxy refuses it, so the old configuration goes on: " + err.Error()
+		a.Problem = "The file was saved, but the proxy rejects the configuration and keeps the previous one: " +
+			err.Error()
 	}
 	return a, nil
 }
 
-// lockFile waits until no other request changes a file, for as long as [config.Save] waits for other programs.
+// lockFile waits until no other request saves a change, as long as [config.Save] waits for other
+// programs.
 func (c *Console) lockFile(ctx context.Context) (unlock func(), err error) {
 	select {
 	case c.saving <- struct{}{}:
 		return func() { <-c.saving }, nil
 	case <-time.After(config.LockTimeout):
-		return nil, &refusal{status: http.StatusServiceUnavailable, text: "other changes are being saved; nothing was written, try again"}
+		return nil, &refusal{status: http.StatusServiceUnavailable,
+			text: "other changes are being saved; nothing was written, try again"}
 	case <-ctx.Done():
-		return nil, &refusal{status: http.StatusServiceUnavailable, text: "the request was cancelled; nothing was written"}
+		return nil, &refusal{status: http.StatusServiceUnavailable,
+			text: "the request was cancelled; nothing was written"}
 	}
 }
 
-// diff returns what changes in the file. It holds no secrets: neither do the files that can be changed.
+// diff returns what changes in the file. It contains no secrets, because a file with one cannot be
+// changed.
 func (d *changed) diff() string {
 	text := diff.Diff("a", d.Old, "b", d.New)
 	return string(bytes.TrimPrefix(text, []byte("diff a b\n--- a\n+++ b\n")))

@@ -48,19 +48,24 @@ func TestAdding(t *testing.T) {
 	w.get("/api/draft").into(t, &d)
 	var other draftAnswer
 	w.get("/api/draft").into(t, &other)
-	if len(d.Draft["external_id"]) < 20 || d.Draft["external_id"] == other.Draft["external_id"] || d.Draft["region"] != "auto" || d.Base != other.Base {
+	if len(d.Draft["external_id"]) < 20 || d.Draft["external_id"] == other.Draft["external_id"] ||
+		d.Draft["region"] != "auto" || d.Base != other.Base {
 		t.Errorf("%+v, %+v", d, other)
 	}
-	draft := map[string]string{"name": "new", "bucket": "fresh", "region": "auto", "role_arn": roleARN, "external_id": d.Draft["external_id"]}
+	draft := map[string]string{"name": "new", "bucket": "fresh", "region": "auto",
+		"role_arn": roleARN, "external_id": d.Draft["external_id"]}
 	diff := w.save(map[string]any{"action": "add", "draft": draft})
-	lines := config.Marker + "\nname: new\nbucket: fresh\nrole_arn: " + roleARN + "\nexternal_id: " + draft["external_id"] + "\nregion: auto\n"
+	lines := config.Marker + "\nname: new\nbucket: fresh\nrole_arn: " + roleARN +
+		"\nexternal_id: " + draft["external_id"] + "\nregion: auto\n"
 	if w.file() != testFile+"-- new.yaml --\n"+lines || w.reloads != 2 || len(w.state.Config.Integrations) != 3 {
 		t.Errorf("%d reloads:\n%s", w.reloads, w.file())
 	}
-	if want := "@@ -0,0 +1,6 @@\n+" + strings.ReplaceAll(strings.TrimSuffix(lines, "\n"), "\n", "\n+") + "\n"; diff != want {
+	if want := "@@ -0,0 +1,6 @@\n+" + strings.ReplaceAll(strings.TrimSuffix(lines, "\n"), "\n",
+		"\n+") + "\n"; diff != want {
 		t.Errorf("the difference is\n%s\nwant\n%s", diff, want)
 	}
-	if log := w.log.String(); !strings.Contains(log, `"msg":"console: configuration changed","who":"ann","from":"192.0.2.1:1234","action":"add","integration":"new","keys":["bucket","external_id","name","region","role_arn"]`) {
+	if log := w.log.String(); !strings.Contains(log,
+		`"msg":"console: configuration changed","who":"ann","from":"192.0.2.1:1234","action":"add","integration":"new","keys":["bucket","external_id","name","region","role_arn"]`) {
 		t.Error(log)
 	}
 }
@@ -73,9 +78,11 @@ func TestChanging(t *testing.T) {
 	if d.Draft["bucket"] != "photos" || d.Draft["secret_access_key"] != "${LAB_SECRET}" {
 		t.Errorf("draft %v", d.Draft)
 	}
-	diff := w.save(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"file_versioning": "true"}})
+	diff := w.save(map[string]any{"action": "change", "name": "lab",
+		"draft": map[string]string{"file_versioning": "true"}})
 	want := strings.Replace(testFile, "eu-central-1\n", "eu-central-1\nfile_versioning: true\n", 1)
-	if w.file() != want || !strings.Contains(diff, " region: eu-central-1\n+file_versioning: true\n") || strings.Contains(diff, "\n-") {
+	if w.file() != want || !strings.Contains(diff, " region: eu-central-1\n+file_versioning: true\n") ||
+		strings.Contains(diff, "\n-") {
 		t.Errorf("%s\n%s", diff, w.file())
 	}
 	diff = w.save(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"name": "scanner"}})
@@ -83,21 +90,25 @@ func TestChanging(t *testing.T) {
 	if w.file() != want || !strings.Contains(diff, "-name: lab\n+name: scanner\n") {
 		t.Errorf("%s\n%s", diff, w.file())
 	}
-	if a, no, status := w.changing(map[string]any{"action": "change", "name": "scanner", "draft": map[string]string{}}); status != http.StatusOK || a.Diff != "" || a.Different {
+	if a, no, status := w.changing(map[string]any{"action": "change", "name": "scanner",
+		"draft": map[string]string{}}); status != http.StatusOK || a.Diff != "" || a.Different {
 		t.Errorf("nothing: %d %+v %+v", status, a, no)
 	}
 	w.save(map[string]any{"action": "remove", "name": "scanner"})
-	if want := testFile[:strings.Index(testFile, "-- lab.yaml")]; w.file() != want || len(w.state.Config.Integrations) != 1 {
+	if want := testFile[:strings.Index(testFile, "-- lab.yaml")]; w.file() != want ||
+		len(w.state.Config.Integrations) != 1 {
 		t.Errorf("removed:\n%s", w.file())
 	}
 }
 
 // With a token, the console adds the first integration and removes the last one.
 func TestTheLastIntegration(t *testing.T) {
-	empty := "listen: 127.0.0.1:8080\nadmin: {token: " + testToken + "}\nviewers: {anonymous: true}\ninclude: [integrations.d/*.yaml]\n"
+	empty := "listen: 127.0.0.1:8080\nadmin: {token: " + testToken +
+		"}\nviewers: {anonymous: true}\ninclude: [integrations.d/*.yaml]\n"
 	w := newWorld(t, empty)
 	w.signInAs("ann")
-	w.save(map[string]any{"action": "add", "draft": map[string]string{"name": "new", "bucket": "fresh", "region": "auto", "role_arn": roleARN}})
+	w.save(map[string]any{"action": "add",
+		"draft": map[string]string{"name": "new", "bucket": "fresh", "region": "auto", "role_arn": roleARN}})
 	w.save(map[string]any{"action": "remove", "name": "new"})
 	if w.file() != empty || len(w.state.Config.Integrations) != 0 {
 		t.Errorf("%d integrations, want 0; the files are\n%s", len(w.state.Config.Integrations), w.file())
@@ -108,11 +119,18 @@ func TestTheLastIntegration(t *testing.T) {
 func TestReadOnlyIntegrations(t *testing.T) {
 	secret := strings.Replace(testFile, "${LAB_SECRET}", "canary-literal", 1)
 	for name, c := range map[string]struct{ text, integration, file, says string }{
-		"in the main file":     {testFile, "keys", "config.yaml:11", "only people edit this file. To change it here, move its keys to"},
-		"without the marker":   {strings.Replace(testFile, config.Marker+"\n", "", 1), "lab", "lab.yaml:1", "only people edit this file"},
-		"a list":               {strings.Replace(strings.ReplaceAll(strings.Replace(testFile, "name: lab", "- name: lab", 1), "\nbucket: photos", "\n  bucket: photos"), "\nrole_arn: "+roleARN+"\nexternal_id: id-0123456789\nregion: eu-central-1\naccess_key_id: "+testKey+"\nsecret_access_key: ${LAB_SECRET}\n", "\n  region: auto\n  role_arn: "+roleARN+"\n", 1), "lab", "lab.yaml:2", "only people edit this file"},
+		"in the main file": {testFile, "keys", "config.yaml:11",
+			"only people edit this file. To change it here, move its keys to"},
+		"without the marker": {strings.Replace(testFile, config.Marker+"\n", "", 1), "lab",
+			"lab.yaml:1", "only people edit this file"},
+		"a list": {strings.Replace(strings.ReplaceAll(strings.Replace(testFile,
+			"name: lab", "- name: lab", 1), "\nbucket: photos", "\n  bucket: photos"),
+			"\nrole_arn: "+roleARN+"\nexternal_id: id-0123456789\nregion: eu-central-1\naccess_key_id: "+testKey+
+				"\nsecret_access_key: ${LAB_SECRET}\n",
+			"\n  region: auto\n  role_arn: "+roleARN+"\n", 1), "lab", "lab.yaml:2", "only people edit this file"},
 		"a secret written out": {secret, "lab", "lab.yaml:2", "only people edit this file"},
-		"with comments":        {testFile + "# ours, canary\n", "lab", "lab.yaml:2", "the file has comments, which would be lost"},
+		"with comments": {testFile + "# ours, canary\n", "lab", "lab.yaml:2",
+			"the file has comments, which would be lost"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.text)
@@ -120,10 +138,13 @@ func TestReadOnlyIntegrations(t *testing.T) {
 			answers := []answer{w.get("/api/draft?name=" + c.integration)}
 			for _, action := range []string{"change", "remove"} {
 				change := map[string]any{"action": action, "name": c.integration, "draft": map[string]string{}}
-				answers = append(answers, w.post("/api/changes", change), w.post("/api/check", map[string]any{"change": change}), w.post("/api/documents", map[string]any{"change": change, "format": "json"}))
+				answers = append(answers, w.post("/api/changes", change), w.post("/api/check",
+					map[string]any{"change": change}),
+					w.post("/api/documents", map[string]any{"change": change, "format": "json"}))
 			}
 			for _, a := range answers {
-				if a.status != http.StatusForbidden || !strings.Contains(a.body, c.file) || !strings.Contains(a.body, c.says) {
+				if a.status != http.StatusForbidden || !strings.Contains(a.body, c.file) ||
+					!strings.Contains(a.body, c.says) {
 					t.Errorf("status %d, want 403, %s and %q: %s", a.status, c.file, c.says, a.body)
 				}
 			}
@@ -136,11 +157,15 @@ func TestReadOnlyIntegrations(t *testing.T) {
 
 // A configuration without include is shown, and the console says what to add.
 func TestChangingWithoutInclude(t *testing.T) {
-	text := strings.Replace(testFile[:strings.Index(testFile, "-- lab.yaml")], "include: [integrations.d/*.yaml]\n", "", 1)
+	text := strings.Replace(testFile[:strings.Index(testFile, "-- lab.yaml")],
+		"include: [integrations.d/*.yaml]\n", "", 1)
 	w := newWorld(t, text)
 	w.signInAs("ann")
-	for _, a := range []answer{w.get("/api/draft"), w.post("/api/changes", map[string]any{"action": "add", "draft": map[string]string{"name": "new", "bucket": "fresh", "region": "auto", "role_arn": roleARN}})} {
-		if a.status/100 != 4 || !strings.Contains(a.body, "add the line include: [integrations.d/*.yaml] to this file, and create the directory") {
+	for _, a := range []answer{w.get("/api/draft"), w.post("/api/changes",
+		map[string]any{"action": "add", "draft": map[string]string{"name": "new", "bucket": "fresh",
+			"region": "auto", "role_arn": roleARN}})} {
+		if a.status/100 != 4 || !strings.Contains(a.body,
+			"add the line include: [integrations.d/*.yaml] to this file, and create the directory") {
 			t.Errorf("status %d, want a refusal that says what to add: %s", a.status, a.body)
 		}
 	}
@@ -168,23 +193,43 @@ func TestRefusedChanges(t *testing.T) {
 		status    int
 		key, says string
 	}{
-		"another's bucket":                 {map[string]any{"action": "add", "draft": with("bucket", "photos")}, 422, "bucket", "is a bucket of integration lab"},
-		"no ARN":                           {map[string]any{"action": "add", "draft": with("role_arn", "lab")}, 422, "role_arn", "is not the ARN of a role"},
-		"no pattern":                       {map[string]any{"action": "add", "draft": map[string]string{"name": "new", "permitted_buckets": "a-b C*", "region": "auto", "role_arn": roleARN}}, 422, "permitted_buckets", "is no"},
-		"invalid duration":                      {map[string]any{"action": "add", "draft": with("url_lifetime", "soon")}, 422, "url_lifetime", "invalid duration"},
-		"no such key":                      {map[string]any{"action": "add", "draft": with("rolearn", "x")}, 422, "rolearn", "unknown key"},
-		"a secret":                         {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"secret_access_key": "canary"}}, 422, "secret_access_key", "environment variable"},
-		"a secret with a variable":         {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"secret_access_key": "${LAB_SECRET}canary"}}, 422, "secret_access_key", "environment variable"},
-		"an unset one":                     {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"secret_access_key": "${UNSET}"}}, 422, "secret_access_key", "in this value is not set"},
-		"more lines":                       {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": "scans\nrole_arn: x"}}, 422, "bucket", "bucket"},
-		"a variable that would be shown":   {map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"external_id": "${LAB_SECRET}"}}, 422, "external_id", "only the two keys can name"},
-		"a variable for a new integration": {map[string]any{"action": "add", "draft": with("external_id", "x${LAB_SECRET}")}, 422, "external_id", "only the two keys can name"},
-		"gone":                             {map[string]any{"action": "remove", "name": "lad"}, 422, "", "there is no integration lad any more"},
-		"no such action":                   {map[string]any{"action": "burn", "name": "lab"}, 400, "", "no such change"},
-		"unseen":                           {map[string]any{"action": "remove", "name": "lab", "save": true}, 400, "", "looked at before"},
+		"another's bucket": {map[string]any{"action": "add",
+			"draft": with("bucket", "photos")}, 422, "bucket", "is a bucket of integration lab"},
+		"no ARN": {map[string]any{"action": "add",
+			"draft": with("role_arn", "lab")}, 422, "role_arn", "is not the ARN of a role"},
+		"no pattern": {map[string]any{"action": "add",
+			"draft": map[string]string{"name": "new",
+				"permitted_buckets": "a-b C*", "region": "auto", "role_arn": roleARN}}, 422,
+			"permitted_buckets", "is no"},
+		"invalid duration": {map[string]any{"action": "add",
+			"draft": with("url_lifetime", "soon")}, 422, "url_lifetime", "invalid duration"},
+		"no such key": {map[string]any{"action": "add",
+			"draft": with("rolearn", "x")}, 422, "rolearn", "unknown key"},
+		"a secret": {map[string]any{"action": "change", "name": "lab",
+			"draft": map[string]string{"secret_access_key": "canary"}}, 422, "secret_access_key",
+			"environment variable"},
+		"a secret with a variable": {map[string]any{"action": "change", "name": "lab",
+			"draft": map[string]string{"secret_access_key": "${LAB_SECRET}canary"}}, 422,
+			"secret_access_key", "environment variable"},
+		"an unset one": {map[string]any{"action": "change", "name": "lab",
+			"draft": map[string]string{"secret_access_key": "${UNSET}"}}, 422, "secret_access_key",
+			"in this value is not set"},
+		"more lines": {map[string]any{"action": "change", "name": "lab",
+			"draft": map[string]string{"bucket": "scans\nrole_arn: x"}}, 422, "bucket", "bucket"},
+		"a variable that would be shown": {map[string]any{"action": "change", "name": "lab",
+			"draft": map[string]string{"external_id": "${LAB_SECRET}"}}, 422, "external_id",
+			"only the two keys can name"},
+		"a variable for a new integration": {map[string]any{"action": "add",
+			"draft": with("external_id", "x${LAB_SECRET}")}, 422, "external_id", "only the two keys can name"},
+		"gone": {map[string]any{"action": "remove", "name": "lad"}, 422, "",
+			"there is no integration lad any more"},
+		"no such action": {map[string]any{"action": "burn", "name": "lab"}, 400, "", "unknown action"},
+		"unseen": {map[string]any{"action": "remove", "name": "lab", "save": true}, 400, "",
+			"must be shown before"},
 	} {
 		_, no, status := w.changing(c.body)
-		if status != c.status || c.key == "" && !strings.Contains(no.Error, c.says) || c.key != "" && !strings.Contains(no.Keys[c.key], c.says) {
+		if status != c.status || c.key == "" && !strings.Contains(no.Error, c.says) ||
+			c.key != "" && !strings.Contains(no.Keys[c.key], c.says) {
 			t.Errorf("%s: %d %+v", name, status, no)
 		}
 		if w.file() != testFile {
@@ -200,12 +245,15 @@ func TestChangedMeanwhile(t *testing.T) {
 	var anns, bobs draftAnswer
 	w.get("/api/draft?name=lab").into(t, &anns)
 	w.get("/api/draft?name=lab").into(t, &bobs)
-	w.save(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": "pictures"}, "base": anns.Base})
+	w.save(map[string]any{"action": "change", "name": "lab",
+		"draft": map[string]string{"bucket": "pictures"}, "base": anns.Base})
 	saved := w.file()
-	mine := map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"file_versioning": "true"}, "base": bobs.Base}
+	mine := map[string]any{"action": "change", "name": "lab",
+		"draft": map[string]string{"file_versioning": "true"}, "base": bobs.Base}
 	for _, save := range []bool{false, true} {
 		mine["save"] = save
-		if _, no, status := w.changing(mine); status != http.StatusConflict || !strings.Contains(no.Error, "somebody else has saved it") || w.file() != saved {
+		if _, no, status := w.changing(mine); status != http.StatusConflict ||
+			!strings.Contains(no.Error, "another user or program has saved it") || w.file() != saved {
 			t.Errorf("save %v: %d %+v", save, status, no)
 		}
 	}
@@ -222,19 +270,23 @@ func TestChangedMeanwhile(t *testing.T) {
 		t.Errorf("edited on the disk: %d", status)
 	}
 	w.save(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"file_versioning": "true"}})
-	if text := w.file(); !strings.Contains(text, "bucket: pictures") || !strings.Contains(text, "file_versioning: true") || !strings.Contains(text, "id-on-the-disk") {
+	if text := w.file(); !strings.Contains(text,
+		"bucket: pictures") || !strings.Contains(text, "file_versioning: true") ||
+		!strings.Contains(text, "id-on-the-disk") {
 		t.Errorf("%s", text)
 	}
 	if err := os.Remove(filepath.Join(w.folder(), "lab.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	if _, no, status := w.changing(mine); status != http.StatusUnprocessableEntity || !strings.Contains(no.Error, "there is no integration lab any more") {
+	if _, no, status := w.changing(mine); status != http.StatusUnprocessableEntity ||
+		!strings.Contains(no.Error, "there is no integration lab any more") {
 		t.Errorf("without the integration: %d %+v", status, no)
 	}
 	if err := os.Remove(w.path); err != nil {
 		t.Fatal(err)
 	}
-	if _, no, status := w.changing(mine); status != http.StatusConflict || !strings.Contains(no.Error, "the file does not exist") {
+	if _, no, status := w.changing(mine); status != http.StatusConflict ||
+		!strings.Contains(no.Error, "the file does not exist") {
 		t.Errorf("without a file: %d %+v", status, no)
 	}
 }
@@ -248,7 +300,9 @@ func TestSavedAtOnce(t *testing.T) {
 	answers := make(chan int, writers)
 	for n := range writers {
 		go func() {
-			_, _, status := w.changing(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": fmt.Sprintf("bucket-%d", n)}, "base": base, "save": true})
+			_, _, status := w.changing(map[string]any{"action": "change",
+				"name": "lab", "draft": map[string]string{"bucket": fmt.Sprintf("bucket-%d", n)},
+				"base": base, "save": true})
 			answers <- status
 		}()
 	}
@@ -267,18 +321,24 @@ func TestSavedAndRefused(t *testing.T) {
 	w.signInAs("ann")
 	w.refuses = errors.New("viewers.basic.htpasswd_file: there is no such file")
 	a, no, status := w.changing(rename(w.base()))
-	if status != http.StatusOK || !a.Saved || !strings.Contains(a.Problem, "htpasswd_file") || !strings.Contains(w.file(), "bucket: pictures") {
+	if status != http.StatusOK || !a.Saved || !strings.Contains(a.Problem, "htpasswd_file") ||
+		!strings.Contains(w.file(), "bucket: pictures") {
 		t.Errorf("%d %+v %+v", status, a, no)
 	}
 }
 
-// Mistakes are told by the integration's keys, wherever it is in the configuration in use, and those of other files by their places.
+// Mistakes are told by the integration's keys, wherever it is in the configuration in use, and
+// those of other files by their places.
 func TestMistakesOfAFileThatHasMoved(t *testing.T) {
 	w := newWorld(t, testFile)
 	w.signInAs("ann")
-	w.write(testFile + "-- zed.yaml --\n{name: first, bucket: first, region: us-east-1, access_key_id: AKIA, secret_access_key: canary}\n")
+	w.write(testFile +
+		"-- zed.yaml --\n{name: first, bucket: first, region: us-east-1, access_key_id: AKIA, " +
+		"secret_access_key: canary}\n")
 	for bucket, says := range map[string]string{"B!": "bucket", "first": "first is a bucket of integration first at "} {
-		if _, no, status := w.changing(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": bucket}}); status != 422 || !strings.Contains(no.Keys["bucket"], says) {
+		if _, no, status := w.changing(map[string]any{"action": "change", "name": "lab",
+			"draft": map[string]string{"bucket": bucket}}); status != 422 ||
+			!strings.Contains(no.Keys["bucket"], says) {
 			t.Errorf("bucket %s: %d %+v", bucket, status, no)
 		}
 	}
@@ -289,7 +349,9 @@ func TestMistakesOfAFileThatHasMoved(t *testing.T) {
 		}
 	}
 	w.write(testFile + "-- zed.yaml --\nname: [\n")
-	if _, no, status := w.changing(map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": "pictures"}}); status != 422 || !strings.Contains(no.Error, "zed.yaml:1: invalid YAML") {
+	if _, no, status := w.changing(map[string]any{"action": "change", "name": "lab",
+		"draft": map[string]string{"bucket": "pictures"}}); status != 422 ||
+		!strings.Contains(no.Error, "zed.yaml:1: invalid YAML") {
 		t.Errorf("another file that does not load: %d %+v", status, no)
 	}
 }
@@ -299,9 +361,14 @@ func TestOddRequests(t *testing.T) {
 	w := newWorld(t, testFile)
 	w.signInAs("ann")
 	for _, target := range []string{"/api/changes", "/api/check", "/api/documents", "/api/sign-in"} {
-		for _, body := range []string{`null`, `{}`, `[]`, `""`, `{"change":null}`, `{"change":{}}`, `{"change":{"action":"add"},"role_later":true,"format":"json"}`, `{"action":"add","draft":null}`,
-			`{"action":"change","name":"lab","draft":null,"save":true}`, `{"change":{"action":"add","draft":{"name":""}},"format":"json"}`, `{"kinds":[null],"name":"lab","format":"cli"}`,
-			`{"change":{"action":"change","name":"lab"},"sample":"s3://","origin":"x"}`, `{"name":"lab","format":"json","principal":"` + strings.Repeat("x", 60000) + `"}`} {
+		for _, body := range []string{`null`, `{}`, `[]`, `""`, `{"change":null}`,
+			`{"change":{}}`, `{"change":{"action":"add"},"role_later":true,"format":"json"}`,
+			`{"action":"add","draft":null}`,
+			`{"action":"change","name":"lab","draft":null,"save":true}`,
+			`{"change":{"action":"add","draft":{"name":""}},"format":"json"}`,
+			`{"kinds":[null],"name":"lab","format":"cli"}`,
+			`{"change":{"action":"change","name":"lab"},"sample":"s3://","origin":"x"}`,
+			`{"name":"lab","format":"json","principal":"` + strings.Repeat("x", 60000) + `"}`} {
 			a := w.send(http.MethodPost, target, json.RawMessage(body))
 			if a.status >= 500 || strings.Contains(w.log.String(), "panic") {
 				t.Fatalf("%s %s: %d %s\n%s", target, body, a.status, a.body, w.log.String())

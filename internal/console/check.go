@@ -14,7 +14,8 @@ import (
 	"s3redirect/internal/policy/document"
 )
 
-// checkRequest says what to check: an integration that there is, or, with a change, as it would be after it.
+// checkRequest names the integration to check: a configured one or, with a change, the one that the
+// change results in.
 type checkRequest struct {
 	Name   string         `json:"name"`
 	Change *changeRequest `json:"change"`
@@ -22,10 +23,11 @@ type checkRequest struct {
 	Origin string         `json:"origin"`
 }
 
-// checkTimeout bounds a check. Each of its steps is bounded by itself.
+// checkTimeout bounds a check. Each step has its own bound as well.
 const checkTimeout = 3 * time.Minute
 
-// check answers with a line of JSON for each step, as it goes: a [check.Step], and at last {"sound": true} or false, or {"error": …}.
+// check answers with a line of JSON for each step as soon as it is done, a [check.Step], and at the
+// end with {"sound": true}, {"sound": false} or {"error": …}.
 func (c *Console) check(w http.ResponseWriter, r *http.Request) {
 	o, err := c.checkOptions(w, r)
 	if err != nil {
@@ -33,14 +35,16 @@ func (c *Console) check(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !c.enter() {
-		c.refuse(w, &refusal{status: http.StatusTooManyRequests, text: "other checks are running; try again when they are done"})
+		c.refuse(w, &refusal{status: http.StatusTooManyRequests,
+			text: "other checks are running; try again when they are done"})
 		return
 	}
 	defer c.leave()
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
 	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(checkTimeout + time.Second)) // the listener's own is for answers that are made at once
+	// the listener's own is for answers that are made at once
+	_ = control.SetWriteDeadline(time.Now().Add(checkTimeout + time.Second))
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := json.NewEncoder(w)
 	say := func(v any) {
@@ -56,7 +60,8 @@ func (c *Console) check(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// enter takes one of the places of those who ask STS, and leave gives it back.
+// enter acquires a slot for a request that calls STS, and reports whether there was one. leave
+// releases it.
 func (c *Console) enter() bool {
 	select {
 	case c.checks <- struct{}{}:
@@ -78,7 +83,9 @@ func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.
 		return o, err
 	}
 	state := c.Proxy.State()
-	o = check.Options{Config: state.Config, ConfigFile: state.File, Integrations: []string{in.Name}, Clock: c.Clock, Transport: c.Transport, Origin: strings.TrimSpace(in.Origin)}
+	o = check.Options{Config: state.Config,
+		ConfigFile: state.File, Integrations: []string{in.Name}, Clock: c.Clock,
+		Transport: c.Transport, Origin: strings.TrimSpace(in.Origin)}
 	if in.Change != nil {
 		// What is asked, and where, is the change's to say.
 		if _, err := c.mayChange(r); err != nil {
@@ -89,7 +96,7 @@ func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.
 			return o, err
 		}
 		if changed.integration == nil {
-			return o, &refusal{status: http.StatusBadRequest, text: "what is removed is not checked"}
+			return o, &refusal{status: http.StatusBadRequest, text: "an integration that is removed cannot be checked"}
 		}
 		o.Config, o.Integrations = changed.config, []string{changed.integration.Name}
 		o.PolicyCommand = func(words string) string {

@@ -1,8 +1,10 @@
-// Package console is the administrators' page: every integration and how it stands, its documents, checks, a place to try
-// locators, and, for whoever signs in, a way to add, change and remove integrations.
+// Package console serves the administrators' page. It shows all integrations with their state and
+// documents, checks them, tries locators, and lets users who sign in add, change and remove
+// integrations.
 //
-// The page is static and asks for JSON, so that a text from outside, be it a name, a bucket or an answer of STS, is never HTML: its
-// scripts put texts into the page, and nothing else. No secret is ever part of an answer.
+// The page is static and fetches JSON. Its scripts insert texts as text nodes only, so a text from
+// outside, such as a bucket's name or an answer of STS, is never interpreted as HTML. No response
+// contains a secret.
 package console
 
 import (
@@ -28,34 +30,37 @@ import (
 	"s3redirect/metrics"
 )
 
-// Proxy is what the console shows, and changes.
+// Proxy is the running proxy that the console shows and changes.
 type Proxy interface {
-	// State is the configuration in use, and what it makes.
+	// State returns the configuration in use and what was built from it.
 	State() State
-	// Reload reads the configuration's file again. Its error is about the new one, and the old one goes on.
+	// Reload reads the configuration again. If it returns an error, the previous configuration is
+	// kept.
 	Reload() error
-	// Try tells what a viewer who asks for an object would meet. It asks nobody for it.
+	// Try returns what a viewer who requests an object would get. It makes no requests.
 	Try(l locator.Locator, asker Asker) Trial
-	// CallerIdentity is the ARN of whoever assumes an integration's role, as STS tells it.
+	// CallerIdentity returns the ARN of the principal that assumes an integration's role, from STS.
 	CallerIdentity(ctx context.Context, i *config.Integration) (arn string, err error)
 }
 
-// State is the configuration in use, and what it makes.
+// State is the configuration in use and what was built from it.
 type State struct {
 	Config       *config.Config
 	Integrations *integration.Set
 	// Listen is the address that viewers are served at.
 	Listen string
-	// File is the configuration's, "" where it is no file's, so that it cannot be changed.
+	// File is the path of the configuration. It is "" if the configuration does not come from a
+	// file, and then cannot be changed.
 	File string
 	// Read is when the configuration in use was read.
 	Read time.Time
-	// Refused is when a newer one was read that was refused, and Problem why; zero and "" where none was.
+	// Refused is when a newer configuration was rejected, and Problem is why. Both are zero if none
+	// was.
 	Refused time.Time
 	Problem string
 }
 
-// Options are what a [Console] needs. All but Transport are required.
+// Options configure a [Console]. All fields but Transport are required.
 type Options struct {
 	Proxy   Proxy
 	Metrics *metrics.Metrics
@@ -68,7 +73,7 @@ type Options struct {
 	Transport http.RoundTripper
 }
 
-// Console serves the page. Make it with [New].
+// Console serves the page. Create it with [New].
 type Console struct {
 	Options
 	started time.Time
@@ -82,28 +87,32 @@ type Console struct {
 //go:embed static
 var static embed.FS
 
-// staticTypes are the media types of the page's parts. What the machine's own tables say of them differs, and browsers are strict.
-var staticTypes = map[string]string{".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+// staticTypes are the media types of the page's files. The operating system's tables differ, and
+// browsers are strict.
+var staticTypes = map[string]string{".html": "text/html; charset=utf-8",
+	".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
 func serveStatic(w http.ResponseWriter, name string) {
 	text, err := static.ReadFile("static/" + name)
 	if err != nil {
-		refuse(w, &refusal{status: http.StatusNotFound, text: "there is no such part of the page"})
+		refuse(w, &refusal{status: http.StatusNotFound, text: "not found"})
 		return
 	}
 	w.Header().Set("Content-Type", staticTypes[path.Ext(name)])
 	_, _ = w.Write(text) // whoever hung up does not want it
 }
 
-// maxChecks bounds the checks that run at once: each of them calls STS.
+// maxChecks bounds the concurrent checks, each of which calls STS.
 const maxChecks = 4
 
-// New makes a console.
+// New returns a console.
 func New(o Options) *Console {
-	c := &Console{Options: o, started: o.Clock(), checks: make(chan struct{}, maxChecks), saving: make(chan struct{}, 1), mux: http.NewServeMux()}
+	c := &Console{Options: o, started: o.Clock(), checks: make(chan struct{}, maxChecks),
+		saving: make(chan struct{}, 1), mux: http.NewServeMux()}
 	c.sample()
 	c.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { serveStatic(w, "index.html") })
-	c.mux.HandleFunc("GET /static/{name}", func(w http.ResponseWriter, r *http.Request) { serveStatic(w, r.PathValue("name")) })
+	c.mux.HandleFunc("GET /static/{name}",
+		func(w http.ResponseWriter, r *http.Request) { serveStatic(w, r.PathValue("name")) })
 	c.mux.HandleFunc("GET /preview", c.preview)
 	for pattern, answer := range map[string]answerer{
 		"GET /api/session": c.session, "GET /api/overview": c.overview, "GET /api/integrations": c.integrations,
@@ -119,8 +128,10 @@ func New(o Options) *Console {
 	return c
 }
 
-// contentSecurityPolicy lets the page load what is its own. Only the preview, a page of its own, may load objects.
-const contentSecurityPolicy = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+// contentSecurityPolicy lets the page load only its own files. The preview, a page of its own, may
+// load objects.
+const contentSecurityPolicy = "default-src 'self'; base-uri 'none'; form-action 'self'; " +
+	"frame-ancestors 'none'; object-src 'none'"
 
 // ServeHTTP implements [http.Handler].
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -132,26 +143,32 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	if !c.ownHost(r.Host) {
-		refuse(w, &refusal{status: http.StatusMisdirectedRequest, text: "the console is not known by this name: open it by its address or as localhost, or put the name into admin.hosts"})
+		refuse(w, &refusal{status: http.StatusMisdirectedRequest,
+			text: "unknown host name: open the console by its IP address or as localhost, or add " +
+				"the name to admin.hosts"})
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && !sameOrigin(r) {
-		refuse(w, &refusal{status: http.StatusForbidden, text: "this is for the console's own page: its origin is not that of the request, or the reverse proxy in between does not keep Host"})
+		refuse(w, &refusal{status: http.StatusForbidden,
+			text: "only the console's own page may send this: the request has another origin, or a " +
+				"reverse proxy does not keep the Host header"})
 		return
 	}
 	defer func() {
 		if v := recover(); v != nil && v != http.ErrAbortHandler {
-			c.Log.Error("console: panic", "panic", fmt.Sprintf("a %T", v), "stack", string(debug.Stack())) // what it says could hold anything
+			// what it says could hold anything
+			c.Log.Error("console: panic", "panic", fmt.Sprintf("a %T", v), "stack", string(debug.Stack()))
 			c.refuse(w, errInternal)
 		}
 	}()
 	c.mux.ServeHTTP(w, r)
 }
 
-var errInternal = &refusal{status: http.StatusInternalServerError, text: "something went wrong; the log has it"}
+var errInternal = &refusal{status: http.StatusInternalServerError, text: "internal error; see the log"}
 
-// ownHost tells whether a browser that believes to talk to a host talks to us. An address is always right; a name could be a
-// page's own, which leads here only since its owner says so (DNS rebinding).
+// ownHost reports whether host is a name of this listener. IP addresses always are. An attacker's
+// page could make its own name resolve to this address (DNS rebinding), so other names must be
+// configured.
 func (c *Console) ownHost(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -174,28 +191,29 @@ func (c *Console) ownHost(host string) bool {
 	return false
 }
 
-// localName is a name that browsers look for on their own machine (RFC 6761, section 6.3).
+// localName matches names that browsers resolve to their own machine (RFC 6761, section 6.3).
 var localName = regexp.MustCompile(`^([a-z0-9-]+\.)*localhost$`)
 
-// sameOrigin tells whether a request that could change something comes from our own page. Browsers send Origin with every
-// such request; whoever sends none is no page of ours.
+// sameOrigin reports whether a request was sent by the console's own page. Browsers send Origin
+// with every request that could change something.
 func sameOrigin(r *http.Request) bool {
 	_, host, ok := strings.Cut(r.Header.Get("Origin"), "://")
 	site := r.Header.Get("Sec-Fetch-Site")
 	return ok && strings.EqualFold(host, r.Host) && (site == "" || site == "same-origin")
 }
 
-// refusal is an answer that is a no.
+// refusal is an error response.
 type refusal struct {
 	status int
 	text   string
-	// keys are what is wrong with single keys of an integration.
+	// keys are the problems of single keys of an integration.
 	keys map[string]string
 }
 
 func (r *refusal) Error() string { return r.text }
 
-// answerer makes an answer of a request. An error that is no [refusal] is told to nobody but the log.
+// answerer answers a request. An error that is not a [refusal] is logged and not sent to the
+// client.
 type answerer func(r *http.Request) (any, error)
 
 func (c *Console) answered(answer answerer) http.Handler {
@@ -210,7 +228,7 @@ func (c *Console) answered(answer answerer) http.Handler {
 	})
 }
 
-// maxBody bounds a request's body, in bytes.
+// maxBody bounds the body of a request, in bytes.
 const maxBody = 64 << 10
 
 func (c *Console) refuse(w http.ResponseWriter, err error) {
@@ -232,10 +250,11 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v) // whoever hung up does not want it
 }
 
-// readJSON reads a request's body. That it must say to be JSON keeps forms of other pages out.
+// readJSON decodes the body of a request. It requires the media type of JSON, which forms of other
+// pages cannot send.
 func readJSON(r *http.Request, into any) error {
 	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(kind) != "application/json" {
-		return &refusal{status: http.StatusUnsupportedMediaType, text: "a body of application/json is expected"}
+		return &refusal{status: http.StatusUnsupportedMediaType, text: "the media type must be application/json"}
 	}
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
@@ -247,7 +266,7 @@ func readJSON(r *http.Request, into any) error {
 		}
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &refusal{status: http.StatusRequestEntityTooLarge, text: "that is more than 64 kB"}
+		return &refusal{status: http.StatusRequestEntityTooLarge, text: "the body is larger than 64 KiB"}
 	}
-	return &refusal{status: http.StatusBadRequest, text: "the body is not the JSON that is expected here"}
+	return &refusal{status: http.StatusBadRequest, text: "the body is not valid JSON for this request"}
 }

@@ -12,10 +12,12 @@ import (
 // Every answer has the headers that keep others out, and nothing of it is kept.
 func TestHeaders(t *testing.T) {
 	w := newWorld(t, testFile)
-	for _, target := range []string{"/", "/static/main.js", "/static/console.css", "/api/overview", "/api/nothing", "/static/nothing"} {
+	for _, target := range []string{"/", "/static/main.js", "/static/console.css", "/api/overview",
+		"/api/nothing", "/static/nothing"} {
 		a := w.get(target)
 		for name, want := range map[string]string{
-			"Content-Security-Policy": contentSecurityPolicy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
+			"Content-Security-Policy": contentSecurityPolicy, "X-Content-Type-Options": "nosniff",
+			"Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
 			"Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
 		} {
 			if got := a.header.Get(name); got != want {
@@ -25,11 +27,14 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// No other page can show the console in a frame, and only the console itself can show the preview in one. A frame of a page that looks
+// No other page can show the console in a frame, and only the console itself can show the preview
+// in one. A frame of a page that looks
 // like something else would have its user press the console's buttons.
 func TestFrames(t *testing.T) {
 	w := newWorld(t, testFile)
-	for target, want := range map[string]string{"/": "'none'", "/static/main.js": "'none'", "/api/overview": "'none'", "/nothing": "'none'", "/preview?locator=s3://photos/a.jpg": "'self'"} {
+	for target, want := range map[string]string{"/": "'none'",
+		"/static/main.js": "'none'", "/api/overview": "'none'", "/nothing": "'none'",
+		"/preview?locator=s3://photos/a.jpg": "'self'"} {
 		var got []string
 		for directive := range strings.SplitSeq(w.get(target).header.Get("Content-Security-Policy"), ";") {
 			if sources, ok := strings.CutPrefix(strings.TrimSpace(directive), "frame-ancestors "); ok {
@@ -79,9 +84,12 @@ func TestPage(t *testing.T) {
 			}
 		}
 		// What comes from outside may be a text, and nothing else.
-		for _, risky := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "https://", "http://"} {
+		for _, risky := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML",
+			"document.write", "eval(", "new Function", "https://", "http://"} {
 			for line := range strings.Lines(string(text)) {
-				if strings.Contains(line, risky) && !strings.Contains(line, "placeholder") && !strings.Contains(line, "//") && !strings.Contains(line, `label: "http://`) {
+				if strings.Contains(line, risky) &&
+					!strings.Contains(line, "placeholder") && !strings.Contains(line, "//") &&
+					!strings.Contains(line, `label: "http://`) {
 					t.Errorf("%s: %s", name, line)
 				}
 			}
@@ -93,9 +101,13 @@ func TestPage(t *testing.T) {
 func TestHosts(t *testing.T) {
 	w := newWorld(t, testFile)
 	for host, want := range map[string]int{
-		"127.0.0.1:9090": 200, "[::1]:9090": 200, "10.1.2.3": 200, "localhost:9090": 200, "LOCALHOST": 200, "app.localhost:9090": 200,
+		"127.0.0.1:9090": 200, "[::1]:9090": 200, "10.1.2.3": 200, "localhost:9090": 200,
+		"LOCALHOST": 200, "app.localhost:9090": 200,
 		"admin.example.com": 200, "Admin.Example.com:443": 200, "admin.example.com.:9090": 200,
-		"evil.example.com:9090": 421, "127.0.0.1.evil.example.com": 421, "localhost.evil.example.com:9090": 421, "evil-admin.example.com": 421, "": 421, ":9090": 421, "a;b.localhost": 421, ".localhost": 421, "[fe80::1%25a]:9090": 421,
+		"evil.example.com:9090": 421, "127.0.0.1.evil.example.com": 421,
+		"localhost.evil.example.com:9090": 421,
+		"evil-admin.example.com":          421, "": 421, ":9090": 421, "a;b.localhost": 421,
+		".localhost": 421, "[fe80::1%25a]:9090": 421,
 	} {
 		for _, target := range []string{"/", "/api/session", "/static/main.js", "/preview?locator=s3://photos/a.jpg"} {
 			if a := w.send(http.MethodGet, target, nil, func(r *http.Request) { r.Host = host }); a.status != want {

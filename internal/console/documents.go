@@ -15,13 +15,15 @@ import (
 	"s3redirect/internal/policy/document"
 )
 
-// documentsRequest asks for an integration's documents: of one that there is, or, with a change, as it would be after it.
+// documentsRequest names the integration whose documents are wanted: a configured one or, with a
+// change, the one that the change results in.
 type documentsRequest struct {
 	Name      string          `json:"name"`
 	Change    *changeRequest  `json:"change"`
 	RoleLater bool            `json:"role_later"` // the role is not made yet: any ARN will do
 	Format    document.Format `json:"format"`
-	Kinds     []document.Kind `json:"kinds"`     // null means all that make sense; an empty list asks only whether all is right
+	// null means all that make sense; an empty list asks only whether all is right
+	Kinds     []document.Kind `json:"kinds"`
 	Principal string          `json:"principal"` // who assumes the role; "" has STS asked
 }
 
@@ -32,14 +34,14 @@ type documentAnswer struct {
 	Error string   `json:"error,omitempty"`
 }
 
-// documents are what an integration needs, ready to apply.
+// documents answers with the documents that an integration needs, ready to apply.
 func (c *Console) documents(r *http.Request) (any, error) {
 	var in documentsRequest
 	if err := readJSON(r, &in); err != nil {
 		return nil, err
 	}
 	if !slices.Contains(document.Formats(), in.Format) {
-		return nil, &refusal{status: http.StatusBadRequest, text: "there is no such form"}
+		return nil, &refusal{status: http.StatusBadRequest, text: "unknown format"}
 	}
 	state := c.Proxy.State().Config
 	i, err := c.describedBy(r, &in)
@@ -58,9 +60,10 @@ func (c *Console) documents(r *http.Request) (any, error) {
 			req.Principal = who()
 		}
 		if req.NeedsPrincipal() && req.Principal == "" {
-			a.Error = "STS does not say who we are (there are no credentials, or the store has no GetCallerIdentity): write above"
+			a.Error = "STS does not report the proxy's principal (there are no credentials, or the " +
+				"store has no GetCallerIdentity); enter above"
 			if c.mayCheck(r) != nil {
-				a.Error = "sign in to have STS asked who we are, or write above"
+				a.Error = "sign in to look up the proxy's principal, or enter above"
 			}
 			a.Error += " who assumes the role, the ARN of the user or role that the proxy runs as"
 		} else if a.Text, a.Notes, err = req.Write(); err != nil {
@@ -71,7 +74,7 @@ func (c *Console) documents(r *http.Request) (any, error) {
 	return map[string]any{"name": i.Name, "documents": answers}, nil
 }
 
-// describedBy is the integration that a request is about.
+// describedBy returns the integration that a request is about.
 func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.Integration, error) {
 	if in.Change == nil {
 		return named(c.Proxy.State().Config, in.Name)
@@ -83,8 +86,10 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 	if in.Change.Action == "add" {
 		in.Change.Draft = withName(in.Change.Draft)
 	}
-	if d := maps.Clone(in.Change.Draft); d != nil && in.RoleLater && d["role_arn"] == "" && (d["endpoint"] == "" || d["sts_endpoint"] != "") {
-		i := config.Integration{Region: d["region"], Name: d["name"], Endpoint: d["endpoint"], STSEndpoint: d["sts_endpoint"]}
+	if d := maps.Clone(in.Change.Draft); d != nil && in.RoleLater && d["role_arn"] == "" &&
+		(d["endpoint"] == "" || d["sts_endpoint"] != "") {
+		i := config.Integration{Region: d["region"], Name: d["name"], Endpoint: d["endpoint"],
+			STSEndpoint: d["sts_endpoint"]}
 		d["role_arn"] = policy.PlaceholderRoleARN(&i, strings.TrimSpace(in.Principal))
 		in.Change.Draft = d
 	}
@@ -93,12 +98,13 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 		return nil, err
 	}
 	if done.integration == nil {
-		return nil, &refusal{status: http.StatusBadRequest, text: "what is removed needs no documents"}
+		return nil, &refusal{status: http.StatusBadRequest, text: "an integration that is removed needs no documents"}
 	}
 	return done.integration, nil
 }
 
-// principal returns the ARN of the principal that assumes a role: the named one, or else the one that STS reports. It returns "" if STS
+// principal returns the ARN of the principal that assumes a role: the named one, or else the one
+// that STS reports. It returns "" if STS
 // must not be asked or does not answer.
 func (c *Console) principal(r *http.Request, i *config.Integration, named string) string {
 	if named = strings.TrimSpace(named); named != "" {
@@ -117,8 +123,8 @@ func (c *Console) principal(r *http.Request, i *config.Integration, named string
 	return arn
 }
 
-// kindsFor are the documents that make sense for an integration. Roles are two documents in JSON, and one that makes the role otherwise; the
-// parts are shown beside it.
+// kindsFor returns the documents that an integration needs. In JSON a role is two documents; in
+// other formats there is also one that creates the role.
 func kindsFor(i *config.Integration, f document.Format) []document.Kind {
 	switch {
 	case i.RoleARN == "":
@@ -126,5 +132,6 @@ func kindsFor(i *config.Integration, f document.Format) []document.Kind {
 	case f == document.JSON:
 		return []document.Kind{document.KindAccess, document.KindTrust, document.KindCORS, document.KindAssume}
 	}
-	return []document.Kind{document.KindRole, document.KindAccess, document.KindTrust, document.KindCORS, document.KindAssume}
+	return []document.Kind{document.KindRole, document.KindAccess, document.KindTrust,
+		document.KindCORS, document.KindAssume}
 }

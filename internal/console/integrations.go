@@ -8,7 +8,8 @@ import (
 	"s3redirect/metrics"
 )
 
-// integrationAnswer is an integration's card. Times are in Unix milliseconds, 0 for none; durations as people write them.
+// integrationAnswer is the card of an integration. Times are in Unix milliseconds, 0 if there is
+// none; durations are formatted.
 type integrationAnswer struct {
 	Name            string   `json:"name"`
 	Scoped          bool     `json:"scoped"`
@@ -23,12 +24,13 @@ type integrationAnswer struct {
 	URLLifetime     string   `json:"url_lifetime"`
 	MinRemaining    string   `json:"min_remaining"`
 	FileVersioning  bool     `json:"file_versioning"`
-	// File and Line are where it is configured. Only an editable one can be changed here.
+	// File and Line are where the integration is configured. Only an editable one can be changed
+	// here.
 	File     string `json:"file"`
 	Line     int    `json:"line"`
 	Editable bool   `json:"editable"`
 
-	// Static tells that it has keys and no role, so no sessions.
+	// Static means that the integration has keys and no role, and so no sessions.
 	Static     bool           `json:"static"`
 	Expires    int64          `json:"expires"`
 	WindowEnds int64          `json:"window_ends"`
@@ -54,13 +56,19 @@ func (c *Console) integrations(*http.Request) (any, error) {
 	return a, nil
 }
 
-// card is an integration as everybody may see it: what is left out are its keys.
+// card returns the card of an integration, without its keys.
 func card(i *config.Integration, s integration.Status, counts metrics.Counts) integrationAnswer {
 	a := integrationAnswer{
-		Name: i.Name, Scoped: i.Bucket != "", Buckets: i.Buckets(), RoleARN: i.RoleARN, ExternalID: i.ExternalID, SessionName: i.SessionName, Region: i.Region,
-		Endpoint: i.Endpoint, STSEndpoint: i.STSEndpoint, URLLifetime: config.Short(i.URLLifetime), MinRemaining: config.Short(i.MinRemaining), FileVersioning: i.FileVersioning,
-		File: i.Origin.File, Line: i.Origin.Line, Editable: i.Origin.Editable,
-		Static: s.Static, Expires: milliseconds(s.Expires), WindowEnds: milliseconds(s.WindowEnds), Asked: milliseconds(s.Asked), Result: string(s.Result), Problem: s.Problem,
+		Name: i.Name, Scoped: i.Bucket != "",
+		Buckets: i.Buckets(), RoleARN: i.RoleARN, ExternalID: i.ExternalID,
+		SessionName: i.SessionName, Region: i.Region,
+		Endpoint: i.Endpoint, STSEndpoint: i.STSEndpoint,
+		URLLifetime: config.Short(i.URLLifetime), MinRemaining: config.Short(i.MinRemaining),
+		FileVersioning: i.FileVersioning,
+		File:           i.Origin.File, Line: i.Origin.Line, Editable: i.Origin.Editable,
+		Static: s.Static, Expires: milliseconds(s.Expires),
+		WindowEnds: milliseconds(s.WindowEnds), Asked: milliseconds(s.Asked),
+		Result: string(s.Result), Problem: s.Problem,
 		RetryAt: milliseconds(s.RetryAt), Counts: counts,
 	}
 	if i.RoleARN != "" {
@@ -69,12 +77,13 @@ func card(i *config.Integration, s integration.Status, counts metrics.Counts) in
 	return a
 }
 
-// named is an integration of the configuration in use.
+// named returns an integration of the configuration in use.
 func named(c *config.Config, name string) (*config.Integration, error) {
 	for n := range c.Integrations {
 		if c.Integrations[n].Name == name {
 			return &c.Integrations[n], nil
 		}
 	}
-	return nil, &refusal{status: http.StatusNotFound, text: "there is no integration " + name + " any more: load the page again"}
+	return nil, &refusal{status: http.StatusNotFound,
+		text: "there is no integration " + name + " any more; reload the page"}
 }

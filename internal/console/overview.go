@@ -11,24 +11,25 @@ import (
 )
 
 const (
-	// sampleInterval is how often the counters are read, and maxSamples how many readings are kept: ten minutes' worth.
+	// sampleInterval is how often the counters are sampled, and maxSamples bounds the samples: ten
+	// minutes.
 	sampleInterval = 5 * time.Second
 	maxSamples     = 121
 )
 
-// samples are the counters' last readings, oldest first.
+// samples are the last samples of the counters, oldest first.
 type samples struct {
 	mu  sync.Mutex
 	all []sample
 }
 
-// sample is what the counters said at an instant, in Unix milliseconds, as scripts have them.
+// sample holds the counters at an instant, in Unix milliseconds.
 type sample struct {
 	At int64 `json:"at"`
 	metrics.Counts
 }
 
-// Sample reads the counters now and then, for the charts, until the context ends.
+// Sample samples the counters for the charts until ctx ends.
 func (c *Console) Sample(ctx context.Context) {
 	ticks := time.NewTicker(sampleInterval)
 	defer ticks.Stop()
@@ -52,7 +53,7 @@ func (c *Console) sample() {
 	}
 }
 
-// overviewAnswer is the page's upper part. Times are in Unix milliseconds.
+// overviewAnswer is the upper part of the page. Times are in Unix milliseconds.
 type overviewAnswer struct {
 	Now     int64   `json:"now"`
 	Started int64   `json:"started"`
@@ -70,15 +71,18 @@ type overviewAnswer struct {
 
 func (c *Console) overview(*http.Request) (any, error) {
 	state := c.Proxy.State()
-	a := overviewAnswer{Now: c.Clock().UnixMilli(), Started: c.started.UnixMilli(), File: state.File, Read: milliseconds(state.Read), Refused: milliseconds(state.Refused), Problem: state.Problem,
-		Every: sampleInterval.Seconds(), Integrations: len(state.Config.Integrations), Warnings: state.Config.Warnings, Total: c.Metrics.Total()}
+	a := overviewAnswer{Now: c.Clock().UnixMilli(),
+		Started: c.started.UnixMilli(), File: state.File, Read: milliseconds(state.Read),
+		Refused: milliseconds(state.Refused), Problem: state.Problem,
+		Every: sampleInterval.Seconds(), Integrations: len(state.Config.Integrations),
+		Warnings: state.Config.Warnings, Total: c.Metrics.Total()}
 	c.samples.mu.Lock()
 	defer c.samples.mu.Unlock()
 	a.Samples = slices.Clone(c.samples.all)
 	return a, nil
 }
 
-// milliseconds is an instant in Unix time, 0 for none.
+// milliseconds returns t in Unix milliseconds, 0 for the zero time.
 func milliseconds(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

@@ -29,7 +29,8 @@ func (w *world) holdLock() (release func()) {
 	return func() { _ = f.Close() }
 }
 
-// A file that another program has locked is waited for, for five seconds; and those who save meanwhile do not wait one after the other.
+// A file that another program has locked is waited for, for five seconds; and those who save
+// meanwhile do not wait one after the other.
 func TestSaveOfALockedFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, testFile)
@@ -69,7 +70,8 @@ func TestClientThatHangsUpWhileSaving(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, testFile)
 			w.signInAs("ann")
-			text := `{"action":"change","name":"lab","draft":{"bucket":"pictures"},"save":true,"base":"` + w.base() + `"}`
+			text := `{"action":"change","name":"lab","draft":{"bucket":"pictures"},"save":true,"base":"` + w.base() +
+				`"}`
 			w.holdLock()
 			answered := make(chan string, 1)
 			server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

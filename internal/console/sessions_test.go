@@ -36,7 +36,8 @@ func TestSignOutEndsTheSession(t *testing.T) {
 	stolen(http.StatusOK)
 	// The word of one session is no good for another.
 	w.csrf = annsCSRF
-	if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "lab"}); a.status != http.StatusForbidden {
+	if a := w.post("/api/changes", map[string]any{"action": "remove",
+		"name": "lab"}); a.status != http.StatusForbidden {
 		t.Errorf("another session's %s: status %d, want 403", csrfHeader, a.status)
 	}
 }
@@ -59,7 +60,8 @@ func TestSessionsAreBounded(t *testing.T) {
 	}
 }
 
-// Checks, and whatever is about a draft, need the session and what only the console's page knows; the same request is answered with both.
+// Checks, and whatever is about a draft, need the session and what only the console's page knows;
+// the same request is answered with both.
 // What nobody asked for was not done: STS has had no call.
 func TestChecksAndDraftsNeedASession(t *testing.T) {
 	w := newWorld(t, testFile)
@@ -88,7 +90,8 @@ func TestChecksAndDraftsNeedASession(t *testing.T) {
 	all(http.StatusUnauthorized, "without a session")
 	w.signInAs("ann")
 	all(http.StatusForbidden, "without the page's word", func(r *http.Request) { r.Header.Del(csrfHeader) })
-	all(http.StatusForbidden, "from another origin", func(r *http.Request) { r.Header.Set("Origin", "https://evil.example.com") })
+	all(http.StatusForbidden, "from another origin",
+		func(r *http.Request) { r.Header.Set("Origin", "https://evil.example.com") })
 	all(http.StatusUnauthorized, "without the cookie", func(r *http.Request) { r.Header.Del("Cookie") })
 	all(http.StatusOK, "with both")
 }
@@ -96,16 +99,19 @@ func TestChecksAndDraftsNeedASession(t *testing.T) {
 // Without admin.token there is nothing to sign in with, and every client that reaches the console may check.
 func TestChecksWithoutAToken(t *testing.T) {
 	w := newWorld(t, strings.Replace(testFile, "  token: "+testToken+"\n", "", 1))
-	if a := w.post("/api/check", map[string]any{"name": "lab"}); a.status != http.StatusOK || !strings.Contains(a.body, `"sound":true`) {
+	if a := w.post("/api/check", map[string]any{"name": "lab"}); a.status != http.StatusOK ||
+		!strings.Contains(a.body, `"sound":true`) {
 		t.Errorf("a check: status %d, want 200: %s", a.status, a.body)
 	}
-	if a := w.post("/api/documents", map[string]any{"name": "lab", "format": "json", "kinds": []string{"trust"}}); !strings.Contains(a.body, ":user/proxy") {
+	if a := w.post("/api/documents", map[string]any{"name": "lab", "format": "json",
+		"kinds": []string{"trust"}}); !strings.Contains(a.body, ":user/proxy") {
 		t.Errorf("documents: status %d, want STS's answer in them: %s", a.status, a.body)
 	}
 	// A draft says where STS is, and which keys sign: that takes a user.
 	before := w.cloud.Calls()
 	draft := map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"file_versioning": "true"}}
-	for target, body := range map[string]any{"/api/check": map[string]any{"change": draft}, "/api/documents": map[string]any{"change": draft, "format": "json"}, "/api/changes": draft} {
+	for target, body := range map[string]any{"/api/check": map[string]any{"change": draft},
+		"/api/documents": map[string]any{"change": draft, "format": "json"}, "/api/changes": draft} {
 		if a := w.post(target, body); a.status != http.StatusForbidden {
 			t.Errorf("%s of a draft: status %d, want 403: %s", target, a.status, a.body)
 		}
@@ -133,7 +139,8 @@ func TestBodiesAreBounded(t *testing.T) {
 		unread := strings.NewReader(string(text) + strings.Repeat(" ", maxBody))
 		a := w.send(http.MethodPost, target, nil, func(r *http.Request) { r.Body = io.NopCloser(unread) })
 		if a.status != http.StatusRequestEntityTooLarge || unread.Len() < maxBody/2 {
-			t.Errorf("%s: status %d with %d bytes unread, want 413 and most of the rest unread", target, a.status, unread.Len())
+			t.Errorf("%s: status %d with %d bytes unread, want 413 and most of the rest unread",
+				target, a.status, unread.Len())
 		}
 	}
 }

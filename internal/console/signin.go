@@ -40,16 +40,19 @@ func (c *Console) mustBeSignedIn(r *http.Request) error {
 	return nil
 }
 
-var errSignIn = &refusal{status: http.StatusUnauthorized, text: "sign in first: the last sign-in has ended, or the token has changed"}
+var errSignIn = &refusal{status: http.StatusUnauthorized,
+	text: "sign in: the session has ended, or the token has changed"}
 
-// fromOwnPage returns the session that a request belongs to, or an error unless it was also sent by the console's own page.
+// fromOwnPage returns the session that a request belongs to, or an error unless it was also sent by
+// the console's own page.
 func (c *Console) fromOwnPage(r *http.Request) (userSession, error) {
 	user, ok := c.currentUser(r)
 	if !ok {
 		return userSession{}, errSignIn
 	}
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get(csrfHeader)), []byte(user.csrf)) != 1 {
-		return userSession{}, &refusal{status: http.StatusForbidden, text: "the page is older than the sign-in: load it again"}
+		return userSession{}, &refusal{status: http.StatusForbidden,
+			text: "the page is older than the session; reload it"}
 	}
 	return user, nil
 }
@@ -67,18 +70,21 @@ func (c *Console) mayCheck(r *http.Request) error {
 func (c *Console) mayChange(r *http.Request) (name string, err error) {
 	switch state := c.Proxy.State(); {
 	case state.File == "":
-		return "", &refusal{status: http.StatusForbidden, text: "nothing can be changed here: the configuration is no file's"}
+		return "", &refusal{status: http.StatusForbidden,
+			text: "nothing can be changed here: the configuration does not come from a file"}
 	case state.Config.Admin.Token == "":
-		return "", &refusal{status: http.StatusForbidden, text: "nothing can be changed here: the configuration has no admin.token"}
+		return "", &refusal{status: http.StatusForbidden,
+			text: "nothing can be changed here: the configuration has no admin.token"}
 	}
 	user, err := c.fromOwnPage(r)
 	return user.name, err
 }
 
-// sessionAnswer is who looks at the page, and what they may do.
+// sessionAnswer states who the user is and what the user may do.
 type sessionAnswer struct {
 	Version string `json:"version"`
-	// Changeable tells whether the configuration can be changed by whoever signs in; if not, Why says why.
+	// Changeable reports whether users who sign in can change the configuration. If not, Why is the
+	// reason.
 	Changeable bool   `json:"changeable"`
 	Why        string `json:"why,omitempty"`
 	SignedIn   bool   `json:"signed_in"`
@@ -113,12 +119,15 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimSpace(in.Name)
 	switch token := c.token(); {
 	case token == "":
-		c.refuse(w, &refusal{status: http.StatusForbidden, text: "there is nothing to sign in with: the configuration has no admin.token"})
-	case name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
-		c.refuse(w, &refusal{status: http.StatusBadRequest, text: "give a name of 1 to 64 characters: the log says who changed what"})
+		c.refuse(w, &refusal{status: http.StatusForbidden,
+			text: "signing in is not possible: the configuration has no admin.token"})
+	case name == "" || len(name) > maxName ||
+		strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		c.refuse(w, &refusal{status: http.StatusBadRequest,
+			text: "enter a name of 1 to 64 characters; the log records who changed what"})
 	case !token.Matches(in.Token):
 		c.Log.Warn("console: sign-in refused", "from", r.RemoteAddr) // the name could be the token, in the wrong field
-		c.refuse(w, &refusal{status: http.StatusForbidden, text: "that is not the token"})
+		c.refuse(w, &refusal{status: http.StatusForbidden, text: "wrong token"})
 	default:
 		c.Log.Info("console: signed in", "name", name, "from", r.RemoteAddr)
 		c.setCookie(w, r, c.users.add(name, token, c.Clock()), int(sessionLifetime/time.Second))
@@ -138,6 +147,7 @@ func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Console) setCookie(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
-	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: value, Path: "/", MaxAge: maxAge,
+		HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https"})
 }

@@ -10,7 +10,8 @@ import (
 
 // rename is a change like any other.
 func rename(base string) map[string]any {
-	return map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"bucket": "pictures"}, "base": base, "save": true}
+	return map[string]any{"action": "change", "name": "lab",
+		"draft": map[string]string{"bucket": "pictures"}, "base": base, "save": true}
 }
 
 // base is what a change is made for.
@@ -29,16 +30,23 @@ func TestSignIn(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	for name, in := range map[string]map[string]string{
-		"the wrong token": {"name": "ann", "token": "guess"}, "none": {"name": "ann", "token": ""}, "no name": {"name": " ", "token": testToken},
-		"a name that reads backwards": {"name": "ann\u202e", "token": testToken}, "a name of two lines": {"name": "ann\nroot", "token": testToken}, "a long one": {"name": strings.Repeat("n", 65), "token": testToken},
-		"a beginning": {"name": "ann", "token": testToken[:len(testToken)-1]},
+		"the wrong token": {"name": "ann", "token": "guess"}, "none": {"name": "ann", "token": ""},
+		"no name":                     {"name": " ", "token": testToken},
+		"a name that reads backwards": {"name": "ann\u202e", "token": testToken},
+		"a name of two lines":         {"name": "ann\nroot", "token": testToken},
+		"a long one":                  {"name": strings.Repeat("n", 65), "token": testToken},
+		"a beginning":                 {"name": "ann", "token": testToken[:len(testToken)-1]},
 	} {
 		if a := w.post("/api/sign-in", in); a.status/100 != 4 || a.header.Get("Set-Cookie") != "" {
 			t.Errorf("%s: %d %v", name, a.status, a.header)
 		}
 	}
 	// Neither a form nor a link signs anybody in.
-	if a := w.send(http.MethodPost, "/api/sign-in", map[string]string{"name": "ann", "token": testToken}, func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }); a.status != http.StatusUnsupportedMediaType {
+	if a := w.send(http.MethodPost, "/api/sign-in", map[string]string{"name": "ann",
+		"token": testToken}, func(r *http.Request) {
+		r.Header.Set("Content-Type",
+			"text/plain")
+	}); a.status != http.StatusUnsupportedMediaType {
 		t.Errorf("a form: %d", a.status)
 	}
 	for _, target := range []string{"/?token=" + testToken, "/api/session?token=" + testToken + "&name=ann"} {
@@ -48,17 +56,23 @@ func TestSignIn(t *testing.T) {
 		}
 	}
 	w.signInAs("ann")
-	if c := w.cookie; !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.MaxAge != 12*3600 || c.Secure || strings.Contains(c.Value, testToken) {
+	if c := w.cookie; !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" ||
+		c.MaxAge != 12*3600 || c.Secure || strings.Contains(c.Value, testToken) {
 		t.Errorf("%+v", c)
 	}
-	if a := w.send(http.MethodPost, "/api/sign-in", map[string]string{"name": "ann", "token": testToken}, func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "https") }); !strings.Contains(a.header.Get("Set-Cookie"), "; Secure") {
+	if a := w.send(http.MethodPost, "/api/sign-in", map[string]string{"name": "ann",
+		"token": testToken}, func(r *http.Request) {
+		r.Header.Set("X-Forwarded-Proto",
+			"https")
+	}); !strings.Contains(a.header.Get("Set-Cookie"), "; Secure") {
 		t.Errorf("behind TLS: %v", a.header)
 	}
 	if a := w.post("/api/sign-out", map[string]string{}); !strings.Contains(a.header.Get("Set-Cookie"), "Max-Age=0") {
 		t.Errorf("signing out: %v", a.header)
 	}
 	log := w.log.String()
-	if !strings.Contains(log, `"msg":"console: sign-in refused","from":"192.0.2.1:1234"`) || !strings.Contains(log, `"msg":"console: signed in","name":"ann"`) || strings.Contains(log, "canary") {
+	if !strings.Contains(log, `"msg":"console: sign-in refused","from":"192.0.2.1:1234"`) ||
+		!strings.Contains(log, `"msg":"console: signed in","name":"ann"`) || strings.Contains(log, "canary") {
 		t.Error(log)
 	}
 }
@@ -77,16 +91,20 @@ func TestForgedChanges(t *testing.T) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
 	}
 	for name, edit := range map[string]func(*http.Request){
-		"no word":                header(csrfHeader, ""),
-		"another word":           header(csrfHeader, strings.ToLower(w.csrf[:20])+strings.ToUpper(w.csrf[20:])),
-		"another page":           header("Origin", "https://evil.example.com"),
-		"another port's page":    header("Origin", "http://127.0.0.1:8080"),
-		"no page":                header("Origin", ""),
-		"a sandboxed page":       header("Origin", "null"),
-		"another site":           header("Sec-Fetch-Site", "cross-site"),
-		"a neighbour":            header("Sec-Fetch-Site", "same-site"),
-		"a form":                 header("Content-Type", "application/x-www-form-urlencoded"),
-		"another name of us":     func(r *http.Request) { r.Host = "evil.example.com"; r.Header.Set("Origin", "http://evil.example.com") },
+		"no word":             header(csrfHeader, ""),
+		"another word":        header(csrfHeader, strings.ToLower(w.csrf[:20])+strings.ToUpper(w.csrf[20:])),
+		"another page":        header("Origin", "https://evil.example.com"),
+		"another port's page": header("Origin", "http://127.0.0.1:8080"),
+		"no page":             header("Origin", ""),
+		"a sandboxed page":    header("Origin", "null"),
+		"another site":        header("Sec-Fetch-Site", "cross-site"),
+		"a neighbour":         header("Sec-Fetch-Site", "same-site"),
+		"a form":              header("Content-Type", "application/x-www-form-urlencoded"),
+		"another name of us": func(r *http.Request) {
+			r.Host = "evil.example.com"
+			r.Header.Set("Origin",
+				"http://evil.example.com")
+		},
 		"no cookie":              header("Cookie", ""),
 		"a longer cookie":        header("Cookie", cookieName+"="+w.cookie.Value+"A"),
 		"a shorter cookie":       header("Cookie", cookieName+"="+w.cookie.Value[1:]),
@@ -117,7 +135,8 @@ func TestSignInEnds(t *testing.T) {
 			t.Errorf("a second before its end: %d %s", a.status, a.body)
 		}
 		time.Sleep(time.Second)
-		if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "lab"}); a.status != http.StatusUnauthorized {
+		if a := w.post("/api/changes", map[string]any{"action": "remove",
+			"name": "lab"}); a.status != http.StatusUnauthorized {
 			t.Errorf("at its end: %d", a.status)
 		}
 		w.signInAs("ann")
@@ -125,7 +144,8 @@ func TestSignInEnds(t *testing.T) {
 		if err := w.Reload(); err != nil {
 			t.Fatal(err)
 		}
-		if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "lab"}); a.status != http.StatusUnauthorized {
+		if a := w.post("/api/changes", map[string]any{"action": "remove",
+			"name": "lab"}); a.status != http.StatusUnauthorized {
 			t.Errorf("with another token: %d", a.status)
 		}
 	})
@@ -140,7 +160,8 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	for _, token := range []string{"", testToken} {
-		if a := w.post("/api/sign-in", map[string]string{"name": "ann", "token": token}); a.status != http.StatusForbidden || a.header.Get("Set-Cookie") != "" {
+		if a := w.post("/api/sign-in", map[string]string{"name": "ann",
+			"token": token}); a.status != http.StatusForbidden || a.header.Get("Set-Cookie") != "" {
 			t.Errorf("%d %v", a.status, a.header)
 		}
 	}
@@ -159,7 +180,8 @@ func TestReadOnly(t *testing.T) {
 	w = newWorld(t, testFile)
 	w.signInAs("ann")
 	w.state.File = ""
-	if a := w.post("/api/changes", rename("")); a.status != http.StatusForbidden || !strings.Contains(a.body, "no file") {
+	if a := w.post("/api/changes", rename("")); a.status != http.StatusForbidden ||
+		!strings.Contains(a.body, "does not come from a file") {
 		t.Errorf("without a file: %d %s", a.status, a.body)
 	}
 }

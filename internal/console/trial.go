@@ -13,31 +13,35 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// Asker is a viewer who would ask. The zero value asks anonymously.
+// Asker is the viewer of a trial. The zero value is an anonymous client.
 type Asker struct {
 	User   string
 	Groups []string
 }
 
-// Trial is what a viewer who asks for an object would meet.
+// Trial is what a viewer who requests an object would get.
 type Trial struct {
-	// Allowed tells whether the rules let the viewer have it, and Why says which rule decides.
+	// Allowed reports whether the rules allow the viewer to read the object. Why names the rule
+	// that decides.
 	Allowed bool
 	Why     string
-	// Integration serves the bucket, "" where none does; Region is the bucket's, "" where it is not known yet, and Origin where a browser is sent.
+	// Integration serves the bucket, "" if none does. Region is that of the bucket, "" if it is
+	// unknown. Origin is where a browser is redirected to.
 	Integration, Region, Origin string
-	// Session tells that there is one to sign with. What follows is of its window.
+	// Session means that there is a session to sign with. The following fields are about its
+	// window.
 	Session bool
-	// Hit tells that the URL is in the cache.
+	// Hit means that the URL is in the cache.
 	Hit bool
-	// WindowEnds is when the URL changes, Expires when it dies, and MaxAge for how long the redirect may be kept.
+	// WindowEnds is when the URL changes, Expires is when it becomes invalid, and MaxAge is how
+	// long the redirect may be cached.
 	WindowEnds, Expires time.Time
 	MaxAge              time.Duration
 	// Bytes is the length of the URL.
 	Bytes int
 }
 
-// trialAnswer is a trial, with times in Unix milliseconds.
+// trialAnswer is a trial with times in Unix milliseconds.
 type trialAnswer struct {
 	Now         int64  `json:"now"`
 	Locator     string `json:"locator"`
@@ -65,13 +69,16 @@ func (c *Console) try(r *http.Request) (any, error) {
 		groups[n] = strings.TrimSpace(groups[n])
 	}
 	t := c.Proxy.Try(l, Asker{User: strings.TrimSpace(r.URL.Query().Get("user")), Groups: groups})
-	a := trialAnswer{Now: c.Clock().UnixMilli(), Locator: l.String(), URL: c.viewersURL(r) + l.Path(), Allowed: t.Allowed, Why: t.Why, Integration: t.Integration, Region: t.Region,
-		Session: t.Session, Hit: t.Hit, WindowEnds: milliseconds(t.WindowEnds), Expires: milliseconds(t.Expires), MaxAge: int64(t.MaxAge / time.Second), Bytes: t.Bytes,
+	a := trialAnswer{Now: c.Clock().UnixMilli(),
+		Locator: l.String(), URL: c.viewersURL(r) + l.Path(), Allowed: t.Allowed, Why: t.Why,
+		Integration: t.Integration, Region: t.Region,
+		Session: t.Session, Hit: t.Hit, WindowEnds: milliseconds(t.WindowEnds),
+		Expires: milliseconds(t.Expires), MaxAge: int64(t.MaxAge / time.Second), Bytes: t.Bytes,
 		Preview: t.Integration != "" && kindOf(l.Key) != ""}
 	return a, nil
 }
 
-// parseLocator reads s3://bucket/key, or the path of a request or of a whole URL.
+// parseLocator parses s3://bucket/key, the path of a request, or a whole URL.
 func parseLocator(text string) (l locator.Locator, err error) {
 	text = strings.TrimSpace(text)
 	switch at := strings.Index(text, locator.PathPrefix); {
@@ -89,7 +96,7 @@ func parseLocator(text string) (l locator.Locator, err error) {
 	return l, nil
 }
 
-// viewersURL is how the browser that sent a request reaches the proxy.
+// viewersURL returns the URL at which the browser that sent a request reaches the proxy.
 func (c *Console) viewersURL(r *http.Request) string {
 	state := c.Proxy.State()
 	if state.Config.PublicURL != "" {
@@ -99,7 +106,8 @@ func (c *Console) viewersURL(r *http.Request) string {
 	if err != nil {
 		return ""
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() { // every address: take the one that the browser has
+	// every address: take the one that the browser has
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = r.Host
 		if h, _, err := net.SplitHostPort(r.Host); err == nil {
 			host = h
@@ -113,7 +121,7 @@ func (c *Console) viewersURL(r *http.Request) string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
-// previewKinds are the ways to show an object, by the ending of its key.
+// previewKinds are the ways to show an object, by the extension of its key.
 var previewKinds = map[string][]string{
 	"image":    {".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".svg", ".bmp", ".ico"},
 	"video":    {".mp4", ".webm", ".mov", ".m4v", ".ogv"},
@@ -132,7 +140,7 @@ func kindOf(key string) string {
 	return ""
 }
 
-// previewTags show an object. A document is in a frame that may do nothing but be looked at; the browser's own viewer of PDFs would
+// previewTags show an object. Documents are in a sandboxed frame; the browser's PDF viewer would
 // not run in one.
 var previewTags = map[string]string{
 	"image":    `<img src="%[1]s" alt="%[2]s">`,
@@ -159,8 +167,8 @@ const previewPage = `<!DOCTYPE html>
 </html>
 `
 
-// preview is a page of one object, which comes through the proxy like any viewer's. It, and only it, may load from the proxy's and
-// the store's origins.
+// preview is a page with one object, which the browser loads through the proxy like any viewer.
+// Only this page may load from the origins of the proxy and the store.
 func (c *Console) preview(w http.ResponseWriter, r *http.Request) {
 	l, err := parseLocator(r.URL.Query().Get("locator"))
 	if err != nil {
@@ -169,7 +177,7 @@ func (c *Console) preview(w http.ResponseWriter, r *http.Request) {
 	}
 	trial, kind := c.Proxy.Try(l, Asker{}), kindOf(l.Key)
 	if trial.Integration == "" || kind == "" {
-		c.refuse(w, &refusal{status: http.StatusNotFound, text: "there is nothing to show"})
+		c.refuse(w, &refusal{status: http.StatusNotFound, text: "no preview is available"})
 		return
 	}
 	store := trial.Origin
@@ -177,8 +185,10 @@ func (c *Console) preview(w http.ResponseWriter, r *http.Request) {
 		store = "https:" // the bucket's region, and so its host, is found by the first request
 	}
 	from := c.viewersURL(r) + " " + store
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src "+from+"; media-src "+from+"; frame-src "+from+
-		"; base-uri 'none'; form-action 'none'; frame-ancestors 'self'")
+	w.Header().Set("Content-Security-Policy",
+		"default-src 'none'; style-src 'self'; script-src 'self'; img-src "+from+"; media-src "+
+			from+"; frame-src "+from+
+			"; base-uri 'none'; form-action 'none'; frame-ancestors 'self'")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	url, name := html.EscapeString(c.viewersURL(r)+l.Path()), html.EscapeString(l.String())
 	fmt.Fprintf(w, previewPage, url, name, kind, fmt.Sprintf(previewTags[kind], url, name))

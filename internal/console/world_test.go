@@ -32,7 +32,8 @@ const (
 	roleARN    = "arn:aws:iam::123456789012:role/lab"
 )
 
-// testFile is a configuration with a file that the console may change, and an integration in the main file whose secret is
+// testFile is a configuration with a file that the console may change, and an integration in the
+// main file whose secret is
 // written out. Included files follow the main file, each after a line with its name.
 const testFile = `listen: 127.0.0.1:8080
 admin_listen: 127.0.0.1:9090
@@ -63,8 +64,11 @@ secret_access_key: ${LAB_SECRET}
 
 // testEnv is the environment. What FLEET_KEY and LINK_KEY hold is never to be seen.
 func testEnv(name string) (string, bool) {
-	value, ok := map[string]string{"LAB_SECRET": testSecret, "LAB_KEY": testKey, "FRESH_KEY": testKey, "FRESH_SECRET": testSecret, "HOME": "/canary",
-		"ELSEWHERE": "canary-elsewhere", "OTHER_SECRET": testSecret, "FLEET_KEY": "canary-fleet-0123456789abcdef0123456789", "LINK_KEY": "canary-link-0123456789abcdef0123456789"}[name]
+	value, ok := map[string]string{"LAB_SECRET": testSecret, "LAB_KEY": testKey,
+		"FRESH_KEY": testKey, "FRESH_SECRET": testSecret, "HOME": "/canary",
+		"ELSEWHERE": "canary-elsewhere", "OTHER_SECRET": testSecret,
+		"FLEET_KEY": "canary-fleet-0123456789abcdef0123456789",
+		"LINK_KEY":  "canary-link-0123456789abcdef0123456789"}[name]
 	return value, ok
 }
 
@@ -88,16 +92,21 @@ type world struct {
 
 func newWorld(t *testing.T, text string) *world {
 	t.Helper()
-	w := &world{t: t, path: filepath.Join(t.TempDir(), "config.yaml"), cloud: fakeaws.NewCloud(time.Now), metrics: metrics.New("test"), log: &bytes.Buffer{}}
-	w.cloud.AddUser(fakeaws.User{AccessKeyID: testKey, SecretAccessKey: testSecret, ARN: "arn:aws:iam::123456789012:user/proxy"})
-	w.cloud.AddRole(fakeaws.Role{ARN: roleARN, ExternalID: "id-0123456789", Trusts: []string{testKey}, Buckets: []string{"photos"}})
+	w := &world{t: t, path: filepath.Join(t.TempDir(), "config.yaml"),
+		cloud: fakeaws.NewCloud(time.Now), metrics: metrics.New("test"), log: &bytes.Buffer{}}
+	w.cloud.AddUser(fakeaws.User{AccessKeyID: testKey, SecretAccessKey: testSecret,
+		ARN: "arn:aws:iam::123456789012:user/proxy"})
+	w.cloud.AddRole(fakeaws.Role{ARN: roleARN, ExternalID: "id-0123456789",
+		Trusts: []string{testKey}, Buckets: []string{"photos"}})
 	w.cloud.CreateBucket("photos", "eu-central-1")
-	w.cloud.Put(locator.Locator{Bucket: "photos", Key: "a.jpg"}, fakeaws.Object{ContentType: "image/jpeg", Data: []byte("0123456789")})
+	w.cloud.Put(locator.Locator{Bucket: "photos", Key: "a.jpg"},
+		fakeaws.Object{ContentType: "image/jpeg", Data: []byte("0123456789")})
 	w.write(text)
 	if err := w.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	w.Console = New(Options{Proxy: w, Metrics: w.metrics, Log: slog.New(slog.NewJSONHandler(w.log, nil)), Clock: time.Now, Version: "1.2.3", Getenv: testEnv,
+	w.Console = New(Options{Proxy: w, Metrics: w.metrics,
+		Log: slog.New(slog.NewJSONHandler(w.log, nil)), Clock: time.Now, Version: "1.2.3", Getenv: testEnv,
 		Transport: fakeaws.InMemory{Handler: http.HandlerFunc(w.aws)}})
 	return w
 }
@@ -118,7 +127,8 @@ func (w *world) folder() string { return filepath.Join(filepath.Dir(w.path), "in
 func (w *world) write(text string) {
 	w.t.Helper()
 	files := txtar.Parse([]byte(text))
-	err := errors.Join(os.WriteFile(w.path, files.Comment, 0o600), os.RemoveAll(w.folder()), os.Mkdir(w.folder(), 0o700))
+	err := errors.Join(os.WriteFile(w.path, files.Comment, 0o600), os.RemoveAll(w.folder()),
+		os.Mkdir(w.folder(), 0o700))
 	for _, f := range files.Files {
 		err = errors.Join(err, os.WriteFile(filepath.Join(w.folder(), f.Name), f.Data, 0o600))
 	}
@@ -190,7 +200,8 @@ func (w *world) Try(l locator.Locator, asker Asker) Trial {
 	if !ok {
 		return Trial{Why: "refused: no integration serves bucket " + l.Bucket}
 	}
-	return Trial{Allowed: true, Why: "allowed to " + asker.User + strings.Join(asker.Groups, "|"), Integration: i.Name, Region: i.Region, Origin: "https://store.example.com", Session: true, Hit: true,
+	return Trial{Allowed: true, Why: "allowed to " + asker.User + strings.Join(asker.Groups, "|"),
+		Integration: i.Name, Region: i.Region, Origin: "https://store.example.com", Session: true, Hit: true,
 		MaxAge: time.Minute, Bytes: 1234, WindowEnds: time.Now(), Expires: time.Now()}
 }
 

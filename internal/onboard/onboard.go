@@ -46,39 +46,64 @@ const (
 )
 
 var questions = []Question{
-	{Key: Several, Group: GroupTry, Label: "The role is for several permitted buckets, not for one bucket alone", YesNo: true, Default: "false"},
+	{Key: Several, Group: GroupTry, Label: "The role is for several permitted buckets, not for one bucket alone",
+		YesNo: true, Default: "false"},
 	{Key: "bucket", Group: GroupBuckets, Label: "Bucket", Hint: "The integration serves this bucket and no other."},
-	{Key: "permitted_buckets", Group: GroupBuckets, Label: "Permitted buckets", Hint: "Separate them with blanks; * matches any characters, as in team-*."},
-	{Key: "name", Group: GroupBuckets, Label: "Name", Hint: "Identifies the integration in metrics and logs. Default: the bucket's name."},
-	{Key: "region", Group: GroupBuckets, Label: "Region", Hint: "The region of the buckets, or auto to look it up.", Default: config.RegionAuto},
+	{Key: "permitted_buckets", Group: GroupBuckets, Label: "Permitted buckets",
+		Hint: "Separate them with blanks; * matches any characters, as in team-*."},
+	{Key: "name", Group: GroupBuckets, Label: "Name",
+		Hint: "Identifies the integration in metrics and logs. Default: the bucket's name."},
+	{Key: "region", Group: GroupBuckets, Label: "Region",
+		Hint: "The region of the buckets, or auto to look it up.", Default: config.RegionAuto},
 
-	{Key: "role_arn", Group: GroupRole, Label: "Role ARN", Hint: "The ARN of the role that you created with the policies."},
+	{Key: "role_arn", Group: GroupRole, Label: "Role ARN",
+		Hint: "The ARN of the role that you created with the policies."},
 	{Key: "external_id", Group: GroupRole, Label: "External ID",
-		Hint: "Generated for this integration. The role's trust policy requires it, so that nobody can make the proxy use the role for somebody else."},
+		Hint: "Generated for this integration. The role's trust policy requires it, so that nobody " +
+			"can make the proxy use the role for somebody else."},
 
-	{Key: "file_versioning", Group: GroupRights, Label: "Older versions may be read (?versionId=)", YesNo: true, Default: "false"},
-	{Key: "list_bucket", Group: GroupRights, Label: "The role has s3:ListBucket: a missing key is a 404, not a 403", YesNo: true, Default: "false"},
-	{Key: "requester_pays", Group: GroupRights, Label: "The requester pays, not the bucket's owner", YesNo: true, Default: "false"},
+	{Key: "file_versioning", Group: GroupRights, Label: "Older versions may be read (?versionId=)",
+		YesNo: true, Default: "false"},
+	{Key: "list_bucket", Group: GroupRights,
+		Label: "The role has s3:ListBucket: a missing key is a 404, not a 403", YesNo: true, Default: "false"},
+	{Key: "requester_pays", Group: GroupRights, Label: "The requester pays, not the bucket's owner",
+		YesNo: true, Default: "false"},
 
-	{Key: "endpoint", Group: GroupStore, Label: "Endpoint", Hint: "The URL of an S3-compatible store, as browsers reach it. Default: AWS."},
-	{Key: "path_style", Group: GroupStore, Label: "The store expects the bucket in the path (https://host/bucket/key)", YesNo: true, Default: "false"},
-	{Key: "sts_endpoint", Group: GroupStore, Label: "STS endpoint", Hint: "The URL where the store's roles are assumed. Default: AWS, or for another store none, and keys sign."},
-	{Key: "access_key_id", Group: GroupStore, Label: "Access key ID", Hint: "The environment variable that holds it, such as ${SCANS_KEY}."},
+	{Key: "endpoint", Group: GroupStore, Label: "Endpoint",
+		Hint: "The URL of an S3-compatible store, as browsers reach it. Default: AWS."},
+	{Key: "path_style", Group: GroupStore,
+		Label: "The store expects the bucket in the path (https://host/bucket/key)", YesNo: true, Default: "false"},
+	{Key: "sts_endpoint", Group: GroupStore,
+		Label: "STS endpoint",
+		Hint:  "The URL where the store's roles are assumed. Default: AWS, or for another store none, and keys sign."},
+	{Key: "access_key_id", Group: GroupStore, Label: "Access key ID",
+		Hint: "The environment variable that holds it, such as ${SCANS_KEY}."},
 	{Key: "secret_access_key", Group: GroupStore, Label: "Secret access key",
-		Hint: "The environment variable that holds it, such as ${SCANS_SECRET}. The secret itself stays out of the file."},
+		Hint: "The environment variable that holds it, such as ${SCANS_SECRET}. The secret itself " +
+			"stays out of the file."},
 	{Key: "insecure", Group: GroupStore, Label: "Allow http:// to other machines", YesNo: true, Default: "false"},
 
-	{Key: "session_name", Group: GroupSessions, Label: "Session name", Hint: "Appears in the bucket owner's logs. Default: s3redirect-NAME."},
-	{Key: "session_duration", Group: GroupSessions, Label: "Session duration", Hint: "15m to 12h; at most 1h if the proxy itself runs as a role. Default: 1h."},
-	{Key: "session_policy", Group: GroupSessions, Label: "Limit each session to these buckets", YesNo: true, Default: "true"},
-	{Key: "response_cache_control", Group: GroupSessions, Label: "Cache-Control of objects", Hint: "For objects that were stored without one, such as private, max-age=1800."},
-	{Key: "overrides", Group: GroupSessions, Label: "Overrides", Hint: "The response headers that clients may override: none, safe or all. Default: safe."},
-	{Key: "url_lifetime", Group: GroupSessions, Label: "URL lifetime", Hint: "Such as 45m. Default: that of the configuration."},
-	{Key: "min_remaining", Group: GroupSessions, Label: "Minimum remaining lifetime", Hint: "Such as 15m. Default: that of the configuration."},
+	{Key: "session_name", Group: GroupSessions, Label: "Session name",
+		Hint: "Appears in the bucket owner's logs. Default: s3redirect-NAME."},
+	{Key: "session_duration", Group: GroupSessions, Label: "Session duration",
+		Hint: "15m to 12h; at most 1h if the proxy itself runs as a role. Default: 1h."},
+	{Key: "session_policy", Group: GroupSessions, Label: "Limit each session to these buckets",
+		YesNo: true, Default: "true"},
+	{Key: "response_cache_control", Group: GroupSessions,
+		Label: "Cache-Control of objects",
+		Hint:  "For objects that were stored without one, such as private, max-age=1800."},
+	{Key: "overrides", Group: GroupSessions, Label: "Overrides",
+		Hint: "The response headers that clients may override: none, safe or all. Default: safe."},
+	{Key: "url_lifetime", Group: GroupSessions, Label: "URL lifetime",
+		Hint: "Such as 45m. Default: that of the configuration."},
+	{Key: "min_remaining", Group: GroupSessions, Label: "Minimum remaining lifetime",
+		Hint: "Such as 15m. Default: that of the configuration."},
 
-	{Key: Principal, Group: GroupTry, Label: "Principal", Hint: "The ARN of the user or role that the proxy runs as, and that assumes the role."},
+	{Key: Principal, Group: GroupTry, Label: "Principal",
+		Hint: "The ARN of the user or role that the proxy runs as, and that assumes the role."},
 	{Key: Sample, Group: GroupTry, Label: "Sample object", Hint: "An object to read, as s3://bucket/key."},
-	{Key: Origin, Group: GroupTry, Label: "Page origin", Hint: "The origin of a page that uses fetch(), such as https://app.example.com."},
+	{Key: Origin, Group: GroupTry, Label: "Page origin",
+		Hint: "The origin of a page that uses fetch(), such as https://app.example.com."},
 }
 
 // Questions returns all questions.
@@ -103,10 +128,17 @@ type Document struct {
 
 var documents = []Document{
 	{document.KindRole, "Role", "Creates the role, with both policies."},
-	{document.KindAccess, "Access policy", "In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."},
-	{document.KindTrust, "Trust policy", "In IAM: Roles, Create role, Custom trust policy; then add the access policy. It lets the proxy assume the role, and only with the external ID."},
-	{document.KindCORS, "CORS", "Needed only if pages read the objects with fetch(), not for images and videos. In S3: the bucket, Permissions, Cross-origin resource sharing."},
-	{document.KindAssume, "The proxy's own policy", "For the principal that the proxy runs as, if the role is in another account."},
+	{document.KindAccess, "Access policy",
+		"In IAM: Policies, Create policy, JSON. It lets the role read the buckets, and nothing else."},
+	{document.KindTrust, "Trust policy",
+		"In IAM: Roles, Create role, Custom " +
+			"trust policy; then add the access policy. It lets the proxy assume the role, and only " +
+			"with the external ID."},
+	{document.KindCORS, "CORS",
+		"Needed only if pages read the objects with fetch(), not for images and videos. In S3: the " +
+			"bucket, Permissions, Cross-origin resource sharing."},
+	{document.KindAssume, "The proxy's own policy",
+		"For the principal that the proxy runs as, if the role is in another account."},
 }
 
 // Documents returns all documents.
@@ -161,12 +193,14 @@ func Check(answers config.Draft, key, answer string, getenv func(string) (string
 
 // CheckUnused is like Check, and also returns an error if another integration of the configuration uses the answer: a
 // name or a bucket.
-func CheckUnused(source *config.Source, answers config.Draft, key, answer string, getenv func(string) (string, bool)) error {
+func CheckUnused(source *config.Source, answers config.Draft, key, answer string,
+	getenv func(string) (string, bool)) error {
 	if err := Check(answers, key, answer, getenv); err != nil {
 		return err
 	}
-	d := with(config.Draft{"name": rand.Text(), "bucket": answers["bucket"], "permitted_buckets": answers["permitted_buckets"],
-		"region": config.RegionAuto, "role_arn": placeholderRole}, key, answer)
+	d := with(config.Draft{"name": rand.Text(), "bucket": answers["bucket"],
+		"permitted_buckets": answers["permitted_buckets"],
+		"region":            config.RegionAuto, "role_arn": placeholderRole}, key, answer)
 	if d["bucket"] == "" && d["permitted_buckets"] == "" {
 		return nil
 	}

@@ -54,7 +54,8 @@ func TestDefaultsAreTheConfigurations(t *testing.T) {
 }
 
 func TestDocumentsHaveTitles(t *testing.T) {
-	for _, kind := range []document.Kind{document.KindRole, document.KindAccess, document.KindTrust, document.KindCORS, document.KindAssume} {
+	for _, kind := range []document.Kind{document.KindRole, document.KindAccess, document.KindTrust,
+		document.KindCORS, document.KindAssume} {
 		if d := Describe(kind); d.Kind != kind || d.Title == "" || d.Hint == "" {
 			t.Errorf("Describe(%s) = %+v, want a title and a hint", kind, d)
 		}
@@ -72,7 +73,8 @@ func TestNewIntegrationsHaveDifferentExternalIDs(t *testing.T) {
 }
 
 func TestDefaultName(t *testing.T) {
-	for buckets, want := range map[string]string{"": "", "photos": "photos", "team-* photos": "team", "*.example": "example"} {
+	for buckets, want := range map[string]string{"": "", "photos": "photos",
+		"team-* photos": "team", "*.example": "example"} {
 		if got := DefaultName(strings.Fields(buckets)); got != want {
 			t.Errorf("DefaultName(%s) = %s, want %s", buckets, got, want)
 		}
@@ -105,7 +107,10 @@ func TestCheck(t *testing.T) {
 }
 
 func TestCheckUnused(t *testing.T) {
-	source := config.New("config.yaml", []byte("listen: :0\nviewers: {anonymous: true}\ninclude: [none.d/*.yaml]\nintegrations: [{name: lab, bucket: photos, region: auto, role_arn: 'arn:aws:iam::123456789012:role/r'}]\n"))
+	source := config.New("config.yaml",
+		[]byte("listen: :0\nviewers: {anonymous: true}\ninclude: "+
+			"[none.d/*.yaml]\nintegrations: [{name: lab, bucket: photos, region: auto, role_arn: "+
+			"'arn:aws:iam::123456789012:role/r'}]\n"))
 	for _, c := range []struct {
 		answers           config.Draft
 		key, answer, says string

@@ -6,6 +6,8 @@
 package reread
 
 import (
+	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -34,7 +36,9 @@ type stamp struct {
 	size     int64
 }
 
-// New loads a value. load reads the files with the given names.
+// New loads a value. load reads the files with the given names. Errors and log lines do not contain
+// these names, which may come from a variable that holds a secret; log should have an attribute
+// that identifies the files.
 func New[T any](
 	load func() (T, error), clock func() time.Time, log *slog.Logger, names ...string,
 ) (*Value[T], error) {
@@ -51,7 +55,7 @@ func (v *Value[T]) loadLocked() error {
 	}
 	current, err := v.load()
 	if err != nil {
-		return err
+		return withoutPath(err)
 	}
 	v.loaded, v.current = loaded, current
 	return nil
@@ -63,11 +67,19 @@ func (v *Value[T]) stamps() ([]stamp, error) {
 	for i, name := range v.names {
 		info, err := os.Stat(name)
 		if err != nil {
-			return nil, err
+			return nil, withoutPath(err)
 		}
 		stamps[i] = stamp{info.ModTime(), info.Size()}
 	}
 	return stamps, nil
+}
+
+// withoutPath returns err, or its cause if err contains a path.
+func withoutPath(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	return err
 }
 
 // Get returns the value. It reloads the value first if the files have changed.
@@ -87,10 +99,9 @@ func (v *Value[T]) Get() T {
 		err = v.loadLocked()
 	}
 	if err != nil {
-		v.log.Error("reload failed; keeping the previous version",
-			"files", v.names, "error", err.Error())
+		v.log.Error("reload failed; keeping the previous version", "error", err.Error())
 	} else {
-		v.log.Info("files reloaded", "files", v.names)
+		v.log.Info("files reloaded")
 	}
 	return v.current
 }

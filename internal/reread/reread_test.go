@@ -2,6 +2,7 @@ package reread
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -38,8 +39,8 @@ func TestValueReloads(t *testing.T) {
 		clock := func() time.Time { return now }
 		return New(load, clock, slog.New(slog.NewTextHandler(&log, nil)), a, b)
 	}
-	if _, err := newValue(); err == nil {
-		t.Fatal("New with missing files = nil, want an error")
+	if _, err := newValue(); err == nil || err.Error() != "no such file or directory" {
+		t.Fatalf("New with missing files = %v, want no such file or directory", err)
 	}
 	write(a, "1")
 	write(b, "1")
@@ -71,6 +72,9 @@ func TestValueReloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("32", Every)
+	if got := log.String(); !strings.Contains(got, `error="no such file or directory"`) {
+		t.Errorf("log = %q, want that a file is missing", got)
+	}
 	before := reads
 	for range 100 {
 		want("32", 0)
@@ -82,4 +86,24 @@ func TestValueReloads(t *testing.T) {
 	write(b, "4")
 	now = now.Add(-24 * time.Hour)
 	want("34", 0)
+	// A path may come from a variable that holds a secret.
+	if got := log.String(); strings.Contains(got, a) || strings.Contains(got, b) {
+		t.Errorf("log = %q, want no paths", got)
+	}
+}
+
+// An error of the load function is reported without the path too.
+func TestErrorsHaveNoPath(t *testing.T) {
+	dir := t.TempDir() // can be examined but not read as a file
+	load := func() (string, error) {
+		text, err := os.ReadFile(dir)
+		if err != nil {
+			err = fmt.Errorf("load: %w", err)
+		}
+		return string(text), err
+	}
+	_, err := New(load, time.Now, slog.New(slog.DiscardHandler), dir)
+	if err == nil || err.Error() != "is a directory" {
+		t.Errorf("New = %v, want is a directory", err)
+	}
 }

@@ -162,7 +162,7 @@ func (r *Redis) Add(
 	return r.set(ctx, name, rueidis.BinaryString(r.seals[0].seal(name, value)), ttl)
 }
 
-// set stores a value as it is.
+// set stores a value unencrypted.
 func (r *Redis) set(
 	ctx context.Context, name, value string, ttl time.Duration,
 ) (stored bool, err error) {

@@ -331,12 +331,15 @@ func TestNewRedisRejectsInvalidOptions(t *testing.T) {
 		"a scheme that is not Redis's": {URL: "http://canary@h", Keys: [][]byte{key(1)}},
 		"a short key":                  {URL: "redis://h", Keys: [][]byte{{1}}},
 		"no key":                       {URL: "redis://h"},
-		"a database that is no number": {URL: "redis://canary:canary@h/x", Keys: [][]byte{key(1)}},
+		"a non-numeric database":       {URL: "redis://canary:canary@h/x", Keys: [][]byte{key(1)}},
 		// The errors of net/url quote these.
-		"a port that is no number":   {URL: "redis://user:canary@h:port/0", Keys: [][]byte{key(1)}},
-		"a wrong escape":             {URL: "redis://user:canary@h/%zz", Keys: [][]byte{key(1)}},
-		"a space in the password":    {URL: "rediss://user:canary @h/0", Keys: [][]byte{key(1)}},
-		"a control character in one": {URL: "redis://h/0?addr=h:1&sentinel_password=canary\x7f", Keys: [][]byte{key(1)}},
+		"a non-numeric port":      {URL: "redis://user:canary@h:port/0", Keys: [][]byte{key(1)}},
+		"an invalid escape":       {URL: "redis://user:canary@h/%zz", Keys: [][]byte{key(1)}},
+		"a space in the password": {URL: "rediss://user:canary @h/0", Keys: [][]byte{key(1)}},
+		"a control character in one": {
+			URL:  "redis://h/0?addr=h:1&sentinel_password=canary\x7f",
+			Keys: [][]byte{key(1)},
+		},
 	} {
 		if _, err := NewRedis(o); err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: NewRedis = %v, want an error without the URL", name, err)

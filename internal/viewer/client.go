@@ -94,3 +94,18 @@ func (g *Gate) network(r *http.Request) netip.Addr {
 	}
 	return a
 }
+
+// Client identifies the client of a request: the viewer by ID or, if it has none, the network that
+// the request comes from.
+type Client struct {
+	id      string
+	network netip.Addr
+}
+
+// Client returns the client that sent r as v. The rate limit counts by the same identity.
+func (g *Gate) Client(v *Viewer, r *http.Request) Client {
+	if v.ID != "" {
+		return Client{id: v.ID}
+	}
+	return Client{network: g.network(r)}
+}

@@ -1,6 +1,7 @@
 package viewer
 
 import (
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -135,5 +136,34 @@ func TestClientAddressDoesNotAllocate(t *testing.T) {
 	n := testing.AllocsPerRun(1000, func() { b = g.AppendRemote(b[:0], r) })
 	if n > 0 && !raceEnabled {
 		t.Errorf("AppendRemote allocates %v times, want 0", n)
+	}
+}
+
+// A viewer with an ID is the same client from everywhere; a viewer without one is its network.
+func TestClient(t *testing.T) {
+	g := &Gate{}
+	from := func(id, addr string) Client {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = addr
+		return g.Client(&Viewer{ID: id}, r)
+	}
+	for _, c := range []struct {
+		id, addr, otherID, otherAddr string
+		want                         bool
+	}{
+		{"ann", "192.0.2.1:1", "ann", "192.0.2.2:1", true},
+		{"ann", "192.0.2.1:1", "bob", "192.0.2.1:1", false},
+		{"ann", "192.0.2.1:1", "", "192.0.2.1:1", false},
+		{"192.0.2.1", "192.0.2.1:1", "", "192.0.2.1:1", false},
+		{"", "192.0.2.1:1", "", "192.0.2.1:2", true},
+		{"", "192.0.2.1:1", "", "192.0.2.2:1", false},
+		{"", "[2001:db8::1]:1", "", "[2001:db8::2]:1", true},
+		{"", "[2001:db8::1]:1", "", "[2001:db8:0:1::1]:1", false},
+	} {
+		got := from(c.id, c.addr) == from(c.otherID, c.otherAddr)
+		if got != c.want {
+			t.Errorf("%q at %s and %q at %s: same client %v, want %v",
+				c.id, c.addr, c.otherID, c.otherAddr, got, c.want)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // errGroups means that a credential identifies a user but not the user's groups. Unknown groups are
@@ -18,17 +19,32 @@ const maxGroups = 1024
 // noValue is what reverse proxies that cannot send empty headers write for a missing value.
 const noValue = "-"
 
+// otherFormats are the characters of lists in other formats: authentik's bars, JSON, other
+// brackets and percent-encoding. Such a list would be read as groups that no rule names.
+const otherFormats = `|;"%()[]{}<>`
+
 // parseGroupList returns a header's list of groups, separated by commas. ok is false if the list is
-// in another format, which would be read as one group that no rule names.
-func parseGroupList(header string) (list string, ok bool) {
+// in another format. Unless spaced is true, so is a list with a space in a group's name: spaces may
+// be what separates its groups.
+func parseGroupList(header string, spaced bool) (list string, ok bool) {
 	list = strings.TrimSpace(header)
 	if list == noValue {
 		return "", true
 	}
-	// authentik separates groups by a bar. Brackets and quotes begin JSON.
-	isJSON := list != "" && strings.IndexByte(`[{"`, list[0]) >= 0
-	return list, !isJSON && !strings.ContainsAny(list, "|;")
+	if strings.ContainsAny(list, otherFormats) {
+		return list, false
+	}
+	for rest := list; !spaced && rest != ""; {
+		var group string
+		group, rest, _ = strings.Cut(rest, ",")
+		if hasSpace(strings.TrimSpace(group)) {
+			return list, false
+		}
+	}
+	return list, true
 }
+
+func hasSpace(s string) bool { return strings.ContainsFunc(s, unicode.IsSpace) }
 
 // claimedGroups returns the groups in a token's claim. ok is false if the token does not state the
 // viewer's groups.
@@ -42,7 +58,7 @@ func claimedGroups(claims map[string]json.RawMessage, name string) (groups []str
 			return nil, true
 		}
 		// A string with separators is a list in the provider's own format.
-		return []string{*one}, !strings.ContainsAny(*one, ",|; ")
+		return []string{*one}, !strings.ContainsAny(*one, ","+otherFormats) && !hasSpace(*one)
 	}
 	var all []*string
 	if json.Unmarshal(claims[name], &all) != nil || all == nil || len(all) > maxGroups ||

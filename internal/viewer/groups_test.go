@@ -81,7 +81,16 @@ func TestGroupsHeader(t *testing.T) {
 		{" - ", ""},
 		{" ", ""},
 		{",", ""},
-		{"lab staff", ""}, // one group, whose name has a space
+		{"lab suspended", "?"},
+		{"lab,suspended staff", "?"},
+		{"lab\tsuspended", "?"},
+		{"lab\u00a0suspended", "?"},
+		{`staff,"suspended"`, "?"},
+		{"staff%2Csuspended", "?"},
+		{"(suspended)", "?"},
+		{"lab,[suspended]", "?"},
+		{"lab,{suspended}", "?"},
+		{"lab,<suspended>", "?"},
 		{"lab|suspended", "?"},
 		{"suspended|", "?"},
 		{"lab;suspended", "?"},
@@ -113,6 +122,33 @@ func TestGroupsHeader(t *testing.T) {
 		// If no rule names groups, a list in another format is accepted.
 		if v, err := unruled.Identify(r, now); err != nil || v.ID != "ann" {
 			t.Errorf("%q, no rules with groups: Identify = %q, %v, want ann", c.value, v.ID, err)
+		}
+	}
+}
+
+// If a rule names a group with a space, spaces do not separate groups.
+func TestGroupsHeaderWithSpaces(t *testing.T) {
+	c := suspended(forwarded())
+	c.Rules[0].Groups = append(c.Rules[0].Groups, "domain users")
+	g := newGate(t, c, nil)
+	for value, want := range map[string]bool{
+		"lab staff":        true,
+		"lab,domain users": false,
+		"lab, suspended":   false,
+	} {
+		r := request("10.1.2.3:4", userHeader, "ann", groupsHeader, value)
+		v, err := g.Identify(r, now)
+		if err != nil {
+			t.Errorf("%q: Identify = %v, want nil", value, err)
+		}
+		if got := g.Allow(&v, object(t, "s3://bucket/x")).Allowed; got != want {
+			t.Errorf("%q: Allow = %v, want %v", value, got, want)
+		}
+	}
+	for _, value := range []string{`lab "domain users"`, "domain%20users", "(domain users)"} {
+		r := request("10.1.2.3:4", userHeader, "ann", groupsHeader, value)
+		if _, err := g.Identify(r, now); !errors.Is(err, ErrUnknown) {
+			t.Errorf("%q: Identify = %v, want %v", value, err, ErrUnknown)
 		}
 	}
 }
@@ -203,6 +239,10 @@ func TestGroupsClaim(t *testing.T) {
 			{"a string with bars", "groups", claim{"groups": "lab|suspended"}, "?"},
 			{"a string with semicolons", "groups", claim{"groups": "lab;suspended"}, "?"},
 			{"a string with spaces", "groups", claim{"groups": "lab suspended"}, "?"},
+			{"a string with a tab", "groups", claim{"groups": "lab\tsuspended"}, "?"},
+			{"a string with quotes", "groups", claim{"groups": `"suspended"`}, "?"},
+			{"a string with JSON", "groups", claim{"groups": `["suspended"]`}, "?"},
+			{"an encoded string", "groups", claim{"groups": "lab%2Csuspended"}, "?"},
 			{"overage", "groups", overage, "?"},
 			{"overage, and some groups", "groups", someNames, "?"},
 			{"implicit flow overage", "groups", claim{"groups": nil, "hasgroups": true}, "?"},

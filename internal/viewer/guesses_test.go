@@ -293,24 +293,67 @@ func TestFirstRequestsShareALimiter(t *testing.T) {
 	}
 }
 
-// A request without a credential takes a token from its address's bucket too.
-func TestRejectedRequestsAreLimited(t *testing.T) {
+// A request without a credential is no guess. It takes no token from its address's bucket, so a web
+// page with many images cannot lock out the visitors' logins.
+func TestRequestsWithoutCredentialsAreFree(t *testing.T) {
+	file := htpasswdOf(t, "ann")
+	for name, header := range map[string][]string{
+		"no header":                         nil,
+		"another scheme":                    {"Authorization", "Negotiate abc"},
+		"another cookie":                    {"Cookie", "theme=dark"},
+		"a user header from a client":       {userHeader, "ann", groupsHeader, "-"},
+		"an empty token in the cookie":      {"Cookie", "session="},
+		"the same cookie with two values":   {"Cookie", "session=a; session=b"},
+		"a forged X-Forwarded-For, no user": {"X-Forwarded-For", "10.0.0.1"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := jwtViewers()
+			c.Forwarded = forwarded().Forwarded
+			c.Basic, c.RateLimit = &config.Basic{HtpasswdFile: file}, oneASecond(5)
+			g := newGate(t, c, newProvider())
+			var got, guesses, login outcomes
+			for range 20 {
+				v, err := g.Identify(request("192.0.2.1:1", header...), time.Now())
+				if v.charged {
+					t.Errorf("%s: charged = true, want false", name)
+				}
+				got.count(t, err)
+			}
+			got.want(t, name, 0, 20, 0, 0)
+			_, err := g.Identify(withPassword("192.0.2.1:1", "ann", "ann"), time.Now())
+			login.count(t, err)
+			login.want(t, name+", then a login", 1, 0, 0, 0)
+			for _, bad := range []string{"Bearer junk", "Basic junk"} {
+				for range 3 {
+					_, err := g.Identify(request("192.0.2.1:1", "Authorization", bad), time.Now())
+					guesses.count(t, err)
+				}
+			}
+			guesses.want(t, name+", then 6 guesses", 0, 5, 1, 0)
+		})
+	}
+
+	// Where anonymous clients are served, these requests count as theirs.
+	c := &config.Viewers{Anonymous: true, RateLimit: oneASecond(5)}
+	g := newGate(t, c, nil)
+	var anonymous outcomes
+	for range 10 {
+		r := request("192.0.2.1:1")
+		v, err := g.Identify(r, now)
+		if err == nil {
+			err = g.Limit(&v, r, 1, now)
+		}
+		anonymous.count(t, err)
+	}
+	anonymous.want(t, "anonymous clients", 5, 0, 5, 0)
+}
+
+// A request whose viewer's groups are unknown takes a token from its address's bucket.
+func TestRequestsWithoutGroupsAreLimited(t *testing.T) {
 	c := forwarded()
-	c.Forwarded.GroupsHeader, c.RateLimit = "", oneASecond(5)
+	c.RateLimit = oneASecond(5)
 	g := newGate(t, c, nil)
 	identify := func(r *http.Request) error { _, err := g.Identify(r, now); return err }
-	var got, other outcomes
-	for range 10 {
-		got.count(t, identify(request("192.0.2.1:1")))
-	}
-	got.want(t, "without a credential", 0, 5, 5, 0)
-	other.count(t, identify(request("192.0.2.2:1")))
-	other.count(t, identify(request("10.0.0.1:1", "X-Auth-Request-Email", "ann")))
-	other.want(t, "others", 1, 1, 0, 0)
-
-	// So does a request whose viewer's groups are unknown.
-	c.Forwarded.GroupsHeader = "X-Auth-Request-Groups"
-	g = newGate(t, c, nil)
 	via := func(client string) *http.Request {
 		return request("10.0.0.1:1", userHeader, "ann", "X-Forwarded-For", client)
 	}

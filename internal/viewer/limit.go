@@ -76,11 +76,24 @@ func (g *Gate) Limit(v *Viewer, r *http.Request, n int, now time.Time) error {
 	if g.limiters == nil || n == 0 {
 		return nil
 	}
-	key := limiterKey{user: v.ID}
-	if v.ID == "" {
-		key.addr = g.network(r)
+	return g.limiters.take(g.limiterKey(v, r), n, now)
+}
+
+// LimitBatch takes the tokens for a batch of n requests, except the first, which [Gate.Limit] has
+// taken. The batch is allowed if the bucket was full before, or had n tokens. What the bucket does
+// not have becomes debt, so that the next request waits until the long-term rate is kept.
+func (g *Gate) LimitBatch(v *Viewer, r *http.Request, n int, now time.Time) error {
+	if g.limiters == nil || n <= 1 {
+		return nil
 	}
-	return g.limiters.take(key, n, now)
+	return g.limiters.takeBatch(g.limiterKey(v, r), n, now)
+}
+
+func (g *Gate) limiterKey(v *Viewer, r *http.Request) limiterKey {
+	if v.ID != "" {
+		return limiterKey{user: v.ID}
+	}
+	return limiterKey{addr: g.network(r)}
 }
 
 // take takes n tokens. If there are too few, it takes none and returns a [*LimitError].
@@ -91,6 +104,21 @@ func (l *limiters) take(key limiterKey, n int, now time.Time) error {
 		return nil
 	}
 	return l.exceeded(float64(n) - b.TokensAt(now))
+}
+
+// takeBatch takes all but the first of n tokens, the last ones as debt. If there are too few, it
+// takes none and returns a [*LimitError].
+func (l *limiters) takeBatch(key limiterKey, n int, now time.Time) error {
+	b := l.get(key, now)
+	first := min(n, l.burst) // the tokens that the bucket must have had
+	if !b.AllowN(now, first-1) {
+		// The client's next attempt takes its first token again.
+		return l.exceeded(float64(first) - b.TokensAt(now))
+	}
+	for debt := n - first; debt > 0; debt -= l.burst {
+		b.ReserveN(now, min(debt, l.burst))
+	}
+	return nil
 }
 
 // exceeded returns the error for a bucket with too few tokens.

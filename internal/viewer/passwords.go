@@ -7,7 +7,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strings"
@@ -28,6 +30,9 @@ const (
 	maxCost = 14
 	// maxPassword is how many bytes of a password bcrypt uses.
 	maxPassword = 72
+	// htpasswdKey is the configuration key of the file. Messages have it in place of the path,
+	// which may come from a variable that holds a secret.
+	htpasswdKey = "viewers.basic.htpasswd_file"
 )
 
 // passwordVerifier verifies users by a file of bcrypt hashes and caches the valid credentials.
@@ -74,12 +79,20 @@ func newPasswordVerifier(name string, o Options) (*passwordVerifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	read := func() (*htpasswd, error) { return readHtpasswd(name) }
-	p.file, err = reread.New(read, o.Clock, o.Log, name)
-	return p, err
+	log := o.Log.With("key", htpasswdKey)
+	p.file, err = reread.New(func() (*htpasswd, error) { return readHtpasswd(name) },
+		o.Clock, log, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: %w; create the file with htpasswd -B", htpasswdKey, err)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", htpasswdKey, err)
+	}
+	return p, nil
 }
 
-// readHtpasswd reads a file with lines of user:hash, as Apache's htpasswd -B writes it.
+// readHtpasswd reads a file with lines of user:hash, as Apache's htpasswd -B writes it. Errors
+// contain nothing of a line: its user field may be a hash or a password.
 func readHtpasswd(name string) (*htpasswd, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -97,25 +110,25 @@ func readHtpasswd(name string) (*htpasswd, error) {
 		_, twice := h.hashes[user]
 		switch {
 		case !validName(user):
-			return nil, fmt.Errorf("%s:%d: the line is not user:hash; create it with htpasswd -B",
-				name, n)
+			return nil, fmt.Errorf("line %d: the line is not user:hash; "+
+				"create the file with htpasswd -B", n)
 		case err != nil:
-			return nil, fmt.Errorf("%s:%d: the hash of %s is not a bcrypt hash; "+
-				"create it with htpasswd -B", name, n, user)
+			return nil, fmt.Errorf("line %d: the hash is not a bcrypt hash; "+
+				"create the file with htpasswd -B", n)
 		case cost > maxCost:
-			return nil, fmt.Errorf("%s:%d: the hash of %s has cost %d, which is too slow; "+
-				"use at most %d", name, n, user, cost, maxCost)
+			return nil, fmt.Errorf("line %d: the hash has cost %d, which is too slow; "+
+				"use at most %d", n, cost, maxCost)
 		case twice:
-			return nil, fmt.Errorf("%s:%d: duplicate user %s; keep one of the lines", name, n, user)
+			return nil, fmt.Errorf("line %d: the user has an earlier line; keep one of them", n)
 		}
 		h.hashes[user] = []byte(hash)
 		h.cost = max(h.cost, cost)
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	if len(h.hashes) == 0 {
-		return nil, fmt.Errorf("%s: the file has no users; add one with htpasswd -B", name)
+		return nil, errors.New("the file has no users; add one with htpasswd -B")
 	}
 	return h, nil
 }

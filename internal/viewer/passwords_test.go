@@ -3,6 +3,9 @@ package viewer
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,9 +87,12 @@ func TestPasswords(t *testing.T) {
 
 	write(ann[:len(ann)-3] + "\n")
 	want("after an invalid version of the file", basic("ann", "canary: a:b"), "ann")
-	const message = "htpasswd:1: the hash of ann is not a bcrypt hash"
+	const message = "line 1: the hash is not a bcrypt hash"
 	if !strings.Contains(log.String(), message) {
 		t.Errorf("the log is %q, want it to contain %q", log.String(), message)
+	}
+	if strings.Contains(log.String(), file) || !strings.Contains(log.String(), htpasswdKey) {
+		t.Errorf("the log is %q, want %s without the path", log.String(), htpasswdKey)
 	}
 	write("ann:" + bcryptOf(t, "new") + "\n")
 	want("the old password, which was cached", basic("ann", "canary: a:b"), "")
@@ -115,7 +121,7 @@ func TestPasswordChecksTakeTheSameTime(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := newPasswordVerifier(file, Options{Clock: time.Now})
+	p, err := newPasswordVerifier(file, Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,29 +229,58 @@ func TestVerifiedPasswordsAreCached(t *testing.T) {
 	})
 }
 
+// The user field of a line may be a hash or a password, and the path may come from a variable that
+// holds a secret. Errors contain neither.
 func TestInvalidHtpasswdFiles(t *testing.T) {
 	good := bcryptOf(t, "x")
+	const create = "create the file with htpasswd -B"
 	for text, want := range map[string]string{
-		"":                      "the file has no users",
-		"# nobody\n":            "the file has no users",
-		"ann":                   ":1: ",
-		"ann:" + good + "\nbob": ":2: the hash of bob is not a bcrypt hash",
-		":" + good:              ":1: the line is not user:hash",
-		"ann:{SHA}fEqNCco3Yq9h5ZUglD3CZJT4lBs=": ":1: the hash of ann is not a bcrypt hash; " +
-			"create it with htpasswd -B",
-		"ann:$apr1$x$y":                                   "not a bcrypt hash",
-		"ann:" + good + "\nann:" + good:                   ":2: duplicate user ann",
-		"ann:" + strings.Replace(good, "$04$", "$31$", 1): "cost 31",
+		"":                        "the file has no users; add one with htpasswd -B",
+		"# nobody\n":              "the file has no users; add one with htpasswd -B",
+		"canary":                  "line 1: the hash is not a bcrypt hash; " + create,
+		"canary canary":           "line 1: the hash is not a bcrypt hash; " + create,
+		good:                      "line 1: the hash is not a bcrypt hash; " + create,
+		"ann:" + good + "\nbob":   "line 2: the hash is not a bcrypt hash; " + create,
+		":" + good:                "line 1: the line is not user:hash; " + create,
+		good + ":canary":          "line 1: the hash is not a bcrypt hash; " + create,
+		"canary:$apr1$x$y":        "line 1: the hash is not a bcrypt hash; " + create,
+		"canary:{SHA}fEqNCco3Yq9": "line 1: the hash is not a bcrypt hash; " + create,
+		"canary:" + good + "\n\ncanary:" + good: "line 3: the user has an earlier line; " +
+			"keep one of them",
+		"canary:" + strings.Replace(good, "$04$", "$31$", 1): "line 1: the hash has cost 31, " +
+			"which is too slow; use at most 14",
+		strings.Repeat("canary", 20_000): "bufio.Scanner: token too long",
 	} {
-		file := filepath.Join(t.TempDir(), "htpasswd")
+		file := filepath.Join(t.TempDir(), "canary")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := readHtpasswd(file)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("readHtpasswd(%q) = %v, want %q", text, err, want)
-		} else if strings.Contains(err.Error(), good) {
-			t.Errorf("readHtpasswd(%q) = %v, want an error without the hash", text, err)
+		_, err := New(basicViewers(file), Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
+		if got := fmt.Sprint(err); got != htpasswdKey+": "+want {
+			t.Errorf("New with %.60q = %v, want %s: %s", text, err, htpasswdKey, want)
 		}
+	}
+}
+
+func TestUnreadableHtpasswdFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "canary")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{
+		filepath.Join(dir, "missing"): "no such file or directory; create the file with htpasswd -B",
+		dir:                           "is a directory",
+		"canary\x00":                  "invalid argument",
+		strings.Repeat("canary", 999): "file name too long",
+	} {
+		_, err := New(basicViewers(file), Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
+		if got := fmt.Sprint(err); got != htpasswdKey+": "+want {
+			t.Errorf("New with %.60q = %v, want %s: %s", file, err, htpasswdKey, want)
+		}
+	}
+	o := Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)}
+	_, err := New(basicViewers(filepath.Join(dir, "x")), o)
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("New with a missing file = %v, want an error that wraps fs.ErrNotExist", err)
 	}
 }

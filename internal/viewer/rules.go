@@ -1,6 +1,7 @@
 package viewer
 
 import (
+	"slices"
 	"strings"
 
 	"s3redirect/internal/config"
@@ -9,8 +10,9 @@ import (
 
 // Rules decide who may read what. Without any rule, every viewer may read everything.
 type Rules struct {
-	rules      []rule
-	nameGroups bool // a rule depends on the viewer's groups
+	rules        []rule
+	nameGroups   bool // a rule depends on the viewer's groups
+	spacedGroups bool // a rule names a group with a space in its name
 }
 
 // Decision is the result of [Rules.Decide].
@@ -26,6 +28,7 @@ func NewRules(rules []config.Rule) *Rules {
 	for n := range rules {
 		r.rules = append(r.rules, newRule(&rules[n]))
 		r.nameGroups = r.nameGroups || len(rules[n].Groups) > 0
+		r.spacedGroups = r.spacedGroups || slices.ContainsFunc(rules[n].Groups, hasSpace)
 	}
 	return r
 }
@@ -125,6 +128,9 @@ func setOf(names []string) map[string]struct{} {
 	return set
 }
 
+// slashes are the characters that some store treats as a slash.
+const slashes = `/\`
+
 // normalizeKey returns the key of the object that a store may serve for key. AWS and Ceph do not
 // change keys. MinIO, versitygw and SeaweedFS drop leading slashes, versitygw and SeaweedFS merge
 // repeated ones, and SeaweedFS treats a backslash as a slash.
@@ -198,44 +204,54 @@ func (p *pattern) inBucket(bucket string) bool {
 		locator.IsPattern(p.bucket) && locator.MatchBucket(p.bucket, bucket)
 }
 
-// matches reports whether p matches l for v. The placeholder matches the viewer's name byte by
-// byte. It does not match a name with a slash, which would be a path.
+// matches reports whether p, an allow rule's pattern, matches l for v.
 func (p *pattern) matches(v *Viewer, l locator.Locator) bool {
+	rest, ok := p.cut(v, l)
+	return ok && (p.open || rest == "")
+}
+
+// cut returns what follows the pattern's parts in l's key. ok reports whether the key begins with
+// them. The placeholder matches the viewer's name byte by byte. It does not match a name with a
+// slash or a backslash, which would be a path.
+func (p *pattern) cut(v *Viewer, l locator.Locator) (rest string, ok bool) {
 	if !p.inBucket(l.Bucket) {
-		return false
+		return "", false
 	}
-	if len(p.parts) > 1 && (v.ID == "" || strings.Contains(v.ID, "/")) {
-		return false
+	if len(p.parts) > 1 && (v.ID == "" || strings.ContainsAny(v.ID, slashes)) {
+		return "", false
 	}
-	rest := l.Key
+	rest = l.Key
 	for n, part := range p.parts {
-		var ok bool
 		if n > 0 {
 			if rest, ok = strings.CutPrefix(rest, v.ID); !ok {
-				return false
+				return "", false
 			}
 		}
 		if rest, ok = strings.CutPrefix(rest, part); !ok {
-			return false
+			return "", false
 		}
 	}
-	return p.open || rest == ""
+	return rest, true
 }
 
-// denies reports whether p, a deny rule's pattern, matches a normalized key for v.
+// denies reports whether p, a deny rule's pattern, matches a normalized key for v. A pattern for
+// one object also matches every key that continues after it with a slash: MinIO serves the members
+// of an archive x.zip under x.zip/.
 func (p *pattern) denies(v *Viewer, bucket, key string) bool {
-	if len(p.parts) > 1 && strings.ContainsAny(v.ID, `/\`) {
-		literal, open := p.literal(v)
-		return p.inBucket(bucket) && (key == literal || open && strings.HasPrefix(key, literal))
+	if len(p.parts) > 1 && strings.ContainsAny(v.ID, slashes) {
+		literal, _ := p.literal(v)
+		return p.inBucket(bucket) && strings.HasPrefix(key, literal)
 	}
-	return p.matches(v, locator.Locator{Bucket: bucket, Key: key})
+	rest, ok := p.cut(v, locator.Locator{Bucket: bucket, Key: key})
+	return ok && (p.open || rest == "" || rest[0] == '/')
 }
 
 // literal returns the normalized key of p, a deny rule's pattern, for v. open reports whether a
-// matching key may continue after it. It is unknown which folder belongs to a name with a slash, so
-// for that viewer the pattern matches everything that begins with its part before the placeholder.
+// matching key may continue after it. It is unknown which folder belongs to a name with a slash or
+// a backslash, so for that viewer the pattern matches everything that begins with its part before
+// the placeholder.
 func (p *pattern) literal(v *Viewer) (key string, open bool) {
-	if len(p.parts) > 1 && strings.Contains(v.ID, "/") {
+	if len(p.parts) > 1 && strings.ContainsAny(v.ID, slashes) {
 		return p.parts[0], true
 	}
 	return normalizeKey(strings.Join(p.parts, v.ID)), p.open
@@ -246,6 +262,10 @@ func (p *pattern) literal(v *Viewer) (key string, open bool) {
 func (p *pattern) intersects(v *Viewer, t Target) bool {
 	prefix := normalizeKey(t.Key)
 	literal, open := p.literal(v)
+	folder := literal
+	if !open {
+		folder += "/"
+	}
 	return p.inBucket(t.Bucket) &&
-		(strings.HasPrefix(literal, prefix) || open && strings.HasPrefix(prefix, literal))
+		(strings.HasPrefix(literal, prefix) || strings.HasPrefix(prefix, folder))
 }

@@ -8,6 +8,7 @@ package viewer
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -39,6 +40,9 @@ type Viewer struct {
 // ErrUnknown means that a request has no valid credential. Clients do not learn the reason.
 var ErrUnknown = errors.New("viewer: no valid credential")
 
+// errNoCredential means that a request has no credential at all.
+var errNoCredential = fmt.Errorf("%w: the request has none", ErrUnknown)
+
 // ErrUnavailable means that a credential cannot be verified at present: the identity provider's
 // keys are unavailable, or too many passwords are waiting to be checked.
 var ErrUnavailable = errors.New("viewer: credentials cannot be verified at present")
@@ -69,8 +73,8 @@ type Gate struct {
 	vary      []string
 }
 
-// New returns the gate of a valid configuration. It returns an error if the htpasswd file cannot be
-// used.
+// New returns the gate of a valid configuration. If the htpasswd file cannot be used, the error
+// starts with its configuration key.
 func New(c *config.Viewers, o Options) (*Gate, error) {
 	g := &Gate{
 		anonymous: c.Anonymous,
@@ -136,16 +140,16 @@ func (g *Gate) Challenge() []string { return g.challenge }
 func (g *Gate) Links() *Links { return g.links }
 
 // Identify returns the viewer who sent r. A bad credential in Authorization is rejected even if
-// anonymous clients are served; a bad cookie, such as an expired one, is ignored. A rejected
-// request takes a token from its address's bucket. While the bucket is empty, credentials are not
-// verified, except those in the cache. The error wraps [ErrUnknown] or [ErrUnavailable], or is a
-// [*LimitError] or the context's cause.
+// anonymous clients are served; a bad cookie, such as an expired one, is ignored. A bad credential
+// takes a token from its address's bucket; a request without a credential is no guess and takes
+// none. While the bucket is empty, credentials are not verified, except those in the cache. The
+// error wraps [ErrUnknown] or [ErrUnavailable], or is a [*LimitError] or the context's cause.
 func (g *Gate) Identify(r *http.Request, now time.Time) (Viewer, error) {
 	v, err := g.identify(r, now)
 	if err == nil {
 		return v, nil
 	}
-	if errors.Is(err, ErrUnknown) && !v.charged {
+	if errors.Is(err, ErrUnknown) && !errors.Is(err, errNoCredential) && !v.charged {
 		if exceeded := g.Limit(&Viewer{}, r, 1, now); exceeded != nil {
 			return Viewer{}, exceeded
 		}
@@ -165,7 +169,7 @@ func (g *Gate) identify(r *http.Request, now time.Time) (Viewer, error) {
 			return v, err
 		}
 	}
-	charged := false
+	charged, unknown := false, errNoCredential
 	if g.cookie != "" {
 		if token := cookieValue(r.Header["Cookie"], g.cookie); token != "" {
 			v, err := g.fromToken(r, token, now)
@@ -173,13 +177,13 @@ func (g *Gate) identify(r *http.Request, now time.Time) (Viewer, error) {
 			if err == nil || limited || !errors.Is(err, ErrUnknown) && !g.anonymous {
 				return v, err
 			}
-			charged = v.charged
+			charged, unknown = v.charged, ErrUnknown
 		}
 	}
 	if g.anonymous {
 		return Viewer{charged: charged}, nil
 	}
-	return Viewer{charged: charged}, ErrUnknown
+	return Viewer{charged: charged}, unknown
 }
 
 // fromToken returns the viewer that a token identifies.
@@ -232,7 +236,8 @@ func (g *Gate) fromHeaders(r *http.Request) (v Viewer, found bool, err error) {
 		return Viewer{}, true, errGroups
 	}
 	var known bool
-	if v.groupList, known = parseGroupList(groups[0]); !known && g.rules.nameGroups {
+	v.groupList, known = parseGroupList(groups[0], g.rules.spacedGroups)
+	if !known && g.rules.nameGroups {
 		return Viewer{}, true, errGroups
 	}
 	return v, true, nil

@@ -35,13 +35,15 @@ func (p *proxy) lives() bool {
 	}
 }
 
-// startBatch sends a batch and returns its answer, of which only the header was read.
-func startBatch(t *testing.T, p *proxy, body io.Reader) (*http.Response, error) {
+// startBatch sends a batch and returns its answer, of which only the header was read. from is the
+// client's address, for a proxy that trusts the test.
+func startBatch(t *testing.T, p *proxy, from string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url("/presign"), body)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Forwarded-For", from)
 	return client.Do(req)
 }
 
@@ -74,7 +76,7 @@ func TestEmptyLocators(t *testing.T) {
 			in, want = struct{ io.Reader }{in}, http.StatusBadRequest // of unknown length
 		}
 		wg.Go(func() {
-			resp, err := startBatch(t, p, in)
+			resp, err := startBatch(t, p, "192.0.2.1", in)
 			if err != nil {
 				t.Logf("answered while it was still being sent: %v", err)
 				return
@@ -93,18 +95,19 @@ func TestEmptyLocators(t *testing.T) {
 	t.Logf("%d MB", p.resident(t))
 }
 
-// In 256 MiB, the proxy answers 64 batches of 1,000 locators with the longest keys at once. It may turn some away until
+// In 256 MiB, the proxy answers 64 batches of 1,000 locators with the longest keys at once, of 8 clients. It may turn some away until
 // others are done.
 func TestFullBatches(t *testing.T) {
-	p := contained(t, "")
+	p := contained(t, "trusted_proxies: [127.0.0.1]\n")
 	body := `{"locators":[` + strings.TrimSuffix(strings.Repeat(`"s3://flooded/`+strings.Repeat("ü", 512)+`",`, 1000), ",") + `]}`
 	const batches = 64
 	var wg, begun sync.WaitGroup
 	var turnedAway atomic.Int32
 	begun.Add(batches)
-	for range batches {
+	for n := range batches {
+		from := fmt.Sprintf("192.0.2.%d", n/8) // one client may not hold the entire budget
 		wg.Go(func() {
-			resp, err := startBatch(t, p, strings.NewReader(body))
+			resp, err := startBatch(t, p, from, strings.NewReader(body))
 			begun.Done()
 			begun.Wait() // now all are in flight: most of each answer is still to be read
 			for err == nil && resp.StatusCode == http.StatusServiceUnavailable {
@@ -114,7 +117,7 @@ func TestFullBatches(t *testing.T) {
 					t.Errorf("503 with Retry-After: got %q, want 1", got)
 				}
 				time.Sleep(100 * time.Millisecond)
-				resp, err = startBatch(t, p, strings.NewReader(body))
+				resp, err = startBatch(t, p, from, strings.NewReader(body))
 			}
 			if err != nil {
 				t.Errorf("a batch: %v", err)

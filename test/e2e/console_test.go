@@ -65,7 +65,7 @@ func TestConsoleAddsTheFirstIntegration(t *testing.T) {
 	c.next("Try it")
 	c.fill("sample", "s3://"+bucket+"/pictures/one.png")
 	c.press("dialog .check button")
-	c.until(`document.querySelector("dialog .check [role=status]").textContent.startsWith("Something has to be mended")`)
+	c.until(`document.querySelector("dialog .check [role=status]").textContent.startsWith("Some steps failed")`)
 	if text := c.text(); !strings.Contains(text, "the role arn:aws:iam:::role/nobody does not exist") || !strings.Contains(text, "Correct role_arn, or create the role") {
 		t.Errorf("a role that is not there:\n%s", text)
 	}
@@ -80,7 +80,7 @@ func TestConsoleAddsTheFirstIntegration(t *testing.T) {
 	c.next("Try it")
 	c.fill("sample", "s3://"+bucket+"/pictures/one.png")
 	c.press("dialog .check button")
-	c.until(`document.querySelector("dialog .check [role=status]").textContent.startsWith("Nothing has to be mended")`)
+	c.until(`document.querySelector("dialog .check [role=status]").textContent.startsWith("All steps passed")`)
 	c.next("What will be written")
 	c.until(`document.querySelector("dialog .diff")`)
 	c.picture("diff")
@@ -179,7 +179,7 @@ func TestConsoleForEverybody(t *testing.T) {
 	c.press(`[aria-label="Check of one-0"]`)
 	c.until(`document.querySelector(".card .check")`)
 	c.press(".card .check button")
-	c.until(`document.querySelector(".card .check [role=status]").textContent.includes("mended")`)
+	c.until(`document.querySelector(".card .check [role=status]").textContent.includes("steps ")`)
 	audit("a check")
 	c.press(`[aria-label="Remove one-0"]`)
 	c.until(`document.querySelector("dialog .diff")`)
@@ -247,7 +247,7 @@ func TestConsoleAgainstOtherPages(t *testing.T) {
 		t.Errorf("the console in another page: %s", got)
 	}
 	c.js(`(() => { const f = document.forms[0]; f.action = "` + p.admin + `/api/changes"; f.enctype = "text/plain"; const i = document.createElement("input"); i.name = '{"action":"remove","name":"one-0","save":true,"x":"'; i.value = '"}'; f.append(i); f.submit(); return Promise.resolve(""); })()`)
-	c.arrives(`document.body.innerText.includes("this is for the console")`)
+	c.arrives(`document.body.innerText.includes("only the console")`)
 
 	// A name that leads to our address.
 	r, err := http.NewRequest(http.MethodGet, p.admin+"/api/session", nil)
@@ -343,7 +343,7 @@ integrations:
 	c.fill("who", `<b onclick="window.pwned=1">Ann</b>`)
 	c.fill("token", adminToken)
 	c.do(chromedp.KeyEvent(kb.Enter))
-	c.until(`document.querySelector(".card .check [role=status]").textContent.startsWith("Something")`)
+	c.until(`document.querySelector(".card .check [role=status]").textContent.startsWith("Some")`)
 	c.until(`!document.querySelector(".card .check [name=token]") && !document.querySelector("#add").hidden`)
 	harmless("a check, and the name that a user signs in with")
 	c.press("#add")
@@ -374,7 +374,7 @@ func TestConsoleTwoAdministrators(t *testing.T) {
 	ann.next("What will be written")
 	ann.next("Done")
 	bob.press("dialog .actions button:not([type])")
-	bob.until(`document.querySelector("dialog [role=alert]")?.textContent.includes("somebody else has saved it")`)
+	bob.until(`document.querySelector("dialog [role=alert]")?.textContent.includes("another user or program has saved it")`)
 	if got := bob.js(`Promise.resolve(document.querySelector("dialog [name=bucket]").value)`); got != "bobs-bucket" {
 		t.Errorf("what Bob wrote is lost: %s", got)
 	}
@@ -392,7 +392,7 @@ func TestConsoleTwoAdministrators(t *testing.T) {
 		t.Fatal(err)
 	}
 	bob.press("dialog .actions button:not([type])")
-	bob.until(`document.querySelector("dialog [role=alert]")?.textContent.includes("somebody else has saved it")`)
+	bob.until(`document.querySelector("dialog [role=alert]")?.textContent.includes("another user or program has saved it")`)
 	bob.press(`dialog [role=alert] + button`)
 	bob.until(`document.querySelector("dialog .diff") && !document.querySelector("dialog [role=alert]")`)
 	bob.next("Done")

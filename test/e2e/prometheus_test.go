@@ -107,16 +107,16 @@ func (m *prometheus) await(t *testing.T, expr string, right func(float64) bool) 
 func TestPrometheusScrapesProxy(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
-	common := startSharedStore(t, "redis-server")
+	shared := startSharedStore(t, "redis-server")
 	p := startProxy(t, `
-cache: {redis: {url: "redis://:`+sharedPassword+`@${COMMON}/0", encryption_key: "${FLEET_KEY}"}}
+cache: {redis: {url: "redis://:`+sharedPassword+`@${SHARED}/0", encryption_key: "${FLEET_KEY}"}}
 integrations:
   - name: album
     bucket: scraped
     url_lifetime: 11h
     min_remaining: 1h
     session_duration: 12h
-`+withRole, append(s.env(), "COMMON="+common.address, fleetKey)...)
+`+withRole, append(s.env(), "SHARED="+shared.address, fleetKey)...)
 	m := startPrometheus(t, p)
 	const lookups = `sum(s3redirect_cache_lookups_total{cache="urls",integration="album"})`
 	m.await(t, lookups, func(v float64) bool { return v == 0 })

@@ -111,7 +111,7 @@ class Change {
           if (this.steps[this.at].shows) void this.show(this.at);
           else form.requestSubmit();
         },
-      }, "Go on with the file as it is now"));
+      }, "Continue with the current file"));
     }
     if (no.status === 401) trouble.append(signInFields(() => form.requestSubmit()));
     if (!first) trouble.setAttribute("tabindex", "-1");
@@ -269,7 +269,7 @@ export const changeIntegration = name => new Change("change", name, name).open([
       more("An S3-compatible store", keysOf("store").some(k => change.draft[k]), change.inputs(...keysOf("store"))), more("Sessions and URLs", keysOf("sessions").some(k => change.draft[k]), change.inputs(...keysOf("sessions")))],
     next: change => documentsOf(change, false),
   },
-  tryStep, saveStep, doneStep(change => `${change.draft.name} is in use as it is now.`),
+  tryStep, saveStep, doneStep(change => `${change.draft.name} is in use with these values.`),
 ]);
 
 /** Removes one. */

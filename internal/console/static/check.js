@@ -22,12 +22,12 @@ export function checkPanel(what, sample, done = () => {}) {
       account.replaceChildren();
       table.hidden = false;
       verdict.className = "";
-      verdict.textContent = "Trying …";
+      verdict.textContent = "Checking …";
       try {
         const last = await steps({ ...(typeof what === "function" ? what() : what), ...fields }, s => rows.append(row(s)));
         if (last.error) throw new Error(last.error);
         verdict.className = last.sound ? "good" : "bad";
-        verdict.textContent = last.sound ? "Nothing has to be mended." : "Something has to be mended.";
+        verdict.textContent = last.sound ? "All steps passed." : "Some steps failed.";
         done(last.sound);
       } catch (no) {
         verdict.replaceChildren(problem(no.message));
@@ -59,6 +59,6 @@ async function steps(body, each) {
       if (!step.step) return step;
       each(step);
     }
-    if (done) throw new Error("The check was broken off.");
+    if (done) throw new Error("The check was interrupted.");
   }
 }

@@ -40,7 +40,7 @@ function arrange() {
   byID("more").textContent = `Show ${Math.min(page, found.length - room)} more of ${(found.length - room).toLocaleString()}`;
   byID("add").hidden = !session.signed_in;
   if (!all.length) {
-    list.replaceChildren(h("p", { class: "soft" }, "There is none yet. ",
+    list.replaceChildren(h("p", { class: "soft" }, "There are no integrations yet. ",
       session.signed_in ? "Add one: the page leads through the policies to make, and tries the role." : session.changeable ? "Sign in to add one." : "s3redirect integrate adds one."));
   }
 }
@@ -61,7 +61,7 @@ const results = {
   ok: "STS said yes", denied: "STS said no", throttled: "STS asks for patience", unavailable: "STS cannot be had", malformed: "what answers is no STS",
 };
 
-const hits = c => c.url_hits + c.url_misses ? `${percent(c.url_hits, c.url_misses)} of ${(c.url_hits + c.url_misses).toLocaleString()}` : "nobody has asked yet";
+const hits = c => c.url_hits + c.url_misses ? `${percent(c.url_hits, c.url_misses)} of ${(c.url_hits + c.url_misses).toLocaleString()}` : "no requests yet";
 
 class Card {
   constructor() {

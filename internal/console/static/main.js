@@ -5,7 +5,7 @@ import { showOverview } from "./overview.js";
 import { showSession } from "./signin.js";
 import "./trial.js";
 
-/** Asks how things stand, now and then, while somebody looks. Many integrations are asked for less often. */
+/** Fetches the state periodically while the page is visible, less often if there are many integrations. */
 async function follow() {
   let pause = 5;
   if (!document.hidden) {

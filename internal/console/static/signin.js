@@ -21,7 +21,7 @@ async function changed() {
   document.dispatchEvent(new Event("changed"));
 }
 
-/** The fields of a sign-in, with a button; done is called once somebody is. */
+/** Returns the fields of a sign-in, with a button. done is called after the user has signed in. */
 export function signInFields(done) {
   const trouble = h("div");
   const name = h("input", { name: "who", required: true, maxlength: "64", autocomplete: "username", value: session.name || "" });

@@ -23,7 +23,7 @@ async function ask(query) {
 /** The object itself. Once it is there, it may have made a difference to what a viewer meets. */
 const preview = (locator, shown) => h("figure", {},
   h("iframe", { src: "/preview?" + new URLSearchParams({ locator }), title: "The object, as this browser gets it through the proxy", onload: () => void shown().catch(() => {}) }),
-  h("figcaption", { class: "soft" }, "As this browser gets it through the proxy, whoever it is to the proxy"));
+  h("figcaption", { class: "soft" }, "As this browser receives it through the proxy, with the browser's own credentials"));
 
 function facts(t) {
   const rows = [["Viewer", h("span", { class: t.allowed ? "good" : "bad" }, t.why)]];

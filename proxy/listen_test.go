@@ -1,0 +1,70 @@
+package proxy
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+
+	"s3redirect/metrics"
+)
+
+// The addresses may come from a variable that holds a secret by mistake, so errors repeat no part
+// of them.
+func TestListenErrorsDoNotRepeatTheAddress(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, err := net.SplitHostPort(taken.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ addr, canary, want string }{
+		{taken.Addr().String(), port, "address already in use"},
+		{"192.0.2.77:0", "192.0.2.77", "cannot assign requested address"},
+		{"canary..secret:80", "canary", "no such host"},
+		{"127.0.0.1:canary", "canary", "unknown port"},
+		{"127.0.0.1:-4711", "4711", "invalid port"},
+		{"127.0.0.1:4711471", "4711471", "invalid port"},
+		{"canary", "canary", "missing port in address"},
+		{"canary:1:2", "canary", "too many colons in address"},
+		{"[canary:80", "canary", "missing ']' in address"},
+		{"[::1]canary:80", "canary", "missing port in address"},
+		{"[fe80::1%canary]:0", "canary", "invalid argument"},
+	} {
+		const free = "127.0.0.1:0"
+		for key, o := range map[string]ServerOptions{
+			"listen: ":       {Listen: c.addr, AdminListen: free},
+			"admin_listen: ": {Listen: free, AdminListen: c.addr},
+		} {
+			o.Metrics, o.Log = metrics.New("test"), slog.New(slog.DiscardHandler)
+			s, err := Listen(o)
+			if err == nil {
+				_ = s.viewersListener.Close()
+				_ = s.adminListener.Close()
+				t.Errorf("%s%s: got no error, want one", key, c.addr)
+				continue
+			}
+			got := err.Error()
+			cause, ok := strings.CutPrefix(got, key)
+			if !ok || cause == "" || !strings.Contains(cause, c.want) {
+				t.Errorf("%s%s: got %q, want %s and %q", key, c.addr, got, key, c.want)
+			}
+			if strings.Contains(got, c.canary) {
+				t.Errorf("%s%s: got %q, want it without %q", key, c.addr, got, c.canary)
+			}
+			for e := errors.Unwrap(err); e != nil; e = errors.Unwrap(e) {
+				if strings.Contains(e.Error(), c.canary) {
+					t.Errorf("%s%s: wraps %q, want it without %q", key, c.addr, e, c.canary)
+				}
+			}
+			if c.addr == taken.Addr().String() && !errors.Is(err, syscall.EADDRINUSE) {
+				t.Errorf("%s%s: got %q, want EADDRINUSE", key, c.addr, got)
+			}
+		}
+	}
+}
