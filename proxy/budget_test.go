@@ -63,7 +63,8 @@ func TestOneClientCannotUseUpTheBudget(t *testing.T) {
 				t.Errorf("%d slow bodies are in flight, want at least 6", slow)
 			}
 			full := batch(1000, func(int) string { return strings.Repeat("x", 1040) })
-			if got := readURLs(t, serve("/presign", c.addr, c.user, strings.NewReader(full))); len(got) != 1000 {
+			resp := serve("/presign", c.addr, c.user, strings.NewReader(full))
+			if got := readURLs(t, resp); len(got) != 1000 {
 				t.Errorf("another client's batch: got %d results, want 1,000", len(got))
 			}
 			if c.user != "" {

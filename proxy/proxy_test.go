@@ -278,8 +278,8 @@ s3redirect_cache_entries{cache="urls"} 3
 	}
 }
 
-// A request that gets no session counts as a miss of the URL cache. One for a bucket whose region is
-// not known does not.
+// A request that gets no session counts as a miss of the URL cache. One for a bucket whose region
+// is not known does not.
 func TestURLMissesOfFailedRequests(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *Options) {
 		c.Integrations[1].PermittedBuckets = []string{"missing"}
