@@ -113,9 +113,10 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	}
 }
 
-// shown returns a value as messages may show it, or "" if they must not: for secrets, and for
-// values with white space, which a wrong indentation or a missing colon may have joined with the
-// next key and its secret.
+// shown returns a value as messages may show it, and "" if they must not show it. Secrets are not
+// shown, and neither are values into which a slip may have drawn a neighbouring key with its
+// secret: those with white space or a separator, as in "lab,secret_access_key:VALUE", and those
+// with the name of a key before a colon, as in "token:VALUE".
 func shown(into reflect.Value, written string) string {
 	isSeparator := func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`,;=?&@"'`, r) }
 	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, isSeparator) ||
