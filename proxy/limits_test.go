@@ -80,7 +80,8 @@ func TestSlowBatchesAreLimited(t *testing.T) {
 		if rec.Code != 200 {
 			t.Fatalf("a slow batch of 5: got %d, want 200", rec.Code)
 		}
-		wantCode(t, "a request after the batch", w.as("ann", "GET", "/s3/photos/k"), 429, "rate_limited")
+		wantCode(t, "a request after the batch", w.as("ann", "GET", "/s3/photos/k"), 429,
+			"rate_limited")
 	})
 }
 
@@ -97,7 +98,8 @@ func TestRequestsWithoutCredentialsAreFree(t *testing.T) {
 			resp := w.as("", "GET", "/s3/photos/k?exp=1&kid=k1&sig=x")
 			wantCode(t, "a bad link", resp, 401, "viewer_unknown")
 		}
-		wantCode(t, "the sixth", w.as("", "GET", "/s3/photos/k?exp=1&kid=k1&sig=x"), 429, "rate_limited")
+		wantCode(t, "the sixth", w.as("", "GET", "/s3/photos/k?exp=1&kid=k1&sig=x"), 429,
+			"rate_limited")
 		wantCode(t, "no credential", w.as("", "GET", "/s3/photos/k"), 401, "viewer_unknown")
 		if resp := w.as("ann", "GET", "/s3/photos/k"); resp.StatusCode != 302 {
 			t.Errorf("ann: got %d, want 302", resp.StatusCode)

@@ -227,7 +227,8 @@ func TestMetrics(t *testing.T) {
 	w.ask("GET", "/s3/nobodys/a")
 	w.ask("BREW", "/s3/bucket/a")
 	want := strings.NewReader(`
-# HELP s3redirect_requests_total Requests answered on the viewers' listener, by integration (- if none serves the bucket), method and status code.
+# HELP s3redirect_requests_total Requests answered on the viewers' listener, ` +
+		`by integration (- if none serves the bucket), method and status code.
 # TYPE s3redirect_requests_total counter
 s3redirect_requests_total{code="302",integration="keys",method="GET"} 0
 s3redirect_requests_total{code="302",integration="keys",method="HEAD"} 0
@@ -246,7 +247,8 @@ s3redirect_requests_total{code="502",integration="shared",method="GET"} 0
 s3redirect_requests_total{code="503",integration="shared",method="GET"} 0
 s3redirect_requests_total{code="404",integration="-",method="GET"} 1
 s3redirect_requests_total{code="405",integration="-",method="other"} 1
-# HELP s3redirect_cache_lookups_total Lookups in the two caches (urls, credentials), by integration and result (hit, miss). A credentials miss is a request that waited for STS.
+# HELP s3redirect_cache_lookups_total Lookups in the two caches (urls, credentials), ` +
+		`by integration and result (hit, miss). A credentials miss is a request that waited for STS.
 # TYPE s3redirect_cache_lookups_total counter
 s3redirect_cache_lookups_total{cache="credentials",integration="keys",result="hit"} 0
 s3redirect_cache_lookups_total{cache="credentials",integration="keys",result="miss"} 0
@@ -273,6 +275,29 @@ s3redirect_cache_entries{cache="urls"} 3
 	got := w.Handler.metrics.Total()
 	if got.Requests != 6 || got.URLHits != 1 || got.URLMisses != 3 {
 		t.Errorf("Total() = %+v, want 6 requests, 1 hit and 3 misses", got)
+	}
+}
+
+// A request that gets no session counts as a miss of the URL cache. One for a bucket whose region
+// is not known does not.
+func TestURLMissesOfFailedRequests(t *testing.T) {
+	w := newWorld(t, func(c *config.Config, _ *Options) {
+		c.Integrations[1].PermittedBuckets = []string{"missing"}
+		c.Integrations[1].Region = config.RegionAuto
+	})
+	w.cloud.Intercept(func(*fakeaws.AssumeRoleCall) error {
+		return &fakeaws.Fault{Status: 403, Code: "AccessDenied"}
+	})
+	wantCode(t, "no session", w.ask("GET", "/s3/bucket/k"), 502, "assume_role_denied")
+	wantCode(t, "no region", w.ask("GET", "/s3/missing/k"), 404, "bucket_not_found")
+	got := scrapeText(t, w)
+	for _, want := range []string{
+		`s3redirect_cache_lookups_total{cache="urls",integration="lab",result="miss"} 1`,
+		`s3redirect_cache_lookups_total{cache="urls",integration="shared",result="miss"} 0`,
+	} {
+		if !strings.Contains(got, want+"\n") {
+			t.Errorf("metrics: want %s, got\n%s", want, got)
+		}
 	}
 }
 
