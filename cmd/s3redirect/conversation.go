@@ -11,21 +11,22 @@ import (
 	"unicode"
 )
 
-// stdin is where conversations are held; tests have their own.
+// stdin is the input of conversations. Tests replace it.
 var stdin io.Reader = os.Stdin
 
-// errNothingWritten ends a conversation before its end.
+// errNothingWritten means the user ended the conversation early.
 var errNothingWritten = errors.New("nothing was written")
 
-// conversation asks questions, a line each.
+// conversation asks questions and reads an answer per line.
 type conversation struct {
 	ctx   context.Context
 	w     io.Writer
-	lines chan string // closed at the input's end
-	yes   bool        // take what was said by flags, and the defaults
+	lines chan string // closed at the end of the input
+	yes   bool        // ask nothing: take the flags and the defaults
 }
 
-// converse begins a conversation. Its reader lives until the input ends: a read from a terminal cannot be called off.
+// converse starts a conversation. Its reader lives until the input ends, because a read from a
+// terminal cannot be cancelled.
 func converse(ctx context.Context, w io.Writer, yes bool) *conversation {
 	c := &conversation{ctx: ctx, w: w, lines: make(chan string), yes: yes}
 	if yes {
@@ -47,18 +48,18 @@ func converse(ctx context.Context, w io.Writer, yes bool) *conversation {
 
 func (c *conversation) say(format string, args ...any) { fmt.Fprintf(c.w, format+"\n", args...) }
 
-// question is one of them.
+// question is a question of a conversation.
 type question struct {
 	text      string
 	hint      string             // a line before the question
 	otherwise string             // the answer to an empty line
 	optional  bool               // an empty line is an answer
-	flag      string             // that answers it on the command line
-	given     string             // by that flag
-	accept    func(string) error // nil takes everything
+	flag      string             // the flag that answers it
+	given     string             // the value of that flag
+	accept    func(string) error // nil accepts everything
 }
 
-// ask puts a question until there is an answer that is accepted.
+// ask repeats a question until the answer is accepted.
 func (c *conversation) ask(q question) (string, error) {
 	accept := q.accept
 	if accept == nil {
@@ -109,7 +110,7 @@ func (c *conversation) ask(q question) (string, error) {
 	}
 }
 
-// line is the next line, without what a terminal may have put into it.
+// line returns the next line, without control characters that a terminal may have added.
 func (c *conversation) line() (string, error) {
 	select {
 	case <-c.ctx.Done():
@@ -130,7 +131,7 @@ func (c *conversation) line() (string, error) {
 	}
 }
 
-// confirm asks for a yes or a no.
+// confirm asks a yes-or-no question.
 func (c *conversation) confirm(text, flagName string, otherwise bool) (bool, error) {
 	if c.yes {
 		return otherwise, nil

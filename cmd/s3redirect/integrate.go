@@ -18,7 +18,7 @@ import (
 	"s3redirect/internal/onboard"
 )
 
-// newIntegration is an integration on its way into a file.
+// newIntegration is an integration that is being set up.
 type newIntegration struct {
 	*conversation
 	draft
@@ -33,7 +33,7 @@ type newIntegration struct {
 	try       bool
 }
 
-// integrate adds an integration to a configuration, in conversation.
+// integrate adds an integration to a configuration, interactively.
 func integrate(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	n := newIntegration{}
 	flags := flag.NewFlagSet("integrate", flag.ContinueOnError)
@@ -72,7 +72,7 @@ func (n *newIntegration) readFiles() error {
 		return usageError{err}
 	}
 	if n.current, err = n.source.Parse(os.LookupEnv); err != nil && !config.LacksIntegrations(err) {
-		return usageError{fmt.Errorf("%w\ns3redirect integrate: the configuration does not load; mend it first", err)}
+		return usageError{fmt.Errorf("%w\ns3redirect integrate: the configuration does not load; fix it first", err)}
 	}
 	if err := n.source.Writable(); err != nil {
 		return usageError{fmt.Errorf("s3redirect integrate: %w", err)}
@@ -80,7 +80,7 @@ func (n *newIntegration) readFiles() error {
 	return nil
 }
 
-// beginFile agrees on a file that there is not yet.
+// beginFile announces the file. If it does not exist yet, the user must agree to create it.
 func (n *newIntegration) beginFile() error {
 	if !n.isNew {
 		n.say("An integration for %s. Ctrl-C ends this at any time, and nothing is written.\n", n.path)
@@ -116,7 +116,7 @@ func (n *newIntegration) change() (*config.Change, *config.Config, error) {
 	return ch, c, nil
 }
 
-// tryIt checks the integration as `check` does, and asks what to do where it does not work.
+// tryIt checks the integration as `check` does. If a step fails, it asks what to do.
 func (n *newIntegration) tryIt() error {
 	if !n.try {
 		return nil
@@ -183,7 +183,7 @@ func (n *newIntegration) checked() (sound bool, err error) {
 	n.say("")
 	if err != nil && n.ctx.Err() != nil {
 		return false, fmt.Errorf("interrupted: %w", errNothingWritten)
-	} else if err != nil { // the sample is of another integration
+	} else if err != nil { // the sample belongs to another integration
 		n.sample = ""
 		n.say("%v; going on without it.", err)
 		return n.checked()
@@ -191,7 +191,7 @@ func (n *newIntegration) checked() (sound bool, err error) {
 	return sound, nil
 }
 
-// write writes the integration's file and, if there is none yet, the configuration file.
+// write writes the integration's file, and the configuration file if it does not exist yet.
 func (n *newIntegration) write() error {
 	ch, _, err := n.change()
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"s3redirect/internal/policy/document"
 )
 
-// showDocuments prints what has to be made, and says where.
+// showDocuments prints the documents to create, and where to create them.
 func (n *newIntegration) showDocuments() error {
 	r := document.Request{Format: document.JSON, Integration: &n.Integration, Config: n.configured()}
 	number := 0
@@ -72,7 +72,8 @@ func (n *newIntegration) showDocuments() error {
 	return nil
 }
 
-// command is the command line that prints a document of this integration, before it is in a file.
+// command returns the command line that prints a document of this integration before it is in a
+// file.
 func (n *newIntegration) command(words string) string {
 	kind, _, _ := strings.Cut(words, " ")
 	line := []string{"s3redirect policy", words, "--name", n.Name, "--region", n.Region}
@@ -111,7 +112,7 @@ func (n *newIntegration) command(words string) string {
 	return strings.Join(line, " ")
 }
 
-// configured is the configuration as it is, as far as it says which pages read.
+// configured returns the present configuration, whose cors section the CORS document needs.
 func (n *newIntegration) configured() *config.Config {
 	if n.current != nil {
 		return n.current
@@ -142,7 +143,7 @@ func (n *newIntegration) resolvePrincipal() (err error) {
 	return err
 }
 
-// expand replaces the variables' names by what they hold, for calls made before the file is read.
+// expand replaces variables by their values, for calls before the file is loaded.
 func expand(i *config.Integration) {
 	value := func(s string) string {
 		if name, ok := strings.CutPrefix(s, "${"); ok {

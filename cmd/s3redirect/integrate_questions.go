@@ -14,21 +14,21 @@ import (
 	"s3redirect/internal/policy"
 )
 
-// question returns the question about a key, which a flag of that name answers, too.
+// question returns the question about a key. The flag of the same name answers it too.
 func (n *newIntegration) question(key, given string) question {
 	q := onboard.Ask(key)
 	return question{text: q.Label, hint: q.Hint, flag: "--" + strings.ReplaceAll(key, "_", "-"), given: given,
 		accept: func(answer string) error { return onboard.Check(n.Draft(), key, answer, os.LookupEnv) }}
 }
 
-// unused is like question, and also rejects what another integration of the configuration uses.
+// unused is like question, but also rejects answers that another integration uses.
 func (n *newIntegration) unused(key, given string) question {
 	q := n.question(key, given)
 	q.accept = func(answer string) error { return onboard.CheckUnused(n.source, n.Draft(), key, answer, os.LookupEnv) }
 	return q
 }
 
-// optional returns the question about a key that may be left out.
+// optional returns the question about a key that may be omitted.
 func (n *newIntegration) optional(key, given string) question {
 	q := n.question(key, given)
 	q.optional = true
@@ -84,7 +84,7 @@ func (n *newIntegration) scope() error {
 	return err
 }
 
-// store asks where the buckets are.
+// store asks for the endpoint, the region and the keys.
 func (n *newIntegration) store() (err error) {
 	if n.secret != "" && !strings.HasPrefix(n.secret, "${") {
 		return usageError{errSecretOnCommandLine}
@@ -116,7 +116,7 @@ func (n *newIntegration) store() (err error) {
 	return err
 }
 
-// variable asks for the name of an environment variable and returns it as the file has it.
+// variable asks for an environment variable and returns it in the form ${NAME}.
 func (n *newIntegration) variable(key, given string) (string, error) {
 	name := func(s string) string { return strings.TrimSuffix(strings.TrimPrefix(s, "${"), "}") }
 	literal := given != "" && !strings.HasPrefix(given, "${") // an access key ID itself, which is not a secret
@@ -134,7 +134,7 @@ func (n *newIntegration) variable(key, given string) (string, error) {
 	return "${" + name(answer) + "}", nil
 }
 
-// rights asks what may be read beside the newest versions, and makes the external ID.
+// rights asks for file_versioning and list_bucket, and generates the external ID.
 func (n *newIntegration) rights() (err error) {
 	if !n.FileVersioning {
 		if n.FileVersioning, err = n.agree("file_versioning", false); err != nil {
@@ -162,7 +162,7 @@ func (n *newIntegration) rights() (err error) {
 	return nil
 }
 
-// keysOnly tells whether the integration is one with keys and without a role.
+// keysOnly reports whether the integration has static keys and no role.
 func (n *newIntegration) keysOnly() bool { return n.Endpoint != "" && n.STSEndpoint == "" }
 
 // placeholderRoleARN returns a valid ARN that stands for a role that does not exist yet.
@@ -177,7 +177,7 @@ func (n *newIntegration) roleOrPlaceholder() string {
 	return n.placeholderRoleARN()
 }
 
-// role asks for the ARN of the role that was made meanwhile.
+// role asks for the ARN of the role, which the user has created in the meantime.
 func (n *newIntegration) role() (err error) {
 	if n.keysOnly() {
 		n.RoleARN = ""

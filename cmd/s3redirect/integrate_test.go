@@ -284,7 +284,7 @@ func TestIntegrateRefusesFiles(t *testing.T) {
 	write("listn: 127.0.0.1:0\n")
 	if code, _, stderr := running("integrate", "--config",
 		path); code != 2 || !strings.Contains(stderr, "did you mean listen") ||
-		!strings.Contains(stderr, "mend it first") {
+		!strings.Contains(stderr, "fix it first") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	if code, _, stderr := running("integrate", "--config", dir); code != 2 ||

@@ -122,7 +122,7 @@ func TestInclude(t *testing.T) {
 		"no directory": {map[string]string{"config.yaml": includeHead},
 			"config.yaml:3: include[0]: the directory integrations.d does not exist; create it, or remove the pattern"},
 		"a link that leads nowhere": {map[string]string{"config.yaml": includeHead, "integrations.d/a.yaml": "-> gone"},
-			"integrations.d/a.yaml: there is no such file; if this is a link, correct or remove it"},
+			"integrations.d/a.yaml: the file does not exist; if this is a link, correct or remove it"},
 		"mistakes of all files at once": {map[string]string{
 			"config.yaml":           includeHead + "log: {format: xml}\n",
 			"integrations.d/a.yaml": "name: one\nbuckt: x\nrole_arn: arn:x\nregion: us-east-1\nexternal_id: ${UNSET}\n",

@@ -255,7 +255,7 @@ func (f *file) read(previous *file) (*file, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return f, errors.New("there is no such file; if this is a link, correct or remove it")
+		return f, errors.New("the file does not exist; if this is a link, correct or remove it")
 	case errors.Is(err, fs.ErrPermission):
 		return f, errors.New("permission denied; let the user that runs s3redirect read it")
 	case err != nil:

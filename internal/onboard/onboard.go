@@ -59,8 +59,8 @@ var questions = []Question{
 	{Key: "role_arn", Group: GroupRole, Label: "Role ARN",
 		Hint: "The ARN of the role that you created with the policies."},
 	{Key: "external_id", Group: GroupRole, Label: "External ID",
-		Hint: "Generated for this integration. The role's trust policy requires it, so that nobody " +
-			"can make the proxy use the role for somebody else."},
+		Hint: "Generated for this integration. The role's trust policy requires it, so that no " +
+			"other customer of the proxy can have it use the role."},
 
 	{Key: "file_versioning", Group: GroupRights, Label: "Older versions may be read (?versionId=)",
 		YesNo: true, Default: "false"},
