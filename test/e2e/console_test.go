@@ -83,7 +83,7 @@ func TestConsoleAddsTheFirstIntegration(t *testing.T) {
 	c.until(`document.querySelector("dialog .check [role=status]").textContent.startsWith("All steps passed")`)
 	c.next("What will be written")
 	c.until(`document.querySelector("dialog .diff")`)
-	c.picture("diff")
+	c.screenshot("diff")
 	written := filepath.Join(dir, "integrations.d", "wizard.yaml")
 	if _, err := os.Stat(written); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("the file was written before anybody saved it: %v", err)
@@ -155,7 +155,7 @@ func TestConsoleForEverybody(t *testing.T) {
 	c.signIn("Ann")
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{1280, 360} {
-			c.look(scheme, width)
+			c.emulate(scheme, width)
 			what := fmt.Sprintf("%s, %d wide", scheme, width)
 			audit(what)
 			c.press(`[aria-label="Documents of one-0"]`)
@@ -186,7 +186,7 @@ func TestConsoleForEverybody(t *testing.T) {
 	audit("a diff")
 	c.do(chromedp.KeyEvent(kb.Escape))
 	c.until(`!document.querySelector("dialog[open]")`)
-	c.look("light", 1100)
+	c.emulate("light", 1100)
 
 	// From the top through the whole page: each button, link and field comes by, and none holds the focus.
 	c.do(chromedp.Reload())
