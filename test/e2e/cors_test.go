@@ -36,7 +36,8 @@ integrations:
     bucket: cors-document
 ` + withKeys
 	p := startProxy(t, text, g.env()...)
-	dir, env := writeConfig(t, text), append(g.env(), "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")
+	dir := writeConfig(t, text)
+	env := append(g.env(), "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")
 
 	tab := browser(t)
 	if _, err := chromedp.Run(tab, chromedp.Navigate(origin)); err != nil {

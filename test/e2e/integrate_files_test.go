@@ -110,7 +110,7 @@ func TestIntegrateKilledLeavesNoPartialFile(t *testing.T) {
 			completed++
 		case errors.Is(err, fs.ErrNotExist):
 		default:
-			t.Fatalf("run %d, killed after %v: new.yaml has %d bytes (error %v), want %d bytes or no file",
+			t.Fatalf("run %d, killed after %v: new.yaml has %d bytes (error %v), want %d or no file",
 				n, after, len(got), err, len(text))
 		}
 		if got := readFile(t, filepath.Join(dir, "config.yaml")); got != mainFile {
@@ -141,10 +141,12 @@ func TestIntegrateReportsFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The script runs on a tmpfs in a private mount namespace, too small for the new file.
-	const integrate = `cp main.yaml disk/config.yaml && mkdir disk/integrations.d && cd disk || exit 99
+	const integrate = `cp main.yaml disk/config.yaml || exit 99
+mkdir disk/integrations.d && cd disk || exit 99
 %s ../s3redirect "$@"; echo "exit $?"; cmp config.yaml ../main.yaml && ls -A . integrations.d`
 	run := func(prefix ...string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), prefix[0], append(prefix[1:], largeIntegrationArgs()...)...)
+		args := append(prefix[1:], largeIntegrationArgs()...)
+		cmd := exec.CommandContext(t.Context(), prefix[0], args...)
 		cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH")}
 		out, err := cmd.CombinedOutput()
 		return string(out), err
@@ -152,7 +154,7 @@ func TestIntegrateReportsFullDisk(t *testing.T) {
 	message := "the disk is full"
 	out, err := run("unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
 		"mount -t tmpfs -o size=100k none disk && "+fmt.Sprintf(integrate, ""), "sh")
-	if !strings.Contains(out, "exit ") { // mounting is not permitted: limit the size of files instead
+	if !strings.Contains(out, "exit ") { // mounting is not permitted: limit the file size
 		message = "file too large"
 		out, err = run("sh", "-c", fmt.Sprintf(integrate, "ulimit -f 100;"), "sh")
 	}
@@ -182,7 +184,9 @@ func TestIntegrateReportsReadOnlyDirectory(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), program, "integrate")
 	cmd.Dir, cmd.Env = dir, []string{"HOME=/"}
 	if os.Geteuid() == 0 { // root may write everywhere
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Credential: &syscall.Credential{Uid: 65534, Gid: 65534},
+		}
 	}
 	out, _ := cmd.CombinedOutput() // the test checks the exit code instead
 	const message = "run this as a user who may write there"

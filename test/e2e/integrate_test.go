@@ -80,7 +80,8 @@ func TestIntegrateFromEmptyDirectory(t *testing.T) {
 		t.Error("the output contains the secret access key")
 	}
 
-	server, err := startServer(dir, "s3redirect", g.env(), built(t), "serve", "--config", "config.yaml")
+	server, err := startServer(
+		dir, "s3redirect", g.env(), built(t), "serve", "--config", "config.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
