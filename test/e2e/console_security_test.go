@@ -18,7 +18,8 @@ import (
 // address (DNS rebinding) gets 421.
 func TestConsoleRejectsOtherOrigins(t *testing.T) {
 	t.Parallel()
-	p, dir := startProxyIn(t, withConsole+fewIntegrations(1), "ADMIN_TOKEN="+adminToken, "SECRET=canary")
+	p, dir := startProxyIn(t, withConsole+fewIntegrations(1),
+		"ADMIN_TOKEN="+adminToken, "SECRET=canary")
 	file := filepath.Join(dir, "integrations.d", "one-0.yaml")
 	before, err := os.ReadFile(file)
 	if err != nil {
@@ -48,10 +49,16 @@ func TestConsoleRejectsOtherOrigins(t *testing.T) {
 			body: ` + body + `,
 		}).then(r => r.type + " " + r.status, () => "refused")`)
 		if got != "refused" && got != "opaque 0" {
-			t.Errorf("cross-origin POST of %s = %q, want %q or %q", kind, got, "refused", "opaque 0")
+			t.Errorf("cross-origin POST of %s = %q, want %q or %q",
+				kind, got, "refused", "opaque 0")
 		}
 	}
-	for _, path := range []string{"/api/session", "/api/integrations", "/", "/api/draft?name=one-0"} {
+	for _, path := range []string{
+		"/api/session",
+		"/api/integrations",
+		"/",
+		"/api/draft?name=one-0",
+	} {
 		got := c.js(`fetch("` + p.admin + path + `", {credentials: "include"})
 			.then(r => r.text(), () => "refused")`)
 		if got != "refused" {
@@ -107,7 +114,8 @@ func TestConsoleEscapesForeignText(t *testing.T) {
 	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprintf(w, "<ErrorResponse><Error><Code>AccessDenied</Code><Message>%s</Message>"+
-			"</Error></ErrorResponse>", strings.NewReplacer("<", "&lt;", ">", "&gt;").Replace(script))
+			"</Error></ErrorResponse>",
+			strings.NewReplacer("<", "&lt;", ">", "&gt;").Replace(script))
 	}))
 	t.Cleanup(sts.Close)
 	p, dir := startProxyIn(t, withConsole+`include: [integrations.d/*.yaml]
@@ -142,7 +150,10 @@ integrations:
 		const count = () => performance.getEntriesByType("resource")
 			.filter(e => e.name.endsWith("/api/integrations")).length;
 		const before = count();
-		const poll = () => count() > before ? setTimeout(() => done(""), 300) : setTimeout(poll, 100);
+		const poll = () => {
+			if (count() > before) setTimeout(() => done(""), 300);
+			else setTimeout(poll, 100);
+		};
 		poll();
 	})`)
 	got := c.js(`Promise.resolve(document.activeElement.getAttribute("aria-label") ||

@@ -84,7 +84,8 @@ func (c *consoleTab) text() string {
 func (c *consoleTab) tabTo(selector string) {
 	c.t.Helper()
 	for range 120 {
-		script := `Promise.resolve(String(document.activeElement.matches(` + quoted(selector) + `)))`
+		script := `Promise.resolve(
+			String(document.activeElement.matches(` + quoted(selector) + `)))`
 		if c.js(script) == "true" {
 			return
 		}

@@ -171,8 +171,8 @@ secret_access_key: ${SECRET}
 	return b.String()
 }
 
-// TestConsoleExplainsReadOnlyIntegrations shows that an integration in the main file is read-only. Its
-// card names the file and the line, and the console explains how to make it editable.
+// TestConsoleExplainsReadOnlyIntegrations shows that an integration in the main file is read-only.
+// Its card names the file and the line, and the console explains how to make it editable.
 func TestConsoleExplainsReadOnlyIntegrations(t *testing.T) {
 	t.Parallel()
 	p, _ := startProxyIn(t, withConsole+`
@@ -197,11 +197,12 @@ integrations:
 		"To change it here, move its keys to integrations.d/ours.yaml")`)
 }
 
-// TestConsoleReportsConcurrentEdits lets two administrators edit one integration. The second to save
-// gets a conflict, keeps the input, and continues with the file's current contents.
+// TestConsoleReportsConcurrentEdits lets two administrators edit one integration. The second to
+// save gets a conflict, keeps the input, and continues with the file's current contents.
 func TestConsoleReportsConcurrentEdits(t *testing.T) {
 	t.Parallel()
-	p, dir := startProxyIn(t, withConsole+fewIntegrations(2), "ADMIN_TOKEN="+adminToken, "SECRET=canary")
+	p, dir := startProxyIn(t, withConsole+fewIntegrations(2),
+		"ADMIN_TOKEN="+adminToken, "SECRET=canary")
 	ann, bob := openConsole(t, p), openConsole(t, p)
 	for name, c := range map[string]*consoleTab{"Ann": ann, "Bob": bob} {
 		c.signIn(name)

@@ -110,7 +110,7 @@ func TestIntegrateKilledLeavesNoPartialFile(t *testing.T) {
 			completed++
 		case errors.Is(err, fs.ErrNotExist):
 		default:
-			t.Fatalf("run %d, killed after %v: new.yaml has %d bytes (error %v), want %d or no file",
+			t.Fatalf("run %d, killed after %v: new.yaml has %d bytes (error %v), want %d or none",
 				n, after, len(got), err, len(text))
 		}
 		if got := readFile(t, filepath.Join(dir, "config.yaml")); got != mainFile {
