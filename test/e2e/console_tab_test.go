@@ -15,85 +15,112 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// go test ./test/e2e -run TestConsoleAddsTheFirstIntegration -pictures ../docs/console
-var pictures = flag.String("pictures", "", "the `folder` that the pictures of docs/console.md are written to")
+// pictures makes the console tests write the screenshots of docs/console.md:
+//
+//	go test ./test/e2e -run TestConsoleAddsTheFirstIntegration -pictures ../../docs/console
+var pictures = flag.String("pictures", "",
+	"the `folder` to which the screenshots of docs/console.md are written")
 
+// adminToken is the console's token in all tests.
 const adminToken = "0123456789-canary-token-of-the-administrators"
 
-// withConsole is a configuration that the console may change.
+// withConsole is the part of a configuration that lets administrators change it in the console.
 const withConsole = `
 admin: {token: "${ADMIN_TOKEN}"}
 `
 
-// consoleTab is a browser at the console.
+// consoleTab is a browser tab that shows the console.
 type consoleTab struct{ *tab }
 
+// openConsole opens p's console in a new tab and waits until it has loaded.
 func openConsole(t *testing.T, p *proxy) *consoleTab {
 	t.Helper()
 	c := &consoleTab{openTab(t)}
 	c.do(chromedp.EmulateViewport(1100, 900))
 	c.open(p.admin + "/")
-	c.until(`document.querySelector("#about").textContent !== "" && document.querySelector("#account").children.length > 0`)
+	c.until(`document.querySelector("#about").textContent !== "" &&
+		document.querySelector("#account").children.length > 0`)
 	return c
 }
 
-// until waits for a condition of the page.
+// until waits up to 30 seconds for a JavaScript condition to hold, and fails the test otherwise.
 func (c *consoleTab) until(condition string) {
 	c.t.Helper()
-	if got := c.js(`new Promise(done => { let n = 0; const look = () => { if (` + condition + `) done("yes"); else if (++n > 600) done("no"); else setTimeout(look, 50); }; look(); })`); got != "yes" {
-		c.t.Fatalf("it did not come to this: %s\n%s", condition, c.text())
+	script := `new Promise(done => {
+		let n = 0;
+		const poll = () => {
+			if (` + condition + `) done("yes");
+			else if (++n > 600) done("no");
+			else setTimeout(poll, 50);
+		};
+		poll();
+	})`
+	if got := c.js(script); got != "yes" {
+		c.t.Fatalf("timed out waiting for %s; the page shows:\n%s", condition, c.text())
 	}
 }
 
-// arrives is until, for a page that is on its way: what is asked of the one before may come to nothing.
+// arrives is like until, but polls from Go. A navigation in progress discards the previous page's
+// promises, so a promise of that page may never resolve.
 func (c *consoleTab) arrives(condition string) {
 	c.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
 		if got, err := chromedp.Run(c.ctx, chromedp.Evaluate[bool](condition)); err == nil && got {
 			return
 		}
+		time.Sleep(50 * time.Millisecond)
 	}
-	c.t.Fatalf("it did not come to this: %s\n%s", condition, c.text())
+	c.t.Fatalf("timed out waiting for %s; the page shows:\n%s", condition, c.text())
 }
 
-// text is what can be read on the page.
+// text returns the visible text of the open dialog, or of the page if there is none.
 func (c *consoleTab) text() string {
-	return c.js(`Promise.resolve((document.querySelector("dialog[open]") || document.body).innerText)`)
+	return c.js(`Promise.resolve(
+		(document.querySelector("dialog[open]") || document.body).innerText)`)
 }
 
-// tabTo presses the tabulator until the focus is on an element, as people without a mouse do.
+// tabTo presses Tab until the element that matches selector has the focus.
 func (c *consoleTab) tabTo(selector string) {
 	c.t.Helper()
 	for range 120 {
-		if c.js(`Promise.resolve(String(document.activeElement.matches(`+quoted(selector)+`)))`) == "true" {
+		script := `Promise.resolve(
+			String(document.activeElement.matches(` + quoted(selector) + `)))`
+		if c.js(script) == "true" {
 			return
 		}
 		c.do(chromedp.KeyEvent(kb.Tab))
 	}
-	c.t.Fatalf("the keyboard does not come to %s\n%s", selector, c.text())
+	c.t.Fatalf("Tab does not reach %s; the page shows:\n%s", selector, c.text())
 }
 
-// press goes to a button and presses it.
+// press moves the focus to the button that matches selector and presses Enter.
 func (c *consoleTab) press(selector string) {
 	c.t.Helper()
 	c.tabTo(selector)
 	c.do(chromedp.KeyEvent(kb.Enter))
 }
 
-// fill goes to a field, and writes into it instead of what is there.
+// fill moves the focus to the named field and replaces its value with text.
 func (c *consoleTab) fill(name, text string) {
 	c.t.Helper()
 	c.tabTo(`[name="` + name + `"]`)
-	c.do(chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)), chromedp.KeyEvent(kb.Delete), chromedp.KeyEvent(text))
+	c.do(
+		chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)),
+		chromedp.KeyEvent(kb.Delete),
+		chromedp.KeyEvent(text),
+	)
 }
 
-// next presses the button that leads on, and waits for the step with a title.
+// next presses the dialog's primary button and waits for the step whose title begins with title.
 func (c *consoleTab) next(title string) {
 	c.t.Helper()
 	c.press("dialog .actions button:not([type])")
-	c.until(`document.querySelector("#dialog-title")?.textContent.startsWith(` + quoted(title) + `)`)
+	c.until(`document.querySelector("#dialog-title")?.textContent
+		.startsWith(` + quoted(title) + `)`)
 }
 
+// signIn signs in with the administrators' token as the user name.
 func (c *consoleTab) signIn(name string) {
 	c.t.Helper()
 	c.press("#account button")
@@ -104,8 +131,8 @@ func (c *consoleTab) signIn(name string) {
 	c.until(`!document.querySelector("#add").hidden`)
 }
 
-// picture takes one, for the documents.
-func (c *consoleTab) picture(name string) {
+// screenshot writes a screenshot for the documentation if the flag -pictures is set.
+func (c *consoleTab) screenshot(name string) {
 	c.t.Helper()
 	if *pictures == "" {
 		return
@@ -119,19 +146,24 @@ func (c *consoleTab) picture(name string) {
 	}
 }
 
-// look sets the light, and how wide the window is.
-func (c *consoleTab) look(scheme string, width int64) {
+// emulate sets the preferred color scheme ("light" or "dark") and the window's width in pixels.
+func (c *consoleTab) emulate(scheme string, width int64) {
 	c.t.Helper()
-	c.do(chromedp.EmulateViewport(width, 900), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	media := emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	}
+	setMedia := func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, media)
 		return err
-	}))
+	}
+	c.do(chromedp.EmulateViewport(width, 900), chromedp.Func(setMedia))
 }
 
+// quoted returns text as a JavaScript string literal.
 func quoted(text string) string {
 	b, err := json.Marshal(text)
 	if err != nil {
-		panic(err) // texts always marshal
+		panic(err) // a string always marshals
 	}
 	return string(b)
 }
