@@ -72,8 +72,8 @@ func (f *folder) files() map[string]string {
 	return all
 }
 
-// wantFiles checks that the folder differs from before only in the changed files. An empty text stands
-// for a removed file.
+// wantFiles checks that the folder differs from before only in the changed files. An empty text
+// stands for a removed file.
 func (f *folder) wantFiles(what string, before, changed map[string]string) {
 	f.t.Helper()
 	got := f.files()
@@ -187,7 +187,8 @@ func TestReadOnlyIntegrations(t *testing.T) {
 
 func TestChangesWithoutInclude(t *testing.T) {
 	f := newFolder(t, map[string]string{"config.yaml": strings.Replace(includeHead,
-		"include: [integrations.d/*.yaml]\n", "integrations:\n", 1) + item(keyed("main", "bucket-main"))})
+		"include: [integrations.d/*.yaml]\n", "integrations:\n", 1) +
+		item(keyed("main", "bucket-main"))})
 	s, c := f.read()
 	_, addErr := s.Add(lab().Draft())
 	for _, err := range []error{addErr, s.Writable()} {
@@ -204,8 +205,8 @@ func TestChangesWithoutInclude(t *testing.T) {
 	}
 }
 
-// A change that would not load is not written. The errors name the changed integration, regardless of
-// the order of the files.
+// A change that would not load is not written. The errors name the changed integration, regardless
+// of the order of the files.
 func TestInvalidChangesAreNotWritten(t *testing.T) {
 	good := Draft{"name": "aaa", "bucket": "bucket-a", "region": "auto",
 		"role_arn": "arn:aws:iam::123456789012:role/r"}
@@ -273,7 +274,7 @@ func TestRemoveLastIntegration(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := ch.Save(t.Context(), testEnvironment); !LacksIntegrations(err) {
-		t.Errorf("without a console: Save() = %v, want the error that an integration is needed", err)
+		t.Errorf("without a console: Save() = %v, want that an integration is needed", err)
 	}
 	f.write("config.yaml", includeHead+"admin: {token: 0123456789abcdef0123456789abcdef}\n")
 	err = ch.Save(t.Context(), testEnvironment)
@@ -297,7 +298,7 @@ func TestAddRejectsFileThatPatternDoesNotMatch(t *testing.T) {
 	}
 }
 
-// The first save of a new configuration creates the main file, the folder and the first integration.
+// The first save of a new configuration creates the main file, the folder and the integration.
 func TestSaveNewConfiguration(t *testing.T) {
 	f := newFolder(t, nil)
 	s := New(f.config(), []byte(NewFile))
@@ -398,8 +399,8 @@ func TestSaveRejectsConcurrentChange(t *testing.T) {
 	}
 }
 
-// Concurrent saves never produce a configuration that does not load: if several add the same bucket,
-// exactly one succeeds.
+// Concurrent saves never produce a configuration that does not load: if several add the same
+// bucket, exactly one succeeds.
 func TestConcurrentSavesOfOneBucket(t *testing.T) {
 	for range 10 {
 		f := editableFolder(t)
@@ -480,8 +481,8 @@ func TestNewFilesGetModeOfOthers(t *testing.T) {
 	}
 }
 
-// FuzzEdit sets a key to a text. Either the change is rejected, or reading the file back returns the
-// same text and leaves the other keys unchanged.
+// FuzzEdit sets a key to a text. Either the change is rejected, or reading the file back returns
+// that text and leaves the other keys unchanged.
 func FuzzEdit(f *testing.F) {
 	f.Add("bucket", "pictures")
 	f.Add("external_id", "a # b: 'c\n- d")
