@@ -238,8 +238,10 @@ func TestInvalidChangesAreNotWritten(t *testing.T) {
 		"an existing file": {with("name", "20-numbered"), "name",
 			"20-numbered.yaml exists already; choose another name"},
 		"a duration without a unit": {with("url_lifetime", "45"), "url_lifetime", "needs a unit"},
-		"a line break":              {with("external_id", "a\nbucket: b"), "external_id", "letters, digits"},
-		"an unset variable":         {with("external_id", "${UNSET}"), "external_id", "UNSET is not set"},
+		"a line break": {with("external_id", "a\nbucket: b"),
+			"external_id", "letters, digits"},
+		"an unset variable": {with("external_id", "${UNSET}"),
+			"external_id", "UNSET is not set"},
 	} {
 		f := editableFolder(t)
 		before := f.files()

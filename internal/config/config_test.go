@@ -126,7 +126,8 @@ func TestExampleIsValidAndComplete(t *testing.T) {
 		}
 	}
 	if i := least.Integrations[0]; i.SessionDuration.Hours() != 1 ||
-		i.URLLifetime.Minutes() != 45 || i.MinRemaining.Minutes() != 15 || i.SessionName != "s3redirect-a" {
+		i.URLLifetime.Minutes() != 45 || i.MinRemaining.Minutes() != 15 ||
+		i.SessionName != "s3redirect-a" {
 		t.Errorf("Parse() sets the defaults %+v, want session_duration 1h, url_lifetime 45m, "+
 			"min_remaining 15m and session_name s3redirect-a", i)
 	}
@@ -230,7 +231,8 @@ func FuzzParse(f *testing.F) {
 		default:
 			for _, e := range all {
 				if e.File != "f" || e.Line < 0 || e.Line > lines || e.Problem == "" {
-					t.Errorf("Parse() reports %+v, want file f, a line from 0 to %d and a problem", e, lines)
+					t.Errorf("Parse() reports %+v, want file f, a line from 0 to %d and a problem",
+						e, lines)
 				}
 			}
 		}

@@ -290,7 +290,8 @@ func TestRereadFindsEveryChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		if first.Equal(last) || !second.Equal(first) || !first.Equal(second) {
-			t.Errorf("%s: Reread finds the change: %v, want true; a second Reread finds none: %v, want true",
+			t.Errorf("%s: Reread finds the change: %v, want true; "+
+				"a second Reread finds none: %v, want true",
 				c.name, !first.Equal(last), second.Equal(first))
 		}
 		fresh, err := Read(f.config())
@@ -424,7 +425,8 @@ func TestNoSecretsOfIncludedFilesInMessages(t *testing.T) {
 			"\n", "name: a\nsecret_access_key: [" + canary + "]\n", canary + ": x\n",
 		"- " + canary + "\n", canary + "\n",
 		"name: a\nsecret_access_key: ${" + canary + "}\n",
-		"name: a\nsecret_access_key: *" + canary + "\n", "name: a\nsecret_access_key: !" + canary + " x\n",
+		"name: a\nsecret_access_key: *" + canary + "\n",
+		"name: a\nsecret_access_key: !" + canary + " x\n",
 	} {
 		f := newFolder(t, map[string]string{
 			"config.yaml":           includeHead,

@@ -52,7 +52,8 @@ func TestSaveKeepsGroup(t *testing.T) {
 	}{
 		{0o640, ownGroup, true}, {0o640, foreignGroup, false}, {0o660, foreignGroup, false},
 		{0o604, foreignGroup, false},
-		{0o600, foreignGroup, true}, {0o644, foreignGroup, true}, // the group has no more permissions than others
+		// The group has no more permissions than others.
+		{0o600, foreignGroup, true}, {0o644, foreignGroup, true},
 	} {
 		path := savedFile(t)
 		for _, dir := range []string{filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
@@ -68,10 +69,12 @@ func TestSaveKeepsGroup(t *testing.T) {
 			err := Save(t.Context(), path, []byte("old"), []byte("new"))
 			if c.saved != (err == nil) || err != nil &&
 				!strings.Contains(err.Error(), "its group 4242 cannot be kept") {
-				t.Errorf("mode %o, group %d: Save() = %v, want success: %v", c.mode, c.group, err, c.saved)
+				t.Errorf("mode %o, group %d: Save() = %v, want success: %v",
+					c.mode, c.group, err, c.saved)
 			}
 			if err := Writable(path); c.saved != (err == nil) {
-				t.Errorf("mode %o, group %d: Writable() = %v, want success: %v", c.mode, c.group, err, c.saved)
+				t.Errorf("mode %o, group %d: Writable() = %v, want success: %v",
+					c.mode, c.group, err, c.saved)
 			}
 		})
 		wantFile(t, path, map[bool]string{true: "new", false: "old"}[c.saved])
@@ -92,7 +95,10 @@ func acl(user uint32) []byte {
 	for _, e := range []struct {
 		tag, perm uint16
 		id        uint32
-	}{{0x01, 6, ^uint32(0)}, {0x02, 4, user}, {0x04, 0, ^uint32(0)}, {0x10, 4, ^uint32(0)}, {0x20, 0, ^uint32(0)}} {
+	}{
+		{0x01, 6, ^uint32(0)}, {0x02, 4, user}, {0x04, 0, ^uint32(0)},
+		{0x10, 4, ^uint32(0)}, {0x20, 0, ^uint32(0)},
+	} {
 		b = binary.LittleEndian.AppendUint16(b, e.tag)
 		b = binary.LittleEndian.AppendUint16(b, e.perm)
 		b = binary.LittleEndian.AppendUint32(b, e.id)
@@ -121,7 +127,8 @@ func aclOf(t *testing.T, path string) []byte {
 	return b[:n]
 }
 
-// A file keeps its access control list, or its lack of one, and does not inherit the directory's default.
+// A file keeps its access control list, or its lack of one, and does not inherit the directory's
+// default.
 func TestSaveKeepsAccessControlLists(t *testing.T) {
 	for name, c := range map[string]struct{ own, inherited []byte }{
 		"no list": {}, "its own": {own: acl(4242)}, "the directory's default": {inherited: acl(4243)},
