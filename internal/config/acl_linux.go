@@ -47,8 +47,12 @@ func writeACLs(f *os.File, lists map[string][]byte) error {
 	return nil
 }
 
-// attributes returns a file's extended attributes that grant access.
-func attributes(list func([]byte) (int, error), get func(string, []byte) (int, error)) (map[string][]byte, error) {
+// attributes returns the extended attributes of a file that grant access. list and get call
+// listxattr and getxattr for the file.
+func attributes(
+	list func([]byte) (int, error),
+	get func(string, []byte) (int, error),
+) (map[string][]byte, error) {
 	names, err := sized(list)
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
@@ -69,7 +73,7 @@ func attributes(list func([]byte) (int, error), get func(string, []byte) (int, e
 	return found, nil
 }
 
-// sized calls read with a buffer of the size that it asks for.
+// sized calls read with a buffer of the size that read reports.
 func sized(read func([]byte) (int, error)) ([]byte, error) {
 	n, err := read(nil)
 	if err != nil || n == 0 {

@@ -4,6 +4,6 @@ package config
 
 import "os"
 
-// Elsewhere access control lists are not kept.
+// On other systems access control lists are not kept.
 func readACLs(string) (map[string][]byte, error)  { return nil, nil }
 func writeACLs(*os.File, map[string][]byte) error { return nil }

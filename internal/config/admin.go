@@ -17,15 +17,16 @@ type Admin struct {
 	// TLS is the certificate of AdminListen. Optional.
 	TLS TLS `yaml:"tls"`
 	// Hosts are further host names at which browsers reach admin_listen. Addresses and localhost
-	// are always accepted. Any other name could be that of a page which directs its visitors'
+	// are always accepted. Any other name could belong to a page that directs its visitors'
 	// browsers here (DNS rebinding).
 	Hosts []string `yaml:"hosts"`
-	// Variables are the environment variables that users of the console may name in a draft. Default: none.
+	// Variables are the environment variables that users of the console may name in a draft.
+	// Default: none.
 	Variables AdminVariables `yaml:"variables"`
 }
 
-// AdminVariables are the environment variables that drafts of the console may name. An access key ID is part of every
-// URL, so a variable that holds a secret must never be in IDs.
+// AdminVariables are the environment variables that drafts of the console may name. An access key ID
+// is part of every URL, so IDs must not contain a variable that holds a secret.
 type AdminVariables struct {
 	// IDs are the variables that access_key_id may name.
 	IDs []string `yaml:"ids"`

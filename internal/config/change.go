@@ -14,8 +14,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Change is the replacement of the file of one integration: from Old at OldPath to New at NewPath. Old is
-// nil if the integration is added, and New if it is removed. The paths differ if it is renamed.
+// Change replaces the file of one integration: Old at OldPath by New at NewPath. Old is nil if the
+// integration is added, and New is nil if it is removed. The paths differ if it is renamed.
 //
 // This program writes one file for each integration, into the directory of the first pattern of the
 // include key. It changes and removes only files whose first line is [Marker].
@@ -23,7 +23,8 @@ type Change struct {
 	OldPath, NewPath string
 	Old, New         []byte
 	source           *Source // the configuration before the change
-	// conflict is why no file can be created for the name; "" if it can. NewPath then is no real path.
+	// conflict is the reason why no file can be created for the name, or "". If it is set, NewPath is
+	// not a valid path.
 	conflict string
 }
 
@@ -39,7 +40,7 @@ func (e *ReadOnlyError) Error() string {
 		e.Origin.File, e.Origin.Line, e.Problem)
 }
 
-// NewFile is the beginning of a configuration file.
+// NewFile is the initial content of a configuration file.
 const NewFile = `# The configuration of s3redirect. The example in its repository has every key, with comments.
 
 # Where viewers ask: browsers, or the reverse proxy in front.
@@ -56,14 +57,15 @@ viewers:
 include: [integrations.d/*.yaml]
 `
 
-// LacksIntegrations reports whether err says that a configuration has no integration, and nothing else.
+// LacksIntegrations reports whether the only error in err is that the configuration has no
+// integration.
 func LacksIntegrations(err error) bool {
 	all, ok := errors.AsType[Errors](err)
 	return ok && len(all) == 1 && all[0].Key == "integrations"
 }
 
-// Folder returns the directory that integrations are written to. Its error is an [Errors] that says how
-// to get one.
+// Folder returns the directory that integrations are written to. If there is none, its error is an
+// [Errors] that says how to configure one.
 func (s *Source) Folder() (string, error) {
 	if len(s.patterns) == 0 {
 		return "", Errors{{File: s.path, Key: "include",
@@ -74,8 +76,8 @@ func (s *Source) Folder() (string, error) {
 	return s.patterns[0].dir, nil
 }
 
-// Writable returns an error if a new integration cannot be written, as far as can be told beforehand. It
-// creates a file and removes it.
+// Writable returns an error if a new integration cannot be written. It tests this by creating and
+// removing a file, so a later save can still fail.
 func (s *Source) Writable() error {
 	dir, err := s.Folder()
 	if err != nil {
@@ -92,7 +94,7 @@ func (s *Source) Writable() error {
 	return Writable(filepath.Join(dir, "integration.yaml"))
 }
 
-// Draft returns an integration of c, which must be s parsed, as its file holds it. The error is a
+// Draft returns an integration of c as its file holds it. c must be parsed from s. The error is a
 // [*ReadOnlyError] if a person wrote the file.
 func (s *Source) Draft(c *Config, name string) (Draft, error) {
 	d, _, err := s.editable(c, name)
@@ -113,8 +115,9 @@ func (s *Source) Add(d Draft) (*Change, error) {
 	return ch, nil
 }
 
-// Edit returns the change that gives an integration of c, which must be s parsed, the texts of d. Keys
-// that d lacks stay; keys with an empty text are removed. Its error is an [Errors] or a [*ReadOnlyError].
+// Edit returns the change that sets keys of an integration of c to the texts of d. c must be parsed
+// from s. Keys that d lacks are unchanged; keys with an empty text are removed. Its error is an
+// [Errors] or a [*ReadOnlyError].
 func (s *Source) Edit(c *Config, name string, d Draft) (*Change, error) {
 	before, f, err := s.editable(c, name)
 	if err != nil {
@@ -145,8 +148,8 @@ func sameDraft(a, b Draft) bool {
 	return !slices.ContainsFunc(DraftKeys(), func(key string) bool { return a[key] != b[key] })
 }
 
-// Remove returns the change that removes an integration of c, which must be s parsed. Its error is an
-// [Errors] or a [*ReadOnlyError].
+// Remove returns the change that removes an integration of c. c must be parsed from s. Its error is
+// an [Errors] or a [*ReadOnlyError].
 func (s *Source) Remove(c *Config, name string) (*Change, error) {
 	_, f, err := s.editable(c, name)
 	if err != nil {
@@ -155,8 +158,8 @@ func (s *Source) Remove(c *Config, name string) (*Change, error) {
 	return &Change{source: s, OldPath: f.path, Old: f.text}, nil
 }
 
-// newPath returns the path of a file that does not exist yet for an integration. If there can be none, it
-// returns why, with a text for the path that errors can show.
+// newPath returns the path of a new file for an integration. If no file can be created, it returns
+// the reason, and a text that errors can show as the path.
 func (s *Source) newPath(dir, name string) (path, conflict string) {
 	base := name + ".yaml"
 	path = filepath.Join(dir, base)
@@ -206,7 +209,7 @@ func (s *Source) editable(c *Config, name string) (Draft, *file, error) {
 	return d, f, nil
 }
 
-// howToMove says how a person makes an integration editable.
+// howToMove returns instructions for making an integration editable.
 func (s *Source) howToMove(name string) string {
 	path := filepath.Join(filepath.Dir(s.path), "integrations.d", name+".yaml")
 	first := ""
@@ -220,8 +223,8 @@ func (s *Source) howToMove(name string) string {
 		Marker)
 }
 
-// isEditable reports whether f, with the content root, is a file that this program wrote: it has the
-// marker, is a regular file in the folder, holds one integration, and no secret.
+// isEditable reports whether this program wrote f, whose content is root: f has the marker, is a
+// regular file in the folder, and holds one integration and no secret.
 func (s *Source) isEditable(f *file, root *yaml.Node) bool {
 	if len(s.patterns) == 0 || f.link || filepath.Dir(f.path) != s.patterns[0].dir || root.Kind != yaml.MappingNode {
 		return false
@@ -237,20 +240,20 @@ func (s *Source) isEditable(f *file, root *yaml.Node) bool {
 	return true
 }
 
-// isVariable reports whether a text is ${NAME}, and nothing else.
+// isVariable reports whether the whole text is one ${NAME}.
 func isVariable(text string) bool {
 	name, ok := strings.CutPrefix(text, "${")
 	name, closed := strings.CutSuffix(name, "}")
 	return ok && closed && envName.MatchString(name)
 }
 
-// Parse returns the configuration as it will be loaded after the change, with the changed integration at
-// its end. Its error is an [Errors], in which NewPath is the file of that integration.
+// Parse returns the configuration as it will be after the change, with the changed integration at its
+// end. Its error is an [Errors], in which NewPath is the file of that integration.
 func (ch *Change) Parse(getenv func(string) (string, bool)) (*Config, error) {
 	return ch.parse(ch.source, getenv)
 }
 
-// parse is Parse for a change of s.
+// parse is like Parse, but applies the change to s.
 func (ch *Change) parse(s *Source, getenv func(string) (string, bool)) (*Config, error) {
 	c, err := ch.after(s).Parse(getenv)
 	if ch.conflict == "" {
@@ -263,8 +266,8 @@ func (ch *Change) parse(s *Source, getenv func(string) (string, bool)) (*Config,
 	return nil, all
 }
 
-// after returns s with the change. The changed file is the last one, so that names and buckets which are
-// in use elsewhere are its errors.
+// after returns s with the change. The changed file comes last, so that duplicate names and buckets
+// are reported as errors of that file.
 func (ch *Change) after(s *Source) *Source {
 	after := *s
 	after.files = slices.DeleteFunc(slices.Clone(s.files),
@@ -275,13 +278,14 @@ func (ch *Change) after(s *Source) *Source {
 	return &after
 }
 
-// Save writes the change. The files must be what they were when they were read (otherwise the error wraps
-// [ErrChanged]), and the whole configuration must load with the change. Save holds the lock of the folder,
-// so of two programs that save at once the second checks its change against the files of the first.
+// Save writes the change. If the integration's files have changed since they were read, the error
+// wraps [ErrChanged]. The whole configuration must load with the change. Save holds the lock of the
+// folder, so if two programs save concurrently, the second checks its change against the files that
+// the first has written.
 //
-// Each file is replaced atomically. A new file gets the mode, group and access control lists of the other
-// files in the folder. A renamed integration is in both files for an instant: if the program is killed
-// then, the configuration does not load until one of them is removed.
+// Each file is replaced atomically. A new file gets the mode, group and access control lists of
+// another file in the folder. During a rename both files briefly contain the integration: if the
+// program is killed then, the configuration does not load until one of them is removed.
 func (ch *Change) Save(ctx context.Context, getenv func(string) (string, bool)) error {
 	dir, err := ch.source.Folder()
 	if err != nil {
@@ -328,7 +332,7 @@ func (ch *Change) Save(ctx context.Context, getenv func(string) (string, bool)) 
 	return err
 }
 
-// again reads the files of s once more.
+// again rereads the files of s.
 func (s *Source) again() (*Source, error) {
 	if s.unwritten {
 		return New(s.path, s.main), nil
@@ -336,7 +340,8 @@ func (s *Source) again() (*Source, error) {
 	return s.Reread()
 }
 
-// model returns a file whose access a new file in dir gets: another one in dir, or else the main file.
+// model returns the file whose access rights a new file in dir gets: another one in dir, or else the
+// main file.
 func (s *Source) model(dir string) string {
 	for _, f := range s.files {
 		if filepath.Dir(f.path) == dir && !f.link {

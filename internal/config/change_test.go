@@ -13,32 +13,33 @@ import (
 	"testing"
 )
 
-const written = Marker + "\nname: lab\nbucket: " +
-	"photos\nrole_arn: arn:aws:iam::123456789012:role/r\nregion: us-east-1\naccess_key_id: " +
-	"${ID}\nsecret_access_key: ${SECRET}\n"
+// editableFile is the content of a file that this program wrote.
+const editableFile = Marker + "\nname: lab\nbucket: photos\n" +
+	"role_arn: arn:aws:iam::123456789012:role/r\nregion: us-east-1\n" +
+	"access_key_id: ${ID}\nsecret_access_key: ${SECRET}\n"
 
-// changing is a folder with integrations of every origin.
-func changing(t *testing.T) *folder {
+// editableFolder returns a folder with integrations of every origin, editable and read-only.
+func editableFolder(t *testing.T) *folder {
 	t.Helper()
 	return newFolder(t, map[string]string{
 		"config.yaml":             includeHead + "integrations:\n" + item(keyed("main", "bucket-main")),
-		"integrations.d/lab.yaml": written,
-		"integrations.d/team.yaml": Marker + "\n" + item(strings.Replace(keyed("team",
-			"bucket-team"), "key: s", "key: ${SECRET}", 1)),
+		"integrations.d/lab.yaml": editableFile,
+		"integrations.d/team.yaml": Marker + "\n" +
+			item(strings.Replace(keyed("team", "bucket-team"), "key: s", "key: ${SECRET}", 1)),
 		"integrations.d/hand.yaml":   keyed("hand", "bucket-hand"),
 		"integrations.d/secret.yaml": Marker + "\n" + keyed("secret", "bucket-secret"),
-		"integrations.d/comments.yaml": strings.NewReplacer("lab", "comments", "photos",
-			"bucket-comments").Replace(written) + "# ours\n",
-		"integrations.d/..1/link.yaml": strings.NewReplacer("lab", "link", "photos",
-			"bucket-link").Replace(written),
+		"integrations.d/comments.yaml": strings.NewReplacer(
+			"lab", "comments", "photos", "bucket-comments").Replace(editableFile) + "# ours\n",
+		"integrations.d/..1/link.yaml": strings.NewReplacer(
+			"lab", "link", "photos", "bucket-link").Replace(editableFile),
 		"integrations.d/link.yaml": "-> ..1/link.yaml",
-		"integrations.d/20-numbered.yaml": strings.NewReplacer("lab", "numbered", "photos",
-			"bucket-numbered").Replace(written),
+		"integrations.d/20-numbered.yaml": strings.NewReplacer(
+			"lab", "numbered", "photos", "bucket-numbered").Replace(editableFile),
 		"integrations.d/unrelated.example": "not an integration",
 	})
 }
 
-// read returns the configuration.
+// read reads and parses the configuration.
 func (f *folder) read() (*Source, *Config) {
 	f.t.Helper()
 	s, err := Read(f.config())
@@ -71,20 +72,21 @@ func (f *folder) files() map[string]string {
 	return all
 }
 
-// wantFiles checks that the folder has changed from before by the given files only; "" is a removed file.
+// wantFiles checks that the folder differs from before only in the changed files. An empty text
+// stands for a removed file.
 func (f *folder) wantFiles(what string, before, changed map[string]string) {
 	f.t.Helper()
 	got := f.files()
 	for name, text := range before {
 		if want, ok := changed[name]; !ok && got[name] != text {
-			f.t.Errorf("%s: %s is now\n%s", what, name, got[name])
+			f.t.Errorf("%s: %s =\n%s\nwant it unchanged:\n%s", what, name, got[name], text)
 		} else if ok && got[name] != want {
-			f.t.Errorf("%s: %s is\n%s\nwant\n%s", what, name, got[name], want)
+			f.t.Errorf("%s: %s =\n%s\nwant\n%s", what, name, got[name], want)
 		}
 	}
 	for name, text := range got {
 		if _, ok := before[name]; !ok && changed[name] != text {
-			f.t.Errorf("%s: %s is\n%s\nwant\n%s", what, name, text, changed[name])
+			f.t.Errorf("%s: %s =\n%s\nwant\n%s", what, name, text, changed[name])
 		}
 	}
 }
@@ -92,8 +94,8 @@ func (f *folder) wantFiles(what string, before, changed map[string]string) {
 func TestChanges(t *testing.T) {
 	fresh := Draft{"name": "fresh", "bucket": "bucket-fresh", "region": "auto",
 		"role_arn": "arn:aws:iam::123456789012:role/r"}
-	const freshText = Marker +
-		"\nname: fresh\nbucket: bucket-fresh\nrole_arn: arn:aws:iam::123456789012:role/r\nregion: auto\n"
+	const freshText = Marker + "\nname: fresh\nbucket: bucket-fresh\n" +
+		"role_arn: arn:aws:iam::123456789012:role/r\nregion: auto\n"
 	for name, c := range map[string]struct {
 		change func(*Source, *Config) (*Change, error)
 		want   map[string]string
@@ -101,28 +103,33 @@ func TestChanges(t *testing.T) {
 		"add": {func(s *Source, _ *Config) (*Change, error) { return s.Add(fresh) },
 			map[string]string{"integrations.d/fresh.yaml": freshText}},
 		"edit": {func(s *Source, c *Config) (*Change, error) {
-			return s.Edit(c, "lab", Draft{"bucket": "", "permitted_buckets": "photos lab-*", "file_versioning": "true"})
-		}, map[string]string{"integrations.d/lab.yaml": strings.Replace(strings.Replace(written,
-			"bucket: photos", "permitted_buckets: [photos, lab-*]", 1), "us-east-1\n",
-			"us-east-1\nfile_versioning: true\n", 1)}},
-		"edit nothing": {func(s *Source, c *Config) (*Change,
-			error) {
+			return s.Edit(c, "lab", Draft{
+				"bucket":            "",
+				"permitted_buckets": "photos lab-*",
+				"file_versioning":   "true",
+			})
+		}, map[string]string{"integrations.d/lab.yaml": strings.NewReplacer(
+			"bucket: photos", "permitted_buckets: [photos, lab-*]",
+			"us-east-1\n", "us-east-1\nfile_versioning: true\n").Replace(editableFile)}},
+		"edit without a difference": {func(s *Source, c *Config) (*Change, error) {
 			return s.Edit(c, "lab", Draft{"bucket": "photos"})
 		}, nil},
-		"rename": {func(s *Source, c *Config) (*Change, error) { return s.Edit(c, "lab", Draft{"name": "pictures"}) },
-			map[string]string{"integrations.d/lab.yaml": "",
-				"integrations.d/pictures.yaml": strings.Replace(written, "name: lab", "name: pictures", 1)}},
-		"rename in a file with another name": {func(s *Source, c *Config) (*Change,
-			error) {
+		"rename": {func(s *Source, c *Config) (*Change, error) {
+			return s.Edit(c, "lab", Draft{"name": "pictures"})
+		}, map[string]string{
+			"integrations.d/lab.yaml": "",
+			"integrations.d/pictures.yaml": strings.Replace(
+				editableFile, "name: lab", "name: pictures", 1),
+		}},
+		"rename in a file with another name": {func(s *Source, c *Config) (*Change, error) {
 			return s.Edit(c, "numbered", Draft{"name": "second"})
-		},
-			map[string]string{"integrations.d/20-numbered.yaml": strings.NewReplacer("lab",
-				"second", "photos", "bucket-numbered").Replace(written)}},
+		}, map[string]string{"integrations.d/20-numbered.yaml": strings.NewReplacer(
+			"lab", "second", "photos", "bucket-numbered").Replace(editableFile)}},
 		"remove": {func(s *Source, c *Config) (*Change, error) { return s.Remove(c, "lab") },
 			map[string]string{"integrations.d/lab.yaml": ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := changing(t)
+			f := editableFolder(t)
 			before := f.files()
 			ch, err := c.change(f.read())
 			if err != nil {
@@ -141,21 +148,24 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// What a person wrote is read-only, and the error says where it is and how to change that.
+// Integrations in files that a person wrote are read-only. The error names the file and says how to
+// make the integration editable.
 func TestReadOnlyIntegrations(t *testing.T) {
-	f := changing(t)
+	f := editableFolder(t)
 	s, c := f.read()
 	before := f.files()
 	for name, want := range map[string]string{
 		"main": "integration main at config.yaml:5 cannot be changed here: only people edit " +
 			"this file. To change it here, move its keys to integrations.d/main.yaml, at the left " +
-			"margin, with the first line \"# Written by s3redirect.\" and with an environment variable as its secret",
-		"team":     "integrations.d/team.yaml:2 cannot be changed here: only people edit this file",
-		"hand":     "integrations.d/hand.yaml:1 cannot be changed here: only people edit this file",
-		"secret":   "integrations.d/secret.yaml:2 cannot be changed here: only people edit this file",
-		"link":     "integrations.d/link.yaml:2 cannot be changed here: only people edit this file",
-		"comments": "integrations.d/comments.yaml:2 cannot be changed here: the file has comments, which would be lost",
-		"gone":     "there is no integration gone any more",
+			"margin, with the first line \"# Written by s3redirect.\" and with an environment " +
+			"variable as its secret",
+		"team":   "integrations.d/team.yaml:2 cannot be changed here: only people edit this file",
+		"hand":   "integrations.d/hand.yaml:1 cannot be changed here: only people edit this file",
+		"secret": "integrations.d/secret.yaml:2 cannot be changed here: only people edit this file",
+		"link":   "integrations.d/link.yaml:2 cannot be changed here: only people edit this file",
+		"comments": "integrations.d/comments.yaml:2 cannot be changed here: " +
+			"the file has comments, which would be lost",
+		"gone": "there is no integration gone any more",
 	} {
 		_, draftErr := s.Draft(c, name)
 		_, editErr := s.Edit(c, name, Draft{"bucket": "other"})
@@ -164,37 +174,42 @@ func TestReadOnlyIntegrations(t *testing.T) {
 			got := strings.ReplaceAll(fmt.Sprint(err), f.path+string(filepath.Separator), "")
 			if _, readOnly := errors.AsType[*ReadOnlyError](err); readOnly != (name != "gone") ||
 				!strings.Contains(got, want) {
-				t.Errorf("%s: error %s, want %s", name, got, want)
+				t.Errorf("%s: error = %s, want %s", name, got, want)
 			}
 		}
 	}
-	f.wantFiles("refused changes", before, nil)
-	if d, err := s.Draft(c, "lab"); err != nil || d["secret_access_key"] != "${SECRET}" || d["bucket"] != "photos" {
-		t.Errorf("Draft(lab) = %v, %v", d, err)
+	f.wantFiles("after rejected changes", before, nil)
+	d, err := s.Draft(c, "lab")
+	if err != nil || d["secret_access_key"] != "${SECRET}" || d["bucket"] != "photos" {
+		t.Errorf("Draft(lab) = %v, %v, want ${SECRET} and the bucket photos", d, err)
 	}
 }
 
 func TestChangesWithoutInclude(t *testing.T) {
 	f := newFolder(t, map[string]string{"config.yaml": strings.Replace(includeHead,
-		"include: [integrations.d/*.yaml]\n", "integrations:\n", 1) + item(keyed("main", "bucket-main"))})
+		"include: [integrations.d/*.yaml]\n", "integrations:\n", 1) +
+		item(keyed("main", "bucket-main"))})
 	s, c := f.read()
 	_, addErr := s.Add(lab().Draft())
 	for _, err := range []error{addErr, s.Writable()} {
-		if got := strings.ReplaceAll(fmt.Sprint(err), f.path+"/",
-			""); got != "config.yaml: include: each integration is written to a file of its "+
-			"own: add the line include: [integrations.d/*.yaml] to this file, and create the directory integrations.d" {
-			t.Errorf("error %s, want what to add", got)
+		const want = "config.yaml: include: each integration is written to a file of its own: " +
+			"add the line include: [integrations.d/*.yaml] to this file, " +
+			"and create the directory integrations.d"
+		if got := strings.ReplaceAll(fmt.Sprint(err), f.path+"/", ""); got != want {
+			t.Errorf("error = %s, want %s", got, want)
 		}
 	}
-	if _, err := s.Remove(c, "main"); err == nil ||
-		!strings.Contains(err.Error(), "add include: [integrations.d/*.yaml] to "+f.config()+" and move its keys to") {
-		t.Errorf("Remove(main) = %v, want what to add", err)
+	want := "add include: [integrations.d/*.yaml] to " + f.config() + " and move its keys to"
+	if _, err := s.Remove(c, "main"); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("Remove(main) = %v, want an error that contains %s", err, want)
 	}
 }
 
-// What would not load is not written. The errors are about the changed integration, whatever the order of the files.
-func TestChangesThatWouldNotLoad(t *testing.T) {
-	good := Draft{"name": "aaa", "bucket": "bucket-a", "region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"}
+// A change that would not load is not written. The errors name the changed integration, regardless
+// of the order of the files.
+func TestInvalidChangesAreNotWritten(t *testing.T) {
+	good := Draft{"name": "aaa", "bucket": "bucket-a", "region": "auto",
+		"role_arn": "arn:aws:iam::123456789012:role/r"}
 	with := func(key, text string) Draft {
 		d := Draft{key: text}
 		for k, v := range good {
@@ -205,47 +220,56 @@ func TestChangesThatWouldNotLoad(t *testing.T) {
 		return d
 	}
 	for name, c := range map[string]struct {
-		draft     Draft
-		key, says string
+		draft        Draft
+		key, problem string
 	}{
-		"a bucket of another":     {with("bucket", "photos"), "bucket", "photos is a bucket of integration lab at"},
-		"a name of another":       {with("name", "hand"), "name", "hand is the name of the integration at"},
-		"a name of the main file": {with("name", "main"), "name", "main is the name of the integration at"},
-		"a name that leaves":      {with("name", "../lab"), "name", "../lab is not a valid name"},
-		"a hidden name":           {with("name", ".lab"), "name", ".lab is not a valid name"},
-		"a variable as name":      {with("name", "${ID}"), "name", "this is not a valid name"},
-		"no name":                 {with("name", ""), "name", "a name is needed"},
-		"no bucket":               {with("bucket", ""), "", "a bucket is needed"},
-		"no such key":             {with("buckets", "a"), "buckets", "unknown key"},
-		"a file that is there": {with("name", "20-numbered"), "name",
+		"a bucket of another integration": {with("bucket", "photos"),
+			"bucket", "photos is a bucket of integration lab at"},
+		"a name in another file": {with("name", "hand"),
+			"name", "hand is the name of the integration at"},
+		"a name in the main file": {with("name", "main"),
+			"name", "main is the name of the integration at"},
+		"a name outside the directory": {with("name", "../lab"), "name", "../lab is not a valid name"},
+		"a hidden name":                {with("name", ".lab"), "name", ".lab is not a valid name"},
+		"a variable as name":           {with("name", "${ID}"), "name", "this is not a valid name"},
+		"no name":                      {with("name", ""), "name", "a name is needed"},
+		"no bucket":                    {with("bucket", ""), "", "a bucket is needed"},
+		"an unknown key":               {with("buckets", "a"), "buckets", "unknown key"},
+		"an existing file": {with("name", "20-numbered"), "name",
 			"20-numbered.yaml exists already; choose another name"},
-		"a duration without its unit": {with("url_lifetime", "45"), "url_lifetime", "needs a unit"},
-		"a line's end":                {with("external_id", "a\nbucket: b"), "external_id", "letters, digits"},
-		"an unset variable":           {with("external_id", "${UNSET}"), "external_id", "UNSET is not set"},
+		"a duration without a unit": {with("url_lifetime", "45"), "url_lifetime", "needs a unit"},
+		"a line break": {with("external_id", "a\nbucket: b"),
+			"external_id", "letters, digits"},
+		"an unset variable": {with("external_id", "${UNSET}"),
+			"external_id", "UNSET is not set"},
 	} {
-		f := changing(t)
+		f := editableFolder(t)
 		before := f.files()
 		s, _ := f.read()
 		ch, err := s.Add(c.draft)
 		if err == nil {
 			if _, err = ch.Parse(testEnvironment); err != nil {
 				if saveErr := ch.Save(t.Context(), testEnvironment); saveErr == nil {
-					t.Errorf("%s: Save() succeeds, want %v", name, err)
+					t.Errorf("%s: Save() = nil, want %v", name, err)
 				}
 			}
 		}
 		all, _ := errors.AsType[Errors](err)
 		if !slices.ContainsFunc(all, func(e *Error) bool {
-			return e.Key == c.key && strings.Contains(e.Problem, c.says) && (e.File == "" || e.File == ch.NewPath)
+			return e.Key == c.key && strings.Contains(e.Problem, c.problem) &&
+				(e.File == "" || e.File == ch.NewPath)
 		}) {
-			t.Errorf("%s: error %v, want %s: %s", name, err, c.key, c.says)
+			t.Errorf("%s: error = %v, want %s: %s", name, err, c.key, c.problem)
 		}
 		f.wantFiles(name, before, nil)
 	}
 }
 
-func TestRemoveOfTheLastIntegration(t *testing.T) {
-	f := newFolder(t, map[string]string{"config.yaml": includeHead, "integrations.d/lab.yaml": written})
+func TestRemoveLastIntegration(t *testing.T) {
+	f := newFolder(t, map[string]string{
+		"config.yaml":             includeHead,
+		"integrations.d/lab.yaml": editableFile,
+	})
 	s, c := f.read()
 	ch, err := s.Remove(c, "lab")
 	if err != nil {
@@ -255,12 +279,13 @@ func TestRemoveOfTheLastIntegration(t *testing.T) {
 		t.Errorf("without a console: Save() = %v, want that an integration is needed", err)
 	}
 	f.write("config.yaml", includeHead+"admin: {token: 0123456789abcdef0123456789abcdef}\n")
-	if err := ch.Save(t.Context(), testEnvironment); err != nil || f.files()["integrations.d/lab.yaml"] != "" {
-		t.Errorf("with a console: Save() = %v, want success", err)
+	err = ch.Save(t.Context(), testEnvironment)
+	if text := f.files()["integrations.d/lab.yaml"]; err != nil || text != "" {
+		t.Errorf("with a console: Save() = %v and leaves %q, want success and no file", err, text)
 	}
 }
 
-func TestPatternThatDoesNotMatchNewFiles(t *testing.T) {
+func TestAddRejectsFileThatPatternDoesNotMatch(t *testing.T) {
 	f := newFolder(t, map[string]string{"config.yaml": strings.Replace(includeHead, "*.yaml",
 		"team-*.yaml", 1), "integrations.d/": ""})
 	s, _ := f.read()
@@ -269,13 +294,14 @@ func TestPatternThatDoesNotMatchNewFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := ch.Parse(testEnvironment); err == nil ||
-		!strings.Contains(err.Error(), "the pattern team-*.yaml of include does not match the file lab.yaml") {
-		t.Errorf("Add() = %v, want an error about the pattern", err)
+		!strings.Contains(err.Error(),
+			"the pattern team-*.yaml of include does not match the file lab.yaml") {
+		t.Errorf("Parse() = %v, want an error about the pattern", err)
 	}
 }
 
-// A new configuration is written with its folder and its first integration.
-func TestSaveOfANewConfiguration(t *testing.T) {
+// The first save of a new configuration creates the main file, the folder and the integration.
+func TestSaveNewConfiguration(t *testing.T) {
 	f := newFolder(t, nil)
 	s := New(f.config(), []byte(NewFile))
 	if err := s.Writable(); err != nil {
@@ -288,7 +314,8 @@ func TestSaveOfANewConfiguration(t *testing.T) {
 	bad := *ch
 	bad.New = []byte("name: x\n")
 	if err := bad.Save(t.Context(), noEnv); err == nil || len(f.files()) != 0 {
-		t.Errorf("Save of what does not load = %v, files %v, want an error and none", err, f.files())
+		t.Errorf("Save() of an invalid change = %v with files %v, want an error and no files",
+			err, f.files())
 	}
 	if err := ch.Save(t.Context(), noEnv); err != nil {
 		t.Fatal(err)
@@ -296,9 +323,9 @@ func TestSaveOfANewConfiguration(t *testing.T) {
 	f.wantFiles("a new configuration", nil,
 		map[string]string{"config.yaml": NewFile, "integrations.d/lab.yaml": lab().Draft().Text()})
 	if _, c := f.read(); len(c.Integrations) != 1 || !c.Integrations[0].Origin.Editable {
-		t.Errorf("integrations %+v, want one that is editable", c.Integrations)
+		t.Errorf("integrations = %+v, want one editable integration", c.Integrations)
 	}
-	// Another program made the configuration in the meantime: nothing of the second stays.
+	// If another program has created the configuration in the meantime, Save leaves nothing behind.
 	second, err := New(f.config(), []byte(NewFile)).Add(Draft{"name": "two", "bucket": "bucket-two",
 		"region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"})
 	if err != nil {
@@ -308,37 +335,43 @@ func TestSaveOfANewConfiguration(t *testing.T) {
 	if err := second.Save(t.Context(), noEnv); !errors.Is(err, ErrChanged) {
 		t.Errorf("Save() = %v, want ErrChanged", err)
 	}
-	f.wantFiles("made twice", before, nil)
+	f.wantFiles("after the second Save", before, nil)
 }
 
-// A change is saved only if its file is what it was when it was read.
-func TestSaveNeedsTheBase(t *testing.T) {
-	edit := func(s *Source, c *Config) (*Change, error) { return s.Edit(c, "lab", Draft{"bucket": "pictures"}) }
+// A change is saved only if its file has not changed since it was read.
+func TestSaveRejectsConcurrentChange(t *testing.T) {
+	edit := func(s *Source, c *Config) (*Change, error) {
+		return s.Edit(c, "lab", Draft{"bucket": "pictures"})
+	}
 	remove := func(s *Source, c *Config) (*Change, error) { return s.Remove(c, "lab") }
-	rename := func(s *Source, c *Config) (*Change, error) { return s.Edit(c, "lab", Draft{"name": "pictures"}) }
+	rename := func(s *Source, c *Config) (*Change, error) {
+		return s.Edit(c, "lab", Draft{"name": "pictures"})
+	}
 	add := func(s *Source, _ *Config) (*Change, error) {
 		return s.Add(Draft{"name": "fresh", "bucket": "bucket-fresh", "region": "auto",
 			"role_arn": "arn:aws:iam::123456789012:role/r"})
 	}
 	edited := func(f *folder) {
-		f.write("integrations.d/lab.yaml", strings.Replace(written, "us-east-1", "us-east-2", 1))
+		f.write("integrations.d/lab.yaml", strings.Replace(editableFile, "us-east-1", "us-east-2", 1))
 	}
 	for name, c := range map[string]struct {
 		change    func(*Source, *Config) (*Change, error)
 		meanwhile func(*folder)
 	}{
-		"edited and edited":  {edit, edited},
+		"edited twice":       {edit, edited},
 		"edited and removed": {edit, func(f *folder) { f.remove("integrations.d/lab.yaml") }},
 		"removed and edited": {remove, edited},
 		"removed twice":      {remove, func(f *folder) { f.remove("integrations.d/lab.yaml") }},
 		"renamed and edited": {rename, edited},
-		"renamed to a file that is there": {rename, func(f *folder) {
+		"renamed to an existing file": {rename, func(f *folder) {
 			f.write("integrations.d/pictures.yaml", keyed("other", "bucket-other"))
 		}},
-		"added twice": {add, func(f *folder) { f.write("integrations.d/fresh.yaml", keyed("other", "bucket-other")) }},
+		"added twice": {add, func(f *folder) {
+			f.write("integrations.d/fresh.yaml", keyed("other", "bucket-other"))
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := changing(t)
+			f := editableFolder(t)
 			ch, err := c.change(f.read())
 			if err != nil {
 				t.Fatal(err)
@@ -351,8 +384,8 @@ func TestSaveNeedsTheBase(t *testing.T) {
 			f.wantFiles(name, before, nil)
 		})
 	}
-	// Changes of other files do not matter, unless the whole does not load any more.
-	f := changing(t)
+	// Changes to other files do not matter, unless the configuration would no longer load.
+	f := editableFolder(t)
 	ch, err := edit(f.read())
 	if err != nil {
 		t.Fatal(err)
@@ -360,19 +393,19 @@ func TestSaveNeedsTheBase(t *testing.T) {
 	f.write("integrations.d/other.yaml", keyed("other", "pictures"))
 	if err := ch.Save(t.Context(), testEnvironment); err == nil ||
 		!strings.Contains(err.Error(), "is a bucket of integration other") {
-		t.Errorf("a bucket that another program added: Save() = %v, want an error", err)
+		t.Errorf("Save() of a bucket that another program added = %v, want an error", err)
 	}
 	f.write("integrations.d/other.yaml", keyed("other", "bucket-other"))
 	if err := ch.Save(t.Context(), testEnvironment); err != nil {
-		t.Errorf("another file has changed: Save() = %v, want success", err)
+		t.Errorf("Save() after a change to another file = %v, want success", err)
 	}
 }
 
-// Programs that save at once never make a configuration that does not load: of those that want the
-// same bucket one succeeds.
-func TestConcurrentChanges(t *testing.T) {
+// Concurrent saves never produce a configuration that does not load: if several add the same
+// bucket, exactly one succeeds.
+func TestConcurrentSavesOfOneBucket(t *testing.T) {
 	for range 10 {
-		f := changing(t)
+		f := editableFolder(t)
 		var saved atomic.Int64
 		var all sync.WaitGroup
 		const writers = 6
@@ -387,21 +420,21 @@ func TestConcurrentChanges(t *testing.T) {
 				if err := ch.Save(t.Context(), testEnvironment); err == nil {
 					saved.Add(1)
 				} else if !strings.Contains(err.Error(), "is a bucket of integration w") {
-					t.Error(err)
+					t.Errorf("Save() = %v, want nil or an error about the bucket", err)
 				}
 			})
 		}
 		all.Wait()
 		if saved.Load() != 1 {
-			t.Fatalf("%d of %d changes were saved, want 1", saved.Load(), writers)
+			t.Fatalf("%d of %d changes are saved, want 1", saved.Load(), writers)
 		}
 		f.read()
 	}
 }
 
-// A new file can be read by those who can read the others.
-func TestAccessOfNewFiles(t *testing.T) {
-	f := changing(t)
+// A new file gets the mode of the other files in the folder, or else of the main file.
+func TestNewFilesGetModeOfOthers(t *testing.T) {
+	f := editableFolder(t)
 	mode := func(name string) fs.FileMode {
 		t.Helper()
 		info, err := os.Stat(filepath.Join(f.path, name))
@@ -424,7 +457,7 @@ func TestAccessOfNewFiles(t *testing.T) {
 	}
 	add("first")
 	if got := mode("integrations.d/first.yaml"); got != 0o600 {
-		t.Errorf("mode %o, want 600", got)
+		t.Errorf("mode of first.yaml = %o, want 600", got)
 	}
 	for name := range f.files() {
 		if strings.HasPrefix(name, "integrations.d/") {
@@ -435,21 +468,23 @@ func TestAccessOfNewFiles(t *testing.T) {
 	}
 	add("second")
 	if got := mode("integrations.d/second.yaml"); got != 0o640 {
-		t.Errorf("mode %o, want 640 as the other files have", got)
+		t.Errorf("mode of second.yaml = %o, want 640, the mode of the other files", got)
 	}
-	f = newFolder(t,
-		map[string]string{"config.yaml": includeHead + "integrations:\n" + item(keyed("main",
-			"bucket-main")), "integrations.d/": ""})
+	f = newFolder(t, map[string]string{
+		"config.yaml":     includeHead + "integrations:\n" + item(keyed("main", "bucket-main")),
+		"integrations.d/": "",
+	})
 	if err := os.Chmod(f.config(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	add("third")
 	if got := mode("integrations.d/third.yaml"); got != 0o644 {
-		t.Errorf("mode %o, want 644 as the main file has", got)
+		t.Errorf("mode of third.yaml = %o, want 644, the mode of the main file", got)
 	}
 }
 
-// Whatever is put into whichever key: the file is refused, or it says that and nothing else.
+// FuzzEdit sets a key to a text. Either the change is rejected, or reading the file back returns
+// that text and leaves the other keys unchanged.
 func FuzzEdit(f *testing.F) {
 	f.Add("bucket", "pictures")
 	f.Add("external_id", "a # b: 'c\n- d")
@@ -460,7 +495,7 @@ func FuzzEdit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key, value string) {
 		s := New("x.yaml", []byte(includeHead))
 		s.patterns, s.files = []pattern{{dir: "d", glob: "*.yaml"}},
-			[]*file{{path: "d/lab.yaml", text: []byte(written)}}
+			[]*file{{path: "d/lab.yaml", text: []byte(editableFile)}}
 		before, err := s.Parse(env)
 		if err != nil {
 			t.Fatal(err)
@@ -473,9 +508,8 @@ func FuzzEdit(f *testing.F) {
 		if err != nil {
 			return
 		}
-		was, _ := s.Draft(before, "lab")
-		next := ch.after(s)
-		is, err := next.Draft(after, after.Integrations[0].Name)
+		old, _ := s.Draft(before, "lab")
+		got, err := ch.after(s).Draft(after, after.Integrations[0].Name)
 		if err != nil {
 			if _, literal := errors.AsType[*ReadOnlyError](err); literal &&
 				key == "secret_access_key" || strings.Contains(value, "#") {
@@ -484,15 +518,15 @@ func FuzzEdit(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, k := range DraftKeys() {
-			want := was[k]
+			want := old[k]
 			if k == key {
 				want = value
 			}
 			if k == "permitted_buckets" {
 				want = strings.Join(strings.Fields(want), " ")
 			}
-			if is[k] != want {
-				t.Errorf("%s is %q, want %q, after %s = %q", k, is[k], want, key, value)
+			if got[k] != want {
+				t.Errorf("after setting %s to %q: %s = %q, want %q", key, value, k, got[k], want)
 			}
 		}
 	})

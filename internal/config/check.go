@@ -25,8 +25,8 @@ type checker struct {
 	problems []Problem
 }
 
-// Validate returns the problems of a configuration whose defaults are filled in. It looks at c alone: it
-// reads no files, and does not know where in which file a key stands.
+// Validate returns the problems of a configuration whose defaults are filled in. It checks c only: it
+// reads no files and does not know the file and line of a key.
 func Validate(c *Config) []Problem {
 	k := &checker{Config: c}
 	k.check()
@@ -162,7 +162,7 @@ func certificateProblems(c *Config) []Problem {
 			if missing.Path == files.KeyFile {
 				key = at + ".key_file"
 			}
-			// The path itself may hold what a variable stands for.
+			// The path may contain the value of an environment variable.
 			k.wrong(key, "%v: %v; give PEM files of a certificate and of its key", value(key), missing.Err)
 		} else if err != nil {
 			k.wrong(key, "%v; give PEM files of a certificate and of its key", err)
@@ -177,13 +177,13 @@ func (k *checker) checkReach() {
 	}
 }
 
-// hostGrammar is that of RFC 1123, with '_', which is in use. Browsers rewrite other hosts.
+// hostGrammar is RFC 1123's, plus '_', which is common. Browsers rewrite other hosts.
 var hostGrammar = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 
-// checkOrigin requires a scheme, a host and optionally a port (RFC 6454). It returns them, or nil
-// after a mistake.
+// checkOrigin requires a scheme, a host and optionally a port (RFC 6454). It returns the parsed
+// origin, or nil if it is invalid.
 func (k *checker) checkOrigin(key, text, like string) *url.URL {
-	if strings.Contains(text, "@") { // a password, which is not to be shown
+	if strings.Contains(text, "@") { // it contains a password, which must not be shown
 		k.wrong(key, "user and password are not allowed; write it as %s", like)
 		return nil
 	}
@@ -209,7 +209,7 @@ func (k *checker) checkOrigin(key, text, like string) *url.URL {
 	return nil
 }
 
-// checkLifetimes checks url_lifetime and min_remaining, those of the file or, with a prefix, of an
+// checkLifetimes checks the top-level url_lifetime and min_remaining or, with a prefix, those of an
 // integration. It reports whether they are valid.
 func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duration) bool {
 	sound := true
@@ -263,8 +263,8 @@ type claim struct {
 	scoped      bool
 }
 
-// checkOverlaps requires that one integration serves each bucket. A pattern may match a bucket that
-// another integration names; the latter serves it.
+// checkOverlaps requires that exactly one integration serves each bucket. A pattern may match a
+// bucket that another integration names; the integration that names it takes precedence.
 func (k *checker) checkOverlaps() {
 	var patterns, plain []claim
 	byName := map[string]claim{}

@@ -66,8 +66,7 @@ type Config struct {
 
 	// Proxies is TrustedProxies, parsed.
 	Proxies []netip.Prefix `yaml:"-"`
-	// Warnings are findings that do not prevent the start, each in the form of the text of an
-	// [Error].
+	// Warnings are problems that do not prevent the start, each formatted like an [Error].
 	Warnings []string `yaml:"-"`
 }
 
@@ -76,7 +75,7 @@ type Integration struct {
 	// Name is unique and labels metrics and logs: a letter or digit, then letters, digits, '.', '_'
 	// or '-', 64 at most.
 	Name string `yaml:"name"`
-	// Bucket makes the integration a scoped one: it serves this bucket only.
+	// Bucket makes this a scoped integration, which serves only this bucket.
 	Bucket string `yaml:"bucket"`
 	// PermittedBuckets makes it a default integration: names, or patterns in which * matches any
 	// characters.
@@ -104,7 +103,7 @@ type Integration struct {
 	// ResponseCacheControl is the Cache-Control of S3's responses, signed into every URL. Its ages
 	// are at most URLLifetime - MinRemaining. Default: that of the object.
 	ResponseCacheControl string `yaml:"response_cache_control"`
-	// Overrides says which response-* parameters viewers may use: [OverridesNone], [OverridesSafe] or
+	// Overrides is the set of response-* parameters viewers may use: [OverridesNone], [OverridesSafe] or
 	// [OverridesAll]. Default OverridesSafe; so is "".
 	Overrides string `yaml:"overrides"`
 	// Endpoint is the URL of an S3-compatible store, as browsers reach it. Default: the AWS
@@ -143,7 +142,7 @@ const RegionAuto = "auto"
 // The values of [Integration.Overrides]: which headers of the store's answer viewers may override.
 const (
 	OverridesNone = "none" // none
-	OverridesSafe = "safe" // those that cannot make a browser run what an object holds
+	OverridesSafe = "safe" // those that cannot make a browser execute an object
 	OverridesAll  = "all"  // all
 )
 
@@ -176,8 +175,7 @@ func (i *Integration) Partition() string {
 	return partition.Of(i.HomeRegion()).Name
 }
 
-// IsAWS reports whether the integration's buckets and STS belong to AWS and not to an S3-compatible
-// store.
+// IsAWS reports whether the integration uses AWS's S3 and STS rather than an S3-compatible store.
 func (i *Integration) IsAWS() bool { return i.Endpoint == "" && i.STSEndpoint == "" }
 
 // Params returns the parameters that every URL of the integration carries.
@@ -248,7 +246,7 @@ type Redis struct {
 // Keys returns the encryption key and the old ones, decoded.
 func (r *Redis) Keys() (keys [][]byte) {
 	for _, text := range append([]Secret{r.EncryptionKey}, r.OldEncryptionKeys...) {
-		key, _ := decodeKey(text) // the checks saw to it
+		key, _ := decodeKey(text) // checkRedis has validated it
 		keys = append(keys, key)
 	}
 	return keys

@@ -13,14 +13,18 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write what is said now into testdata")
+var update = flag.Bool("update", false, "rewrite the expected messages in testdata")
 
 func testEnvironment(name string) (string, bool) {
-	value, ok := map[string]string{"ID": "id-from-the-environment", "HOURS": "1", "SECRET": "canary"}[name]
+	value, ok := map[string]string{
+		"ID":     "id-from-the-environment",
+		"HOURS":  "1",
+		"SECRET": "canary",
+	}[name]
 	return value, ok
 }
 
-// verdict is what is said of a file: its mistakes, or ok and its warnings.
+// verdict returns the messages for a file: its errors, or "ok" and its warnings.
 func verdict(data string) string {
 	c, err := Parse("config.yaml", []byte(data), testEnvironment)
 	if err != nil {
@@ -36,7 +40,7 @@ func TestMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	head, rest, _ := strings.Cut(string(table), "\n== ")
-	written := strings.TrimRight(head, "\n") + "\n"
+	updated := strings.TrimRight(head, "\n") + "\n"
 	cases := strings.Split(rest, "\n== ")
 	for _, c := range cases {
 		name, body, _ := strings.Cut(c, "\n")
@@ -45,29 +49,29 @@ func TestMistakes(t *testing.T) {
 			file, want, ok = body[:i+1], body[i+4:], true
 		}
 		if !ok {
-			t.Fatalf("%s: no --", name)
+			t.Fatalf("%s: the case has no line --", name)
 		}
 		got := verdict(file)
-		written += "\n== " + name + "\n" + file + "--\n" + got
+		updated += "\n== " + name + "\n" + file + "--\n" + got
 		if !*update && strings.TrimSpace(got) != strings.TrimSpace(want) {
-			t.Errorf("%s:\n got %s\nwant %s", name, got, want)
+			t.Errorf("%s: Parse() reports\n%s\nwant\n%s", name, got, want)
 		}
 		if strings.Contains(got, "canary") || strings.Contains(got, "id-from") {
-			t.Errorf("%s: what must not show shows: %s", name, got)
+			t.Errorf("%s: Parse() reports\n%s\nwant no value of an environment variable", name, got)
 		}
 	}
 	if len(cases) < 50 {
-		t.Errorf("%d cases: the table was not read", len(cases))
+		t.Errorf("%s has %d cases, want at least 50", path, len(cases))
 	}
 	if *update {
-		if err := os.WriteFile(path, []byte(written), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(updated), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// The repository's example is right, complete, and says the defaults that are.
-func TestExample(t *testing.T) {
+// The example config.yaml is valid, contains every key, and documents the actual defaults.
+func TestExampleIsValidAndComplete(t *testing.T) {
 	t.Setenv("SCANS_KEY", "AKIA")
 	t.Setenv("SCANS_SECRET", "canary")
 	const path = "../../config.yaml"
@@ -76,22 +80,23 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(c.Warnings) > 0 || len(c.Integrations) != 3 {
-		t.Errorf("%d integrations, warnings %q", len(c.Integrations), c.Warnings)
+		t.Errorf("Load(%q): %d integrations, warnings %q; want 3 and no warnings",
+			path, len(c.Integrations), c.Warnings)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, of := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Admin](),
+	for _, section := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Admin](),
 		reflect.TypeFor[Redis](), reflect.TypeFor[Integration](),
 		reflect.TypeFor[Viewers](), reflect.TypeFor[TLS](), reflect.TypeFor[Forwarded](),
 		reflect.TypeFor[JWT](), reflect.TypeFor[Basic](),
 		reflect.TypeFor[Links](), reflect.TypeFor[LinkKey](),
 		reflect.TypeFor[Rule](), reflect.TypeFor[RateLimit](), reflect.TypeFor[CORS](),
 		reflect.TypeFor[Cache](), reflect.TypeFor[Log]()} {
-		for _, key := range fieldNames(of) {
+		for _, key := range fieldNames(section) {
 			if !strings.Contains(string(text), key+":") {
-				t.Errorf("the example lacks %s", key)
+				t.Errorf("%s lacks the key %s", path, key)
 			}
 		}
 	}
@@ -111,52 +116,55 @@ func TestExample(t *testing.T) {
 		"session_duration": "1h", "session_policy": least.Integrations[0].SessionPolicy,
 		"file_versioning": false, "path_style": false,
 	} {
-		section := string(text)
 		found := false
-		for _, block := range strings.Split(section, "\n\n") {
+		for _, block := range strings.Split(string(text), "\n\n") {
 			found = found || strings.Contains(block, key+":") &&
 				strings.Contains(block, fmt.Sprintf("Default: %v", value))
 		}
 		if !found {
-			t.Errorf("the example does not say that the default of %s is %v", key, value)
+			t.Errorf("%s does not document the default %v of %s", path, value, key)
 		}
 	}
 	if i := least.Integrations[0]; i.SessionDuration.Hours() != 1 ||
-		i.URLLifetime.Minutes() != 45 || i.MinRemaining.Minutes() != 15 || i.SessionName != "s3redirect-a" {
-		t.Errorf("defaults: %+v", i)
+		i.URLLifetime.Minutes() != 45 || i.MinRemaining.Minutes() != 15 ||
+		i.SessionName != "s3redirect-a" {
+		t.Errorf("Parse() sets the defaults %+v, want session_duration 1h, url_lifetime 45m, "+
+			"min_remaining 15m and session_name s3redirect-a", i)
 	}
-	checkPrints(t, c)
+	checkSecretIsNotPrinted(t, c)
 }
 
-// checkPrints looks for the secret in every form in which a configuration could be printed.
-func checkPrints(t *testing.T, c *Config) {
+// checkSecretIsNotPrinted checks that no way to print or log c shows its secret.
+func checkSecretIsNotPrinted(t *testing.T, c *Config) {
 	t.Helper()
-	if string(c.Integrations[2].SecretAccessKey) != "canary" {
-		t.Fatal("the secret was not read")
+	secret := c.Integrations[2].SecretAccessKey
+	if string(secret) != "canary" {
+		t.Fatalf("SecretAccessKey = %q, want canary", string(secret))
 	}
 	asJSON, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", c, "secret", c.Integrations[2].SecretAccessKey)
-	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", c, "secret", c.Integrations[2].SecretAccessKey)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", c, "secret", secret)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", c, "secret", secret)
 	printed := fmt.Sprintf("%v %+v %#v %s %q",
-		c.Integrations, c.Integrations, c.Integrations, c.Integrations[2].SecretAccessKey,
-		c.Integrations[2].SecretAccessKey)
+		c.Integrations, c.Integrations, c.Integrations, secret, secret)
 	if all := printed + string(asJSON) + log.String(); strings.Contains(all, "canary") {
-		t.Errorf("the secret shows in %s", all)
+		t.Errorf("the output contains the secret: %s", all)
 	}
 }
 
-func TestFilesThatAreNone(t *testing.T) {
+func TestLoadRejectsUnreadableFiles(t *testing.T) {
 	dir := t.TempDir()
 	large := filepath.Join(dir, "large.yaml")
-	if err := os.WriteFile(large, []byte(strings.Repeat("# large\n", maxBytes/8+1)), 0o600); err != nil {
+	text := strings.Repeat("# large\n", maxBytes/8+1)
+	if err := os.WriteFile(large, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	latin1 := filepath.Join(dir, "latin1.yaml")
-	if err := os.WriteFile(latin1, []byte("# one\n# two\n# M\xfcnchen\nlisten: x\n"), 0o600); err != nil {
+	text = "# one\n# two\n# M\xfcnchen\nlisten: x\n"
+	if err := os.WriteFile(latin1, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	closed := filepath.Join(dir, "closed.yaml")
@@ -175,13 +183,14 @@ func TestFilesThatAreNone(t *testing.T) {
 		}
 		c, err := Load(path)
 		var all Errors
-		if c != nil || !errors.As(err, &all) || len(all) != 1 || !strings.HasPrefix(err.Error(), path+want) {
-			t.Errorf("%s: %v", path, err)
+		if c != nil || !errors.As(err, &all) || len(all) != 1 ||
+			!strings.HasPrefix(err.Error(), path+want) {
+			t.Errorf("Load(%q) = %v, want the error %s%s", path, err, path, want)
 		}
 	}
 }
 
-func TestOddLineBreaksAreRejected(t *testing.T) {
+func TestParseRejectsUnusualLineBreaks(t *testing.T) {
 	for _, odd := range []string{"\r", "\u0085", "\u2028", "\u2029"} {
 		text := "listen: :1 # a" + odd + "# b\nadmin: {token: canary}\n"
 		if _, err := Parse("x", []byte(text), noEnv); err == nil ||
@@ -203,7 +212,8 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data string) {
 		lines := 1
-		for _, lineBreak := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} { // YAML 1.1, section 5.4
+		// The line breaks of YAML 1.1, section 5.4.
+		for _, lineBreak := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} {
 			lines += strings.Count(data, lineBreak)
 		}
 		c, err := Parse("f", []byte(data), testEnvironment)
@@ -213,15 +223,16 @@ func FuzzParse(f *testing.F) {
 			for _, i := range c.Integrations {
 				if i.Name == "" || i.MinRemaining >= i.URLLifetime || i.RoleARN != "" &&
 					i.URLLifetime > i.SessionDuration || i.RoleARN == "" && i.AccessKeyID == "" {
-					t.Errorf("accepted: %+v", i)
+					t.Errorf("Parse() accepts the invalid integration %+v", i)
 				}
 			}
 		case !errors.As(err, &all) || len(all) == 0:
-			t.Errorf("%v", err)
+			t.Errorf("Parse() = %v, want Errors with at least one error", err)
 		default:
 			for _, e := range all {
 				if e.File != "f" || e.Line < 0 || e.Line > lines || e.Problem == "" {
-					t.Errorf("%+v", e)
+					t.Errorf("Parse() reports %+v, want file f, a line from 0 to %d and a problem",
+						e, lines)
 				}
 			}
 		}

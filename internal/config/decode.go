@@ -25,8 +25,8 @@ type decoder struct {
 	errs   Errors
 	broken map[string]bool // the keys with a mistake in their values
 	places map[string]position
-	// local holds, for the integrations of included files, what errors call them in their own file: "" if
-	// there is only one.
+	// local maps integrations of included files to their keys relative to their own file: "" if the
+	// file holds only one.
 	local map[int]string
 }
 
@@ -35,7 +35,7 @@ func newDecoder(file string, getenv func(string) (string, bool)) *decoder {
 		places: map[string]position{}, local: map[int]string{}}
 }
 
-// position is where a key stands.
+// position is the position of a key in the files.
 type position struct {
 	file    string
 	line    int
@@ -74,7 +74,7 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 		d.fail(n.Line, key,
 			"anchors and aliases are not supported; write out the value, quoted if it begins with & or *")
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
-		if into.Kind() == reflect.Slice { // the key is there: an empty list is not the same as none
+		if into.Kind() == reflect.Slice { // the key exists: an empty list differs from a missing one
 			into.Set(reflect.MakeSlice(into.Type(), 0, 0))
 		}
 	case into.Kind() == reflect.Pointer:
@@ -101,7 +101,7 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 			return
 		}
 		if text == "" {
-			// Such as a variable that is set to nothing: an external_id or an endpoint must not be lost like that.
+			// For example, an empty variable must not silently remove an external_id or an endpoint.
 			d.fail(n.Line, key, "the value is empty; set it, or remove the key")
 			return
 		}
@@ -113,10 +113,10 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	}
 }
 
-// shown returns a value as messages may show it, and "" if they must not show it. Secrets are not
-// shown, and neither are values into which a slip may have drawn a neighbouring key with its
-// secret: those with white space or a separator, as in "lab,secret_access_key:VALUE", and those
-// with the name of a key before a colon, as in "token:VALUE".
+// shown returns a value as messages may show it, or "" if they must not. They must not show secrets,
+// or values that may contain another key's secret because of a typo: those with white space or a
+// separator, as in "lab,secret_access_key:VALUE", and those with the name of a key before a colon, as
+// in "token:VALUE".
 func shown(into reflect.Value, written string) string {
 	isSeparator := func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`,;=?&@"'`, r) }
 	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, isSeparator) ||
@@ -211,7 +211,7 @@ func (d *decoder) unknown(name *yaml.Node, at string, in reflect.Type) {
 	case nearest != "":
 		problem = "unknown key; did you mean " + nearest + "?"
 	}
-	// The mapping itself does not count as failed: what lacks in it is found as well.
+	// The mapping itself is not marked as broken, so that its missing keys are reported as well.
 	d.errs = append(d.errs, &Error{File: d.file, Line: name.Line, Column: name.Column,
 		Key: d.localKey(at), Problem: problem})
 }

@@ -12,14 +12,15 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Draft is an integration as a file holds it: texts by key, in which ${NAME} stands for an environment
-// variable. The items of a list are separated by blanks. An empty text is the same as a missing key.
+// Draft is an integration as a file holds it: texts by key, in which ${NAME} stands for an
+// environment variable. The items of a list are separated by white space. An empty text is the same
+// as a missing key.
 type Draft map[string]string
 
 // DraftKeys returns the keys that a draft may have, in the order of the fields of [Integration].
 func DraftKeys() []string { return fieldNames(reflect.TypeFor[Integration]()) }
 
-// SecretKeys returns those of [DraftKeys] whose texts are secrets, unless they name a variable.
+// SecretKeys returns the keys of [DraftKeys] whose texts are secrets, unless they name a variable.
 func SecretKeys() (keys []string) {
 	for f := range reflect.TypeFor[Integration]().Fields() {
 		if f.Type == reflect.TypeFor[Secret]() {
@@ -53,8 +54,8 @@ func (i *Integration) Draft() Draft {
 	return d
 }
 
-// Integration returns what the draft describes. Variables are not replaced, and missing keys have only
-// the defaults that do not depend on other keys. Its error is an [Errors] whose keys are the draft's.
+// Integration returns the integration that the draft describes. It does not replace variables, and
+// sets only defaults that do not depend on other keys. Its error is an [Errors] with the draft's keys.
 func (d Draft) Integration() (*Integration, error) {
 	i := &Integration{}
 	setDefaults(reflect.ValueOf(i).Elem())
@@ -87,7 +88,7 @@ func (d Draft) unknownKeys() (errs Errors) {
 	return errs
 }
 
-// Check checks the draft by itself. The errors have the draft's keys and no file.
+// Check checks the draft on its own. The errors have the draft's keys and no file.
 func (d Draft) Check(getenv func(string) (string, bool)) Errors {
 	const path = "draft"
 	s := &Source{main: []byte("listen: 127.0.0.1:8080\nviewers: {anonymous: true}\n"),
@@ -100,13 +101,14 @@ func (d Draft) Check(getenv func(string) (string, bool)) Errors {
 	return all
 }
 
-// Check checks the integration by itself, as a file would have it. The errors have the integration's own
-// keys and no file.
+// Check checks the integration on its own, as if a file contained it. The errors have the
+// integration's own keys and no file.
 func (i *Integration) Check(getenv func(string) (string, bool)) Errors {
 	return i.Draft().Check(getenv)
 }
 
-// Marker is the first line of a file that this program has written, and may therefore replace or remove.
+// Marker is the first line of the files that this program writes. It replaces and removes only files
+// with this line.
 const Marker = "# Written by s3redirect."
 
 // Text returns the draft as the content of a file.

@@ -8,16 +8,19 @@ import (
 	"time"
 )
 
+// lab returns a valid integration.
 func lab() *Integration {
 	return &Integration{Name: "lab", PermittedBuckets: []string{"lab-one", "lab-*"},
 		RoleARN:    "arn:aws:iam::210987654321:role/path/reader",
-		ExternalID: "0123456789", SessionDuration: 2 * time.Hour, Region: "us-east-1", FileVersioning: true}
+		ExternalID: "0123456789", SessionDuration: 2 * time.Hour, Region: "us-east-1",
+		FileVersioning: true}
 }
 
+// noEnv is an environment without variables.
 func noEnv(string) (string, bool) { return "", false }
 
-// What Text writes, Parse reads, whatever the values look like.
-func TestTextIsReadBack(t *testing.T) {
+// Parse reads back what Text writes, including values that look like other YAML types.
+func TestParseReadsDraftText(t *testing.T) {
 	for _, i := range []*Integration{lab(), {
 		Name: "0123", Bucket: "1e3", SessionPolicy: true, Region: "us-east-1",
 		RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "null", SessionName: "true",
@@ -30,14 +33,14 @@ func TestTextIsReadBack(t *testing.T) {
 		URLLifetime:     45 * time.Minute, MinRemaining: 15 * time.Minute,
 	}} {
 		if errs := i.Check(noEnv); errs != nil {
-			t.Errorf("%s: %v", i.Name, errs)
+			t.Errorf("Check(%s) = %v, want no errors", i.Name, errs)
 		}
 		text := i.Draft().Text()
 		s := New("x", []byte("listen: :0\nviewers: {anonymous: true}\n"))
 		s.files = []*file{{path: "y", text: []byte(text)}}
 		c, err := s.Parse(noEnv)
 		if err != nil {
-			t.Fatalf("%v\n%s", err, text)
+			t.Fatalf("Parse() = %v for the text\n%s", err, text)
 		}
 		got := c.Integrations[0]
 		for _, f := range []struct{ got, want any }{
@@ -51,24 +54,24 @@ func TestTextIsReadBack(t *testing.T) {
 			{got.PathStyle, i.PathStyle}, {got.Insecure, i.Insecure},
 		} {
 			if !reflect.DeepEqual(f.got, f.want) {
-				t.Errorf("%s: %v, want %v", i.Name, f.got, f.want)
+				t.Errorf("%s: Parse() reads %v, want %v", i.Name, f.got, f.want)
 			}
 		}
 	}
 }
 
-func TestCheckNamesTheIntegrationsKeys(t *testing.T) {
+func TestCheckReportsOwnKeys(t *testing.T) {
 	i := lab()
 	i.PermittedBuckets, i.Region, i.ExternalID = []string{"ok-bucket", "Not_OK"}, "nowhere", "${UNSET}"
 	var got []string
 	for _, e := range i.Check(noEnv) {
 		got = append(got, e.Key)
 		if e.Line != 0 || e.File != "" || e.Problem == "" {
-			t.Errorf("%+v", e)
+			t.Errorf("Check() reports %+v, want a problem without file and line", e)
 		}
 	}
 	if want := "[permitted_buckets[1] external_id region]"; fmt.Sprint(got) != want {
-		t.Errorf("%v, want %s", got, want)
+		t.Errorf("Check() reports the keys %v, want %s", got, want)
 	}
 }
 
@@ -102,18 +105,19 @@ url_lifetime: 45m
 	}
 }
 
-func TestIntegrationOfDraft(t *testing.T) {
+func TestDraftIntegration(t *testing.T) {
 	i, err := Draft{"name": "a", "permitted_buckets": " b  c ", "session_policy": "false",
 		"url_lifetime": "30m", "region": ""}.Integration()
 	if err != nil || i.Name != "a" || strings.Join(i.PermittedBuckets, ",") != "b,c" ||
 		i.SessionPolicy || Short(i.URLLifetime) != "30m" {
-		t.Errorf("%v: %+v", err, i)
+		t.Errorf("Integration() = %+v, %v, want name a, buckets b and c, no session policy and 30m",
+			i, err)
 	}
 	if _, err := (Draft{"name": "a", "url_lifetime": "soon", "path_style": "perhaps",
 		"nothing": "x"}).Integration(); err == nil ||
 		!strings.Contains(err.Error(), "url_lifetime: invalid duration") ||
 		!strings.Contains(err.Error(), "path_style: write true or false") ||
 		!strings.Contains(err.Error(), "nothing: unknown key") {
-		t.Error(err)
+		t.Errorf("Integration() = %v, want errors about url_lifetime, path_style and nothing", err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// AWS's bounds of DurationSeconds, and its limit where the caller's own credentials are a role's.
+	// AWS's bounds of DurationSeconds, and its limit for role chaining.
 	// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 	minSession        = 15 * time.Minute
 	maxSession        = 12 * time.Hour
@@ -209,8 +209,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
-// checkDurations checks the lifetimes of URLs and sessions, and that a session can be fetched
-// before the previous one is too short.
+// checkDurations checks the lifetimes of URLs and sessions, and that there is time to assume a new
+// session before the previous one is too short.
 func (k *checker) checkDurations(at string, i *Integration) {
 	prefix := at + "."
 	own := i.URLLifetime != k.URLLifetime || i.MinRemaining != k.MinRemaining

@@ -13,10 +13,10 @@ import (
 	"testing"
 )
 
-// withFileSize runs f while no file may grow beyond so many bytes.
-func withFileSize(t *testing.T, bytes uint64, f func()) {
+// withFileSizeLimit runs f while the process cannot write files larger than the given number of bytes.
+func withFileSizeLimit(t *testing.T, bytes uint64, f func()) {
 	t.Helper()
-	signal.Ignore(syscall.SIGXFSZ) // so that the write fails instead
+	signal.Ignore(syscall.SIGXFSZ) // the write then fails with EFBIG
 	defer signal.Reset(syscall.SIGXFSZ)
 	var old syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
@@ -35,29 +35,30 @@ func withFileSize(t *testing.T, bytes uint64, f func()) {
 	f()
 }
 
-// A write that fails leaves the old file, and nothing else. A limit of the process's file size
-// stands for a disk that is full.
-func TestSaveThatFails(t *testing.T) {
+// A failed write keeps the old file and leaves no temporary file. The file size limit of the process
+// simulates a full disk.
+func TestFailedSaveKeepsOldFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "config.yaml")
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	withFileSize(t, 16<<20, func() { // more than the log of the test itself holds
-		if err := Save(t.Context(), path, []byte("old"), bytes.Repeat([]byte("x"), 17<<20)); err == nil {
-			t.Error("it was written")
+	withFileSizeLimit(t, 16<<20, func() { // the test's own log stays below this
+		large := bytes.Repeat([]byte("x"), 17<<20)
+		if err := Save(t.Context(), path, []byte("old"), large); err == nil {
+			t.Error("Save() = nil, want an error")
 		}
 	})
 	if text, err := os.ReadFile(path); string(text) != "old" {
-		t.Errorf("%.20s %v", text, err)
+		t.Errorf("after Save: the file holds %.20q, %v, want old", text, err)
 	}
 	wantNothingElse(t, dir, "config.yaml")
-	if got := explain("d/config.yaml", &fs.PathError{Err: syscall.ENOSPC}).Error(); !strings.Contains(got,
-		"the disk is full") || !strings.Contains(got, "is what it was") {
-		t.Error(got)
+	got := explain("d/config.yaml", &fs.PathError{Err: syscall.ENOSPC}).Error()
+	if !strings.Contains(got, "the disk is full") || !strings.Contains(got, "is what it was") {
+		t.Errorf("explain(ENOSPC) = %s, want that the disk is full and the file unchanged", got)
 	}
-	if got := explain("d/config.yaml", &fs.PathError{Err: syscall.EROFS}).Error(); !strings.Contains(got,
-		"cannot be made in d") {
-		t.Error(got)
+	got = explain("d/config.yaml", &fs.PathError{Err: syscall.EROFS}).Error()
+	if !strings.Contains(got, "cannot be made in d") {
+		t.Errorf("explain(EROFS) = %s, want that files cannot be made in d", got)
 	}
 }

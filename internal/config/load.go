@@ -19,7 +19,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Load reads a configuration file with the files that it includes, and parses it. Its error is an [Errors].
+// Load reads and parses a configuration file and the files that it includes. Its error is an
+// [Errors].
 func Load(path string) (*Config, error) {
 	s, err := Read(path)
 	if err != nil {
@@ -130,8 +131,8 @@ func parseMain(name string, data []byte) (*yaml.Node, error) {
 	return root, nil
 }
 
-// parseYAML parses a file with one YAML document. It returns nil if there is no value in it. Its error is
-// an [Errors].
+// parseYAML parses a file with one YAML document. It returns nil if the document is empty. Its error
+// is an [Errors].
 func parseYAML(name string, data []byte) (*yaml.Node, error) {
 	mistake := func(line int, problem string) error { return Errors{{File: name, Line: line, Problem: problem}} }
 	if len(data) > maxBytes {
@@ -168,8 +169,8 @@ func parseYAML(name string, data []byte) (*yaml.Node, error) {
 
 var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
 
-// yamlProblems are the parser's messages that are helpful and contain nothing of the file. Some
-// others quote it.
+// yamlProblems are the parser's messages that are helpful and do not quote the file. Some others
+// quote it.
 var yamlProblems = []string{
 	"block sequence entries are not allowed in this context", "control characters are not allowed",
 	"could not find expected ':'",
@@ -190,7 +191,7 @@ func syntaxError(data []byte, err error) (line int, problem string) {
 	if m == nil {
 		return 0, "it cannot be parsed"
 	}
-	line, _ = strconv.Atoi(m[1]) // digits, by the expression, or "" for none
+	line, _ = strconv.Atoi(m[1]) // the group matches digits only, or is ""
 	switch anchor, unknown := strings.CutPrefix(m[2], "unknown anchor '"); {
 	case unknown:
 		before, _, _ := bytes.Cut(data, []byte("*"+strings.TrimSuffix(anchor, "' referenced")))
@@ -221,7 +222,7 @@ func oddBreak(data []byte) int {
 	return 0
 }
 
-// namesVariable reports whether ${ stands on a line or on the one after it: for unbalanced braces,
+// namesVariable reports whether a line or the one after it contains ${. For unbalanced braces,
 // the parser may report the line before.
 func namesVariable(data []byte, line int) bool {
 	all := bytes.Split(data, []byte("\n"))
@@ -271,7 +272,7 @@ func (s *Source) checkInclude(c *Config, d *decoder) {
 	for n, text := range c.Include {
 		key, shown := fmt.Sprintf("include[%d]", n), "the value"
 		if written := d.places[key].written; written != "" {
-			text, shown = written, written // without what a variable stands for
+			text, shown = written, written // without the values of variables
 		}
 		if problem := patternProblem(text); problem != "" && !d.broken[key] {
 			d.failAt(d.position(key), key, "%s: %s", shown, problem)
@@ -279,7 +280,7 @@ func (s *Source) checkInclude(c *Config, d *decoder) {
 	}
 }
 
-// complete fills in the defaults that depend on other keys, and the fields that are parsed from others.
+// complete sets the defaults that depend on other keys, and the fields that are parsed from others.
 func (d *decoder) complete(c *Config) {
 	c.Proxies = parseProxies(c.TrustedProxies)
 	if f := c.Viewers.Forwarded; f != nil {

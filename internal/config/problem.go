@@ -6,29 +6,31 @@ import (
 	"strings"
 )
 
-// Problem is a mistake in a configuration, or a warning. [Validate] finds it from the values alone; where it stands
-// in which file, and how the values are written there, is added by [Source.Parse].
+// Problem is a mistake in a configuration, or a warning. [Validate] finds problems from the values
+// alone; [Source.Parse] adds the file, the line and the values as the file has them.
 type Problem struct {
 	Key string
 	// Instead are keys to report if the file has no Key.
 	Instead []string
-	// Needs are keys without whose values there is no problem: if one could not be read, that is reported instead.
+	// Needs are the keys that the problem depends on. It is not reported if the value of one of them
+	// is broken, because that is reported already.
 	Needs   []string
 	Warning bool
 	format  string
-	args    []any // value and place stand for what only the file tells
+	args    []any // of format; values and places are rendered from the file
 }
 
-// value is a key whose value a message shows as the file has it: without what ${NAME} stands for, and never a secret.
+// value is a key whose value a message shows as the file has it: with ${NAME} unexpanded, and never a
+// secret.
 type value string
 
-// place is the place of a key, in a message about the key from.
+// place is a key whose position is shown in a message about the key from.
 type place struct{ key, from string }
 
-// Message returns what is wrong and what to do, without values and places.
+// Message returns what is wrong and what to do, without values and positions.
 func (p Problem) Message() string { return p.render(nil, nil) }
 
-// Others returns the keys of other places that the message refers to.
+// Others returns the other keys that the message refers to.
 func (p Problem) Others() (keys []string) {
 	for _, a := range p.args {
 		switch a := a.(type) {
@@ -41,8 +43,8 @@ func (p Problem) Others() (keys []string) {
 	return slices.DeleteFunc(keys, func(key string) bool { return key == p.Key })
 }
 
-// render returns the message. written returns a key's value as its file has it, or "" if it must not be shown; where
-// returns the place of a key for a message about from.
+// render returns the message. written returns a key's value as its file has it, or "" if it must not
+// be shown; where returns the position of a key for a message about from.
 func (p Problem) render(written func(key string) string, where func(key, from string) string) string {
 	args := slices.Clone(p.args)
 	for n, a := range args {
@@ -62,7 +64,7 @@ func (p Problem) render(written func(key string) string, where func(key, from st
 	return fmt.Sprintf(p.format, args...)
 }
 
-// report adds the problems of a configuration that was decoded, with their places, to the decoder's
+// report adds the problems of the decoded configuration c, with their positions, to the decoder's
 // errors and to c's warnings.
 func (d *decoder) report(c *Config, problems []Problem) {
 	for _, p := range problems {
@@ -81,13 +83,13 @@ func (d *decoder) report(c *Config, problems []Problem) {
 	}
 }
 
-// has reports whether a file has a key.
+// has reports whether one of the files contains a key.
 func (d *decoder) has(key string) bool {
 	_, ok := d.places[key]
 	return ok
 }
 
-// position returns where a key stands, or where it would belong.
+// position returns the position of a key or, if it is missing, of the nearest enclosing key.
 func (d *decoder) position(key string) position {
 	for {
 		if p, ok := d.places[key]; ok {
@@ -101,7 +103,7 @@ func (d *decoder) position(key string) position {
 	}
 }
 
-// where returns the place of a key as an error about the key from shows it.
+// where returns the position of a key as an error about the key from shows it.
 func (d *decoder) where(key, from string) string {
 	p := d.position(key)
 	if p.file == d.position(from).file {

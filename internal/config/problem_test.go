@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// Validate needs nothing but the values: a configuration that is built by hand has the same problems as a file.
-func TestValidateIsAFunctionOfTheConfig(t *testing.T) {
+// Validate depends on the values only: a Config built in code has the same problems as a file.
+func TestValidateDependsOnlyOnValues(t *testing.T) {
 	c := &Config{
 		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:9090", URLLifetime: 45 * time.Minute,
 		MinRemaining: time.Hour, ReferrerPolicy: "no-referrer",
-		Cache: Cache{URLs: 1, Credentials: 1}, Log: Log{Format: "xml"}, Viewers: Viewers{Anonymous: true},
+		Cache: Cache{URLs: 1, Credentials: 1}, Log: Log{Format: "xml"},
+		Viewers: Viewers{Anonymous: true},
 		Integrations: []Integration{
 			{Name: "a", Bucket: "bucket-a", AccessKeyID: "A",
 				SecretAccessKey: "s", Region: "us-east-1", SessionPolicy: true,
@@ -33,18 +34,18 @@ func TestValidateIsAFunctionOfTheConfig(t *testing.T) {
 			"how long a URL stays the same []",
 		"integrations[1].name: the value is the name of the integration at integrations[0] too; " +
 			"give each its own [integrations[0]]",
-		"integrations[1]: a role_arn is needed, or, for a store without roles, access_key_id and secret_access_key []",
+		"integrations[1]: a role_arn is needed, or, for a store without roles, " +
+			"access_key_id and secret_access_key []",
 		"integrations[1].region: the value is not a region; write it as us-east-1 []",
 		"integrations[1].bucket: the value is a bucket of integration the value at " +
 			"integrations[0].bucket already; let one integration serve each bucket " +
 			"[integrations[0].name integrations[0].bucket]",
 	}
 	if !reflect.DeepEqual(got, want) {
-		t.Errorf("Validate() finds\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("Validate() =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
-// Validate changes nothing.
 func TestValidateDoesNotChangeTheConfig(t *testing.T) {
 	text, err := os.ReadFile("../../config.yaml")
 	if err != nil {
@@ -61,13 +62,13 @@ func TestValidateDoesNotChangeTheConfig(t *testing.T) {
 	if problems := Validate(c); len(problems) > 0 {
 		t.Errorf("Validate() of the example = %v, want no problems", problems)
 	}
-	if !reflect.DeepEqual(c, parse()) {
-		t.Error("Validate has changed the configuration")
+	if want := parse(); !reflect.DeepEqual(c, want) {
+		t.Errorf("Validate() changes the configuration to %+v, want %+v", c, want)
 	}
 }
 
-// No message has a value that did not pass its check: what a file shows of it is added later.
-func TestMessagesHaveNoValues(t *testing.T) {
+// Message contains no invalid values. Source.Parse adds those that may be shown.
+func TestMessagesContainNoValues(t *testing.T) {
 	c := &Config{}
 	var fill func(v reflect.Value)
 	fill = func(v reflect.Value) {
@@ -93,11 +94,11 @@ func TestMessagesHaveNoValues(t *testing.T) {
 	fill(reflect.ValueOf(c).Elem())
 	problems := Validate(c)
 	if len(problems) < 30 {
-		t.Errorf("Validate() finds %d problems, want 30 at least", len(problems))
+		t.Errorf("Validate() returns %d problems, want at least 30", len(problems))
 	}
 	for _, p := range problems {
 		if hasCanary(p.Message()) {
-			t.Errorf("%s: %s", p.Key, p.Message())
+			t.Errorf("the message for %s contains a value: %s", p.Key, p.Message())
 		}
 	}
 }

@@ -15,20 +15,21 @@ func (k *checker) checkProxies() {
 	k.checkProxyList("trusted_proxies", k.TrustedProxies)
 }
 
-// parseProxy parses an address or a CIDR block. IPv4-mapped IPv6 becomes IPv4, as the addresses of clients do.
+// parseProxy parses an address or a CIDR block. IPv4-mapped IPv6 becomes IPv4, as the addresses of
+// clients do.
 func parseProxy(text string) (prefix netip.Prefix, ok bool) {
 	prefix, err := netip.ParsePrefix(text)
 	if addr, addrErr := netip.ParseAddr(text); addrErr == nil && !strings.Contains(text, "/") { // a zone may hold one
 		prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
-	const mapped = 96 // bits that come before the IPv4 address
+	const mapped = 96 // bits before the IPv4 address
 	if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= mapped {
 		prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-mapped)
 	}
 	return prefix, err == nil && !prefix.Addr().Is4In6()
 }
 
-// parseProxies parses those of the texts that are addresses or blocks.
+// parseProxies returns the parsed texts, without those that are invalid.
 func parseProxies(texts []string) (proxies []netip.Prefix) {
 	for _, text := range texts {
 		if prefix, ok := parseProxy(text); ok {
@@ -57,7 +58,8 @@ func (k *checker) checkProxyList(list string, texts []string) (valid bool) {
 	return len(k.problems) == before
 }
 
-// checkForwardedProxies requires that a proxy that may name the user is one that may name the client's address as well.
+// checkForwardedProxies requires that every proxy trusted for the user header is also trusted for the
+// client's address.
 func (k *checker) checkForwardedProxies(list string, texts []string) {
 	outer := parseProxies(k.TrustedProxies)
 	for n, inner := range parseProxies(texts) {

@@ -24,8 +24,8 @@ var (
 	redisParams  = []string{"addr", "master_set", "sentinel_username", "sentinel_password"}
 )
 
-// checkRedis checks cache.redis. Messages show none of its values: all are secrets, or may contain
-// one.
+// checkRedis checks cache.redis. Messages show none of its values, because each is or may contain a
+// secret.
 func (k *checker) checkRedis() {
 	r := k.Cache.Redis
 	if r == nil {

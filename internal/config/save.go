@@ -44,10 +44,10 @@ func Save(ctx context.Context, path string, old, text []byte) error {
 // process may set it.
 func save(ctx context.Context, path string, old, text []byte, model string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // a link stays a link
+		path = target // replace the target, not the link
 	}
 	if old != nil {
-		// Of two programs that save at once the second waits here, and then finds the file changed.
+		// If two programs save concurrently, the second waits here and then finds the file changed.
 		unlock, err := lock(ctx, path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return explain(path, err)
@@ -70,7 +70,7 @@ func save(ctx context.Context, path string, old, text []byte, model string) erro
 		return explain(path, context.Cause(ctx))
 	}
 	if old == nil {
-		err = os.Link(temporary, path) // which, unlike a rename, replaces nothing
+		err = os.Link(temporary, path) // unlike a rename, fails if path exists
 	} else {
 		err = os.Rename(temporary, path)
 	}
@@ -82,8 +82,8 @@ func save(ctx context.Context, path string, old, text []byte, model string) erro
 	return syncDir(filepath.Dir(path))
 }
 
-// Writable returns an error if Save could not write a file, as far as can be told beforehand. It
-// creates a file next to it and removes it.
+// Writable returns an error if Save cannot write a file. It tests this by creating and removing a
+// file next to it, so a later Save can still fail.
 func Writable(path string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -169,7 +169,7 @@ func (e *accessError) Error() string {
 		"write it as a user who may set it", e.what, e.err)
 }
 
-// explain returns err with its meaning for the file.
+// explain returns err with what it means for the file at path.
 func explain(path string, err error) error {
 	_, access := errors.AsType[*accessError](err)
 	switch dir := filepath.Dir(path); {

@@ -18,15 +18,15 @@ const (
 	defaultACL = "system.posix_acl_default"
 )
 
-// setFileUser has the calling thread's file accesses checked against a user. The kernel takes
-// root's rights over files away meanwhile.
+// setFileUser makes the kernel check the file accesses of the calling thread against a user, without
+// root's capabilities.
 func setFileUser(uid, gid int) {
 	_, _, _ = unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0)
 	_ = unix.Setfsgid(gid)
 	_ = unix.Setfsuid(uid)
 }
 
-// asUser runs f on a thread whose file accesses are those of a user, without the rights of root.
+// asUser runs f on a thread that accesses files as a user other than root.
 func asUser(t *testing.T, uid, gid int, f func()) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -35,15 +35,15 @@ func asUser(t *testing.T, uid, gid int, f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and never unlock it: the thread ends with the goroutine
+		runtime.LockOSThread() // never unlocked, so the thread ends with the goroutine
 		setFileUser(uid, gid)
 		f()
 	}()
 	<-done
 }
 
-// Of a file whose group cannot be kept nothing is written, if that would let others read it.
-func TestSaveKeepsTheGroup(t *testing.T) {
+// Save fails if it cannot keep the file's group and the file would become readable by others.
+func TestSaveKeepsGroup(t *testing.T) {
 	const user, ownGroup, foreignGroup = 65534, 65534, 4242
 	for _, c := range []struct {
 		mode  os.FileMode
@@ -52,7 +52,8 @@ func TestSaveKeepsTheGroup(t *testing.T) {
 	}{
 		{0o640, ownGroup, true}, {0o640, foreignGroup, false}, {0o660, foreignGroup, false},
 		{0o604, foreignGroup, false},
-		{0o600, foreignGroup, true}, {0o644, foreignGroup, true}, // the group may no more than all others
+		// The group has no more permissions than others.
+		{0o600, foreignGroup, true}, {0o644, foreignGroup, true},
 	} {
 		path := savedFile(t)
 		for _, dir := range []string{filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
@@ -60,17 +61,20 @@ func TestSaveKeepsTheGroup(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := errors.Join(os.Chmod(path, c.mode), os.Chown(path, user, c.group)); err != nil && os.Geteuid() == 0 {
+		err := errors.Join(os.Chmod(path, c.mode), os.Chown(path, user, c.group))
+		if err != nil && os.Geteuid() == 0 {
 			t.Fatal(err)
 		}
 		asUser(t, user, ownGroup, func() {
 			err := Save(t.Context(), path, []byte("old"), []byte("new"))
 			if c.saved != (err == nil) || err != nil &&
 				!strings.Contains(err.Error(), "its group 4242 cannot be kept") {
-				t.Errorf("mode %o, group %d: Save() = %v, want success: %v", c.mode, c.group, err, c.saved)
+				t.Errorf("mode %o, group %d: Save() = %v, want success: %v",
+					c.mode, c.group, err, c.saved)
 			}
 			if err := Writable(path); c.saved != (err == nil) {
-				t.Errorf("mode %o, group %d: Writable() = %v, want success: %v", c.mode, c.group, err, c.saved)
+				t.Errorf("mode %o, group %d: Writable() = %v, want success: %v",
+					c.mode, c.group, err, c.saved)
 			}
 		})
 		wantFile(t, path, map[bool]string{true: "new", false: "old"}[c.saved])
@@ -91,7 +95,10 @@ func acl(user uint32) []byte {
 	for _, e := range []struct {
 		tag, perm uint16
 		id        uint32
-	}{{0x01, 6, ^uint32(0)}, {0x02, 4, user}, {0x04, 0, ^uint32(0)}, {0x10, 4, ^uint32(0)}, {0x20, 0, ^uint32(0)}} {
+	}{
+		{0x01, 6, ^uint32(0)}, {0x02, 4, user}, {0x04, 0, ^uint32(0)},
+		{0x10, 4, ^uint32(0)}, {0x20, 0, ^uint32(0)},
+	} {
 		b = binary.LittleEndian.AppendUint16(b, e.tag)
 		b = binary.LittleEndian.AppendUint16(b, e.perm)
 		b = binary.LittleEndian.AppendUint32(b, e.id)
@@ -120,10 +127,11 @@ func aclOf(t *testing.T, path string) []byte {
 	return b[:n]
 }
 
-// A file keeps its access control list, and the list is all that counts: the directory's default is not inherited.
+// A file keeps its access control list, or its lack of one, and does not inherit the directory's
+// default.
 func TestSaveKeepsAccessControlLists(t *testing.T) {
 	for name, c := range map[string]struct{ own, inherited []byte }{
-		"none": {}, "its own": {own: acl(4242)}, "the directory's default": {inherited: acl(4243)},
+		"no list": {}, "its own": {own: acl(4242)}, "the directory's default": {inherited: acl(4243)},
 		"both": {own: acl(4242), inherited: acl(4243)},
 	} {
 		path := savedFile(t)
@@ -136,20 +144,20 @@ func TestSaveKeepsAccessControlLists(t *testing.T) {
 			setACL(t, filepath.Dir(path), defaultACL, c.inherited)
 		}
 		if err := Save(t.Context(), path, []byte("old"), []byte("new")); err != nil {
-			t.Errorf("%s: Save() = %v", name, err)
+			t.Errorf("%s: Save() = %v, want success", name, err)
 		}
 		wantFile(t, path, "new")
 		if got := aclOf(t, path); !bytes.Equal(got, c.own) {
-			t.Errorf("%s: the list is %x afterwards, want %x", name, got, c.own)
+			t.Errorf("%s: list after Save = %x, want %x", name, got, c.own)
 		}
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
-			t.Errorf("%s: the mode is %v afterwards, %v, want 640", name, info.Mode(), err)
+			t.Errorf("%s: mode after Save = %v, %v, want 640", name, info.Mode(), err)
 		}
 	}
 }
 
-// A list whose group cannot be kept is not kept by halves, whatever the mode says.
-func TestSaveKeepsTheGroupOfAList(t *testing.T) {
+// Save fails if it cannot keep the group of a file with an access control list, regardless of the mode.
+func TestSaveKeepsGroupOfAccessControlList(t *testing.T) {
 	path := savedFile(t)
 	for _, dir := range []string{filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
 		if err := os.Chmod(dir, 0o777); err != nil {
@@ -171,8 +179,8 @@ func TestSaveKeepsTheGroupOfAList(t *testing.T) {
 	wantFile(t, path, "old")
 }
 
-// A list that cannot be written, or read, is an error.
-func TestUnsupportedLists(t *testing.T) {
+// Access control lists that cannot be read or written are an error.
+func TestAccessControlListErrors(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	if err != nil {
 		t.Fatal(err)
@@ -183,7 +191,7 @@ func TestUnsupportedLists(t *testing.T) {
 		t.Errorf("writeACLs() = %v, want an error about system.no_such_list", err)
 	}
 	if _, err := readACLs(f.Name() + "/nothing"); err == nil {
-		t.Error("readACLs() = nil for a path that is none, want an error")
+		t.Error("readACLs() = nil for an invalid path, want an error")
 	}
 	if err := keepAccess(f, f.Name()+"/nothing", nil); err == nil ||
 		!strings.Contains(explain("config.yaml", err).Error(),

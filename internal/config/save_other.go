@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// Elsewhere files are not locked, directories cannot be synced, and a new file inherits the access
+// On other systems files are not locked, directories cannot be synced, and a new file inherits the access
 // rights of its directory.
 func keepAccess(*os.File, string, fs.FileInfo) error { return nil }
 func syncDir(string) error                           { return nil }

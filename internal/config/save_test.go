@@ -22,10 +22,10 @@ func TestSave(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("a new file: %v %v", info, err)
+		t.Errorf("Stat() of a new file = %v, %v, want mode 600", info, err)
 	}
 	if err := Save(t.Context(), path, nil, []byte("two")); !errors.Is(err, ErrChanged) {
-		t.Errorf("a file where none was: %v", err)
+		t.Errorf("Save() over a file that did not exist before = %v, want ErrChanged", err)
 	}
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
@@ -37,33 +37,33 @@ func TestSave(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
-		t.Errorf("the link: %v %v", info, err)
+		t.Errorf("Lstat() of the link = %v, %v, want a symbolic link", info, err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("the mode: %v %v", info, err)
+		t.Errorf("Stat() after Save = %v, %v, want mode 640", info, err)
 	}
 	if err := Save(t.Context(), path, []byte("one"), []byte("four")); !errors.Is(err, ErrChanged) {
-		t.Errorf("a file that changed: %v", err)
+		t.Errorf("Save() of a changed file = %v, want ErrChanged", err)
 	}
 	if text, err := os.ReadFile(path); string(text) != "three" {
-		t.Errorf("%s %v", text, err)
+		t.Errorf("the file holds %q, %v, want three", text, err)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	if err := Save(t.Context(), path, []byte("three"), []byte("five")); !errors.Is(err, ErrChanged) {
-		t.Errorf("a file that is gone: %v", err)
+		t.Errorf("Save() of a removed file = %v, want ErrChanged", err)
 	}
-	if err := Save(t.Context(), filepath.Join(dir,
-		"none", "config.yaml"), nil, []byte("x")); err == nil ||
-		!strings.Contains(err.Error(), "there is no directory") {
-		t.Errorf("no directory: %v", err)
+	err := Save(t.Context(), filepath.Join(dir, "none", "config.yaml"), nil, []byte("x"))
+	if err == nil || !strings.Contains(err.Error(), "there is no directory") {
+		t.Errorf("Save() to a missing directory = %v, want an error about it", err)
 	}
 	wantNothingElse(t, dir, "link.yaml")
 }
 
-// Whoever has the old file open reads it to its end: it is replaced, not written over.
-func TestSaveReplaces(t *testing.T) {
+// Save replaces the file instead of overwriting it, so a reader that has it open still reads the old
+// content.
+func TestSaveReplacesFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	old := bytes.Repeat([]byte("old"), 1000)
 	if err := os.WriteFile(path, old, 0o600); err != nil {
@@ -78,11 +78,11 @@ func TestSaveReplaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(reader); err != nil || !bytes.Equal(got, old) {
-		t.Errorf("%d bytes, %v", len(got), err)
+		t.Errorf("the open file holds %d bytes, %v, want the %d old ones", len(got), err, len(old))
 	}
 }
 
-// wantNothingElse wants no temporary files to be left.
+// wantNothingElse checks that dir holds only the named files, so no temporary files.
 func wantNothingElse(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -94,12 +94,12 @@ func wantNothingElse(t *testing.T, dir string, names ...string) {
 		got = append(got, e.Name())
 	}
 	if !reflect.DeepEqual(got, names) {
-		t.Errorf("the folder holds %q, want %q", got, names)
+		t.Errorf("%s holds %q, want %q", dir, got, names)
 	}
 }
 
-// Of many who save at once for the same text one does, and all others are told.
-func TestSaveAtOnce(t *testing.T) {
+// Of concurrent saves with the same old content one succeeds, and all others fail with ErrChanged.
+func TestConcurrentSaves(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
@@ -113,17 +113,18 @@ func TestSaveAtOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for n := range 8 {
 			all.Go(func() {
-				switch err := Save(t.Context(), path, old, fmt.Appendf(nil, "round %d, writer %d", round, n)); {
+				text := fmt.Appendf(nil, "round %d, writer %d", round, n)
+				switch err := Save(t.Context(), path, old, text); {
 				case err == nil:
 					saved.Add(1)
 				case !errors.Is(err, ErrChanged):
-					t.Error(err)
+					t.Errorf("Save() = %v, want nil or ErrChanged", err)
 				}
 			})
 		}
 		all.Wait()
 		if saved.Load() != 1 {
-			t.Fatalf("%d saved", saved.Load())
+			t.Fatalf("%d of 8 saves succeed, want 1", saved.Load())
 		}
 	}
 }

@@ -21,7 +21,7 @@ func keepAccess(f *os.File, path string, info fs.FileInfo) error {
 		return &accessError{"access control list", err}
 	}
 	mode := info.Mode().Perm()
-	// Without lists, a group with the permissions of all others makes no difference.
+	// Without lists, the group does not matter if it has the same permissions as others.
 	groupMatters := mode>>3&7 != mode&7 || len(lists) > 0
 	if had, ok := info.Sys().(*syscall.Stat_t); ok && f.Chown(int(had.Uid), int(had.Gid)) != nil {
 		if err := f.Chown(-1, int(had.Gid)); err != nil && groupMatters {
@@ -47,8 +47,8 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// lock waits until no other program has the file or directory locked, at most LockTimeout, and
-// locks it. The lock belongs to the inode: a file that replaced it has its own.
+// lock locks a file or directory. It waits at most LockTimeout for another program's lock. The lock
+// belongs to the inode: a file that replaces it has its own.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.Open(path)
 	if err != nil {

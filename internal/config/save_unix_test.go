@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// holdLock locks a file as another program would.
+// holdLock locks a file as another program would, until release is called or the test ends.
 func holdLock(t *testing.T, path string) (release func()) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -28,7 +28,7 @@ func holdLock(t *testing.T, path string) (release func()) {
 	return func() { _ = f.Close() }
 }
 
-// savedFile is a file with the text "old" in a directory of its own.
+// savedFile creates a file with the content "old" in its own directory.
 func savedFile(t *testing.T) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "config.yaml")
@@ -38,7 +38,7 @@ func savedFile(t *testing.T) (path string) {
 	return path
 }
 
-// wantFile wants a file to hold a text, and its directory nothing else.
+// wantFile checks that a file holds a text and that its directory contains nothing else.
 func wantFile(t *testing.T, path, want string) {
 	t.Helper()
 	if text, err := os.ReadFile(path); err != nil || string(text) != want {
@@ -47,43 +47,46 @@ func wantFile(t *testing.T, path, want string) {
 	wantNothingElse(t, filepath.Dir(path), filepath.Base(path))
 }
 
-// Save waits for another program's lock for five seconds, and no longer.
-func TestSaveGivesUpOnALock(t *testing.T) {
+// Save waits at most five seconds for another program's lock.
+func TestSaveGivesUpOnLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := savedFile(t)
 		release := holdLock(t, path)
 		began := time.Now()
 		err := Save(t.Context(), path, []byte("old"), []byte("new"))
 		if waited := time.Since(began); !errors.Is(err, ErrLocked) ||
-			!strings.Contains(err.Error(), path+" was not written: another program has kept it locked for 5s") ||
+			!strings.Contains(err.Error(),
+				path+" was not written: another program has kept it locked for 5s") ||
 			waited != 5*time.Second {
 			t.Errorf("Save() = %v after %v, want ErrLocked after 5s", err, waited)
 		}
 		wantFile(t, path, "old")
 		release()
 		if err := Save(t.Context(), path, []byte("old"), []byte("new")); err != nil {
-			t.Errorf("Save() = %v once the lock is free", err)
+			t.Errorf("Save() after the lock is released = %v, want success", err)
 		}
 		wantFile(t, path, "new")
 	})
 }
 
-func TestSaveWaitsForALock(t *testing.T) {
+func TestSaveWaitsForLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := savedFile(t)
 		time.AfterFunc(4*time.Second, holdLock(t, path))
 		began := time.Now()
 		err := Save(t.Context(), path, []byte("old"), []byte("new"))
-		if waited := time.Since(began); err != nil || waited < 4*time.Second || waited > 4*time.Second+lockInterval {
-			t.Errorf("Save() = %v after %v, want success when the lock is free, after 4s", err, waited)
+		waited := time.Since(began)
+		if err != nil || waited < 4*time.Second || waited > 4*time.Second+lockInterval {
+			t.Errorf("Save() = %v after %v, want success after 4s, when the lock is released",
+				err, waited)
 		}
 		wantFile(t, path, "new")
 	})
 }
 
-// A request that is gone does not wait any longer, and nothing is written for it, even if the lock
-// is free at the same instant.
-func TestSaveEndsWithItsRequest(t *testing.T) {
+// Save stops waiting and writes nothing once its context is canceled, even if the lock is released at
+// the same instant.
+func TestSaveStopsWhenContextIsCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := savedFile(t)
 		release := holdLock(t, path)
@@ -91,37 +94,38 @@ func TestSaveEndsWithItsRequest(t *testing.T) {
 		time.AfterFunc(time.Second, func() { cancel(); release() })
 		began := time.Now()
 		err := Save(ctx, path, []byte("old"), []byte("new"))
-		if waited := time.Since(began); !errors.Is(err, context.Canceled) || waited > time.Second+lockInterval {
+		waited := time.Since(began)
+		if !errors.Is(err, context.Canceled) || waited > time.Second+lockInterval {
 			t.Errorf("Save() = %v after %v, want context.Canceled after 1s", err, waited)
 		}
 		wantFile(t, path, "old")
 	})
 }
 
-// endingContext is done from its n-th question on.
-type endingContext struct {
+// countingContext is canceled from the n-th call of Err on.
+type countingContext struct {
 	context.Context
-	questions, n int
-	asked        func()
+	calls, n int
+	onErr    func() // called by each Err; optional
 }
 
-func (c *endingContext) Err() error {
-	c.questions++
-	if c.asked != nil {
-		c.asked()
+func (c *countingContext) Err() error {
+	c.calls++
+	if c.onErr != nil {
+		c.onErr()
 	}
-	if c.questions >= c.n {
+	if c.calls >= c.n {
 		return context.Canceled
 	}
 	return nil
 }
 
-// Save asks whether the request is gone when everything is ready for the rename, as the last thing before it.
-func TestSaveAsksForTheRequestLast(t *testing.T) {
+// Save checks its context a last time just before the rename, when the new file is complete.
+func TestSaveChecksContextBeforeRename(t *testing.T) {
 	path := savedFile(t)
 	for n := 1; ; n++ {
 		ready := false
-		ctx := &endingContext{Context: t.Context(), n: n, asked: func() {
+		ctx := &countingContext{Context: t.Context(), n: n, onErr: func() {
 			names, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".config.yaml.*"))
 			if err != nil {
 				t.Fatal(err)
@@ -133,22 +137,24 @@ func TestSaveAsksForTheRequestLast(t *testing.T) {
 			}
 		}}
 		err := Save(ctx, path, []byte("old"), []byte("new"))
-		if ctx.questions < n {
+		if ctx.calls < n {
 			if err != nil || !ready {
-				t.Errorf("Save() = %v; at its last question the new file was ready: %v, want true", err, ready)
+				t.Errorf("Save() = %v, want success; new file ready at the last check: %v, want true",
+					err, ready)
 			}
 			wantFile(t, path, "new")
 			return
 		}
 		if err == nil || n > 100 {
-			t.Fatalf("Save() = nil with a request that is gone at question %d", n)
+			t.Fatalf("Save() = %v with a context canceled at check %d, want an error by check 100",
+				err, n)
 		}
 		wantFile(t, path, "old")
 	}
 }
 
-// For a new file, too.
-func TestSaveOfANewFileEndsWithItsRequest(t *testing.T) {
+// Save creates no file if its context is canceled.
+func TestSaveOfNewFileStopsWhenContextIsCanceled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -158,10 +164,10 @@ func TestSaveOfANewFileEndsWithItsRequest(t *testing.T) {
 	wantNothingElse(t, filepath.Dir(path))
 }
 
-// Root keeps both, the owner and the group.
-func TestSaveKeepsTheOwner(t *testing.T) {
+// As root, Save keeps the owner and the group.
+func TestSaveKeepsOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give files away")
+		t.Skip("only root can change the owner of files")
 	}
 	path := savedFile(t)
 	if err := errors.Join(os.Chmod(path, 0o640), os.Chown(path, 4241, 4242)); err != nil {
@@ -174,8 +180,9 @@ func TestSaveKeepsTheOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, ok := info.Sys().(*syscall.Stat_t); !ok || s.Uid != 4241 || s.Gid != 4242 || info.Mode().Perm() != 0o640 {
-		t.Errorf("the file is of user %d and group %d with mode %o, want 4241, 4242 and 640", s.Uid,
-			s.Gid, info.Mode().Perm())
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || s.Uid != 4241 || s.Gid != 4242 || info.Mode().Perm() != 0o640 {
+		t.Errorf("the file has user %d, group %d and mode %o, want 4241, 4242 and 640",
+			s.Uid, s.Gid, info.Mode().Perm())
 	}
 }

@@ -20,8 +20,8 @@ const (
 	maxBytes = 10 << 20
 	// maxIncludedBytes bounds the included files together.
 	maxIncludedBytes = 64 << 20
-	// settleTime is the age from which a file's modification time identifies its content. A file that is
-	// younger can change again without a new modification time, since file systems count in steps of
+	// settleTime is the age from which a file's modification time identifies its content. A younger
+	// file can change again without a new modification time, because file systems count in steps of
 	// up to two seconds.
 	settleTime = 3 * time.Second
 )
@@ -35,8 +35,8 @@ type Source struct {
 	patterns []pattern // the valid items of the include key
 	files    []*file   // the included files, sorted by path
 	problems Errors    // the included files that cannot be read
-	// unwritten means that the main file does not exist yet. Saving a change creates it, and the directory
-	// of the first pattern.
+	// unwritten means that the main file does not exist yet. Saving a change creates it and the
+	// directory of the first pattern.
 	unwritten bool
 }
 
@@ -56,8 +56,8 @@ type file struct {
 	settled bool        // info identifies the content
 }
 
-// Read reads a configuration file and the files that it includes. Its error is an [Errors]. Problems of
-// included files are not an error here: [Source.Parse] reports them with all others.
+// Read reads a configuration file and the files that it includes. Its error is an [Errors]. Read does
+// not report problems of included files; [Source.Parse] reports them with all others.
 func Read(path string) (*Source, error) { return (&Source{path: path}).Reread() }
 
 // New returns the source of a configuration file with the given content that does not exist yet.
@@ -82,8 +82,8 @@ func (s *Source) Reread() (*Source, error) {
 	return next, nil
 }
 
-// Equal reports whether two sources have the same files with the same content and the same problems.
-// A nil source equals only itself.
+// Equal reports whether two sources have the same files with the same content and the same
+// problems. A nil source equals only itself.
 func (s *Source) Equal(other *Source) bool {
 	if s == nil || other == nil {
 		return s == other
@@ -118,8 +118,8 @@ func readMain(path string) ([]byte, error) {
 	return data, nil
 }
 
-// includePatterns returns the valid items of the include key in the text of a main file. [Source.Parse]
-// reports those that are not valid.
+// includePatterns returns the valid items of the include key in the text of a main file.
+// [Source.Parse] reports the invalid ones.
 func includePatterns(path string, text []byte) (patterns []pattern) {
 	root, err := parseMain(path, text)
 	if err != nil {
@@ -159,7 +159,7 @@ func patternProblem(text string) string {
 	return ""
 }
 
-// readIncluded reads the files that the patterns match. Those in known that did not change are not read
+// readIncluded reads the files that the patterns match. It does not read unchanged files in known
 // again.
 func (s *Source) readIncluded(known []*file) {
 	var found []*file
@@ -201,8 +201,8 @@ func (s *Source) readIncluded(known []*file) {
 var errMatchesMain = errors.New("the pattern matches the configuration file itself; put the " +
 	"included files into a directory of their own")
 
-// match returns the files that a pattern matches, not yet read, except those whose names begin with a dot:
-// editors, Kubernetes and this program use such names for files that are not complete.
+// match returns the files that a pattern matches, without reading them. It skips names that begin
+// with a dot: editors, Kubernetes and this program use such names for incomplete files.
 func (p *pattern) match(main string) (found []*file, err error) {
 	entries, err := os.ReadDir(p.dir)
 	if err != nil {
@@ -235,8 +235,8 @@ func (p *pattern) problem(err error) string {
 	return fmt.Sprintf("the directory %s cannot be read: %v", p.dir, err)
 }
 
-// read returns the file with its content, or previous if that is still the content. It returns nil for a
-// directory, and f itself with an error.
+// read returns f with its content, or previous if the file has not changed since. It returns nil for
+// a directory. If it fails, it returns f and the error.
 func (f *file) read(previous *file) (*file, error) {
 	info, err := os.Stat(f.path)
 	if err == nil && info.IsDir() {
@@ -271,7 +271,7 @@ func readRegular(path string) (text []byte, info fs.FileInfo, err error) {
 		return nil, nil, err
 	}
 	defer f.Close()
-	// The time is taken first: a change during the read then leads to another read.
+	// Take the time before reading, so that a change during the read leads to another read.
 	if info, err = f.Stat(); err != nil {
 		return nil, nil, err
 	}

@@ -10,7 +10,7 @@ import (
 
 // Variables returns the environment variables that a text names as ${NAME}.
 func Variables(text string) (names []string) {
-	// The error is that of a text that does not load.
+	// A text with an error does not load, so ignore it here.
 	_, _ = expand(text, func(name string) (string, bool) {
 		names = append(names, name)
 		return "", true
@@ -18,8 +18,8 @@ func Variables(text string) (names []string) {
 	return names
 }
 
-// SecretVariables returns the environment variables that the secrets of the configuration name, without
-// those of the integration that is named except in its file.
+// SecretVariables returns the environment variables that the secrets of the configuration name. It
+// skips the integration whose name in its file is except.
 func (s *Source) SecretVariables(except string) (names []string) {
 	collect := func(n *yaml.Node, t reflect.Type) {
 		for _, secret := range secretsIn(n, t) {
@@ -63,8 +63,7 @@ func (s *Source) SecretVariables(except string) (names []string) {
 }
 
 // variableProblems returns a problem for each variable that access key IDs may name although a
-// secret of the file uses it:
-// an access key ID is part of every URL.
+// secret of the file uses it. An access key ID is part of every URL.
 func (s *Source) variableProblems(c *Config) []Problem {
 	k := &checker{Config: c}
 	secrets := s.SecretVariables("")
@@ -78,7 +77,7 @@ func (s *Source) variableProblems(c *Config) []Problem {
 	return k.problems
 }
 
-// secretsIn returns the scalars of a tree that belong into fields of type [Secret].
+// secretsIn returns the scalars of a tree that are the values of fields of type [Secret].
 func secretsIn(n *yaml.Node, t reflect.Type) (found []*yaml.Node) {
 	switch {
 	case t.Kind() == reflect.Pointer:

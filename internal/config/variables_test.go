@@ -18,8 +18,8 @@ func TestVariables(t *testing.T) {
 	}
 }
 
-// Every secret counts, wherever it is, and a variable in it as well as a whole one; the keys that
-// are no secrets do not.
+// SecretVariables returns the variables of all secrets, including those in a part of a value, and no
+// variables of other keys.
 func TestSecretVariables(t *testing.T) {
 	const text = `listen: ${LISTEN}
 admin: {token: "${ADMIN}", hosts: ["${HOST}"]}

@@ -26,13 +26,13 @@ type Viewers struct {
 	Basic *Basic `yaml:"basic"`
 	// Links serves clients that have a signed link.
 	Links *Links `yaml:"links"`
-	// Rules state who may read what. The first rule that matches decides; without a match access is
+	// Rules allow or deny access to objects. The first rule that matches decides; without a match access is
 	// denied. Without rules, every viewer may read everything that the integrations serve.
 	Rules []Rule `yaml:"rules"`
 	// RateLimit bounds the requests of each viewer. Optional.
 	RateLimit *RateLimit `yaml:"rate_limit"`
 	// Attribution signs the viewer into each URL as x-viewer, so that the bucket's access log shows
-	// it. Each viewer then has URLs of its own. Default false.
+	// it. Each viewer then has its own URLs. Default false.
 	Attribution bool `yaml:"attribution"`
 }
 
@@ -96,7 +96,7 @@ type LinkKey struct {
 	Secret Secret `yaml:"secret"`
 }
 
-// Rule states who may, or may not, read what. It applies to viewers in Users or in one of Groups,
+// Rule allows or denies viewers access to objects. It applies to viewers in Users or in one of Groups,
 // to all authenticated viewers if Known is set, and to anonymous clients if Anonymous is set.
 type Rule struct {
 	Users     []string `yaml:"users"`
@@ -117,7 +117,7 @@ type RateLimit struct {
 	Burst     int `yaml:"burst"`
 }
 
-// CORS states which pages of other origins may read responses with fetch().
+// CORS configures the other origins whose pages may read responses with fetch().
 type CORS struct {
 	// AllowedOrigins are origins, or only "*" for all. With origins, pages may send cookies.
 	AllowedOrigins []string `yaml:"allowed_origins"`
@@ -130,7 +130,7 @@ var jwtAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512
 const (
 	maxLeeway = 5 * time.Minute
 	maxLink   = 366 * 24 * time.Hour
-	minSecret = 32 // bytes: the shortest secret that cannot be guessed, however it was made
+	minSecret = 32 // bytes
 )
 
 var (
