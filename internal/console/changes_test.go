@@ -154,7 +154,8 @@ func TestReadOnlyIntegrations(t *testing.T) {
 			for _, a := range answers {
 				if a.status != http.StatusForbidden || !strings.Contains(a.body, c.file) ||
 					!strings.Contains(a.body, c.want) {
-					t.Errorf("got status %d, %s, want 403, %s and %q", a.status, a.body, c.file, c.want)
+					t.Errorf("got status %d, %s, want 403, %s and %q",
+						a.status, a.body, c.file, c.want)
 				}
 			}
 			if w.file() != c.text {
@@ -187,7 +188,9 @@ func TestAddWithoutInclude(t *testing.T) {
 func TestInvalidChangesAreRejected(t *testing.T) {
 	w := newWorld(t, testFile)
 	w.signInAs("ann")
-	good := map[string]string{"name": "new", "bucket": "fresh", "region": "auto", "role_arn": roleARN}
+	good := map[string]string{
+		"name": "new", "bucket": "fresh", "region": "auto", "role_arn": roleARN,
+	}
 	with := func(key, value string) map[string]string {
 		d := map[string]string{key: value}
 		for k, v := range good {
@@ -235,8 +238,8 @@ func TestInvalidChangesAreRejected(t *testing.T) {
 			"there is no integration lad any more"},
 		"unknown action": {map[string]any{"action": "burn", "name": "lab"}, 400, "",
 			"unknown action"},
-		"saved without a diff": {map[string]any{"action": "remove", "name": "lab", "save": true}, 400, "",
-			"must be shown before"},
+		"saved without a diff": {map[string]any{"action": "remove",
+			"name": "lab", "save": true}, 400, "", "must be shown before"},
 	} {
 		_, no, status := w.changing(c.body)
 		if status != c.status || c.key == "" && !strings.Contains(no.Error, c.want) ||
@@ -266,7 +269,8 @@ func TestConflictingChanges(t *testing.T) {
 	for _, save := range []bool{false, true} {
 		mine["save"] = save
 		if _, no, status := w.changing(mine); status != http.StatusConflict ||
-			!strings.Contains(no.Error, "another user or program has saved it") || w.file() != saved {
+			!strings.Contains(no.Error, "another user or program has saved it") ||
+			w.file() != saved {
 			t.Errorf("save %v: got status %d, %+v, want 409", save, status, no)
 		}
 	}
@@ -376,7 +380,9 @@ func TestErrorsOfAFileThatHasChangedOnDisk(t *testing.T) {
 func TestMalformedRequests(t *testing.T) {
 	w := newWorld(t, testFile)
 	w.signInAs("ann")
-	for _, target := range []string{"/api/changes", "/api/check", "/api/documents", "/api/sign-in"} {
+	for _, target := range []string{
+		"/api/changes", "/api/check", "/api/documents", "/api/sign-in",
+	} {
 		for _, body := range []string{`null`, `{}`, `[]`, `""`, `{"change":null}`,
 			`{"change":{}}`, `{"change":{"action":"add"},"role_later":true,"format":"json"}`,
 			`{"action":"add","draft":null}`,
