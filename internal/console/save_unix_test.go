@@ -29,8 +29,8 @@ func (w *world) holdLock() (release func()) {
 	return func() { _ = f.Close() }
 }
 
-// A save waits for the lock of another process for five seconds. Concurrent saves wait together, not
-// one after the other.
+// A save waits for the lock of another process for five seconds. Concurrent saves wait
+// together, not one after the other.
 func TestSaveWaitsForLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, testFile)
@@ -56,7 +56,7 @@ func TestSaveWaitsForLock(t *testing.T) {
 		}
 		release()
 		if a := w.post("/api/changes", change); a.status != http.StatusOK || w.file() == testFile {
-			t.Errorf("after the release: got status %d, %s, want 200 and a change", a.status, a.body)
+			t.Errorf("after release: got status %d, %s, want 200 and a change", a.status, a.body)
 		}
 	})
 }
@@ -104,7 +104,7 @@ func TestSaveStopsWhenClientDisconnects(t *testing.T) {
 				t.Errorf("the handler answered %s, want context canceled", got)
 			}
 			if w.file() != testFile || w.reloads != 1 {
-				t.Errorf("got %d reloads and\n%s\nwant 1 and an unchanged file", w.reloads, w.file())
+				t.Errorf("got %d reloads and\n%s\nwant 1 and the same file", w.reloads, w.file())
 			}
 		})
 	}
