@@ -124,7 +124,8 @@ func TestForgedChangesAreRejected(t *testing.T) {
 			t.Errorf("%s: got status %d, %s, want 4xx", name, a.status, a.body)
 		}
 		if w.file() != testFile || w.reloads != 1 {
-			t.Fatalf("%s: got %d reloads and\n%s\nwant 1 and the same file", name, w.reloads, w.file())
+			t.Fatalf("%s: got %d reloads and\n%s\nwant 1 and the same file",
+				name, w.reloads, w.file())
 		}
 	}
 	a = w.post("/api/changes", rename(w.base()))
@@ -169,7 +170,7 @@ func TestReadOnlyConsole(t *testing.T) {
 	for _, token := range []string{"", testToken} {
 		if a := w.post("/api/sign-in", map[string]string{"name": "ann",
 			"token": token}); a.status != http.StatusForbidden || a.header.Get("Set-Cookie") != "" {
-			t.Errorf("sign-in with token %q: got status %d, %v, want 403", token, a.status, a.header)
+			t.Errorf("sign-in with %q: got status %d, %v, want 403", token, a.status, a.header)
 		}
 	}
 	// A session with an empty token can neither change nor read a draft.

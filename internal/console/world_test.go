@@ -248,7 +248,7 @@ func (a answer) into(t *testing.T, v any) {
 	}
 }
 
-// send sends a request with the headers of the console's own page, after applying the edits. It fails
+// send sends a request with the headers of the console's own page, modified by the edits. It fails
 // the test if the response contains a secret.
 func (w *world) send(method, target string, body any, edit ...func(*http.Request)) answer {
 	w.t.Helper()
@@ -310,7 +310,7 @@ func (w *world) signInAs(name string) {
 	var s sessionAnswer
 	w.get("/api/session").into(w.t, &s)
 	if !s.SignedIn || s.Name != name || s.CSRF == "" {
-		w.t.Fatalf("session = %+v, want %s signed in with a CSRF token", s, name)
+		w.t.Fatalf("session = %+v, want %q signed in with a CSRF token", s, name)
 	}
 	w.csrf = s.CSRF
 }
