@@ -395,7 +395,7 @@ func TestCheck(t *testing.T) {
 	}
 	a := w.post("/api/check", map[string]any{"change": map[string]any{"action": "change",
 		"name": "lab", "draft": map[string]string{"external_id": "another-id"}}})
-	if !strings.Contains(a.body, "the document Trust policy, which the steps before show") ||
+	if !strings.Contains(a.body, "the document Trust policy, which the previous steps show") ||
 		strings.Contains(a.body, "s3redirect policy") {
 		t.Errorf("a draft: got %s, want a remedy that names the form's Trust policy", a.body)
 	}

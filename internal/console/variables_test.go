@@ -78,7 +78,8 @@ func TestVariablesOfDrafts(t *testing.T) {
 			"access_key_id", elsewhere},
 		"unset variable": {add("access_key_id", "${NOT_SET_ANYWHERE}"),
 			"access_key_id", elsewhere},
-		"variable in lower case": {add("access_key_id", "${fresh_key}"), "access_key_id", elsewhere},
+		"variable in lower case": {add("access_key_id", "${fresh_key}"),
+			"access_key_id", elsewhere},
 		"variable outside the list, as the secret": {add("secret_access_key", "${HOME}"),
 			"secret_access_key", elsewhere},
 		"link secret":    {add("access_key_id", "${LINK_KEY}"), "access_key_id", elsewhere},
@@ -93,7 +94,8 @@ func TestVariablesOfDrafts(t *testing.T) {
 			"access_key_id", elsewhere},
 		"its own secret, as the key ID": {add("access_key_id", "${FRESH_SECRET}"),
 			"access_key_id", elsewhere},
-		"variable in another key": {add("external_id", "${FRESH_KEY}"), "external_id", "only the two keys"},
+		"variable in another key": {add("external_id", "${FRESH_KEY}"),
+			"external_id", "only the two keys"},
 
 		"change of another key": {change("lab", "file_versioning", "true"), "", allowed},
 		"change with its own variables": {change("lab",
@@ -184,7 +186,8 @@ func TestSecretVariableOfRemovedIntegration(t *testing.T) {
 		t.Fatalf("removal: got status %d, %+v, want it saved", status, no)
 	}
 	_, no, status = w.changing(map[string]any{"action": "add", "draft": map[string]string{
-		"name": "leak", "bucket": "leaks", "region": "us-east-1", "endpoint": "https://evil.example.com",
+		"name": "leak", "bucket": "leaks", "region": "us-east-1",
+		"endpoint":      "https://evil.example.com",
 		"access_key_id": "${LAB_SECRET}", "secret_access_key": "${LAB_SECRET}",
 	}})
 	if status != http.StatusUnprocessableEntity || no.Keys["access_key_id"] == "" {
