@@ -25,8 +25,8 @@ type changeRequest struct {
 	Name   string `json:"name"`   // of the integration to change or remove
 	// Draft is the new integration or, for a change, the keys that change.
 	Draft config.Draft `json:"draft"`
-	// Base identifies the content of the integration's file that the change was made for. If it is set, the
-	// file must still have that content.
+	// Base identifies the content of the integration's file that the change was made for. If it is
+	// set, the file must still have that content.
 	Base string `json:"base"`
 	// Save writes the file. Without it the change is only shown.
 	Save bool `json:"save"`
@@ -44,13 +44,13 @@ type changeAnswer struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// draftAnswer is what a form begins with.
+// draftAnswer holds the initial values of a form.
 type draftAnswer struct {
 	Base  string       `json:"base"`
 	Draft config.Draft `json:"draft"`
 }
 
-// draft answers with an integration as its file holds it, or with the beginning of a new one.
+// draft answers with the keys of an integration's file, or with the initial keys of a new one.
 func (c *Console) draft(r *http.Request) (any, error) {
 	if err := c.mustBeSignedIn(r); err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func baseOf(text []byte) string {
 	return encode(sum[:])
 }
 
-// changed is a change and the configuration after it.
+// changed holds a change and the resulting configuration.
 type changed struct {
 	*config.Change
 	base   string
@@ -112,7 +112,7 @@ type changed struct {
 
 var variable = regexp.MustCompile(`^\$\{[A-Za-z_][A-Za-z0-9_]*\}$`)
 
-// changed returns what a request changes. The configuration loads with it.
+// changed applies a request. It returns an error if the resulting configuration does not load.
 func (c *Console) changed(in *changeRequest) (*changed, error) {
 	source, before, err := c.read()
 	if err != nil {
@@ -202,7 +202,7 @@ func (c *Console) mistakes(err error, file string) error {
 // indexed matches the index at the end of a list item's key.
 var indexed = regexp.MustCompile(`\[\d+\]$`)
 
-// change shows what a change does to the file, or saves it.
+// change answers with the diff of a change, and saves the change if the request says so.
 func (c *Console) change(r *http.Request) (any, error) {
 	who, err := c.mayChange(r)
 	if err != nil {
@@ -237,7 +237,7 @@ func (c *Console) change(r *http.Request) (any, error) {
 	case errors.Is(err, config.ErrLocked), errors.Is(err, context.Canceled):
 		return nil, &refusal{status: http.StatusServiceUnavailable, text: err.Error()}
 	default:
-		// another program has made the configuration one that does not load
+		// Another program has changed the configuration so that it does not load.
 		if _, ok := errors.AsType[config.Errors](err); ok {
 			return nil, c.mistakes(err, done.NewPath)
 		}
@@ -248,8 +248,8 @@ func (c *Console) change(r *http.Request) (any, error) {
 		"keys", slices.Sorted(maps.Keys(in.Draft)))
 	a.Saved = true
 	if err := c.Proxy.Reload(); err != nil {
-		a.Problem = "The file was saved, but the proxy rejects the configuration and keeps the previous one: " +
-			err.Error()
+		a.Problem = "The file was saved, but the proxy rejects the configuration and keeps the " +
+			"previous one: " + err.Error()
 	}
 	return a, nil
 }
@@ -269,8 +269,8 @@ func (c *Console) lockFile(ctx context.Context) (unlock func(), err error) {
 	}
 }
 
-// diff returns what changes in the file. It contains no secrets, because a file with one cannot be
-// changed.
+// diff returns the unified diff of the file, without its header. It contains no secrets, because
+// the console cannot change files with literal secrets.
 func (d *changed) diff() string {
 	text := diff.Diff("a", d.Old, "b", d.New)
 	return string(bytes.TrimPrefix(text, []byte("diff a b\n--- a\n+++ b\n")))

@@ -43,12 +43,12 @@ func (c *Console) check(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
 	control := http.NewResponseController(w)
-	// the listener's own is for answers that are made at once
+	// The listener's write timeout is too short for a check.
 	_ = control.SetWriteDeadline(time.Now().Add(checkTimeout + time.Second))
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := json.NewEncoder(w)
 	say := func(v any) {
-		_ = lines.Encode(v) // whoever hung up has ended the context too
+		_ = lines.Encode(v) // if the client disconnects, ctx is canceled
 		_ = control.Flush()
 	}
 	o.Report = func(s check.Step) { say(s) }
@@ -60,8 +60,8 @@ func (c *Console) check(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// enter acquires a slot for a request that calls STS, and reports whether there was one. leave
-// releases it.
+// enter tries to acquire a slot for a request that calls STS, and reports whether it succeeded.
+// leave releases the slot.
 func (c *Console) enter() bool {
 	select {
 	case c.checks <- struct{}{}:
@@ -87,7 +87,7 @@ func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.
 		ConfigFile: state.File, Integrations: []string{in.Name}, Clock: c.Clock,
 		Transport: c.Transport, Origin: strings.TrimSpace(in.Origin)}
 	if in.Change != nil {
-		// What is asked, and where, is the change's to say.
+		// A draft chooses the endpoints and the keys, so it needs a signed-in user.
 		if _, err := c.mayChange(r); err != nil {
 			return o, err
 		}
@@ -96,12 +96,14 @@ func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.
 			return o, err
 		}
 		if changed.integration == nil {
-			return o, &refusal{status: http.StatusBadRequest, text: "an integration that is removed cannot be checked"}
+			return o, &refusal{status: http.StatusBadRequest,
+				text: "an integration that is removed cannot be checked"}
 		}
 		o.Config, o.Integrations = changed.config, []string{changed.integration.Name}
 		o.PolicyCommand = func(words string) string {
 			kind, _, _ := strings.Cut(words, " ")
-			return "the document " + onboard.Describe(document.Kind(kind)).Title + ", which the steps before show"
+			title := onboard.Describe(document.Kind(kind)).Title
+			return "the document " + title + ", which the previous steps show"
 		}
 	}
 	if _, err := named(o.Config, o.Integrations[0]); err != nil {
@@ -109,13 +111,15 @@ func (c *Console) checkOptions(w http.ResponseWriter, r *http.Request) (o check.
 	}
 	if o.Origin != "" {
 		if err := config.CheckOrigins([]string{o.Origin}); err != nil {
-			return o, &refusal{status: http.StatusUnprocessableEntity, text: "the page's origin: " + err.Error()}
+			return o, &refusal{status: http.StatusUnprocessableEntity,
+				text: "the page's origin: " + err.Error()}
 		}
 	}
 	if sample := strings.TrimSpace(in.Sample); sample != "" {
 		var l locator.Locator
 		if l, err = parseLocator(sample); err != nil {
-			return o, &refusal{status: http.StatusUnprocessableEntity, text: "the sample: " + err.Error()}
+			return o, &refusal{status: http.StatusUnprocessableEntity,
+				text: "the sample: " + err.Error()}
 		}
 		o.Sample = &l
 	}

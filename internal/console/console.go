@@ -79,8 +79,8 @@ type Console struct {
 	started time.Time
 	samples samples
 	users   sessions
-	checks  chan struct{} // a place for each check, or question to STS, that may run
-	saving  chan struct{} // holds a place from when the file is read until it is written, and in use
+	checks  chan struct{} // semaphore of the running checks and calls of STS
+	saving  chan struct{} // held from reading the file until the proxy has reloaded it
 	mux     *http.ServeMux
 }
 
@@ -99,7 +99,7 @@ func serveStatic(w http.ResponseWriter, name string) {
 		return
 	}
 	w.Header().Set("Content-Type", staticTypes[path.Ext(name)])
-	_, _ = w.Write(text) // whoever hung up does not want it
+	_, _ = w.Write(text) // fails only if the client has disconnected
 }
 
 // maxChecks bounds the concurrent checks, each of which calls STS.
@@ -110,13 +110,16 @@ func New(o Options) *Console {
 	c := &Console{Options: o, started: o.Clock(), checks: make(chan struct{}, maxChecks),
 		saving: make(chan struct{}, 1), mux: http.NewServeMux()}
 	c.sample()
-	c.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { serveStatic(w, "index.html") })
+	c.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		serveStatic(w, "index.html")
+	})
 	c.mux.HandleFunc("GET /static/{name}",
 		func(w http.ResponseWriter, r *http.Request) { serveStatic(w, r.PathValue("name")) })
 	c.mux.HandleFunc("GET /preview", c.preview)
 	for pattern, answer := range map[string]answerer{
-		"GET /api/session": c.session, "GET /api/overview": c.overview, "GET /api/integrations": c.integrations,
-		"GET /api/draft": c.draft, "GET /api/questions": c.questions, "GET /api/try": c.try,
+		"GET /api/session": c.session, "GET /api/overview": c.overview,
+		"GET /api/integrations": c.integrations,
+		"GET /api/draft":        c.draft, "GET /api/questions": c.questions, "GET /api/try": c.try,
 		"POST /api/documents": c.documents,
 	} {
 		c.mux.Handle(pattern, c.answered(answer))
@@ -156,15 +159,17 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() {
 		if v := recover(); v != nil && v != http.ErrAbortHandler {
-			// what it says could hold anything
-			c.Log.Error("console: panic", "panic", fmt.Sprintf("a %T", v), "stack", string(debug.Stack()))
+			// The panic value is not logged, because it could contain a secret.
+			c.Log.Error("console: panic",
+				"panic", fmt.Sprintf("a %T", v), "stack", string(debug.Stack()))
 			c.refuse(w, errInternal)
 		}
 	}()
 	c.mux.ServeHTTP(w, r)
 }
 
-var errInternal = &refusal{status: http.StatusInternalServerError, text: "internal error; see the log"}
+var errInternal = &refusal{status: http.StatusInternalServerError,
+	text: "internal error; see the log"}
 
 // ownHost reports whether host is a name of this listener. IP addresses always are. An attacker's
 // page could make its own name resolve to this address (DNS rebinding), so other names must be
@@ -176,7 +181,7 @@ func (c *Console) ownHost(host string) bool {
 	}
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	if addr, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
-		return addr.Zone() == "" // which could be any text
+		return addr.Zone() == "" // a zone can be any text
 	}
 	if localName.MatchString(name) {
 		return true
@@ -247,26 +252,30 @@ func refuse(w http.ResponseWriter, no *refusal) {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // whoever hung up does not want it
+	_ = json.NewEncoder(w).Encode(v) // fails only if the client has disconnected
 }
 
 // readJSON decodes the body of a request. It requires the media type of JSON, which forms of other
 // pages cannot send.
 func readJSON(r *http.Request, into any) error {
-	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(kind) != "application/json" {
-		return &refusal{status: http.StatusUnsupportedMediaType, text: "the media type must be application/json"}
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if strings.TrimSpace(kind) != "application/json" {
+		return &refusal{status: http.StatusUnsupportedMediaType,
+			text: "the media type must be application/json"}
 	}
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	err := d.Decode(into)
 	if err == nil {
-		// net/http notices that a client hangs up once the body was read to its end.
+		// Read to the end of the body. Only then does net/http detect that the client disconnects.
 		if _, err = d.Token(); errors.Is(err, io.EOF) {
 			return nil
 		}
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &refusal{status: http.StatusRequestEntityTooLarge, text: "the body is larger than 64 KiB"}
+		return &refusal{status: http.StatusRequestEntityTooLarge,
+			text: "the body is larger than 64 KiB"}
 	}
-	return &refusal{status: http.StatusBadRequest, text: "the body is not valid JSON for this request"}
+	return &refusal{status: http.StatusBadRequest,
+		text: "the body is not valid JSON for this request"}
 }

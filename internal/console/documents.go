@@ -20,11 +20,13 @@ import (
 type documentsRequest struct {
 	Name      string          `json:"name"`
 	Change    *changeRequest  `json:"change"`
-	RoleLater bool            `json:"role_later"` // the role is not made yet: any ARN will do
+	RoleLater bool            `json:"role_later"` // the role does not exist yet
 	Format    document.Format `json:"format"`
-	// null means all that make sense; an empty list asks only whether all is right
-	Kinds     []document.Kind `json:"kinds"`
-	Principal string          `json:"principal"` // who assumes the role; "" has STS asked
+	// Kinds selects documents. null selects all that the integration needs; an empty list only
+	// validates the integration.
+	Kinds []document.Kind `json:"kinds"`
+	// Principal is the ARN of the principal that assumes the role. If it is "", STS is called.
+	Principal string `json:"principal"`
 }
 
 type documentAnswer struct {
@@ -79,7 +81,7 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 	if in.Change == nil {
 		return named(c.Proxy.State().Config, in.Name)
 	}
-	// STS may be asked who we are, and where it is asked is the change's to say.
+	// A draft chooses the STS endpoint that is called, so it needs a signed-in user.
 	if _, err := c.mayChange(r); err != nil {
 		return nil, err
 	}
@@ -98,14 +100,14 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 		return nil, err
 	}
 	if done.integration == nil {
-		return nil, &refusal{status: http.StatusBadRequest, text: "an integration that is removed needs no documents"}
+		return nil, &refusal{status: http.StatusBadRequest,
+			text: "an integration that is removed needs no documents"}
 	}
 	return done.integration, nil
 }
 
 // principal returns the ARN of the principal that assumes a role: the named one, or else the one
-// that STS reports. It returns "" if STS
-// must not be asked or does not answer.
+// that STS reports. It returns "" if the request must not call STS, or the call fails.
 func (c *Console) principal(r *http.Request, i *config.Integration, named string) string {
 	if named = strings.TrimSpace(named); named != "" {
 		return named
@@ -130,7 +132,9 @@ func kindsFor(i *config.Integration, f document.Format) []document.Kind {
 	case i.RoleARN == "":
 		return []document.Kind{document.KindAccess, document.KindCORS}
 	case f == document.JSON:
-		return []document.Kind{document.KindAccess, document.KindTrust, document.KindCORS, document.KindAssume}
+		return []document.Kind{
+			document.KindAccess, document.KindTrust, document.KindCORS, document.KindAssume,
+		}
 	}
 	return []document.Kind{document.KindRole, document.KindAccess, document.KindTrust,
 		document.KindCORS, document.KindAssume}

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// holdLock locks the directory of integrations as another program would.
+// holdLock locks the directory of the included files, like another process that saves.
 func (w *world) holdLock() (release func()) {
 	w.t.Helper()
 	f, err := os.Open(w.folder())
@@ -29,9 +29,9 @@ func (w *world) holdLock() (release func()) {
 	return func() { _ = f.Close() }
 }
 
-// A file that another program has locked is waited for, for five seconds; and those who save
-// meanwhile do not wait one after the other.
-func TestSaveOfALockedFile(t *testing.T) {
+// A save waits for the lock of another process for five seconds. Concurrent saves wait
+// together, not one after the other.
+func TestSaveWaitsForLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, testFile)
 		w.signInAs("ann")
@@ -45,33 +45,33 @@ func TestSaveOfALockedFile(t *testing.T) {
 		for range clients {
 			a := <-answers
 			if a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, "try again") {
-				t.Errorf("status %d, want 503: %s", a.status, a.body)
+				t.Errorf("got status %d, %s, want 503", a.status, a.body)
 			}
 		}
 		if waited := time.Since(began); waited > 10*time.Second {
-			t.Errorf("%d clients waited for %v, want 10s at most", clients, waited)
+			t.Errorf("%d clients waited %v, want at most 10s", clients, waited)
 		}
 		if w.file() != testFile {
-			t.Error("the file has changed")
+			t.Errorf("the file has changed to\n%s", w.file())
 		}
 		release()
 		if a := w.post("/api/changes", change); a.status != http.StatusOK || w.file() == testFile {
-			t.Errorf("once the lock is free: status %d, want 200: %s", a.status, a.body)
+			t.Errorf("after release: got status %d, %s, want 200 and a change", a.status, a.body)
 		}
 	})
 }
 
-// Nothing is written for a client that hangs up while its change waits, however its body is sent.
-func TestClientThatHangsUpWhileSaving(t *testing.T) {
+// If the client disconnects while its change waits for the lock, nothing is written.
+func TestSaveStopsWhenClientDisconnects(t *testing.T) {
 	for name, body := range map[string]func(string) io.Reader{
-		"with its length": func(text string) io.Reader { return strings.NewReader(text) },
-		"in chunks":       func(text string) io.Reader { return io.MultiReader(strings.NewReader(text)) },
+		"with Content-Length": func(text string) io.Reader { return strings.NewReader(text) },
+		"chunked":             func(text string) io.Reader { return io.MultiReader(strings.NewReader(text)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, testFile)
 			w.signInAs("ann")
-			text := `{"action":"change","name":"lab","draft":{"bucket":"pictures"},"save":true,"base":"` + w.base() +
-				`"}`
+			text := `{"action":"change","name":"lab","draft":{"bucket":"pictures"},"save":true,` +
+				`"base":"` + w.base() + `"}`
 			w.holdLock()
 			answered := make(chan string, 1)
 			server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -80,8 +80,9 @@ func TestClientThatHangsUpWhileSaving(t *testing.T) {
 				answered <- rec.Body.String()
 			}))
 			defer server.Close()
-			ctx, hangUp := context.WithCancel(t.Context())
-			r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/api/changes", body(text))
+			ctx, disconnect := context.WithCancel(t.Context())
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost,
+				server.URL+"/api/changes", body(text))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,17 +94,17 @@ func TestClientThatHangsUpWhileSaving(t *testing.T) {
 				for len(w.saving) == 0 {
 					time.Sleep(time.Millisecond)
 				}
-				hangUp()
+				disconnect()
 			}()
 			if resp, err := http.DefaultClient.Do(r); err == nil {
 				_ = resp.Body.Close()
-				t.Errorf("the client has an answer, %s", resp.Status)
+				t.Errorf("got response %s, want an error", resp.Status)
 			}
 			if got := <-answered; !strings.Contains(got, "context canceled") {
-				t.Errorf("the change ended with %s, want the request's end", got)
+				t.Errorf("the handler answered %s, want context canceled", got)
 			}
 			if w.file() != testFile || w.reloads != 1 {
-				t.Error("the file has changed")
+				t.Errorf("got %d reloads and\n%s\nwant 1 and the same file", w.reloads, w.file())
 			}
 		})
 	}

@@ -10,25 +10,26 @@ import (
 )
 
 const (
-	// sessionLifetime bounds how long a sign-in is valid.
+	// sessionLifetime is how long a session is valid.
 	sessionLifetime = 12 * time.Hour
-	// maxSessions bounds the sign-ins that are valid at once. One more ends the oldest.
+	// maxSessions bounds the number of valid sessions. One more ends the oldest.
 	maxSessions = 256
 )
 
-// userSession is a sign-in.
+// userSession is the session of a signed-in user.
 type userSession struct {
 	name string
-	// csrf is what a change must carry beside the cookie: the console's page can read it, pages of
-	// other origins cannot.
+	// csrf is the CSRF token that a change must carry in addition to the cookie. Pages of other
+	// origins cannot read it.
 	csrf string
-	// token is the one that the user signed in with. The session ends when the configuration has another.
+	// token is the admin.token that the user signed in with. The session ends when admin.token
+	// changes.
 	token config.Secret
 	ends  time.Time
 }
 
-// sessions are the sign-ins, by the digests of their cookies: how long a lookup takes says nothing
-// about a cookie. They are in memory only, so a restart ends them all.
+// sessions holds the sessions by the digests of their cookies, so that the time of a lookup reveals
+// nothing about a cookie. It is in memory only, so a restart ends all sessions.
 type sessions struct {
 	mu  sync.Mutex // guards all
 	all map[[sha256.Size]byte]userSession
@@ -51,7 +52,7 @@ func (s *sessions) add(name string, token config.Secret, now time.Time) (cookie 
 	return cookie
 }
 
-// removeOldestLocked ends the session that would end first. The caller holds s.mu.
+// removeOldestLocked removes the session that expires first. The caller holds s.mu.
 func (s *sessions) removeOldestLocked() {
 	var oldest [sha256.Size]byte
 	var ends time.Time
@@ -63,7 +64,8 @@ func (s *sessions) removeOldestLocked() {
 	delete(s.all, oldest)
 }
 
-// find returns the session of a cookie, if it is valid with the token that the configuration has now.
+// find returns the session of a cookie, and reports whether it is valid with the current
+// admin.token.
 func (s *sessions) find(cookie string, token config.Secret, now time.Time) (userSession, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Signing out ends the session at the server: a copy of its cookie is good for nothing afterwards. Other sign-ins stay.
+// Signing out ends the session on the server, so a copy of the cookie becomes invalid. Other
+// sessions continue.
 func TestSignOutEndsTheSession(t *testing.T) {
 	w := newWorld(t, testFile)
 	w.signInAs("bob")
@@ -19,30 +20,31 @@ func TestSignOutEndsTheSession(t *testing.T) {
 	w.signInAs("ann")
 	anns, annsCSRF := w.cookie, w.csrf
 	if a := w.post("/api/sign-out", map[string]string{}); a.status != http.StatusNoContent {
-		t.Fatalf("sign-out: status %d, want 204", a.status)
+		t.Fatalf("sign-out: got status %d, want 204", a.status)
 	}
-	stolen := func(want int) {
+	checkStatus := func(want int) {
 		t.Helper()
 		if a := w.get("/api/draft?name=lab"); a.status != want {
-			t.Errorf("GET /api/draft: status %d, want %d", a.status, want)
+			t.Errorf("GET /api/draft: got status %d, want %d", a.status, want)
 		}
-		if a := w.post("/api/changes", map[string]any{"action": "remove", "name": "lab"}); a.status != want {
-			t.Errorf("POST /api/changes: status %d, want %d", a.status, want)
+		a := w.post("/api/changes", map[string]any{"action": "remove", "name": "lab"})
+		if a.status != want {
+			t.Errorf("POST /api/changes: got status %d, want %d", a.status, want)
 		}
 	}
 	w.cookie, w.csrf = anns, annsCSRF
-	stolen(http.StatusUnauthorized)
+	checkStatus(http.StatusUnauthorized)
 	w.cookie, w.csrf = bobs, bobsCSRF
-	stolen(http.StatusOK)
-	// The word of one session is no good for another.
+	checkStatus(http.StatusOK)
+	// The CSRF token of one session is invalid in another.
 	w.csrf = annsCSRF
 	if a := w.post("/api/changes", map[string]any{"action": "remove",
 		"name": "lab"}); a.status != http.StatusForbidden {
-		t.Errorf("another session's %s: status %d, want 403", csrfHeader, a.status)
+		t.Errorf("with another session's %s: got status %d, want 403", csrfHeader, a.status)
 	}
 }
 
-// The number of sessions is bounded: one more ends the oldest, and no other.
+// At most maxSessions sessions are kept. One more ends the oldest.
 func TestSessionsAreBounded(t *testing.T) {
 	var s sessions
 	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -52,76 +54,80 @@ func TestSessionsAreBounded(t *testing.T) {
 	}
 	for n, cookie := range cookies {
 		if _, ok := s.find(cookie, testToken, begin.Add(time.Hour)); ok != (n >= 2) {
-			t.Errorf("session %d of %d: valid %v, want %v", n, len(cookies), ok, n >= 2)
+			t.Errorf("session %d of %d: valid = %v, want %v", n, len(cookies), ok, n >= 2)
 		}
 	}
 	if len(s.all) != maxSessions {
-		t.Errorf("%d sessions are kept, want %d", len(s.all), maxSessions)
+		t.Errorf("got %d sessions, want %d", len(s.all), maxSessions)
 	}
 }
 
-// Checks, and whatever is about a draft, need the session and what only the console's page knows;
-// the same request is answered with both.
-// What nobody asked for was not done: STS has had no call.
+// Checks and all requests about a draft need a session and its CSRF token. Without them, STS and S3
+// are not called.
 func TestChecksAndDraftsNeedASession(t *testing.T) {
 	w := newWorld(t, testFile)
-	change := map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"file_versioning": "true"}}
+	change := map[string]any{"action": "change", "name": "lab",
+		"draft": map[string]string{"file_versioning": "true"}}
 	requests := []struct {
 		name, target string
 		body         any
 	}{
 		{"a check", "/api/check", map[string]any{"name": "lab"}},
 		{"a check of a draft", "/api/check", map[string]any{"change": change}},
-		{"the documents of a draft", "/api/documents", map[string]any{"change": change, "format": "json"}},
+		{"documents of a draft", "/api/documents",
+			map[string]any{"change": change, "format": "json"}},
 		{"a change", "/api/changes", change},
 	}
-	all := func(want int, why string, edit ...func(*http.Request)) {
+	sendAll := func(want int, why string, edit ...func(*http.Request)) {
 		t.Helper()
 		before := w.cloud.Calls()
 		for _, r := range requests {
 			if a := w.send(http.MethodPost, r.target, r.body, edit...); a.status != want {
-				t.Errorf("%s, %s: status %d, want %d: %s", r.name, why, a.status, want, a.body)
+				t.Errorf("%s %s: got status %d, %s, want %d", r.name, why, a.status, a.body, want)
 			}
 		}
 		if after := w.cloud.Calls(); want != http.StatusOK && !reflect.DeepEqual(after, before) {
-			t.Errorf("%s: STS and S3 were called: %+v, before %+v", why, after, before)
+			t.Errorf("%s: calls of STS and S3 = %+v, want %+v", why, after, before)
 		}
 	}
-	all(http.StatusUnauthorized, "without a session")
+	sendAll(http.StatusUnauthorized, "without a session")
 	w.signInAs("ann")
-	all(http.StatusForbidden, "without the page's word", func(r *http.Request) { r.Header.Del(csrfHeader) })
-	all(http.StatusForbidden, "from another origin",
+	sendAll(http.StatusForbidden, "without the CSRF token",
+		func(r *http.Request) { r.Header.Del(csrfHeader) })
+	sendAll(http.StatusForbidden, "from another origin",
 		func(r *http.Request) { r.Header.Set("Origin", "https://evil.example.com") })
-	all(http.StatusUnauthorized, "without the cookie", func(r *http.Request) { r.Header.Del("Cookie") })
-	all(http.StatusOK, "with both")
+	sendAll(http.StatusUnauthorized, "without the cookie",
+		func(r *http.Request) { r.Header.Del("Cookie") })
+	sendAll(http.StatusOK, "with the cookie and the CSRF token")
 }
 
-// Without admin.token there is nothing to sign in with, and every client that reaches the console may check.
+// Without admin.token no user can sign in, and any client that reaches the console may check.
 func TestChecksWithoutAToken(t *testing.T) {
 	w := newWorld(t, strings.Replace(testFile, "  token: "+testToken+"\n", "", 1))
 	if a := w.post("/api/check", map[string]any{"name": "lab"}); a.status != http.StatusOK ||
 		!strings.Contains(a.body, `"sound":true`) {
-		t.Errorf("a check: status %d, want 200: %s", a.status, a.body)
+		t.Errorf("check: got status %d, %s, want 200 and sound", a.status, a.body)
 	}
 	if a := w.post("/api/documents", map[string]any{"name": "lab", "format": "json",
 		"kinds": []string{"trust"}}); !strings.Contains(a.body, ":user/proxy") {
-		t.Errorf("documents: status %d, want STS's answer in them: %s", a.status, a.body)
+		t.Errorf("documents: got status %d, %s, want the principal from STS", a.status, a.body)
 	}
-	// A draft says where STS is, and which keys sign: that takes a user.
+	// Drafts need a session, because they choose the STS endpoint and the keys.
 	before := w.cloud.Calls()
-	draft := map[string]any{"action": "change", "name": "lab", "draft": map[string]string{"file_versioning": "true"}}
+	draft := map[string]any{"action": "change", "name": "lab",
+		"draft": map[string]string{"file_versioning": "true"}}
 	for target, body := range map[string]any{"/api/check": map[string]any{"change": draft},
 		"/api/documents": map[string]any{"change": draft, "format": "json"}, "/api/changes": draft} {
 		if a := w.post(target, body); a.status != http.StatusForbidden {
-			t.Errorf("%s of a draft: status %d, want 403: %s", target, a.status, a.body)
+			t.Errorf("%s of a draft: got status %d, %s, want 403", target, a.status, a.body)
 		}
 	}
 	if after := w.cloud.Calls(); !reflect.DeepEqual(after, before) {
-		t.Errorf("STS and S3 were called: %+v, before %+v", after, before)
+		t.Errorf("calls of STS and S3 = %+v, want %+v", after, before)
 	}
 }
 
-// A body of more than maxBody is refused, wherever it is sent, and read no further.
+// Bodies longer than maxBody are rejected, and the rest is not read.
 func TestBodiesAreBounded(t *testing.T) {
 	w := newWorld(t, testFile)
 	w.signInAs("ann")
@@ -137,10 +143,11 @@ func TestBodiesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		unread := strings.NewReader(string(text) + strings.Repeat(" ", maxBody))
-		a := w.send(http.MethodPost, target, nil, func(r *http.Request) { r.Body = io.NopCloser(unread) })
+		a := w.send(http.MethodPost, target, nil,
+			func(r *http.Request) { r.Body = io.NopCloser(unread) })
 		if a.status != http.StatusRequestEntityTooLarge || unread.Len() < maxBody/2 {
-			t.Errorf("%s: status %d with %d bytes unread, want 413 and most of the rest unread",
-				target, a.status, unread.Len())
+			t.Errorf("%s: got status %d with %d bytes unread, want 413 and at least %d",
+				target, a.status, unread.Len(), maxBody/2)
 		}
 	}
 }

@@ -57,7 +57,8 @@ func (c *Console) fromOwnPage(r *http.Request) (userSession, error) {
 	return user, nil
 }
 
-// mayCheck returns an error if the request must not have STS or a store asked. Without a token every client may.
+// mayCheck returns an error if the request must not cause calls of STS or a store. Without
+// admin.token every client may.
 func (c *Console) mayCheck(r *http.Request) error {
 	if c.token() == "" {
 		return nil
@@ -66,7 +67,8 @@ func (c *Console) mayCheck(r *http.Request) error {
 	return err
 }
 
-// mayChange returns the name of the user who sent a request that changes something, or why it must not.
+// mayChange returns the name of the user who sent a request, or an error if the request must not
+// change anything.
 func (c *Console) mayChange(r *http.Request) (name string, err error) {
 	switch state := c.Proxy.State(); {
 	case state.File == "":
@@ -97,7 +99,7 @@ func (c *Console) session(r *http.Request) (any, error) {
 	a := sessionAnswer{Version: c.Version}
 	switch {
 	case state.File == "":
-		a.Why = "the configuration is no file's"
+		a.Why = "the configuration does not come from a file"
 	case state.Config.Admin.Token == "":
 		a.Why = "the configuration has no admin.token"
 	default:
@@ -126,7 +128,8 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, &refusal{status: http.StatusBadRequest,
 			text: "enter a name of 1 to 64 characters; the log records who changed what"})
 	case !token.Matches(in.Token):
-		c.Log.Warn("console: sign-in refused", "from", r.RemoteAddr) // the name could be the token, in the wrong field
+		// The name is not logged, because users may enter the token in the wrong field.
+		c.Log.Warn("console: sign-in refused", "from", r.RemoteAddr)
 		c.refuse(w, &refusal{status: http.StatusForbidden, text: "wrong token"})
 	default:
 		c.Log.Info("console: signed in", "name", name, "from", r.RemoteAddr)

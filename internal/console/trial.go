@@ -56,7 +56,7 @@ type trialAnswer struct {
 	Expires     int64  `json:"expires"`
 	MaxAge      int64  `json:"max_age_seconds"`
 	Bytes       int    `json:"bytes"`
-	Preview     bool   `json:"preview"` // there is a way to show it
+	Preview     bool   `json:"preview"` // whether the page can show the object
 }
 
 func (c *Console) try(r *http.Request) (any, error) {
@@ -84,11 +84,13 @@ func parseLocator(text string) (l locator.Locator, err error) {
 	switch at := strings.Index(text, locator.PathPrefix); {
 	case strings.HasPrefix(text, "s3://"):
 		l, err = locator.Parse(text)
-	case at == 0 || at > 0 && (strings.HasPrefix(text, "https://") || strings.HasPrefix(text, "http://")):
+	case at == 0 ||
+		at > 0 && (strings.HasPrefix(text, "https://") || strings.HasPrefix(text, "http://")):
 		p, _, _ := strings.Cut(text[at:], "?")
 		l, err = locator.ParsePath(p)
 	default:
-		return l, &refusal{status: http.StatusBadRequest, text: "write it as s3://bucket/key or as /s3/bucket/key"}
+		return l, &refusal{status: http.StatusBadRequest,
+			text: "write the locator as s3://bucket/key or /s3/bucket/key"}
 	}
 	if err != nil {
 		return l, &refusal{status: http.StatusBadRequest, text: err.Error()}
@@ -106,7 +108,7 @@ func (c *Console) viewersURL(r *http.Request) string {
 	if err != nil {
 		return ""
 	}
-	// every address: take the one that the browser has
+	// If the proxy listens on every address, use the host that the browser uses.
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = r.Host
 		if h, _, err := net.SplitHostPort(r.Host); err == nil {
@@ -162,8 +164,8 @@ const previewPage = `<!DOCTYPE html>
 </head>
 <body class="preview %[3]s">
 %[4]s
-<p role="status" id="failure" hidden>It does not load in this browser.
-<a href="%[1]s" target="_blank" rel="noreferrer">Open the redirect</a> to see the error of the proxy or the store.</p>
+<p role="status" id="failure" hidden>The object does not load in this browser.
+<a href="%[1]s" target="_blank" rel="noreferrer">Open the redirect</a> to see the error.</p>
 </body>
 </html>
 `
@@ -183,7 +185,7 @@ func (c *Console) preview(w http.ResponseWriter, r *http.Request) {
 	}
 	store := trial.Origin
 	if store == "" {
-		store = "https:" // the bucket's region, and so its host, is found by the first request
+		store = "https:" // the host depends on the region, which is unknown until the first request
 	}
 	from := c.viewersURL(r) + " " + store
 	w.Header().Set("Content-Security-Policy",

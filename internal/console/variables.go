@@ -9,21 +9,22 @@ import (
 	"s3redirect/internal/config"
 )
 
-// Only these two keys of a draft may name environment variables: the values of all others are shown
-// on the page and in documents.
+// Only these two keys of a draft may name environment variables, because the page and the documents
+// show the values of all others.
 const (
 	keyIDKey     = "access_key_id"
 	secretKeyKey = "secret_access_key"
 )
 
-// checkVariables rejects a change that names environment variables which its user must not use. An
-// access key ID is sent, in the clear, to
-// the endpoint that the draft names, and is a part of every URL. So the two keys may name the
-// variables of admin.variables only, each those of its own list, and none that a
-// secret of the file uses. The lists are separate since a secret that no integration uses any
-// longer is still one. An integration keeps the variables that it has, as long as they are used
-// with the same endpoints.
-func (c *Console) checkVariables(in *changeRequest, source *config.Source, parsed *config.Config) error {
+// checkVariables returns an error if a change names environment variables that its user must not
+// use. An access key ID is sent in the clear to the draft's endpoint and is part of every URL, so a
+// variable with a secret must never become one. Each of the two keys may name only the variables of
+// its own list in admin.variables, and none that a secret of the file uses. The lists are separate
+// because a secret stays secret after its integration is removed. An integration keeps its current
+// variables while its endpoints stay the same.
+func (c *Console) checkVariables(
+	in *changeRequest, source *config.Source, parsed *config.Config,
+) error {
 	var before config.Draft
 	if in.Action == "change" {
 		var err error
@@ -37,7 +38,7 @@ func (c *Console) checkVariables(in *changeRequest, source *config.Source, parse
 	}
 	maps.Copy(after, in.Draft)
 	moved := after["endpoint"] != before["endpoint"] || after["sts_endpoint"] != before["sts_endpoint"]
-	// The ID must not be this integration's own secret either, whether the old one or the new one.
+	// The ID must not be this integration's own secret either, neither the old nor the new one.
 	secrets := map[string][]string{
 		keyIDKey:     append(source.SecretVariables(""), config.Variables(after[secretKeyKey])...),
 		secretKeyKey: source.SecretVariables(before["name"]),
@@ -54,14 +55,19 @@ func (c *Console) checkVariables(in *changeRequest, source *config.Source, parse
 		switch {
 		case text == before[key] && (!mayName || !moved):
 		case !mayName && strings.Contains(text, "${"):
-			no.keys[key] = "write the value itself: only the two keys can name an environment variable here"
+			no.keys[key] = "write the value itself: only the two keys can name an environment " +
+				"variable here"
 		case !mayName:
-		case slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(allowed[key], name) }):
-			no.keys[key] = "admin.variables does " +
-				"not name this variable for this key: add it there, in the configuration file, " +
-				"before an integration uses it"
-		case slices.ContainsFunc(names, func(name string) bool { return slices.Contains(used, name) }):
-			no.keys[key] = "a secret of the configuration uses this variable: set another one for this key"
+		case slices.ContainsFunc(names, func(name string) bool {
+			return !slices.Contains(allowed[key], name)
+		}):
+			no.keys[key] = "admin.variables does not name this variable for this key: add it there, " +
+				"in the configuration file, before an integration uses it"
+		case slices.ContainsFunc(names, func(name string) bool {
+			return slices.Contains(used, name)
+		}):
+			no.keys[key] = "a secret of the configuration uses this variable: " +
+				"use another variable for this key"
 		}
 	}
 	if len(no.keys) > 0 {

@@ -32,9 +32,8 @@ const (
 	roleARN    = "arn:aws:iam::123456789012:role/lab"
 )
 
-// testFile is a configuration with a file that the console may change, and an integration in the
-// main file whose secret is
-// written out. Included files follow the main file, each after a line with its name.
+// testFile is a configuration in the txtar format: the main file and then the included files. The
+// console may change lab.yaml. The main file has an integration with a literal secret.
 const testFile = `listen: 127.0.0.1:8080
 admin_listen: 127.0.0.1:9090
 public_url: https://media.example.com
@@ -45,7 +44,7 @@ admin:
 viewers: {anonymous: true}
 include: [integrations.d/*.yaml]
 integrations:
-  - name: keys # of the scanner
+  - name: keys # for the scanner
     bucket: scans
     region: us-east-1
     endpoint: https://store.example.com
@@ -62,7 +61,7 @@ access_key_id: ` + testKey + `
 secret_access_key: ${LAB_SECRET}
 `
 
-// testEnv is the environment. What FLEET_KEY and LINK_KEY hold is never to be seen.
+// testEnv looks up the test's environment variables. No response may contain a value with "canary".
 func testEnv(name string) (string, bool) {
 	value, ok := map[string]string{"LAB_SECRET": testSecret, "LAB_KEY": testKey,
 		"FRESH_KEY": testKey, "FRESH_SECRET": testSecret, "HOME": "/canary",
@@ -72,7 +71,7 @@ func testEnv(name string) (string, bool) {
 	return value, ok
 }
 
-// world is a console with a file, and a make-believe account.
+// world is a console with configuration files, a fake proxy and a fake AWS account.
 type world struct {
 	*Console
 	t       *testing.T
@@ -85,7 +84,7 @@ type world struct {
 	state   State
 	set     *integration.Set
 	reloads int
-	refuses error // what a reload is answered with
+	refuses error // if set, the error of Reload
 	cookie  *http.Cookie
 	csrf    string
 }
@@ -105,13 +104,19 @@ func newWorld(t *testing.T, text string) *world {
 	if err := w.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	w.Console = New(Options{Proxy: w, Metrics: w.metrics,
-		Log: slog.New(slog.NewJSONHandler(w.log, nil)), Clock: time.Now, Version: "1.2.3", Getenv: testEnv,
-		Transport: fakeaws.InMemory{Handler: http.HandlerFunc(w.aws)}})
+	w.Console = New(Options{
+		Proxy:     w,
+		Metrics:   w.metrics,
+		Log:       slog.New(slog.NewJSONHandler(w.log, nil)),
+		Clock:     time.Now,
+		Version:   "1.2.3",
+		Getenv:    testEnv,
+		Transport: fakeaws.InMemory{Handler: http.HandlerFunc(w.aws)},
+	})
 	return w
 }
 
-// aws is all of AWS.
+// aws serves STS and S3.
 func (w *world) aws(rw http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.Host, "sts.") {
 		w.cloud.STS().ServeHTTP(rw, r)
@@ -120,10 +125,10 @@ func (w *world) aws(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// folder is where the included files are.
+// folder returns the directory of the included files.
 func (w *world) folder() string { return filepath.Join(filepath.Dir(w.path), "integrations.d") }
 
-// write writes the configuration's files, in the form of testFile.
+// write replaces the configuration files with those of text, in the format of testFile.
 func (w *world) write(text string) {
 	w.t.Helper()
 	files := txtar.Parse([]byte(text))
@@ -137,7 +142,7 @@ func (w *world) write(text string) {
 	}
 }
 
-// file returns the configuration's files, in the form of testFile.
+// file returns the configuration files in the format of testFile.
 func (w *world) file() string {
 	w.t.Helper()
 	main, err := os.ReadFile(w.path)
@@ -192,7 +197,13 @@ func (w *world) Reload() error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.state = State{Config: c, Integrations: w.set, Listen: "127.0.0.1:8080", File: w.path, Read: time.Now()}
+	w.state = State{
+		Config:       c,
+		Integrations: w.set,
+		Listen:       "127.0.0.1:8080",
+		File:         w.path,
+		Read:         time.Now(),
+	}
 	return err
 }
 
@@ -202,9 +213,19 @@ func (w *world) Try(l locator.Locator, asker Asker) Trial {
 	if !ok {
 		return Trial{Why: "refused: no integration serves bucket " + l.Bucket}
 	}
-	return Trial{Allowed: true, Why: "allowed to " + asker.User + strings.Join(asker.Groups, "|"),
-		Integration: i.Name, Region: i.Region, Origin: "https://store.example.com", Session: true, Hit: true,
-		MaxAge: time.Minute, Bytes: 1234, WindowEnds: time.Now(), Expires: time.Now()}
+	return Trial{
+		Allowed:     true,
+		Why:         "allowed to " + asker.User + strings.Join(asker.Groups, "|"),
+		Integration: i.Name,
+		Region:      i.Region,
+		Origin:      "https://store.example.com",
+		Session:     true,
+		Hit:         true,
+		MaxAge:      time.Minute,
+		Bytes:       1234,
+		WindowEnds:  time.Now(),
+		Expires:     time.Now(),
+	}
 }
 
 // CallerIdentity implements [Proxy].
@@ -212,14 +233,14 @@ func (w *world) CallerIdentity(context.Context, *config.Integration) (string, er
 	return "arn:aws:iam::123456789012:user/proxy", nil
 }
 
-// answer is a response.
+// answer holds a response with its whole body.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// into reads the body's JSON.
+// into decodes the body's JSON into v.
 func (a answer) into(t *testing.T, v any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(a.body), v); err != nil {
@@ -227,7 +248,8 @@ func (a answer) into(t *testing.T, v any) {
 	}
 }
 
-// send sends a request as the console's own page would; edit changes it before.
+// send sends a request with the headers of the console's own page, modified by the edits. It fails
+// the test if the response contains a secret.
 func (w *world) send(method, target string, body any, edit ...func(*http.Request)) answer {
 	w.t.Helper()
 	var b []byte
@@ -258,7 +280,7 @@ func (w *world) send(method, target string, body any, edit ...func(*http.Request
 		w.t.Fatal(err)
 	}
 	if strings.Contains(string(all), "canary") {
-		w.t.Errorf("%s %s: a secret is in the answer: %s", method, target, all)
+		w.t.Errorf("%s %s: the response contains a secret: %s", method, target, all)
 	}
 	return answer{status: rec.Code, header: rec.Header(), body: string(all)}
 }
@@ -273,22 +295,22 @@ func (w *world) post(target string, body any) answer {
 	return w.send(http.MethodPost, target, body)
 }
 
-// signInAs signs in, as a browser would.
+// signInAs signs in, and keeps the cookie and the CSRF token for the following requests.
 func (w *world) signInAs(name string) {
 	w.t.Helper()
 	a := w.post("/api/sign-in", map[string]string{"name": name, "token": testToken})
 	if a.status != http.StatusNoContent {
-		w.t.Fatalf("%d %s", a.status, a.body)
+		w.t.Fatalf("sign-in: got status %d, %s, want 204", a.status, a.body)
 	}
 	cookies := (&http.Response{Header: a.header}).Cookies()
 	if len(cookies) != 1 {
-		w.t.Fatal(a.header)
+		w.t.Fatalf("sign-in: got %v, want one cookie", a.header)
 	}
 	w.cookie = cookies[0]
 	var s sessionAnswer
 	w.get("/api/session").into(w.t, &s)
 	if !s.SignedIn || s.Name != name || s.CSRF == "" {
-		w.t.Fatalf("%+v", s)
+		w.t.Fatalf("session = %+v, want %q signed in with a CSRF token", s, name)
 	}
 	w.csrf = s.CSRF
 }

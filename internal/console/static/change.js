@@ -1,4 +1,4 @@
-// Adding, changing and removing integrations: the fields, the documents, a try, and what will be written.
+// The dialogs that add, change and remove integrations: fields, documents, a check, and the diff to save.
 import { api, byID, h, keysOf, problem, question, titleOf } from "./dom.js";
 import { checkPanel } from "./check.js";
 import { documentView, formats } from "./documents.js";
@@ -6,21 +6,21 @@ import { signInFields } from "./signin.js";
 
 const dialog = byID("dialog");
 
-/** An integration on its way into the file. */
+/** A change of one integration, and the dialog that leads through its steps. */
 class Change {
   constructor(action, name, title) {
     Object.assign(this, { action, name, title, draft: {}, at: 0, several: false });
   }
 
-  /** Fetches what the form begins with, and opens it. */
+  /** Fetches the draft and opens the dialog at the first step. */
   async open(steps) {
     this.steps = steps;
     try {
       const begin = await api("/api/draft" + (this.name ? "?" + new URLSearchParams({ name: this.name }) : ""));
       Object.assign(this, { base: begin.base, draft: { ...begin.draft }, before: begin.draft });
       this.several = Boolean(begin.draft.permitted_buckets);
-    } catch (no) {
-      this.steps = [{ title: this.title, show: () => problem(no.message), last: true }];
+    } catch (err) {
+      this.steps = [{ title: this.title, show: () => problem(err.message), last: true }];
     }
     current = this;
     this.beginning = JSON.stringify(this.change().draft);
@@ -28,7 +28,7 @@ class Change {
     if (!dialog.open) dialog.showModal();
   }
 
-  /** What is asked of the server: only the keys that are others than they were. */
+  /** Returns the change as the server expects it, with only the keys whose values differ. */
   change(more = {}) {
     const draft = {};
     for (const key of new Set([...Object.keys(this.before || {}), ...Object.keys(this.draft)])) {
@@ -38,7 +38,7 @@ class Change {
     return { action: this.action, name: this.name || "", draft: this.action === "remove" ? {} : draft, base: this.base, ...more };
   }
 
-  /** Shows a step. */
+  /** Shows the step with index at. */
   async show(at) {
     this.at = at;
     const step = this.steps[at];
@@ -57,8 +57,8 @@ class Change {
         try {
           await step.next?.(this);
           await this.show(this.following(at));
-        } catch (no) {
-          this.explain(no, form, trouble);
+        } catch (err) {
+          this.explain(err, form, trouble);
         }
         this.busy = false;
       },
@@ -79,7 +79,7 @@ class Change {
     return at;
   }
 
-  /** Takes back what was said of a field. */
+  /** Removes the error of a field and shows its hint again. */
   valid(input) {
     const note = byID(input.getAttribute("aria-describedby"));
     input.removeAttribute("aria-invalid");
@@ -87,11 +87,11 @@ class Change {
     note.className = "soft";
   }
 
-  /** Says what is wrong, beside the fields that it is about. What lacks altogether belongs to the first one that asks for it. */
-  explain(no, form, trouble) {
+  /** Shows each error next to its field, and the others in trouble. An error without a key is shown at the role or the bucket. */
+  explain(err, form, trouble) {
     const rest = [];
     let first = null;
-    for (const [key, text] of Object.entries(no.keys || {})) {
+    for (const [key, text] of Object.entries(err.keys || {})) {
       const input = form.querySelector(key ? `[name="${CSS.escape(key)}"]` : text.includes("role_arn") ? "[name=role_arn]" : "[name=bucket], [name=permitted_buckets]");
       if (!input) {
         rest.push((key ? key + ": " : "") + text);
@@ -103,8 +103,8 @@ class Change {
       note.className = "bad";
       if (!first || input.compareDocumentPosition(first) & Node.DOCUMENT_POSITION_FOLLOWING) first = input;
     }
-    if (!Object.keys(no.keys || {}).length || rest.length) trouble.replaceChildren(problem(rest.join("\n") || no.message));
-    if (no.status === 409) {
+    if (!Object.keys(err.keys || {}).length || rest.length) trouble.replaceChildren(problem(rest.join("\n") || err.message));
+    if (err.status === 409) {
       trouble.append(h("button", {
         type: "button", class: "plain", onclick: () => {
           this.base = "";
@@ -113,12 +113,12 @@ class Change {
         },
       }, "Continue with the current file"));
     }
-    if (no.status === 401) trouble.append(signInFields(() => form.requestSubmit()));
+    if (err.status === 401) trouble.append(signInFields(() => form.requestSubmit()));
     if (!first) trouble.setAttribute("tabindex", "-1");
     (first || trouble).focus();
   }
 
-  /** An input for a key. */
+  /** Returns the input for a key. */
   input(key) {
     const { label, hint, yes_no, default: standard } = question(key);
     const id = "hint-" + key;
@@ -139,11 +139,11 @@ class Change {
 
   inputs(...keys) { return keys.map(key => this.input(key)); }
 
-  /** Choice between one bucket and several. */
+  /** Returns the choice between one bucket and several. */
   scope() {
     const buckets = h("div");
     const choose = several => {
-      if (several !== this.several) { // what was written goes over, as far as it can
+      if (several !== this.several) { // keep the first bucket
         const [from, to] = several ? ["bucket", "permitted_buckets"] : ["permitted_buckets", "bucket"];
         this.draft[to] = (this.draft[from] || "").split(" ")[0];
         this.draft[from] = "";
@@ -161,18 +161,18 @@ class Change {
 
 const more = (summary, open, ...children) => h("details", { open }, h("summary", {}, summary), ...children);
 
-/** The documents of the integration as it will be. What is wrong with it, the server says. */
+/** Fetches the documents of the changed integration. The server validates the change. */
 const documentsOf = (change, roleLater, kinds = [], format = "json") =>
   api("/api/documents", { change: change.change(), role_later: roleLater, kinds, format, principal: change.principal || "" });
 
-/** A step that shows the documents of a kind, and asks for some keys beside them. */
+/** Returns a step that shows one kind of document, with inputs for the given keys. */
 const documentsStep = (kind, { keys = [], principal = false, skip, next } = {}) => ({
   get title() { return titleOf(kind); }, skip, next,
   show: (change, form) => {
     const list = h("div");
     const format = h("select", { name: "format", onchange: () => void show() }, formats.map(([value, name]) => h("option", { value }, name)));
     const who = principal ? h("label", { class: "wide", title: question("principal").hint }, question("principal").label + " ", h("input", {
-      name: "principal", value: change.principal || "", autocomplete: "off", spellcheck: "false", placeholder: "as STS says", onchange: e => { change.principal = e.target.value.trim(); void show(); },
+      name: "principal", value: change.principal || "", autocomplete: "off", spellcheck: "false", placeholder: "looked up from STS", onchange: e => { change.principal = e.target.value.trim(); void show(); },
     })) : null;
     const inputs = change.inputs(...keys);
     for (const i of inputs) i.addEventListener("change", () => void show());
@@ -181,15 +181,15 @@ const documentsStep = (kind, { keys = [], principal = false, skip, next } = {}) 
       const mine = ++asked;
       try {
         const answer = await documentsOf(change, true, [kind], format.value);
-        if (mine !== asked) return; // what was asked for since is what counts
+        if (mine !== asked) return; // a newer request replaces this one
         list.replaceChildren(...answer.documents.map(documentView));
-      } catch (no) {
+      } catch (err) {
         list.replaceChildren();
-        change.explain(no, form, list);
+        change.explain(err, form, list);
       }
     }
     void show();
-    return [...inputs, h("div", { class: "line" }, h("label", {}, "Form ", format), who), list];
+    return [...inputs, h("div", { class: "line" }, h("label", {}, "Format ", format), who), list];
   },
 });
 
@@ -197,7 +197,7 @@ const tryStep = {
   title: "Try it",
   show: change => {
     const bucket = change.draft.bucket || (change.draft.permitted_buckets || "").split(" ").find(b => !b.includes("*"));
-    return [h("p", {}, "It is tried as it will be, before anything is written. With an object to read, reading is tried too."),
+    return [h("p", {}, "This checks the integration with your changes before anything is saved. Enter an object to check that it can be read."),
       checkPanel(() => ({ change: change.change() }), bucket ? `s3://${bucket}/` : "s3://")];
   },
 };
@@ -207,16 +207,16 @@ const saveStep = {
   show: async (change, form) => {
     const next = form.querySelector(".actions button:not([type])");
     next.hidden = true;
-    const preview = await api("/api/changes", change.change({ save: false })).catch(no => no);
+    const preview = await api("/api/changes", change.change({ save: false })).catch(err => err);
     if (preview instanceof Error) {
       const trouble = h("div");
       change.explain(preview, form, trouble);
       return [trouble];
     }
     change.base = preview.base;
-    if (!preview.different) return [h("p", {}, "Nothing is different.")];
+    if (!preview.different) return [h("p", {}, "No changes.")];
     next.hidden = false;
-    return [h("p", {}, `This is what changes in ${preview.file}, the integration's own file.`), diffView(preview.diff)];
+    return [h("p", {}, `Changes to ${preview.file}, the integration's file:`), diffView(preview.diff)];
   },
   next: async change => {
     const { problem: refused } = await api("/api/changes", change.change({ save: true }));
@@ -228,12 +228,12 @@ const saveStep = {
 
 const doneStep = text => ({ title: "Done", last: true, show: change => [change.refused ? problem(change.refused) : h("p", { role: "status" }, text(change)), h("button", { type: "button", onclick: () => dialog.close() }, "Close")] });
 
-/** Lines that go and lines that come. */
-const diffView = text => h("pre", { class: "diff", tabindex: "0", "aria-label": "What changes in the file" }, text.split("\n").filter((line, n, all) => line || n < all.length - 1)
+/** Returns a diff with its removed and added lines marked. */
+const diffView = text => h("pre", { class: "diff", tabindex: "0", "aria-label": "Changes to the file" }, text.split("\n").filter((line, n, all) => line || n < all.length - 1)
   .map(line => h(line.startsWith("+") ? "ins" : line.startsWith("-") ? "del" : "span", {}, line + "\n")));
 
-/** Leads through everything that a new integration needs. */
-export const addIntegration = () => new Change("add", "", "A new integration").open([
+/** Opens the dialog that adds an integration. */
+export const addIntegration = () => new Change("add", "", "New integration").open([
   {
     title: "Which buckets?",
     show: change => [change.scope(), ...change.inputs("name", "region"), h("fieldset", {}, h("legend", {}, "Rights"), change.inputs("file_versioning", "list_bucket")),
@@ -243,9 +243,9 @@ export const addIntegration = () => new Change("add", "", "A new integration").o
       try {
         const { name } = await documentsOf(change, true);
         change.draft.name = name;
-      } catch (no) {
-        if (!change.draft.name && no.keys) delete no.keys.name; // the default name is made of what is wrong
-        throw no;
+      } catch (err) {
+        if (!change.draft.name && err.keys) delete err.keys.name; // the default name derives from the invalid bucket
+        throw err;
       }
     },
   },
@@ -253,15 +253,15 @@ export const addIntegration = () => new Change("add", "", "A new integration").o
   documentsStep("trust", { keys: ["external_id"], principal: true, skip: change => change.keysOnly }),
   {
     title: "The role", skip: change => change.keysOnly,
-    show: change => [h("p", {}, "Make the role with the two policies, and give its ARN here."), ...change.inputs("role_arn", "session_duration")],
+    show: change => [h("p", {}, "Create the role with the two policies, and enter its ARN."), ...change.inputs("role_arn", "session_duration")],
     next: change => documentsOf(change, false),
   },
   documentsStep("cors"),
   tryStep, saveStep,
-  doneStep(change => `${change.draft.name} is in use: try a locator of it.`),
+  doneStep(change => `${change.draft.name} is in use. You can now try one of its locators.`),
 ]);
 
-/** Changes one that there is. */
+/** Opens the dialog that changes an integration. */
 export const changeIntegration = name => new Change("change", name, name).open([
   {
     title: "Edit " + name,
@@ -269,18 +269,18 @@ export const changeIntegration = name => new Change("change", name, name).open([
       more("An S3-compatible store", keysOf("store").some(k => change.draft[k]), change.inputs(...keysOf("store"))), more("Sessions and URLs", keysOf("sessions").some(k => change.draft[k]), change.inputs(...keysOf("sessions")))],
     next: change => documentsOf(change, false),
   },
-  tryStep, saveStep, doneStep(change => `${change.draft.name} is in use with these values.`),
+  tryStep, saveStep, doneStep(change => `${change.draft.name} is in use with the new values.`),
 ]);
 
-/** Removes one. */
+/** Opens the dialog that removes an integration. */
 export const removeIntegration = name => new Change("remove", name, "Remove " + name).open([
-  { ...saveStep, title: `Remove ${name}?`, button: "Remove" }, doneStep(() => `${name} is gone: its buckets are not served any more.`),
+  { ...saveStep, title: `Remove ${name}?`, button: "Remove" }, doneStep(() => `${name} was removed. Its buckets are no longer served.`),
 ]);
 
-/** Leaves, unless what was written into the forms would be lost and is not to be. */
+/** Closes the dialog. Asks first if there are unsaved changes. */
 function leave(change) {
   const written = !change.saved && JSON.stringify(change.change().draft) !== change.beginning;
-  if (!written || confirm("Leave without saving?")) dialog.close();
+  if (!written || confirm("Discard unsaved changes?")) dialog.close();
 }
 
 let current = null;

@@ -1,14 +1,14 @@
-// Checks: an integration is tried step by step, and each step is shown as soon as it is known how it went.
+// Checks of integrations. Each step is shown as soon as its result arrives.
 import { h, problem, question, request } from "./dom.js";
 import { signInFields } from "./signin.js";
 
 const marks = { ok: "✓", warning: "!", failed: "✗", skipped: "–" };
 
-/** A panel that checks. What is to be checked may be a function, for what is not known before. done is told how it went. */
+/** Returns a panel that checks an integration. what is the request or a function that returns it; done receives the verdict. */
 export function checkPanel(what, sample, done = () => {}) {
   const rows = h("tbody");
-  const table = h("table", { hidden: true }, h("caption", { class: "soft" }, "The steps, and how they went"),
-    h("thead", {}, h("tr", {}, ["", "Step", "What was seen, and what to do"].map(t => h("th", { scope: "col" }, t)))), rows);
+  const table = h("table", { hidden: true }, h("caption", { class: "soft" }, "Steps and results"),
+    h("thead", {}, h("tr", {}, ["", "Step", "Result and remedy"].map(t => h("th", { scope: "col" }, t)))), rows);
   const verdict = h("p", { role: "status" });
   const account = h("div");
   const button = h("button", {}, "Check");
@@ -16,7 +16,7 @@ export function checkPanel(what, sample, done = () => {}) {
     class: "line", onsubmit: async e => {
       e.preventDefault();
       const fields = Object.fromEntries(new FormData(form));
-      if (fields.sample === sample) fields.sample = ""; // only the beginning of one
+      if (fields.sample === sample) fields.sample = ""; // the prefix is not a complete locator
       button.disabled = true;
       rows.replaceChildren();
       account.replaceChildren();
@@ -29,9 +29,9 @@ export function checkPanel(what, sample, done = () => {}) {
         verdict.className = last.sound ? "good" : "bad";
         verdict.textContent = last.sound ? "All steps passed." : "Some steps failed.";
         done(last.sound);
-      } catch (no) {
-        verdict.replaceChildren(problem(no.message));
-        if (no.status === 401) account.replaceChildren(signInFields(() => form.requestSubmit()));
+      } catch (err) {
+        verdict.replaceChildren(problem(err.message));
+        if (err.status === 401) account.replaceChildren(signInFields(() => form.requestSubmit()));
       }
       table.hidden = !rows.children.length;
       button.disabled = false;
@@ -44,7 +44,7 @@ export function checkPanel(what, sample, done = () => {}) {
 const row = s => h("tr", { class: s.verdict }, h("td", {}, h("span", { class: "mark", role: "img", "aria-label": s.verdict }, marks[s.verdict])), h("th", { scope: "row" }, s.step),
   h("td", {}, s.reason, s.remedy ? h("p", { class: "remedy" }, s.remedy) : null));
 
-/** Reads the answer's lines as they come; the last one is returned. */
+/** Sends a check, calls each for every step as it arrives, and returns the verdict, which is the last line. */
 async function steps(body, each) {
   const answer = await request("/api/check", body);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -1,7 +1,7 @@
-// What every part of the page needs: elements, requests, times. Texts only ever become text nodes and attributes of elements that are
-// named here; nothing that comes from outside is read as HTML.
+// Helpers for elements, requests and times. Texts are inserted as text nodes and attributes only, so data is never interpreted
+// as HTML.
 
-/** Makes an element. Properties beginning with "on" are listeners; false and null leave one out; children may be texts. */
+/** Creates an element. Properties that begin with "on" are listeners. Those that are false or null are omitted. */
 export function h(tag, properties = {}, ...children) {
   const e = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -16,7 +16,7 @@ export function h(tag, properties = {}, ...children) {
 
 export const byID = id => document.getElementById(id);
 
-/** The visitor's session, as /api/session tells it. */
+/** The user's session, as returned by /api/session. */
 export const session = { signed_in: false, changeable: false };
 
 const texts = { questions: new Map(), documents: new Map() };
@@ -29,31 +29,31 @@ export async function loadTexts() {
   for (const q of answer.questions) texts.questions.set(q.key, q);
 }
 
-/** The question about a key. */
+/** Returns the question for a key. */
 export const question = key => texts.questions.get(key);
 
-/** The keys of a group of questions. */
+/** Returns the keys of a group of questions. */
 export const keysOf = group => [...texts.questions.values()].filter(q => q.group === group).map(q => q.key);
 
-/** The title of a kind of document. */
+/** Returns the title of a kind of document. */
 export const titleOf = kind => texts.documents.get(kind).title;
 
-/** A request that was refused, with what is wrong with single keys, if that was told. */
+/** An error response. keys holds the problems of single keys. */
 export class Refusal extends Error {
   constructor(status, body) {
-    super(body.error || "the console answers " + status);
+    super(body.error || "the console returned status " + status);
     this.status = status;
     this.keys = body.keys || {};
   }
 }
 
-/** Asks for JSON; with a body, by POST. */
+/** Requests JSON, by POST if there is a body. */
 export async function api(path, body) {
   const answer = await request(path, body);
   return answer.status === 204 ? null : answer.json();
 }
 
-/** Asks, and returns the response; whatever is no success is thrown as a Refusal. */
+/** Sends a request and returns the response. Throws a Refusal if it fails. */
 export async function request(path, body) {
   const options = body === undefined ? {} : {
     method: "POST",
@@ -64,21 +64,21 @@ export async function request(path, body) {
   try {
     answer = await fetch(path, options);
   } catch {
-    throw new Refusal(0, { error: "The console cannot be reached: is the proxy still running?" });
+    throw new Refusal(0, { error: "The console cannot be reached. Check that the proxy is running." });
   }
   if (!answer.ok) throw new Refusal(answer.status, await answer.json().catch(() => ({})));
   return answer;
 }
 
-let ahead = 0; // of our clock over the server's, in milliseconds
+let ahead = 0; // browser clock minus server clock, in milliseconds
 
-/** Notes what time it is at the server: the visitor's clock may be wrong. */
+/** Sets the server's time, because the browser's clock may be wrong. */
 export function setNow(now) { ahead = Date.now() - now; }
 
-/** Seconds from now to an instant of the server's. */
+/** Returns the seconds from now to a time of the server. */
 export const secondsTo = at => (at - (Date.now() - ahead)) / 1000;
 
-/** A span of time as people say it. */
+/** Formats a duration in seconds. */
 export function span(seconds) {
   const s = Math.max(0, Math.round(seconds));
   if (s >= 2 * 86400) return Math.floor(s / 86400) + " days";
@@ -86,13 +86,13 @@ export function span(seconds) {
   return s >= 3600 ? Math.floor(s / 3600) + ":" + two(Math.floor(s / 60) % 60) + ":" + two(s % 60) : Math.floor(s / 60) + ":" + two(s % 60);
 }
 
-/** A date and a time. */
+/** Formats a date and time. */
 export const moment = at => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
 
-/** A share in per cent. */
+/** Formats part / (part + rest) as a percentage. */
 export const percent = (part, rest) => part + rest > 0 ? (100 * part / (part + rest)).toFixed(part && rest ? 1 : 0) + " %" : "–";
 
-/** A button that copies a text. */
+/** Returns a button that copies a text. */
 export function copyButton(text, what) {
   return h("button", {
     class: "plain", type: "button", "aria-label": "Copy " + what, onclick: async e => {
@@ -100,7 +100,7 @@ export function copyButton(text, what) {
       try {
         await navigator.clipboard.writeText(text);
         button.textContent = "Copied";
-      } catch { // there is no clipboard for pages that come over http from another machine
+      } catch { // browsers provide the clipboard only over HTTPS and on localhost
         getSelection().selectAllChildren(button.parentElement.querySelector("[data-copy]"));
         button.textContent = "Selected";
       }
@@ -109,5 +109,5 @@ export function copyButton(text, what) {
   }, "Copy");
 }
 
-/** A text that is a no. */
+/** Returns an error notice. */
 export const problem = text => h("p", { class: "notice bad", role: "alert" }, text);

@@ -1,15 +1,15 @@
-// The integrations, a card each: how they stand, and what can be done with them.
+// The cards of the integrations, with their state and actions.
 import { api, byID, copyButton, h, percent, secondsTo, session, setNow, span } from "./dom.js";
 import { checkPanel } from "./check.js";
 import { documentsPanel } from "./documents.js";
 import { addIntegration, changeIntegration, removeIntegration } from "./change.js";
 
-const page = 50; // as many cards are shown at first, and more when they are asked for
+const page = 50; // number of cards shown at first, and added by "Show more"
 
-const cards = new Map(); // by name, those that have been shown
+const cards = new Map(); // the cards shown so far, by integration name
 let all = [], room = page;
 
-/** Asks how they stand, and shows it. Returns how many there are. */
+/** Fetches and shows the integrations. Returns their number. */
 export async function showIntegrations() {
   const answer = await api("/api/integrations");
   setNow(answer.now);
@@ -20,7 +20,7 @@ export async function showIntegrations() {
 
 const text = i => [i.name, ...i.buckets, i.role_arn, i.region, i.endpoint].join(" ").toLowerCase();
 
-/** Puts those that match the search into the page, and leaves alone what is there already. */
+/** Shows the integrations that match the search. Reuses existing cards. */
 function arrange() {
   const words = byID("search").value.toLowerCase().split(/\s+/);
   const found = all.filter(i => words.every(w => text(i).includes(w)));
@@ -41,7 +41,7 @@ function arrange() {
   byID("add").hidden = !session.signed_in;
   if (!all.length) {
     list.replaceChildren(h("p", { class: "soft" }, "There are no integrations yet. ",
-      session.signed_in ? "Add one: the page leads through the policies to make, and tries the role." : session.changeable ? "Sign in to add one." : "s3redirect integrate adds one."));
+      session.signed_in ? "Add one: the dialog shows the policies to create and checks the role." : session.changeable ? "Sign in to add one." : "Run s3redirect integrate to add one."));
   }
 }
 
@@ -50,7 +50,7 @@ byID("more").addEventListener("click", () => { room += page; arrange(); });
 byID("add").addEventListener("click", () => addIntegration());
 document.addEventListener("changed", () => void showIntegrations());
 
-/** Lets what is counted down go on, between two answers. */
+/** Updates the countdowns between two responses. */
 export function tick() {
   for (const card of cards.values()) {
     if (card.element.isConnected) card.count();
@@ -58,7 +58,7 @@ export function tick() {
 }
 
 const results = {
-  ok: "STS said yes", denied: "STS said no", throttled: "STS asks for patience", unavailable: "STS cannot be had", malformed: "what answers is no STS",
+  ok: "success", denied: "denied", throttled: "throttled", unavailable: "unavailable", malformed: "invalid response",
 };
 
 const hits = c => c.url_hits + c.url_misses ? `${percent(c.url_hits, c.url_misses)} of ${(c.url_hits + c.url_misses).toLocaleString()}` : "no requests yet";
@@ -76,15 +76,15 @@ class Card {
     this.element = h("article", { class: "card" }, h("div", { class: "head" }, this.title, this.badge, this.state), this.problem, this.facts, this.actions, this.panel);
   }
 
-  /** Shows how the integration stands. */
+  /** Shows the state of integration i. */
   show(i) {
     this.integration = i;
     this.title.textContent = i.name;
     this.badge.textContent = i.scoped ? "one bucket" : "default";
-    const facts = [[i.scoped ? "Bucket" : "Buckets", i.buckets.join(", ")], ["Role", i.role_arn || "none: keys sign"], ["Region", i.region],
-      ["External ID", i.role_arn ? i.external_id || "none: anybody whom the role trusts us for could use it through us" : ""], ["Endpoint", i.endpoint],
+    const facts = [[i.scoped ? "Bucket" : "Buckets", i.buckets.join(", ")], ["Role", i.role_arn || "none (signed with its access keys)"], ["Region", i.region],
+      ["External ID", i.role_arn ? i.external_id || "none (the role is not protected against the confused deputy problem)" : ""], ["Endpoint", i.endpoint],
       ["Configured in", i.editable ? "" : `${i.file}, line ${i.line}`]];
-    // What says the same as before stays, and with it the focus and what is selected.
+    // Unchanged elements are kept, so that they keep the focus and the selection.
     this.sts ||= h("span");
     this.hits ||= h("span");
     this.hits.textContent = hits(i.counts);
@@ -104,16 +104,16 @@ class Card {
     if (this.problem.textContent !== i.problem) this.problem.textContent = i.problem || "";
   }
 
-  /** The session's time left, and the window's. */
+  /** Shows the remaining time of the session and the result of the last STS call. */
   count() {
     const i = this.integration;
     let state = "not in use yet", kind = "";
-    if (i.static) state = "keys of its own";
+    if (i.static) state = "access keys";
     else if (i.expires) [state, kind] = [`session good for ${span(secondsTo(i.expires))}`, "good"];
     if (i.result && i.result !== "ok") [state, kind] = [(i.expires ? state + ", " : "no session, ") + i.result, "bad"];
     this.state.textContent = state;
     this.state.className = "state " + kind;
-    if (this.sts) this.sts.textContent = i.asked ? `${results[i.result]}, ${span(-secondsTo(i.asked))} ago` : "not asked yet";
+    if (this.sts) this.sts.textContent = i.asked ? `${results[i.result]}, ${span(-secondsTo(i.asked))} ago` : "not called yet";
   }
 
   makeButtons(i) {

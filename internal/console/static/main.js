@@ -1,4 +1,4 @@
-// The page: who looks at it, and how often it asks how things stand.
+// The entry point. Shows the session, and fetches the state periodically.
 import { byID, loadTexts, problem, session } from "./dom.js";
 import { showIntegrations, tick } from "./integrations.js";
 import { showOverview } from "./overview.js";
@@ -12,16 +12,16 @@ async function follow() {
     try {
       await loadTexts();
       const [, count] = await Promise.all([showOverview(), showIntegrations()]);
-      if (session.signed_in) await showSession(); // which may have ended
+      if (session.signed_in) await showSession(); // the session may have ended
       pause = Math.max(5, count / 50);
-      if (byID("notices").dataset.away) {
-        delete byID("notices").dataset.away;
+      if (byID("notices").dataset.unreachable) {
+        delete byID("notices").dataset.unreachable;
         byID("notices").replaceChildren();
       }
-    } catch (no) {
-      byID("notices").dataset.away = "true";
+    } catch (err) {
+      byID("notices").dataset.unreachable = "true";
       delete byID("notices").dataset.texts;
-      byID("notices").replaceChildren(problem(no.message));
+      byID("notices").replaceChildren(problem(err.message));
     }
   }
   setTimeout(follow, 1000 * pause);

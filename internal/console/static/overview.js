@@ -1,4 +1,4 @@
-// The upper part: how often the caches hit, how many redirects there are, and what went wrong, over the last minutes.
+// The overview: redirects, cache hit rates and errors over the last ten minutes.
 import { api, byID, h, moment, percent, setNow, span } from "./dom.js";
 
 const width = 120, height = 36;
@@ -11,7 +11,7 @@ const share = (part, rest) => (from, to) => {
 const rate = value => value === null ? "–" : value >= 100 ? Math.round(value).toLocaleString() : value.toFixed(1);
 const ofHundred = value => value === null ? "–" : (100 * value).toFixed(value > 0 && value < 1 ? 1 : 0) + " %";
 
-// Each tile is what is drawn between two samples, how it is written, and what is said beside it.
+// Each tile has a value between two samples, its format, and a note. top is the maximum of the chart; 0 scales it to the values.
 const tiles = [
   { title: "Redirects per second", between: perSecond("redirects"), write: rate, top: 0, beside: t => t.redirects.toLocaleString() + " since the start" },
   { title: "URL hit rate", between: share("url_hits", "url_misses"), write: ofHundred, top: 1, beside: t => percent(t.url_hits, t.url_misses) + " since the start" },
@@ -30,7 +30,7 @@ for (const tile of tiles) {
   byID("tiles").append(h("div", { class: "tile" }, h("h3", {}, tile.title), tile.value, tile.chart, tile.note));
 }
 
-/** Draws the values, of which null is a gap, against the ten minutes that there is room for. */
+/** Draws the values, the newest at the right. null is a gap; room is the number of samples that fit. */
 function draw(tile, values, room) {
   const top = tile.top || Math.max(...values.filter(v => v !== null), 1e-9) * 1.1;
   let d = "", pen = "M";
@@ -46,27 +46,27 @@ function draw(tile, values, room) {
   tile.line.setAttribute("d", d);
 }
 
-/** Shows how it stands now. */
+/** Fetches and shows the overview. */
 export async function showOverview() {
   const o = await api("/api/overview");
   setNow(o.now);
   const last = o.samples[o.samples.length - 1];
-  // The last minute, as far as there is one.
+  // The sample of one minute ago, or the oldest one.
   const minute = o.samples[Math.max(0, o.samples.length - 1 - Math.round(60 / o.every_seconds))];
   for (const tile of tiles) {
     const values = o.samples.slice(1).map((s, n) => tile.between(o.samples[n], s));
     const now = last.at > minute.at ? tile.between(minute, last) : null;
     tile.value.textContent = tile.write(now);
     tile.note.textContent = tile.beside(o.total);
-    tile.chart.setAttribute("aria-label", `${tile.title} over the last ten minutes; in the last one ${tile.write(now)}`);
+    tile.chart.setAttribute("aria-label", `${tile.title} over the last ten minutes; ${tile.write(now)} in the last minute`);
     draw(tile, values, 120);
   }
-  byID("about").textContent = `Up for ${span((o.now - o.started) / 1000)}. ` + (o.file ? `Configuration ${o.file}, read ${moment(o.read)}.` : "The configuration is the demo's own.");
+  byID("about").textContent = `Up for ${span((o.now - o.started) / 1000)}. ` + (o.file ? `Configuration ${o.file}, read ${moment(o.read)}.` : "The configuration is built into the demo.");
   const notices = [];
-  if (o.problem) notices.push(["bad", `The configuration of ${moment(o.refused)} was refused, and the one before goes on: ${o.problem}`]);
+  if (o.problem) notices.push(["bad", `Reload failed at ${moment(o.refused)}; the previous configuration is kept: ${o.problem}`]);
   for (const w of o.warnings || []) notices.push(["warn", w]);
   const texts = JSON.stringify(notices);
-  if (byID("notices").dataset.texts !== texts) { // said once, not every few seconds
+  if (byID("notices").dataset.texts !== texts) { // unchanged notices are not announced again
     byID("notices").dataset.texts = texts;
     byID("notices").replaceChildren(...notices.map(([kind, text]) => h("p", { class: "notice " + kind }, text)));
   }

@@ -1,4 +1,4 @@
-// Says so when the object does not load. The element may have failed before this runs.
+// Shows a message if the object fails to load. It may have failed before this script runs.
 const shown = document.querySelector("img, video, audio");
 const failed = () => { document.getElementById("failure").hidden = false; };
 if (shown) {

@@ -1,9 +1,9 @@
-// Signing in and out, and what that changes on the page.
+// Signing in and out.
 import { api, byID, h, problem, session } from "./dom.js";
 
 const dialog = byID("dialog");
 
-/** Asks who looks at the page, and says so in its head. */
+/** Fetches the session and shows the user's name in the header. */
 export async function showSession() {
   const now = await api("/api/session"), same = JSON.stringify(now) === JSON.stringify(session);
   for (const key of Object.keys(session)) delete session[key];
@@ -32,13 +32,13 @@ export function signInFields(done) {
       await api("/api/sign-in", { name: name.value, token: token.value });
       await changed();
       done();
-    } catch (no) {
-      trouble.replaceChildren(problem(no.message));
+    } catch (err) {
+      trouble.replaceChildren(problem(err.message));
     }
   };
   for (const field of [name, token]) field.addEventListener("keydown", e => { if (e.key === "Enter") void submit(e); });
-  return h("div", { class: "step" }, h("div", { class: "field" }, h("label", {}, "Your name, for the log ", name)),
-    h("div", { class: "field" }, h("label", {}, "Token ", token), h("p", { class: "soft" }, "The configuration's admin.token.")), trouble,
+  return h("div", { class: "step" }, h("div", { class: "field" }, h("label", {}, "Name (recorded in the log) ", name)),
+    h("div", { class: "field" }, h("label", {}, "Token ", token), h("p", { class: "soft" }, "The value of admin.token in the configuration.")), trouble,
     h("div", { class: "actions" }, h("button", { type: "button", "data-submit": true, onclick: submit }, "Sign in")));
 }
 

@@ -1,4 +1,4 @@
-// What a viewer who asks for an object would meet, and the object itself.
+// The form that tries a locator: what a viewer would get, and a preview of the object.
 import { api, byID, h, problem, secondsTo, setNow, span } from "./dom.js";
 
 const form = byID("trial"), result = byID("trial-result");
@@ -9,8 +9,8 @@ form.addEventListener("submit", async e => {
   try {
     const before = await ask(query), list = h("dl", {}, ...facts(before));
     result.replaceChildren(h("div", { class: "trial" }, list, before.preview ? preview(before.locator, async () => list.replaceChildren(...facts(await ask(query)))) : null));
-  } catch (no) {
-    result.replaceChildren(problem(no.message));
+  } catch (err) {
+    result.replaceChildren(problem(err.message));
   }
 });
 
@@ -20,22 +20,22 @@ async function ask(query) {
   return t;
 }
 
-/** The object itself. Once it is there, it may have made a difference to what a viewer meets. */
+/** Returns a preview of the object. shown runs after it has loaded, because loading it may change the caches. */
 const preview = (locator, shown) => h("figure", {},
-  h("iframe", { src: "/preview?" + new URLSearchParams({ locator }), title: "The object, as this browser gets it through the proxy", onload: () => void shown().catch(() => {}) }),
-  h("figcaption", { class: "soft" }, "As this browser receives it through the proxy, with the browser's own credentials"));
+  h("iframe", { src: "/preview?" + new URLSearchParams({ locator }), title: "The object, loaded through the proxy", onload: () => void shown().catch(() => {}) }),
+  h("figcaption", { class: "soft" }, "Loaded by this browser through the proxy, with the browser's own credentials"));
 
 function facts(t) {
   const rows = [["Viewer", h("span", { class: t.allowed ? "good" : "bad" }, t.why)]];
   const row = (name, ...value) => rows.push([name, value]);
   if (t.integration) row("Integration", t.integration);
-  if (t.integration) row("Region", t.region || "not known yet: the first request has it found");
-  if (t.region && !t.session) row("Session", "none yet: the first request has STS asked for one");
+  if (t.integration) row("Region", t.region || "unknown until the first request");
+  if (t.region && !t.session) row("Session", "none until the first request");
   if (t.session) {
     row("URL", h("span", { class: t.hit ? "good" : "" }, t.hit ? "hit" : "miss"), t.hit ? ": it is in the cache" : ": it will be signed");
-    row("Stays the same", "for " + span(secondsTo(t.window_ends)));
-    row("Good", "for " + span(secondsTo(t.expires)));
-    row("Kept by browsers", t.max_age_seconds > 0 ? "for " + span(t.max_age_seconds) : "not at all (no-store)");
+    row("URL changes in", span(secondsTo(t.window_ends)));
+    row("Valid", "for " + span(secondsTo(t.expires)));
+    row("Cached by browsers", t.max_age_seconds > 0 ? "for " + span(t.max_age_seconds) : "no (no-store)");
     row("Length", t.bytes.toLocaleString() + " bytes");
   }
   row("Link", h("a", { href: t.url, target: "_blank", rel: "noreferrer" }, t.url));
