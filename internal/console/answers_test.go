@@ -192,7 +192,7 @@ func TestDocumentsOfADraft(t *testing.T) {
 		!strings.Contains(d.Error, "role_arn is needed") {
 		t.Errorf("without role_later: got status %d, %+v, want 422 for role_arn", status, d)
 	}
-	// With region auto, the partition is that of the principal.
+	// With region auto, the partition comes from the principal.
 	draft["region"] = "auto"
 	a := w.post("/api/documents", map[string]any{
 		"change":     map[string]any{"action": "add", "draft": draft},

@@ -131,7 +131,7 @@ func New(o Options) *Console {
 	return c
 }
 
-// contentSecurityPolicy lets the page load only its own files. The preview, a page of its own, may
+// contentSecurityPolicy lets the page load only its own files. The preview, a separate page, may
 // load objects.
 const contentSecurityPolicy = "default-src 'self'; base-uri 'none'; form-action 'self'; " +
 	"frame-ancestors 'none'; object-src 'none'"

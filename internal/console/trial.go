@@ -25,7 +25,7 @@ type Trial struct {
 	// that decides.
 	Allowed bool
 	Why     string
-	// Integration serves the bucket, "" if none does. Region is that of the bucket, "" if it is
+	// Integration serves the bucket, "" if none does. Region is the region of the bucket, "" if it is
 	// unknown. Origin is where a browser is redirected to.
 	Integration, Region, Origin string
 	// Session means that there is a session to sign with. The following fields are about its
