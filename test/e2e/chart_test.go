@@ -123,6 +123,9 @@ const (
 	volume = pod + "volumes.0."
 )
 
+// scraped are the endpoints of the ServiceMonitor.
+const scraped = "[map[interval:30s path:/metrics port:admin]]"
+
 // chartAlways are the values that every rendering has, by kind and path.
 var chartAlways = map[string]string{
 	pod + "securityContext.runAsNonRoot":                      "true",
@@ -202,7 +205,7 @@ var renderings = map[string]struct {
 			"NetworkPolicy spec.ingress.1.from.0.namespaceSelector.matchLabels": "" +
 				"map[kubernetes.io/metadata.name:monitoring]",
 			"ServiceMonitor apiVersion":                                                    "monitoring.coreos.com/v1",
-			"ServiceMonitor spec.endpoints":                                                "[map[interval:30s path:/metrics port:admin]]",
+			"ServiceMonitor spec.endpoints":                                                scraped,
 			"ServiceMonitor spec.selector.matchLabels.app|kubernetes|io/component":         "admin",
 			"Service/release-s3redirect-admin metadata.labels.app|kubernetes|io/component": "admin",
 		},
