@@ -17,11 +17,11 @@ type terminal struct {
 	t    *testing.T
 	cmd  *exec.Cmd
 	tty  *os.File
-	done chan struct{} // closed when there is nothing more to read
+	done chan struct{} // closed at the end of the output
 
-	mu   sync.Mutex
-	said strings.Builder
-	seen int // as far as expect has looked
+	mu     sync.Mutex // guards output
+	output strings.Builder
+	seen   int // the length of the output that expect has consumed
 }
 
 // startInTerminal runs the binary in a pseudo-terminal.
@@ -45,7 +45,7 @@ func startInTerminal(t *testing.T, dir string, env []string, args ...string) *te
 		for {
 			n, err := tty.Read(buffer)
 			c.mu.Lock()
-			c.said.Write(buffer[:n])
+			c.output.Write(buffer[:n])
 			c.mu.Unlock()
 			if err != nil { // EIO, once the program is gone
 				return
@@ -58,10 +58,10 @@ func startInTerminal(t *testing.T, dir string, env []string, args ...string) *te
 func (c *terminal) text() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return strings.ReplaceAll(c.said.String(), "\r\n", "\n")
+	return strings.ReplaceAll(c.output.String(), "\r\n", "\n")
 }
 
-// expect waits until the program says something that it has not said before.
+// expect waits until the output after the previous match contains what.
 func (c *terminal) expect(what string) {
 	c.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
@@ -71,7 +71,7 @@ func (c *terminal) expect(what string) {
 			return
 		}
 	}
-	c.t.Fatalf("it does not say %q; it said\n%s", what, c.text())
+	c.t.Fatalf("the output has no %q:\n%s", what, c.text())
 }
 
 func (c *terminal) send(keys string) {
@@ -81,14 +81,14 @@ func (c *terminal) send(keys string) {
 	}
 }
 
-// exit waits for the end, and returns the exit code.
+// exit waits for the program to end and returns its exit code.
 func (c *terminal) exit() int {
 	c.t.Helper()
 	select {
 	case <-c.done:
 	case <-time.After(30 * time.Second):
-		c.t.Fatalf("it goes on; it said\n%s", c.text())
+		c.t.Fatalf("the program is still running; its output:\n%s", c.text())
 	}
-	_ = c.cmd.Wait() // its state says how it ended
+	_ = c.cmd.Wait() // ProcessState has the result
 	return c.cmd.ProcessState.ExitCode()
 }
