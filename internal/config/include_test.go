@@ -16,8 +16,8 @@ type folder struct {
 	path string
 }
 
-// newFolder writes files to a new directory. Their paths are relative to it. A text that begins with
-// "-> " is the target of a symbolic link; a path that ends in a slash is a directory.
+// newFolder writes files to a new directory. Their paths are relative to it. A text that begins
+// with "-> " is the target of a symbolic link; a path that ends in a slash is a directory.
 func newFolder(t *testing.T, files map[string]string) *folder {
 	t.Helper()
 	f := &folder{t, t.TempDir()}
@@ -48,8 +48,8 @@ func (f *folder) write(name, text string) {
 
 func (f *folder) config() string { return filepath.Join(f.path, "config.yaml") }
 
-// load returns the integrations with their origins, or the errors, one a line. Paths are relative to
-// the directory.
+// load returns the integrations with their origins, or the errors, one a line. Paths are relative
+// to the directory.
 func (f *folder) load() string {
 	f.t.Helper()
 	s, err := Read(f.config())
@@ -320,8 +320,9 @@ func (f *folder) rename(from, to string) {
 	}
 }
 
-// Reread does not read a file again if its modification time is old and its time, size and inode are
-// unchanged. It always reads recent files, because they can change without a new modification time.
+// Reread does not read a file again if its modification time is old and its time, size and inode
+// are unchanged. It always reads recent files, because they can change without a new modification
+// time.
 func TestRereadSkipsUnchangedFiles(t *testing.T) {
 	f := newFolder(t, map[string]string{"config.yaml": includeHead,
 		"integrations.d/old.yaml":   keyed("old", "bucket-old"),
@@ -381,7 +382,8 @@ func TestReadReportsMissingPermission(t *testing.T) {
 	}
 }
 
-// A folder with 10,000 integrations loads, and polling it is cheap: Reread reads no unchanged files.
+// A folder with 10,000 integrations loads, and polling it is cheap: Reread reads no unchanged
+// files.
 func TestTenThousandIncludedFiles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 10,000 files")
