@@ -25,8 +25,8 @@ type Admin struct {
 	Variables AdminVariables `yaml:"variables"`
 }
 
-// AdminVariables are the environment variables that drafts of the console may name. An access key ID
-// is part of every URL, so IDs must not contain a variable that holds a secret.
+// AdminVariables are the environment variables that drafts of the console may name. An access key
+// ID is part of every URL, so IDs must not contain a variable that holds a secret.
 type AdminVariables struct {
 	// IDs are the variables that access_key_id may name.
 	IDs []string `yaml:"ids"`

@@ -23,8 +23,8 @@ type Change struct {
 	OldPath, NewPath string
 	Old, New         []byte
 	source           *Source // the configuration before the change
-	// conflict is the reason why no file can be created for the name, or "". If it is set, NewPath is
-	// not a valid path.
+	// conflict is the reason why no file can be created for the name, or "". If it is set, NewPath
+	// is not a valid path.
 	conflict string
 }
 
@@ -247,8 +247,8 @@ func isVariable(text string) bool {
 	return ok && closed && envName.MatchString(name)
 }
 
-// Parse returns the configuration as it will be after the change, with the changed integration at its
-// end. Its error is an [Errors], in which NewPath is the file of that integration.
+// Parse returns the configuration as it will be after the change, with the changed integration at
+// its end. Its error is an [Errors], in which NewPath is the file of that integration.
 func (ch *Change) Parse(getenv func(string) (string, bool)) (*Config, error) {
 	return ch.parse(ch.source, getenv)
 }
@@ -340,8 +340,8 @@ func (s *Source) again() (*Source, error) {
 	return s.Reread()
 }
 
-// model returns the file whose access rights a new file in dir gets: another one in dir, or else the
-// main file.
+// model returns the file whose access rights a new file in dir gets: another one in dir, or else
+// the main file.
 func (s *Source) model(dir string) string {
 	for _, f := range s.files {
 		if filepath.Dir(f.path) == dir && !f.link {

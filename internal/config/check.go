@@ -25,8 +25,8 @@ type checker struct {
 	problems []Problem
 }
 
-// Validate returns the problems of a configuration whose defaults are filled in. It checks c only: it
-// reads no files and does not know the file and line of a key.
+// Validate returns the problems of a configuration whose defaults are filled in. It checks c only:
+// it reads no files and does not know the file and line of a key.
 func Validate(c *Config) []Problem {
 	k := &checker{Config: c}
 	k.check()

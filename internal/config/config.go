@@ -103,8 +103,8 @@ type Integration struct {
 	// ResponseCacheControl is the Cache-Control of S3's responses, signed into every URL. Its ages
 	// are at most URLLifetime - MinRemaining. Default: that of the object.
 	ResponseCacheControl string `yaml:"response_cache_control"`
-	// Overrides is the set of response-* parameters viewers may use: [OverridesNone], [OverridesSafe] or
-	// [OverridesAll]. Default OverridesSafe; so is "".
+	// Overrides is the set of response-* parameters viewers may use: [OverridesNone],
+	// [OverridesSafe] or [OverridesAll]. Default OverridesSafe; so is "".
 	Overrides string `yaml:"overrides"`
 	// Endpoint is the URL of an S3-compatible store, as browsers reach it. Default: the AWS
 	// endpoint of the bucket's region.

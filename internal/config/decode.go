@@ -74,7 +74,7 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 		d.fail(n.Line, key,
 			"anchors and aliases are not supported; write out the value, quoted if it begins with & or *")
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
-		if into.Kind() == reflect.Slice { // the key exists: an empty list differs from a missing one
+		if into.Kind() == reflect.Slice { // an empty list differs from a missing one
 			into.Set(reflect.MakeSlice(into.Type(), 0, 0))
 		}
 	case into.Kind() == reflect.Pointer:
@@ -101,7 +101,8 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 			return
 		}
 		if text == "" {
-			// For example, an empty variable must not silently remove an external_id or an endpoint.
+			// For example, an empty variable must not silently remove an external_id or an
+			// endpoint.
 			d.fail(n.Line, key, "the value is empty; set it, or remove the key")
 			return
 		}
@@ -113,10 +114,10 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	}
 }
 
-// shown returns a value as messages may show it, or "" if they must not. They must not show secrets,
-// or values that may contain another key's secret because of a typo: those with white space or a
-// separator, as in "lab,secret_access_key:VALUE", and those with the name of a key before a colon, as
-// in "token:VALUE".
+// shown returns a value as messages may show it, or "" if they must not. They must not show
+// secrets, or values that may contain another key's secret because of a typo: those with white
+// space or a separator, as in "lab,secret_access_key:VALUE", and those with the name of a key
+// before a colon, as in "token:VALUE".
 func shown(into reflect.Value, written string) string {
 	isSeparator := func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`,;=?&@"'`, r) }
 	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, isSeparator) ||

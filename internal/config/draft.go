@@ -55,7 +55,8 @@ func (i *Integration) Draft() Draft {
 }
 
 // Integration returns the integration that the draft describes. It does not replace variables, and
-// sets only defaults that do not depend on other keys. Its error is an [Errors] with the draft's keys.
+// sets only defaults that do not depend on other keys. Its error is an [Errors] with the draft's
+// keys.
 func (d Draft) Integration() (*Integration, error) {
 	i := &Integration{}
 	setDefaults(reflect.ValueOf(i).Elem())
@@ -107,8 +108,8 @@ func (i *Integration) Check(getenv func(string) (string, bool)) Errors {
 	return i.Draft().Check(getenv)
 }
 
-// Marker is the first line of the files that this program writes. It replaces and removes only files
-// with this line.
+// Marker is the first line of the files that this program writes. It replaces and removes only
+// files with this line.
 const Marker = "# Written by s3redirect."
 
 // Text returns the draft as the content of a file.

@@ -44,8 +44,8 @@ func (e unsetError) Error() string {
 	return fmt.Sprintf("the environment variable %s is not set; set it, or write the value here", string(e))
 }
 
-// unnamed returns the error without the variable's name. In the value of a secret key, the name may be
-// the secret itself, as in ${hunter2}.
+// unnamed returns the error without the variable's name. In the value of a secret key, the name may
+// be the secret itself, as in ${hunter2}.
 func (unsetError) unnamed() error {
 	return errors.New("the environment variable in this value is not set; set it, or write the value here")
 }

@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// withFileSizeLimit runs f while the process cannot write files larger than the given number of bytes.
+// withFileSizeLimit runs f while the process cannot write files larger than the given number of
+// bytes.
 func withFileSizeLimit(t *testing.T, bytes uint64, f func()) {
 	t.Helper()
 	signal.Ignore(syscall.SIGXFSZ) // the write then fails with EFBIG
@@ -35,8 +36,8 @@ func withFileSizeLimit(t *testing.T, bytes uint64, f func()) {
 	f()
 }
 
-// A failed write keeps the old file and leaves no temporary file. The file size limit of the process
-// simulates a full disk.
+// A failed write keeps the old file and leaves no temporary file. The file size limit of the
+// process simulates a full disk.
 func TestFailedSaveKeepsOldFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "config.yaml")

@@ -29,8 +29,8 @@ func Load(path string) (*Config, error) {
 	return s.Parse(os.LookupEnv)
 }
 
-// Parse parses a configuration that does not come from a file, so it cannot include files. The name is
-// used in errors; getenv looks up environment variables. Its error is an [Errors].
+// Parse parses a configuration that does not come from a file, so it cannot include files. The name
+// is used in errors; getenv looks up environment variables. Its error is an [Errors].
 func Parse(name string, data []byte, getenv func(string) (string, bool)) (*Config, error) {
 	return (&Source{path: name, main: data}).Parse(getenv)
 }
@@ -131,8 +131,8 @@ func parseMain(name string, data []byte) (*yaml.Node, error) {
 	return root, nil
 }
 
-// parseYAML parses a file with one YAML document. It returns nil if the document is empty. Its error
-// is an [Errors].
+// parseYAML parses a file with one YAML document. It returns nil if the document is empty. Its
+// error is an [Errors].
 func parseYAML(name string, data []byte) (*yaml.Node, error) {
 	mistake := func(line int, problem string) error { return Errors{{File: name, Line: line, Problem: problem}} }
 	if len(data) > maxBytes {

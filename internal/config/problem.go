@@ -12,16 +12,16 @@ type Problem struct {
 	Key string
 	// Instead are keys to report if the file has no Key.
 	Instead []string
-	// Needs are the keys that the problem depends on. It is not reported if the value of one of them
-	// is broken, because that is reported already.
+	// Needs are the keys that the problem depends on. It is not reported if the value of one of
+	// them is broken, because that is reported already.
 	Needs   []string
 	Warning bool
 	format  string
 	args    []any // of format; values and places are rendered from the file
 }
 
-// value is a key whose value a message shows as the file has it: with ${NAME} unexpanded, and never a
-// secret.
+// value is a key whose value a message shows as the file has it: with ${NAME} unexpanded, and never
+// a secret.
 type value string
 
 // place is a key whose position is shown in a message about the key from.
@@ -43,8 +43,8 @@ func (p Problem) Others() (keys []string) {
 	return slices.DeleteFunc(keys, func(key string) bool { return key == p.Key })
 }
 
-// render returns the message. written returns a key's value as its file has it, or "" if it must not
-// be shown; where returns the position of a key for a message about from.
+// render returns the message. written returns a key's value as its file has it, or "" if it must
+// not be shown; where returns the position of a key for a message about from.
 func (p Problem) render(written func(key string) string, where func(key, from string) string) string {
 	args := slices.Clone(p.args)
 	for n, a := range args {

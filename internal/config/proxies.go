@@ -58,8 +58,8 @@ func (k *checker) checkProxyList(list string, texts []string) (valid bool) {
 	return len(k.problems) == before
 }
 
-// checkForwardedProxies requires that every proxy trusted for the user header is also trusted for the
-// client's address.
+// checkForwardedProxies requires that every proxy trusted for the user header is also trusted for
+// the client's address.
 func (k *checker) checkForwardedProxies(list string, texts []string) {
 	outer := parseProxies(k.TrustedProxies)
 	for n, inner := range parseProxies(texts) {

@@ -18,8 +18,8 @@ const (
 	defaultACL = "system.posix_acl_default"
 )
 
-// setFileUser makes the kernel check the file accesses of the calling thread against a user, without
-// root's capabilities.
+// setFileUser makes the kernel check the file accesses of the calling thread against a user,
+// without root's capabilities.
 func setFileUser(uid, gid int) {
 	_, _, _ = unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0)
 	_ = unix.Setfsgid(gid)
@@ -156,7 +156,8 @@ func TestSaveKeepsAccessControlLists(t *testing.T) {
 	}
 }
 
-// Save fails if it cannot keep the group of a file with an access control list, regardless of the mode.
+// Save fails if it cannot keep the group of a file with an access control list, regardless of the
+// mode.
 func TestSaveKeepsGroupOfAccessControlList(t *testing.T) {
 	path := savedFile(t)
 	for _, dir := range []string{filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {

@@ -61,8 +61,8 @@ func TestSave(t *testing.T) {
 	wantNothingElse(t, dir, "link.yaml")
 }
 
-// Save replaces the file instead of overwriting it, so a reader that has it open still reads the old
-// content.
+// Save replaces the file instead of overwriting it, so a reader that has it open still reads the
+// old content.
 func TestSaveReplacesFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	old := bytes.Repeat([]byte("old"), 1000)

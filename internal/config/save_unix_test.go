@@ -84,8 +84,8 @@ func TestSaveWaitsForLock(t *testing.T) {
 	})
 }
 
-// Save stops waiting and writes nothing once its context is canceled, even if the lock is released at
-// the same instant.
+// Save stops waiting and writes nothing once its context is canceled, even if the lock is released
+// at the same instant.
 func TestSaveStopsWhenContextIsCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := savedFile(t)

@@ -56,8 +56,8 @@ type file struct {
 	settled bool        // info identifies the content
 }
 
-// Read reads a configuration file and the files that it includes. Its error is an [Errors]. Read does
-// not report problems of included files; [Source.Parse] reports them with all others.
+// Read reads a configuration file and the files that it includes. Its error is an [Errors]. Read
+// does not report problems of included files; [Source.Parse] reports them with all others.
 func Read(path string) (*Source, error) { return (&Source{path: path}).Reread() }
 
 // New returns the source of a configuration file with the given content that does not exist yet.
@@ -235,8 +235,8 @@ func (p *pattern) problem(err error) string {
 	return fmt.Sprintf("the directory %s cannot be read: %v", p.dir, err)
 }
 
-// read returns f with its content, or previous if the file has not changed since. It returns nil for
-// a directory. If it fails, it returns f and the error.
+// read returns f with its content, or previous if the file has not changed since. It returns nil
+// for a directory. If it fails, it returns f and the error.
 func (f *file) read(previous *file) (*file, error) {
 	info, err := os.Stat(f.path)
 	if err == nil && info.IsDir() {

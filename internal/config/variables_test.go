@@ -18,8 +18,8 @@ func TestVariables(t *testing.T) {
 	}
 }
 
-// SecretVariables returns the variables of all secrets, including those in a part of a value, and no
-// variables of other keys.
+// SecretVariables returns the variables of all secrets, including those in a part of a value, and
+// no variables of other keys.
 func TestSecretVariables(t *testing.T) {
 	const text = `listen: ${LISTEN}
 admin: {token: "${ADMIN}", hosts: ["${HOST}"]}

@@ -26,8 +26,9 @@ type Viewers struct {
 	Basic *Basic `yaml:"basic"`
 	// Links serves clients that have a signed link.
 	Links *Links `yaml:"links"`
-	// Rules allow or deny access to objects. The first rule that matches decides; without a match access is
-	// denied. Without rules, every viewer may read everything that the integrations serve.
+	// Rules allow or deny access to objects. The first rule that matches decides; without a match
+	// access is denied. Without rules, every viewer may read everything that the integrations
+	// serve.
 	Rules []Rule `yaml:"rules"`
 	// RateLimit bounds the requests of each viewer. Optional.
 	RateLimit *RateLimit `yaml:"rate_limit"`
@@ -96,8 +97,9 @@ type LinkKey struct {
 	Secret Secret `yaml:"secret"`
 }
 
-// Rule allows or denies viewers access to objects. It applies to viewers in Users or in one of Groups,
-// to all authenticated viewers if Known is set, and to anonymous clients if Anonymous is set.
+// Rule allows or denies viewers access to objects. It applies to viewers in Users or in one of
+// Groups, to all authenticated viewers if Known is set, and to anonymous clients if Anonymous is
+// set.
 type Rule struct {
 	Users     []string `yaml:"users"`
 	Groups    []string `yaml:"groups"`
