@@ -265,7 +265,7 @@ func (k *checker) checkRule(at string, r *Rule) {
 			"the rule matches no client; set users, groups, known: true (all authenticated clients) or anonymous: true")
 	}
 	if r.Anonymous && !k.Viewers.Anonymous {
-		k.wrong(at+".anonymous", "nobody asks anonymously while viewers.anonymous is off")
+		k.wrong(at+".anonymous", "the rule never applies, because viewers.anonymous is off")
 	}
 	for key, names := range map[string][]string{"users": r.Users, "groups": r.Groups} {
 		for n, name := range names {
