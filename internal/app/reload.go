@@ -98,9 +98,12 @@ func (a *App) parse(
 // forgetLocked deletes the metric series of those integrations that the current configuration no
 // longer has, and returns their names. The caller holds a.mu.
 func (a *App) forgetLocked(integrations []string) (removed []string) {
-	current := names(a.current.Load().config)
+	current := map[string]bool{}
+	for _, name := range names(a.current.Load().config) {
+		current[name] = true
+	}
 	for _, name := range integrations {
-		if !slices.Contains(current, name) {
+		if !current[name] {
 			a.metrics.Forget(name)
 			removed = append(removed, name)
 		}

@@ -121,7 +121,7 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 func shown(into reflect.Value, written string) string {
 	isSeparator := func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`,;=?&@"'`, r) }
 	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, isSeparator) ||
-		keyInValue().MatchString(written) {
+		strings.Contains(written, ":") && keyInValue().MatchString(written) {
 		return ""
 	}
 	return written

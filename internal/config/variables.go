@@ -65,6 +65,9 @@ func (s *Source) SecretVariables(except string) (names []string) {
 // variableProblems returns a problem for each variable that access key IDs may name although a
 // secret of the file uses it. An access key ID is part of every URL.
 func (s *Source) variableProblems(c *Config) []Problem {
+	if len(c.Admin.Variables.IDs) == 0 {
+		return nil // SecretVariables parses every file again
+	}
 	k := &checker{Config: c}
 	secrets := s.SecretVariables("")
 	for n, name := range c.Admin.Variables.IDs {
