@@ -100,7 +100,7 @@ func wantReleased(t *testing.T, b *budget) {
 func TestBudget(t *testing.T) {
 	g := &viewer.Gate{}
 	client := func(id string) viewer.Client {
-		return g.Client(&viewer.Viewer{ID: id}, httptest.NewRequest("GET", "/", nil))
+		return g.Client(&viewer.Viewer{ID: id}, viewer.NewRequest(httptest.NewRequest("GET", "/", nil)))
 	}
 	b := newBudget(103)
 	for n, step := range []struct {

@@ -59,7 +59,7 @@ func TestReloadAppliesTrustedProxies(t *testing.T) {
 	} {
 		a.reload(c.text)
 		gate := a.current.Load().gate
-		if got := string(gate.AppendRemote(nil, r)); got != c.want {
+		if got := string(gate.AppendRemote(nil, viewer.NewRequest(r))); got != c.want {
 			t.Errorf("%s: the client is %s, want %s", c.name, got, c.want)
 		}
 		a.reload(c.text + "drain_delay: 1s\n")

@@ -1,7 +1,6 @@
 package viewer
 
 import (
-	"net/http"
 	"net/netip"
 	"strings"
 )
@@ -9,9 +8,9 @@ import (
 // maxHops bounds how many hops of X-Forwarded-For are examined.
 const maxHops = 32
 
-// peer returns the address at the other end of the connection, or the zero address if it has none.
-func peer(r *http.Request) netip.Addr {
-	a, err := netip.ParseAddrPort(r.RemoteAddr)
+// peer returns the address in a RemoteAddr, or the zero address if there is none.
+func peer(remoteAddr string) netip.Addr {
+	a, err := netip.ParseAddrPort(remoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
@@ -36,9 +35,9 @@ func contains(blocks []netip.Prefix, a netip.Addr) bool {
 // X-Forwarded-For that is not a trusted proxy. The client itself may have written the hops to its
 // left. The search ends at the proxy that reported a hop that is not an address. relayed reports
 // whether the address comes from X-Forwarded-For.
-func (g *Gate) client(r *http.Request) (a netip.Addr, relayed bool) {
-	a = peer(r)
-	lines := r.Header["X-Forwarded-For"]
+func (g *Gate) client(r *Request) (a netip.Addr, relayed bool) {
+	a = r.Peer
+	lines := r.Header.Values("X-Forwarded-For")
 	hops := 0
 	for n := len(lines) - 1; n >= 0; n-- {
 		for rest, more := lines[n], true; more; hops++ {
@@ -76,7 +75,7 @@ func parseHop(hop string) (netip.Addr, bool) {
 
 // AppendRemote appends the client's address to b: the one in X-Forwarded-For behind trusted
 // proxies, otherwise the peer's with its port.
-func (g *Gate) AppendRemote(b []byte, r *http.Request) []byte {
+func (g *Gate) AppendRemote(b []byte, r *Request) []byte {
 	if a, relayed := g.client(r); relayed {
 		return a.AppendTo(b)
 	}
@@ -85,7 +84,7 @@ func (g *Gate) AppendRemote(b []byte, r *http.Request) []byte {
 
 // network returns the part of the client's address that identifies it to the rate limit: the entire
 // address for IPv4, the /64 for IPv6, since that is what one household gets.
-func (g *Gate) network(r *http.Request) netip.Addr {
+func (g *Gate) network(r *Request) netip.Addr {
 	a, _ := g.client(r)
 	if a.Is6() {
 		if p, err := a.Prefix(64); err == nil {
@@ -103,7 +102,7 @@ type Client struct {
 }
 
 // Client returns the client that sent r as v. The rate limit counts by the same identity.
-func (g *Gate) Client(v *Viewer, r *http.Request) Client {
+func (g *Gate) Client(v *Viewer, r *Request) Client {
 	if v.ID != "" {
 		return Client{id: v.ID}
 	}

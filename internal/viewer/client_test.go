@@ -95,17 +95,19 @@ func TestClientAddress(t *testing.T) {
 			"forwarded":       byForwarded,
 			"trusted_proxies": byOption,
 		} {
-			if got := g.network(r); got != netip.MustParseAddr(c.want) {
+			if got := g.network(NewRequest(r)); got != netip.MustParseAddr(c.want) {
 				t.Errorf("%s: network(%s, %q) = %v, want %s", name, c.remote, c.hops, got, c.want)
 			}
-			if got := string(g.AppendRemote(nil, r)); got != c.log {
+			if got := string(g.AppendRemote(nil, NewRequest(r))); got != c.log {
 				t.Errorf("%s: AppendRemote(%s, %q) = %s, want %s",
 					name, c.remote, c.hops, got, c.log)
 			}
 		}
-		if got, _ := newGate(t, &config.Viewers{Anonymous: true}, nil).client(r); got != peer(r) {
+		want := NewRequest(r).Peer
+		untrusting := newGate(t, &config.Viewers{Anonymous: true}, nil)
+		if got, _ := untrusting.client(NewRequest(r)); got != want {
 			t.Errorf("without trusted proxies: client(%s, %q) = %v, want %v",
-				c.remote, c.hops, got, peer(r))
+				c.remote, c.hops, got, want)
 		}
 	}
 }
@@ -120,10 +122,10 @@ func TestUserHeaderFromProxyTrustedOnlyForAddresses(t *testing.T) {
 	}
 	for remote, want := range map[string]string{"10.1.0.1:1": "ann", "10.2.0.1:1": ""} {
 		r := request(remote, "X-Auth-Request-Email", "ann", "X-Forwarded-For", "198.51.100.7")
-		if v, _ := g.Identify(r, now); v.ID != want {
+		if v, _ := g.Identify(NewRequest(r), now); v.ID != want {
 			t.Errorf("Identify(from %s) = %q, want %q", remote, v.ID, want)
 		}
-		if got, want := g.network(r), netip.MustParseAddr("198.51.100.7"); got != want {
+		if got, want := g.network(NewRequest(r)), netip.MustParseAddr("198.51.100.7"); got != want {
 			t.Errorf("network(from %s) = %v, want %v", remote, got, want)
 		}
 	}
@@ -131,7 +133,8 @@ func TestUserHeaderFromProxyTrustedOnlyForAddresses(t *testing.T) {
 
 func TestClientAddressDoesNotAllocate(t *testing.T) {
 	g := newGate(t, forwarded(), nil)
-	r := request("10.0.0.1:1", "X-Forwarded-For", "1.2.3.4, 198.51.100.7, 10.0.0.2")
+	r := NewRequest(request("10.0.0.1:1",
+		"X-Forwarded-For", "1.2.3.4, 198.51.100.7, 10.0.0.2"))
 	b := make([]byte, 0, 64)
 	n := testing.AllocsPerRun(1000, func() { b = g.AppendRemote(b[:0], r) })
 	if n > 0 && !raceEnabled {
@@ -145,7 +148,7 @@ func TestClient(t *testing.T) {
 	from := func(id, addr string) Client {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.RemoteAddr = addr
-		return g.Client(&Viewer{ID: id}, r)
+		return g.Client(&Viewer{ID: id}, NewRequest(r))
 	}
 	for _, c := range []struct {
 		id, addr, otherID, otherAddr string

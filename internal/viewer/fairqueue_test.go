@@ -44,7 +44,7 @@ func TestGuessesDoNotDelayLoginsFromOtherAddresses(t *testing.T) {
 			var good, bad outcomes
 			login := func(o *outcomes, remote, password string) {
 				wg.Go(func() {
-					_, err := g.Identify(withPassword(remote, "ann", password), time.Now())
+					_, err := g.Identify(NewRequest(withPassword(remote, "ann", password)), time.Now())
 					o.count(t, err)
 				})
 			}

@@ -40,7 +40,7 @@ func TestMissingGroupsHeader(t *testing.T) {
 			{userHeader, "ann", groupsHeader, "lab", groupsHeader, "admin"},
 			{userHeader, "ann", groupsHeader, "lab", groupsHeader, "lab"},
 		} {
-			v, err := g.Identify(request("10.1.2.3:4", header...), now)
+			v, err := g.Identify(NewRequest(request("10.1.2.3:4", header...)), now)
 			if !errors.Is(err, ErrUnknown) || v.ID != "" {
 				t.Errorf("%s: Identify(%q) = %q, %v, want %v", name, header, v.ID, err, ErrUnknown)
 			}
@@ -51,16 +51,16 @@ func TestMissingGroupsHeader(t *testing.T) {
 	c := suspended(forwarded())
 	c.Anonymous = true
 	g := newGate(t, c, nil)
-	v, err := g.Identify(request("10.1.2.3:4", userHeader, "ann"), now)
+	v, err := g.Identify(NewRequest(request("10.1.2.3:4", userHeader, "ann")), now)
 	if !errors.Is(err, ErrUnknown) {
 		t.Errorf("with anonymous: Identify = %+v, %v, want %v", v, err, ErrUnknown)
 	}
 	// Without a user, the groups header may be missing.
-	if v, err := g.Identify(request("10.1.2.3:4"), now); err != nil || v.ID != "" {
+	if v, err := g.Identify(NewRequest(request("10.1.2.3:4")), now); err != nil || v.ID != "" {
 		t.Errorf("without a user: Identify = %+v, %v, want an anonymous viewer", v, err)
 	}
 	// The headers of other addresses are ignored.
-	v, err = g.Identify(request("192.0.2.1:4", userHeader, "ann"), now)
+	v, err = g.Identify(NewRequest(request("192.0.2.1:4", userHeader, "ann")), now)
 	if err != nil || v.ID != "" {
 		t.Errorf("from another address: Identify = %+v, %v, want an anonymous viewer", v, err)
 	}
@@ -101,7 +101,7 @@ func TestGroupsHeader(t *testing.T) {
 	} {
 		r := request("10.1.2.3:4", userHeader, "ann")
 		r.Header[groupsHeader] = []string{c.value}
-		v, err := ruled.Identify(r, now)
+		v, err := ruled.Identify(NewRequest(r), now)
 		unknown := c.groups == "?"
 		if unknown != errors.Is(err, ErrUnknown) || !unknown && err != nil {
 			t.Errorf("%q: Identify = %v, want unknown groups: %v", c.value, err, unknown)
@@ -120,7 +120,7 @@ func TestGroupsHeader(t *testing.T) {
 			t.Errorf("%q: Allow = %v, want %v", c.value, got, want)
 		}
 		// If no rule names groups, a list in another format is accepted.
-		if v, err := unruled.Identify(r, now); err != nil || v.ID != "ann" {
+		if v, err := unruled.Identify(NewRequest(r), now); err != nil || v.ID != "ann" {
 			t.Errorf("%q, no rules with groups: Identify = %q, %v, want ann", c.value, v.ID, err)
 		}
 	}
@@ -137,7 +137,7 @@ func TestGroupsHeaderWithSpaces(t *testing.T) {
 		"lab, suspended":   false,
 	} {
 		r := request("10.1.2.3:4", userHeader, "ann", groupsHeader, value)
-		v, err := g.Identify(r, now)
+		v, err := g.Identify(NewRequest(r), now)
 		if err != nil {
 			t.Errorf("%q: Identify = %v, want nil", value, err)
 		}
@@ -147,7 +147,7 @@ func TestGroupsHeaderWithSpaces(t *testing.T) {
 	}
 	for _, value := range []string{`lab "domain users"`, "domain%20users", "(domain users)"} {
 		r := request("10.1.2.3:4", userHeader, "ann", groupsHeader, value)
-		if _, err := g.Identify(r, now); !errors.Is(err, ErrUnknown) {
+		if _, err := g.Identify(NewRequest(r), now); !errors.Is(err, ErrUnknown) {
 			t.Errorf("%q: Identify = %v, want %v", value, err, ErrUnknown)
 		}
 	}
@@ -156,7 +156,7 @@ func TestGroupsHeaderWithSpaces(t *testing.T) {
 // A proxy that writes "-" for a missing value names no user.
 func TestUserHeaderWithDash(t *testing.T) {
 	g := newGate(t, forwarded(), nil)
-	v, err := g.Identify(request("10.1.2.3:4", userHeader, "-", groupsHeader, "-"), now)
+	v, err := g.Identify(NewRequest(request("10.1.2.3:4", userHeader, "-", groupsHeader, "-")), now)
 	if !errors.Is(err, ErrUnknown) {
 		t.Errorf("Identify = %q, %v, want %v", v.ID, err, ErrUnknown)
 	}
@@ -263,7 +263,7 @@ func TestGroupsClaim(t *testing.T) {
 				"cookie": request("192.0.2.1:1", "Cookie", "session="+token),
 			} {
 				for range 2 { // the second time, a valid token comes from the cache
-					v, err := ruled.Identify(r, time.Now())
+					v, err := ruled.Identify(NewRequest(r), time.Now())
 					unknown := c.groups == "?"
 					if unknown != errors.Is(err, ErrUnknown) || !unknown && err != nil {
 						t.Errorf("%s in the %s: Identify = %q, %v, want unknown groups: %v",
@@ -281,7 +281,7 @@ func TestGroupsClaim(t *testing.T) {
 				}
 			}
 			// If no rule names groups, the claim does not matter.
-			v, err := newGate(t, &unruled, newProvider()).Identify(withToken(token), time.Now())
+			v, err := newGate(t, &unruled, newProvider()).Identify(NewRequest(withToken(token)), time.Now())
 			if err != nil || v.ID != "ann@example.com" {
 				t.Errorf("%s, no rules with groups: Identify = %q, %v, want ann@example.com",
 					c.name, v.ID, err)
@@ -295,10 +295,10 @@ func TestViewersWithoutGroups(t *testing.T) {
 	c := suspended(basicViewers(htpasswdOf(t, "ann")))
 	c.Anonymous = true
 	g := newGate(t, c, nil)
-	if v, err := g.Identify(request("192.0.2.1:1"), now); err != nil || v.ID != "" {
+	if v, err := g.Identify(NewRequest(request("192.0.2.1:1")), now); err != nil || v.ID != "" {
 		t.Errorf("anonymous: Identify = %q, %v, want an anonymous viewer", v.ID, err)
 	}
-	v, err := g.Identify(withPassword("192.0.2.1:1", "ann", "ann"), now)
+	v, err := g.Identify(NewRequest(withPassword("192.0.2.1:1", "ann", "ann")), now)
 	if err != nil || v.ID != "ann" {
 		t.Errorf("with a password: Identify = %q, %v, want ann", v.ID, err)
 	}

@@ -79,7 +79,7 @@ func TestConcurrentGuessesAreLimited(t *testing.T) {
 			return bcrypt.CompareHashAndPassword(hash, password)
 		}
 		identify := func(remote, user, password string) error {
-			_, err := g.Identify(withPassword(remote, user, password), time.Now())
+			_, err := g.Identify(NewRequest(withPassword(remote, user, password)), time.Now())
 			return err
 		}
 		if err := identify("192.0.2.1:1", "bob", "bob"); err != nil {
@@ -129,14 +129,14 @@ func TestValidCredentialsTakeNoTokens(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, user := range users {
 			wg.Go(func() {
-				_, err := g.Identify(withPassword("192.0.2.1:1", user, user), time.Now())
+				_, err := g.Identify(NewRequest(withPassword("192.0.2.1:1", user, user)), time.Now())
 				got.count(t, err)
 			})
 		}
 		wg.Wait()
 		for _, user := range users {
 			token := sign(t, rs256(nil), claims(map[string]any{"email": user}), testRSA)
-			_, err := g.Identify(withToken(token), time.Now())
+			_, err := g.Identify(NewRequest(withToken(token)), time.Now())
 			got.count(t, err)
 		}
 		got.want(t, "20 passwords and 20 tokens", 40, 0, 0, 0)
@@ -166,9 +166,9 @@ func TestBadTokensAreLimited(t *testing.T) {
 							value = "session=" + token
 						}
 						r := request(remote, header, value)
-						v, err := g.Identify(r, time.Now())
+						v, err := g.Identify(NewRequest(r), time.Now())
 						if err == nil {
-							err = g.Limit(&v, r, 1, time.Now())
+							err = g.Limit(&v, NewRequest(r), 1, time.Now())
 						}
 						return err
 					}
@@ -313,19 +313,19 @@ func TestRequestsWithoutCredentialsAreFree(t *testing.T) {
 			g := newGate(t, c, newProvider())
 			var got, guesses, login outcomes
 			for range 20 {
-				v, err := g.Identify(request("192.0.2.1:1", header...), time.Now())
+				v, err := g.Identify(NewRequest(request("192.0.2.1:1", header...)), time.Now())
 				if v.charged {
 					t.Errorf("%s: charged = true, want false", name)
 				}
 				got.count(t, err)
 			}
 			got.want(t, name, 0, 20, 0, 0)
-			_, err := g.Identify(withPassword("192.0.2.1:1", "ann", "ann"), time.Now())
+			_, err := g.Identify(NewRequest(withPassword("192.0.2.1:1", "ann", "ann")), time.Now())
 			login.count(t, err)
 			login.want(t, name+", then a login", 1, 0, 0, 0)
 			for _, bad := range []string{"Bearer junk", "Basic junk"} {
 				for range 3 {
-					_, err := g.Identify(request("192.0.2.1:1", "Authorization", bad), time.Now())
+					_, err := g.Identify(NewRequest(request("192.0.2.1:1", "Authorization", bad)), time.Now())
 					guesses.count(t, err)
 				}
 			}
@@ -339,9 +339,9 @@ func TestRequestsWithoutCredentialsAreFree(t *testing.T) {
 	var anonymous outcomes
 	for range 10 {
 		r := request("192.0.2.1:1")
-		v, err := g.Identify(r, now)
+		v, err := g.Identify(NewRequest(r), now)
 		if err == nil {
-			err = g.Limit(&v, r, 1, now)
+			err = g.Limit(&v, NewRequest(r), 1, now)
 		}
 		anonymous.count(t, err)
 	}
@@ -353,7 +353,7 @@ func TestRequestsWithoutGroupsAreLimited(t *testing.T) {
 	c := forwarded()
 	c.RateLimit = oneASecond(5)
 	g := newGate(t, c, nil)
-	identify := func(r *http.Request) error { _, err := g.Identify(r, now); return err }
+	identify := func(r *http.Request) error { _, err := g.Identify(NewRequest(r), now); return err }
 	via := func(client string) *http.Request {
 		return request("10.0.0.1:1", userHeader, "ann", "X-Forwarded-For", client)
 	}

@@ -14,7 +14,7 @@ func TestVerifiedTokensAreCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProvider()
 		g := newGate(t, jwtViewers(), p)
-		r := request("192.0.2.1:1", "Cookie", "a=b; session="+good(t)+"; c=d")
+		r := NewRequest(request("192.0.2.1:1", "Cookie", "a=b; session="+good(t)+"; c=d"))
 		identify := func() error { _, err := g.Identify(r, time.Now()); return err }
 		if err := identify(); err != nil {
 			t.Fatal(err)
@@ -44,7 +44,7 @@ func TestTokensWithinLeewayAreNotCached(t *testing.T) {
 		inAMinute := time.Now().Add(time.Minute).Unix()
 		token := sign(t, rs256(nil), claims(map[string]any{"exp": inAMinute}), testRSA)
 		identify := func() error {
-			_, err := g.Identify(withToken(token), time.Now())
+			_, err := g.Identify(NewRequest(withToken(token)), time.Now())
 			return err
 		}
 		time.Sleep(time.Minute)
@@ -77,7 +77,7 @@ func TestVerifiedTokensAreBoundedByBytes(t *testing.T) {
 	identify := func(changes map[string]any, n int) {
 		changes["jti"] = fmt.Sprint(n)
 		token := sign(t, map[string]any{"alg": "ES256", "kid": "ec"}, claims(changes), testECDSA)
-		if _, err := g.Identify(withToken(token), time.Now()); err != nil {
+		if _, err := g.Identify(NewRequest(withToken(token)), time.Now()); err != nil {
 			t.Fatalf("a token of %d bytes: Identify = %v, want nil", len(token), err)
 		}
 	}

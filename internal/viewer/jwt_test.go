@@ -198,7 +198,7 @@ func TestTokens(t *testing.T) {
 				"cookie": request("192.0.2.1:1", "Cookie", "a=b; session="+c.token),
 			} {
 				for range 2 { // the second time, a valid token comes from the cache
-					v, err := g.Identify(r, time.Now())
+					v, err := g.Identify(NewRequest(r), time.Now())
 					if v.ID != c.want || (c.want == "") != errors.Is(err, ErrUnknown) ||
 						c.want != "" && err != nil {
 						t.Errorf("%s in the %s: Identify = %q, %v, want %q",
@@ -207,13 +207,13 @@ func TestTokens(t *testing.T) {
 				}
 			}
 		}
-		v, err := g.Identify(withToken(token), time.Now())
+		v, err := g.Identify(NewRequest(withToken(token)), time.Now())
 		if err != nil || !v.in(setOf([]string{"lab"})) || v.in(setOf([]string{"admin"})) {
 			t.Errorf("Identify = %+v, %v, want the group lab", v, err)
 		}
 		r := withToken(token)
 		r.Header.Add("Authorization", "Bearer "+token)
-		if _, err := g.Identify(r, time.Now()); err == nil {
+		if _, err := g.Identify(NewRequest(r), time.Now()); err == nil {
 			t.Error("two Authorization headers: Identify = nil, want an error")
 		}
 	})
@@ -254,17 +254,17 @@ func TestUnverifiedAddressesAreRejected(t *testing.T) {
 		if verified {
 			want = "ann@example.com"
 		}
-		v, err := byEmail.Identify(r, time.Now())
+		v, err := byEmail.Identify(NewRequest(r), time.Now())
 		if v.ID != want || verified == errors.Is(err, ErrUnknown) || verified && err != nil {
 			t.Errorf("email_verified %s: Identify = %q, %v, want %q", claim, v.ID, err, want)
 		}
-		if v, err := bySubject.Identify(r, time.Now()); v.ID != "1234" || err != nil {
+		if v, err := bySubject.Identify(NewRequest(r), time.Now()); v.ID != "1234" || err != nil {
 			t.Errorf("email_verified %s, user_claim sub: Identify = %q, %v, want 1234",
 				claim, v.ID, err)
 		}
 	}
 	absent := sign(t, rs256(nil), claims(map[string]any{"email_verified": nil}), testRSA)
-	v, err := byEmail.Identify(withToken(absent), time.Now())
+	v, err := byEmail.Identify(NewRequest(withToken(absent)), time.Now())
 	if v.ID != "ann@example.com" || err != nil {
 		t.Errorf("without email_verified: Identify = %q, %v, want ann@example.com", v.ID, err)
 	}
@@ -276,11 +276,11 @@ func TestBadTokensWithAnonymous(t *testing.T) {
 		c := jwtViewers()
 		c.Anonymous = true
 		g := newGate(t, c, newProvider())
-		v, err := g.Identify(request("192.0.2.1:1", "Cookie", "session=old"), time.Now())
+		v, err := g.Identify(NewRequest(request("192.0.2.1:1", "Cookie", "session=old")), time.Now())
 		if err != nil || v.ID != "" {
 			t.Errorf("cookie: Identify = %+v, %v, want an anonymous viewer", v, err)
 		}
-		if _, err := g.Identify(withToken("old"), time.Now()); !errors.Is(err, ErrUnknown) {
+		if _, err := g.Identify(NewRequest(withToken("old")), time.Now()); !errors.Is(err, ErrUnknown) {
 			t.Errorf("Authorization: Identify = %v, want %v", err, ErrUnknown)
 		}
 	})
@@ -298,12 +298,12 @@ func TestTooManyGroups(t *testing.T) {
 	for n, want := range map[int]bool{maxGroups: true, maxGroups + 1: false} {
 		token := sign(t, rs256(nil), claims(map[string]any{"groups": make([]string, n)}), testRSA)
 		r := withToken(token)
-		v, err := withRules.Identify(r, time.Now())
+		v, err := withRules.Identify(NewRequest(r), time.Now())
 		if want == errors.Is(err, ErrUnknown) || want && err != nil || len(v.groups) > maxGroups {
 			t.Errorf("%d groups: Identify returned %d groups, %v, want accepted: %v",
 				n, len(v.groups), err, want)
 		}
-		v, err = withoutRules.Identify(r, time.Now())
+		v, err = withoutRules.Identify(NewRequest(r), time.Now())
 		if err != nil || len(v.groups) > maxGroups {
 			t.Errorf("%d groups without rules: Identify returned %d groups, %v, want at most %d",
 				n, len(v.groups), err, maxGroups)
@@ -316,7 +316,7 @@ func BenchmarkCookie(b *testing.B) {
 	r := request("192.0.2.1:1", "Cookie", "a=b; session="+good(b))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := g.Identify(r, time.Now()); err != nil {
+		if _, err := g.Identify(NewRequest(r), time.Now()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -350,7 +350,7 @@ func FuzzToken(f *testing.F) {
 		} else {
 			r.Header.Set("Authorization", "Bearer "+token)
 		}
-		v, err := g.Identify(r, time.Now())
+		v, err := g.Identify(NewRequest(r), time.Now())
 		// The last letter of base64 has several equivalent spellings, so variants of the token are
 		// valid too. Their claims are the same.
 		if err == nil && v.ID != "ann@example.com" {

@@ -17,7 +17,7 @@ func TestUnknownKeysCauseFewFetches(t *testing.T) {
 		p.takes = time.Second
 		g := newGate(t, jwtViewers(), p)
 		ask := func(token string) error {
-			_, err := g.Identify(withToken(token), time.Now())
+			_, err := g.Identify(NewRequest(withToken(token)), time.Now())
 			return err
 		}
 		if err := ask(good(t)); err != nil {
@@ -63,7 +63,7 @@ func TestKeysRotate(t *testing.T) {
 		expiry := time.Now().Add(100 * time.Hour).Unix()
 		token := sign(t, rs256(nil), claims(map[string]any{"exp": expiry}), testRSA)
 		ask := func() error {
-			_, err := g.Identify(withToken(token), time.Now())
+			_, err := g.Identify(NewRequest(withToken(token)), time.Now())
 			return err
 		}
 		if err := ask(); err != nil {
@@ -77,7 +77,7 @@ func TestKeysRotate(t *testing.T) {
 				t.Fatal(err)
 			}
 			fresh := sign(t, rs256(nil), claims(nil), testRSA)
-			if _, err := g.Identify(withToken(fresh), time.Now()); err != nil {
+			if _, err := g.Identify(NewRequest(withToken(fresh)), time.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -86,7 +86,7 @@ func TestKeysRotate(t *testing.T) {
 		p.set(func(p *provider) { p.down = false; delete(p.keys, "rsa") })
 		time.Sleep(time.Hour)
 		other := sign(t, map[string]any{"alg": "ES256", "kid": "ec"}, claims(nil), testECDSA)
-		if _, err := g.Identify(withToken(other), time.Now()); err != nil {
+		if _, err := g.Identify(NewRequest(withToken(other)), time.Now()); err != nil {
 			t.Fatal(err) // the request also starts a fetch in the background
 		}
 		synctest.Wait()
@@ -102,7 +102,7 @@ func TestReplacedKeyWithTheSameID(t *testing.T) {
 		p := newProvider()
 		g := newGate(t, jwtViewers(), p)
 		ask := func(key any) error {
-			_, err := g.Identify(withToken(sign(t, rs256(nil), claims(nil), key)), time.Now())
+			_, err := g.Identify(NewRequest(withToken(sign(t, rs256(nil), claims(nil), key))), time.Now())
 			synctest.Wait()
 			return err
 		}
@@ -133,14 +133,14 @@ func TestFirstRequestsShareAFetch(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			r := withToken(token).WithContext(ctx)
-			if _, err := g.Identify(r, time.Now()); !errors.Is(err, context.Canceled) {
+			if _, err := g.Identify(NewRequest(r), time.Now()); !errors.Is(err, context.Canceled) {
 				t.Errorf("a canceled request: Identify = %v, want %v", err, context.Canceled)
 			}
 		})
 		synctest.Wait()
 		for range 100 {
 			wg.Go(func() {
-				if _, err := g.Identify(withToken(token), time.Now()); err != nil {
+				if _, err := g.Identify(NewRequest(withToken(token)), time.Now()); err != nil {
 					t.Errorf("Identify = %v, want nil", err)
 				}
 			})
@@ -169,7 +169,7 @@ func TestNoKeys(t *testing.T) {
 				g := newGate(t, jwtViewers(), p)
 				began := time.Now()
 				ask := func() error {
-					_, err := g.Identify(withToken(good(t)), time.Now())
+					_, err := g.Identify(NewRequest(withToken(good(t))), time.Now())
 					return err
 				}
 				err := ask()

@@ -2,7 +2,6 @@ package viewer
 
 import (
 	"errors"
-	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
@@ -68,7 +67,7 @@ func newLimiters(c *config.RateLimit, clock func() time.Time) (*limiters, error)
 
 // Limit takes n tokens from v's bucket, or from that of the client's address if v has no name. If
 // there are too few, it returns a [*LimitError] that says how long to wait.
-func (g *Gate) Limit(v *Viewer, r *http.Request, n int, now time.Time) error {
+func (g *Gate) Limit(v *Viewer, r *Request, n int, now time.Time) error {
 	if v.charged { // Identify has taken one of the n
 		n--
 		v.charged = false
@@ -82,14 +81,14 @@ func (g *Gate) Limit(v *Viewer, r *http.Request, n int, now time.Time) error {
 // LimitBatch takes the tokens for a batch of n requests, except the first, which [Gate.Limit] has
 // taken. The batch is allowed if the bucket was full before, or had n tokens. What the bucket does
 // not have becomes debt, so that the next request waits until the long-term rate is kept.
-func (g *Gate) LimitBatch(v *Viewer, r *http.Request, n int, now time.Time) error {
+func (g *Gate) LimitBatch(v *Viewer, r *Request, n int, now time.Time) error {
 	if g.limiters == nil || n <= 1 {
 		return nil
 	}
 	return g.limiters.takeBatch(g.limiterKey(v, r), n, now)
 }
 
-func (g *Gate) limiterKey(v *Viewer, r *http.Request) limiterKey {
+func (g *Gate) limiterKey(v *Viewer, r *Request) limiterKey {
 	if v.ID != "" {
 		return limiterKey{user: v.ID}
 	}

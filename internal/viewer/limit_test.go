@@ -12,10 +12,10 @@ import (
 // batch is read, and LimitBatch takes the others.
 func batch(g *Gate, v Viewer, n int, at time.Time) error {
 	r := request("192.0.2.1:1")
-	if err := g.Limit(&v, r, 1, at); err != nil {
+	if err := g.Limit(&v, NewRequest(r), 1, at); err != nil {
 		return err
 	}
-	return g.LimitBatch(&v, r, n, at)
+	return g.LimitBatch(&v, NewRequest(r), n, at)
 }
 
 // retryAfter returns how long err says to wait, or 0 if it is nil.
@@ -55,7 +55,7 @@ func TestBatchesCostOneTokenForEachRequest(t *testing.T) {
 			if err := batch(g, v, c.n, now); err != nil {
 				t.Errorf("a batch of %d with a burst of %d: got %v, want nil", c.n, c.burst, err)
 			}
-			err := g.Limit(&v, request("192.0.2.1:1"), 1, now)
+			err := g.Limit(&v, NewRequest(request("192.0.2.1:1")), 1, now)
 			if got := retryAfter(t, err); got != c.wait {
 				t.Errorf("after a batch of %d with a burst of %d by %q: RetryAfter = %v, want %v",
 					c.n, c.burst, v.ID, got, c.wait)
@@ -63,7 +63,7 @@ func TestBatchesCostOneTokenForEachRequest(t *testing.T) {
 			if c.wait == 0 {
 				continue // that request has passed
 			}
-			if err := g.Limit(&v, request("192.0.2.1:1"), 1, now.Add(c.wait)); err != nil {
+			if err := g.Limit(&v, NewRequest(request("192.0.2.1:1")), 1, now.Add(c.wait)); err != nil {
 				t.Errorf("%v after a batch of %d with a burst of %d: got %v, want nil",
 					c.wait, c.n, c.burst, err)
 			}
@@ -80,7 +80,7 @@ func TestRefusedBatchesPassLater(t *testing.T) {
 			g := newGate(t, viewers, nil)
 			at := now
 			for range 3 { // leave a bucket that is not full
-				_ = g.Limit(&Viewer{ID: "ann"}, request("192.0.2.1:1"), 1, at)
+				_ = g.Limit(&Viewer{ID: "ann"}, NewRequest(request("192.0.2.1:1")), 1, at)
 			}
 			first := retryAfter(t, batch(g, As("ann"), n, at))
 			at = at.Add(first)

@@ -59,7 +59,7 @@ func TestPasswords(t *testing.T) {
 		t.Helper()
 		r := request("192.0.2.1:1", "Authorization", authorization)
 		for range 2 { // the second time, a valid password comes from the cache
-			v, err := g.Identify(r, at)
+			v, err := g.Identify(NewRequest(r), at)
 			if v.ID != id || (id == "") != errors.Is(err, ErrUnknown) || id != "" && err != nil {
 				t.Errorf("%s: Identify = %q, %v, want %q", name, v.ID, err, id)
 			}
@@ -81,7 +81,7 @@ func TestPasswords(t *testing.T) {
 	r := request("192.0.2.1:1",
 		"Authorization", basic("ann", "canary: a:b"),
 		"Authorization", basic("übob", "b"))
-	if _, err := g.Identify(r, at); !errors.Is(err, ErrUnknown) {
+	if _, err := g.Identify(NewRequest(r), at); !errors.Is(err, ErrUnknown) {
 		t.Errorf("two Authorization headers: Identify = %v, want %v", err, ErrUnknown)
 	}
 
@@ -177,7 +177,7 @@ func TestLongPasswordsAreRejected(t *testing.T) {
 		password + password: false,
 		password[1:]:        false,
 	} {
-		_, err := g.Identify(withPassword("192.0.2.1:1", "ann", text), now)
+		_, err := g.Identify(NewRequest(withPassword("192.0.2.1:1", "ann", text)), now)
 		if (err == nil) != good || err != nil && !errors.Is(err, ErrUnknown) {
 			t.Errorf("%d bytes: Identify = %v, want accepted: %v", len(text), err, good)
 		}
@@ -194,7 +194,7 @@ func TestVerifiedPasswordsAreCached(t *testing.T) {
 		g := newGate(t, basicViewers(file), nil)
 		p := g.basic
 		verify := func() error {
-			_, err := g.Identify(withPassword("192.0.2.1:1", "ann", "a"), time.Now())
+			_, err := g.Identify(NewRequest(withPassword("192.0.2.1:1", "ann", "a")), time.Now())
 			return err
 		}
 		if err := verify(); err != nil {

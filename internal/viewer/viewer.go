@@ -144,7 +144,7 @@ func (g *Gate) Links() *Links { return g.links }
 // takes a token from its address's bucket; a request without a credential is no guess and takes
 // none. While the bucket is empty, credentials are not verified, except those in the cache. The
 // error wraps [ErrUnknown] or [ErrUnavailable], or is a [*LimitError] or the context's cause.
-func (g *Gate) Identify(r *http.Request, now time.Time) (Viewer, error) {
+func (g *Gate) Identify(r *Request, now time.Time) (Viewer, error) {
 	v, err := g.identify(r, now)
 	if err == nil {
 		return v, nil
@@ -157,7 +157,7 @@ func (g *Gate) Identify(r *http.Request, now time.Time) (Viewer, error) {
 	return Viewer{}, err
 }
 
-func (g *Gate) identify(r *http.Request, now time.Time) (Viewer, error) {
+func (g *Gate) identify(r *Request, now time.Time) (Viewer, error) {
 	if g.forwarded != nil {
 		if v, found, err := g.fromHeaders(r); found {
 			return v, err
@@ -171,10 +171,11 @@ func (g *Gate) identify(r *http.Request, now time.Time) (Viewer, error) {
 	}
 	charged, unknown := false, errNoCredential
 	if g.cookie != "" {
-		if token := cookieValue(r.Header["Cookie"], g.cookie); token != "" {
+		if token := cookieValue(r.Header.Values("Cookie"), g.cookie); token != "" {
 			v, err := g.fromToken(r, token, now)
-			_, limited := errors.AsType[*LimitError](err)
-			if err == nil || limited || !errors.Is(err, ErrUnknown) && !g.anonymous {
+			ignored := errors.Is(err, ErrUnknown) ||
+				g.anonymous && errors.Is(err, ErrUnavailable)
+			if !ignored {
 				return v, err
 			}
 			charged, unknown = v.charged, ErrUnknown
@@ -187,11 +188,11 @@ func (g *Gate) identify(r *http.Request, now time.Time) (Viewer, error) {
 }
 
 // fromToken returns the viewer that a token identifies.
-func (g *Gate) fromToken(r *http.Request, token string, now time.Time) (Viewer, error) {
+func (g *Gate) fromToken(r *Request, token string, now time.Time) (Viewer, error) {
 	if v, ok := g.jwt.cached(token, now); ok {
 		return v, nil
 	}
-	s, err := g.jwt.parse(r.Context(), token, now)
+	s, err := g.jwt.parse(r.Context, token, now)
 	if err != nil {
 		return Viewer{}, err
 	}
@@ -199,12 +200,12 @@ func (g *Gate) fromToken(r *http.Request, token string, now time.Time) (Viewer, 
 }
 
 // fromPassword returns the viewer that a credential of Basic authentication identifies.
-func (g *Gate) fromPassword(r *http.Request, credential string, now time.Time) (Viewer, error) {
+func (g *Gate) fromPassword(r *Request, credential string, now time.Time) (Viewer, error) {
 	if v, ok := g.basic.cached(credential, now); ok {
 		return v, nil
 	}
 	from := g.network(r)
-	release, err := g.basic.queue.acquire(r.Context(), from)
+	release, err := g.basic.queue.acquire(r.Context, from)
 	if err != nil {
 		return Viewer{}, err
 	}
@@ -214,7 +215,7 @@ func (g *Gate) fromPassword(r *http.Request, credential string, now time.Time) (
 		return v, nil
 	}
 	return g.limiters.verify(from, func() (Viewer, error) {
-		return g.basic.verify(r.Context(), credential, now)
+		return g.basic.verify(r.Context, credential, now)
 	})
 }
 
@@ -222,16 +223,16 @@ func (g *Gate) fromPassword(r *http.Request, credential string, now time.Time) (
 // address, or one that is given twice, is ignored. A request with a user must have the groups
 // header exactly once: a client can make the proxy drop it by naming it in Connection (RFC 9110,
 // section 7.6.1).
-func (g *Gate) fromHeaders(r *http.Request) (v Viewer, found bool, err error) {
-	users := r.Header[g.forwarded.UserHeader]
-	if len(users) != 1 || users[0] == noValue || !validName(users[0]) || !g.trusted(peer(r)) {
+func (g *Gate) fromHeaders(r *Request) (v Viewer, found bool, err error) {
+	users := r.Header.Values(g.forwarded.UserHeader)
+	if len(users) != 1 || users[0] == noValue || !validName(users[0]) || !g.trusted(r.Peer) {
 		return Viewer{}, false, nil
 	}
 	v = Viewer{ID: users[0]}
 	if g.forwarded.GroupsHeader == "" {
 		return v, true, nil
 	}
-	groups := r.Header[g.forwarded.GroupsHeader]
+	groups := r.Header.Values(g.forwarded.GroupsHeader)
 	if len(groups) != 1 {
 		return Viewer{}, true, errGroups
 	}
@@ -264,8 +265,8 @@ func validName(name string) bool {
 
 // fromAuthorization returns the viewer that the Authorization header identifies. found reports
 // whether the header is present and has a scheme that is on.
-func (g *Gate) fromAuthorization(r *http.Request, now time.Time) (v Viewer, found bool, err error) {
-	values := r.Header["Authorization"]
+func (g *Gate) fromAuthorization(r *Request, now time.Time) (v Viewer, found bool, err error) {
+	values := r.Header.Values("Authorization")
 	if len(values) == 0 {
 		return v, false, nil
 	}

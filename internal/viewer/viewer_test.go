@@ -62,13 +62,13 @@ func TestForwarded(t *testing.T) {
 		{"too long", "10.1.2.3:4", []string{user, strings.Repeat("a", 257)}, ""},
 		{"in another header", "10.1.2.3:4", []string{"X-Auth-Request-User", "ann"}, ""},
 	} {
-		v, err := g.Identify(request(c.remote, append(c.header, groups, "-")...), now)
+		v, err := g.Identify(NewRequest(request(c.remote, append(c.header, groups, "-")...)), now)
 		if v.ID != c.want || (c.want == "") != errors.Is(err, ErrUnknown) ||
 			c.want != "" && err != nil {
 			t.Errorf("%s: Identify = %q, %v, want %q", c.name, v.ID, err, c.want)
 		}
 	}
-	v, err := g.Identify(request("10.0.0.1:1", user, "ann", groups, "lab, staff,"), now)
+	v, err := g.Identify(NewRequest(request("10.0.0.1:1", user, "ann", groups, "lab, staff,")), now)
 	if err != nil {
 		t.Errorf("two groups: Identify = %v, want nil", err)
 	}
@@ -80,13 +80,13 @@ func TestForwarded(t *testing.T) {
 		}
 	}
 	twice := request("10.0.0.1:1", user, "ann", groups, "lab", groups, "admin")
-	if v, err := g.Identify(twice, now); !errors.Is(err, ErrUnknown) {
+	if v, err := g.Identify(NewRequest(twice), now); !errors.Is(err, ErrUnknown) {
 		t.Errorf("two groups headers: Identify = %+v, %v, want %v", v, err, ErrUnknown)
 	}
 	withoutGroups := forwarded()
 	withoutGroups.Forwarded.GroupsHeader = ""
 	r := request("10.0.0.1:1", user, "ann", groups, "admin", "", "admin")
-	v, err = newGate(t, withoutGroups, nil).Identify(r, now)
+	v, err = newGate(t, withoutGroups, nil).Identify(NewRequest(r), now)
 	if err != nil || v.in(setOf([]string{"admin"})) {
 		t.Errorf("groups header that is not configured: Identify = %+v, %v, want no groups", v, err)
 	}
@@ -95,7 +95,7 @@ func TestForwarded(t *testing.T) {
 func TestAnonymous(t *testing.T) {
 	g := newGate(t, &config.Viewers{Anonymous: true}, nil)
 	r := request("192.0.2.1:4", "Authorization", "Basic YTpi", userHeader, "ann")
-	v, err := g.Identify(r, now)
+	v, err := g.Identify(NewRequest(r), now)
 	if err != nil || v.ID != "" {
 		t.Errorf("Identify = %+v, %v, want an anonymous viewer", v, err)
 	}
@@ -241,7 +241,7 @@ func TestRateLimit(t *testing.T) {
 	left := func(v Viewer, remote string, header ...string) (n int) {
 		t.Helper()
 		for ; n < 100; n++ {
-			err := g.Limit(&v, request(remote, header...), 1, at)
+			err := g.Limit(&v, NewRequest(request(remote, header...)), 1, at)
 			var exceeded *LimitError
 			if errors.As(err, &exceeded) {
 				if wait := exceeded.RetryAfter; wait <= 0 || wait > 100*time.Millisecond {
@@ -322,7 +322,8 @@ func TestAdmissionDoesNotAllocate(t *testing.T) {
 		{Known: true, Locators: []string{"s3://team-*/x/*", "s3://photos/users/{user}/*"}},
 	}
 	g := newGate(t, c, nil)
-	r := request("10.1.2.3:4", userHeader, "ann@example.com", groupsHeader, "a, b, c")
+	r := NewRequest(request("10.1.2.3:4",
+		userHeader, "ann@example.com", groupsHeader, "a, b, c"))
 	l := object(t, "s3://photos/users/ann@example.com/folder/photo.jpg")
 	admit := func() {
 		v, err := g.Identify(r, now)

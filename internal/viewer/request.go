@@ -1,0 +1,37 @@
+package viewer
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+)
+
+// Header holds the fields of a request's header. [http.Header] implements it.
+type Header interface {
+	// Values returns the values of a field in the order in which the client sent them, or nil. The
+	// caller must not modify the slice. The strings are valid until the request is answered: a
+	// caller that keeps one must clone it.
+	Values(name string) []string
+}
+
+// Request is what a [Gate] reads of a request.
+type Request struct {
+	Header Header
+	// RemoteAddr is the address at the other end of the connection, as host:port.
+	RemoteAddr string
+	// Peer is the address in RemoteAddr in canonical form, or the zero address if there is none.
+	Peer netip.Addr
+	// Context ends when the request need not be answered any more. A Gate returns its cause instead
+	// of waiting for longer.
+	Context context.Context
+}
+
+// NewRequest returns what a [Gate] reads of r.
+func NewRequest(r *http.Request) *Request {
+	return &Request{
+		Header:     r.Header,
+		RemoteAddr: r.RemoteAddr,
+		Peer:       peer(r.RemoteAddr),
+		Context:    r.Context(),
+	}
+}
