@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
@@ -132,14 +133,14 @@ func TestAccessLogTextFormat(t *testing.T) {
 	var out lockedBuffer
 	a := NewAccessLog(&out, "text", slog.New(slog.DiscardHandler), newLostCounter())
 	x := &exchange{
+		Request: viewer.Request{Header: http.Header{}, RemoteAddr: "127.0.0.1:1"},
+		method:  "GET",
 		now:     time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		locator: locator.Locator{Bucket: "bucket", Key: `a "b"`},
-		status:  302,
+		answer:  answer{status: 302},
 		hit:     true,
 	}
-	r := httptest.NewRequest("GET", "/", nil)
-	r.RemoteAddr = "127.0.0.1:1"
-	a.add(a.line(nil, x, &viewer.Gate{}, r, 12*time.Microsecond))
+	a.add(a.line(nil, x, &viewer.Gate{}, 12*time.Microsecond))
 	a.Close()
 	want := `time=2026-01-02T03:04:05Z level=INFO msg=request remote=127.0.0.1:1 viewer="" ` +
 		`method=GET bucket=bucket key="a \"b\"" status=302 hit=true microseconds=12` + "\n"

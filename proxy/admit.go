@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"net/http"
 	"time"
 
 	"s3redirect/internal/locator"
@@ -9,30 +8,30 @@ import (
 )
 
 // identify identifies the viewer and takes n tokens from their rate limit.
-func (h *Handler) identify(r *http.Request, x *exchange, n int) (err error) {
-	if x.viewer, err = h.gate.Identify(r, x.now); err != nil {
+func (h *Handler) identify(x *exchange, n int) (err error) {
+	if x.viewer, err = h.gate.Identify(&x.Request, x.now); err != nil {
 		return err
 	}
 	if x.viewer.ID != "" {
 		x.now = h.clock() // checking a password or fetching the provider's keys may take seconds
 	}
-	return h.gate.Limit(&x.viewer, r, n, x.now)
+	return h.gate.Limit(&x.viewer, &x.Request, n, x.now)
 }
 
 // admit identifies the viewer and checks that they may read the exchange's object. It runs before
 // any cache lookup: that another viewer was given a URL does not entitle this one to it.
-func (h *Handler) admit(r *http.Request, query string, x *exchange) (err error) {
-	if h.gate.Links() == nil || !viewer.HasLink(query) {
-		if err := h.identify(r, x, 1); err != nil {
+func (h *Handler) admit(x *exchange) (err error) {
+	if h.gate.Links() == nil || !viewer.HasLink(x.query) {
+		if err := h.identify(x, 1); err != nil {
 			return err
 		}
 		return h.allowed(&x.viewer, x.locator)
 	}
 	// The request counts against the client's address, whether its link is valid or not.
-	if err := h.gate.Limit(&x.viewer, r, 1, x.now); err != nil {
+	if err := h.gate.Limit(&x.viewer, &x.Request, 1, x.now); err != nil {
 		return err
 	}
-	if x.viewer, err = h.gate.FromLink(query, x.locator, x.now); err != nil {
+	if x.viewer, err = h.gate.FromLink(x.query, x.locator, x.now); err != nil {
 		return errLink
 	}
 	return nil

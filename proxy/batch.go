@@ -49,7 +49,7 @@ type presigned struct {
 func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) error {
 	// Identify the viewer before reading the body, so that unknown clients cannot make the proxy
 	// read one.
-	if err := h.identify(r, x, 1); err != nil {
+	if err := h.identify(x, 1); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), presignTimeout)
@@ -66,7 +66,7 @@ func (h *Handler) presign(w http.ResponseWriter, r *http.Request, x *exchange) e
 	if len(locators) == 0 {
 		return badRequest("The field locators is missing or empty; list at least one locator.")
 	}
-	if err := h.gate.LimitBatch(&x.viewer, r, len(locators), x.now); err != nil {
+	if err := h.gate.LimitBatch(&x.viewer, &x.Request, len(locators), x.now); err != nil {
 		return err
 	}
 	if err := b.take(batchCost + len(locators)*locatorCost); err != nil {
@@ -146,7 +146,7 @@ func (h *Handler) link(w http.ResponseWriter, r *http.Request, x *exchange) erro
 	if h.gate.Links() == nil {
 		return errNotFound
 	}
-	if err := h.identify(r, x, 1); err != nil {
+	if err := h.identify(x, 1); err != nil {
 		return err
 	}
 	var asked struct{ locator, lifetime string }

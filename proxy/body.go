@@ -95,7 +95,7 @@ func (h *Handler) readBody(
 	}
 	b := &body{in: http.MaxBytesReader(w, r.Body, limit)}
 	if limit > maxBodyValue { // a smaller body takes no more memory than a header
-		b.budget, b.client = h.bodies, h.gate.Client(&x.viewer, r)
+		b.budget, b.client = h.bodies, h.gate.Client(&x.viewer, &x.Request)
 	}
 	b.json = json.NewDecoder(b)
 	err = b.object(fields)

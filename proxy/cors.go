@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/viewer"
 )
 
 // cors implements the server's side of the CORS protocol of the Fetch standard
@@ -41,42 +42,50 @@ var (
 	isTrue      = []string{"true"}
 )
 
-// allow adds the headers that let the requesting page read the response, and reports whether its
-// origin is allowed. It compares entire origins: evil-example.com ends like example.com.
-func (c *cors) allow(header http.Header, r *http.Request) bool {
-	origins := r.Header["Origin"]
-	if len(origins) != 1 || c.origins == nil {
-		return false
+// allow returns the Access-Control-Allow-Origin of the response, or nil if the requesting page may
+// not read it. It compares entire origins: evil-example.com ends like example.com.
+func (c *cors) allow(header viewer.Header) (origin []string) {
+	if c.origins == nil {
+		return nil
 	}
-	if c.every {
-		header["Access-Control-Allow-Origin"] = everyOrigin // with *, browsers do not send cookies
-		return true
+	switch origins := header.Values("Origin"); {
+	case len(origins) != 1:
+		return nil
+	case c.every:
+		return everyOrigin
+	default:
+		return c.origins[origins[0]]
 	}
-	value, ok := c.origins[origins[0]]
-	if ok {
-		header["Access-Control-Allow-Origin"] = value
+}
+
+// write adds the header fields that let a page of an origin that allow returned read the response.
+func (c *cors) write(header http.Header, origin []string) {
+	if origin == nil {
+		return
+	}
+	header["Access-Control-Allow-Origin"] = origin
+	if !c.every { // with *, browsers do not send cookies
 		header["Access-Control-Allow-Credentials"] = isTrue
 	}
-	return ok
 }
 
 // isCORS reports whether the browser will apply CORS checks to the object: for fetch(), and for
 // elements with the crossorigin attribute. Browsers send Sec-Fetch-Mode
 // (https://www.w3.org/TR/fetch-metadata/#sec-fetch-mode-header), except over plain HTTP. There,
 // isCORS relies on Origin, which browsers send unless the page has the proxy's origin.
-func isCORS(r *http.Request) bool {
-	if mode := r.Header["Sec-Fetch-Mode"]; len(mode) > 0 {
+func isCORS(header viewer.Header) bool {
+	if mode := header.Values("Sec-Fetch-Mode"); len(mode) > 0 {
 		return mode[0] == "cors"
 	}
-	return len(r.Header["Origin"]) > 0
+	return len(header.Values("Origin")) > 0
 }
 
 // fromElement reports whether the request comes from an element, such as an image with the
 // crossorigin attribute or a font, and not from a script. Elements never send HEAD. Browsers send
 // Sec-Fetch-Dest (https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header) together with
 // Sec-Fetch-Mode.
-func fromElement(r *http.Request) bool {
-	destination := r.Header["Sec-Fetch-Dest"]
+func fromElement(header viewer.Header) bool {
+	destination := header.Values("Sec-Fetch-Dest")
 	return len(destination) > 0 && destination[0] != "empty"
 }
 

@@ -33,7 +33,10 @@ func (l oneConnection) Accept() (net.Conn, error) {
 	return c, nil
 }
 func (l oneConnection) Close() error   { return nil }
-func (l oneConnection) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+func (l oneConnection) Addr() net.Addr { return loopback }
+
+// loopback is the address of both ends of connections in memory.
+var loopback = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
 
 // memoryConn is the server's end of a connection in memory. Unlike a net.Pipe's, its deadlines
 // allocate nothing. net/http sets some per request only if its background read has begun by then,
@@ -93,8 +96,8 @@ func (c *memoryConn) Close() error {
 
 func (c *memoryConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
 func (c *memoryConn) SetWriteDeadline(time.Time) error { return nil }
-func (c *memoryConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
-func (c *memoryConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (c *memoryConn) LocalAddr() net.Addr              { return loopback }
+func (c *memoryConn) RemoteAddr() net.Addr             { return loopback }
 
 // ask sends a request and reports whether the response is a redirect.
 func (c *memoryConn) ask(request []byte) (redirected bool) {

@@ -7,24 +7,15 @@
 package proxy
 
 import (
-	"errors"
-	"fmt"
 	"hash/maphash"
 	"log/slog"
-	"net/http"
-	"runtime"
-	"runtime/debug"
-	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"s3redirect/cache"
 	"s3redirect/internal/config"
 	"s3redirect/internal/integration"
-	"s3redirect/internal/locator"
-	"s3redirect/internal/presign"
 	"s3redirect/internal/viewer"
 	"s3redirect/metrics"
 )
@@ -132,183 +123,4 @@ func urlCache(o Options) (urls *cache.Table[signature], seeds [2]maphash.Seed, e
 func (h *Handler) Purge() (dropped int) {
 	current := h.integrations.Signers()
 	return h.urls.Purge(func(_ cache.ID, s signature) bool { return !current[s.signer] })
-}
-
-// exchange is the state of one request.
-type exchange struct {
-	now     time.Time
-	locator locator.Locator
-	viewer  viewer.Viewer
-	counts  *metrics.Integration
-	status  int
-	hit     bool
-	cors    bool // the URL is for a script that reads across origins
-	begun   bool // the header of a response with a body was written, so no problem can replace it
-	aborted bool // that response is incomplete
-
-	object presign.Object
-	buf    []byte
-}
-
-var exchanges = sync.Pool{New: func() any { return &exchange{buf: make([]byte, 0, 4096)} }}
-
-// ServeHTTP implements [http.Handler].
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := h.clock()
-	x := exchanges.Get().(*exchange)
-	*x = exchange{now: start, counts: h.unserved, buf: x.buf[:0]}
-	h.answer(w, r, x)
-
-	elapsed := h.clock().Sub(start)
-	x.counts.Request(r.Method, x.status)
-	h.metrics.RequestDuration.Observe(elapsed.Seconds())
-	if h.accessLog != nil {
-		x.buf = h.accessLog.line(x.buf[:0], x, h.gate, r, elapsed)
-		h.accessLog.add(x.buf)
-	}
-	aborted := x.aborted
-	exchanges.Put(x)
-	if aborted {
-		panic(http.ErrAbortHandler) // the server closes the connection or resets the stream
-	}
-}
-
-// answer writes the response. It recovers from panics.
-func (h *Handler) answer(w http.ResponseWriter, r *http.Request, x *exchange) {
-	defer func() {
-		if v := recover(); v != nil {
-			h.handlePanic(w, x, v)
-		}
-	}()
-	header := w.Header()
-	header["Referrer-Policy"], header["Vary"] = h.referrerPolicy, h.vary
-	crossOrigin := h.cors.allow(header, r)
-	var err error
-	switch r.Method {
-	case http.MethodGet, http.MethodHead:
-		err = h.redirect(w, r, x)
-	case http.MethodOptions:
-		x.status = http.StatusNoContent
-		methods := allowedMethods(r)
-		header.Set("Allow", methods+", OPTIONS")
-		if crossOrigin {
-			h.cors.preflight(header, r, methods)
-		}
-		w.WriteHeader(x.status)
-	case http.MethodPost:
-		err = h.post(w, r, x)
-	default:
-		err = errMethod
-	}
-	if err != nil {
-		p := h.problemOf(err)
-		if p == errInternal {
-			h.log.Error("internal error", "error", err.Error())
-		}
-		x.status = p.Status
-		if p.Status == http.StatusMethodNotAllowed {
-			header.Set("Allow", allowedMethods(r)+", OPTIONS")
-		}
-		p.write(w)
-	}
-}
-
-// allowedMethods returns the methods that the request's path allows, besides OPTIONS.
-func allowedMethods(r *http.Request) string {
-	if path, _ := target(r); path == pathPresign || path == pathLink {
-		return "POST"
-	}
-	return "GET, HEAD"
-}
-
-func (h *Handler) post(w http.ResponseWriter, r *http.Request, x *exchange) error {
-	switch path, _ := target(r); path {
-	case pathPresign:
-		return h.presign(w, r, x)
-	case pathLink:
-		return h.link(w, r, x)
-	}
-	return errMethod
-}
-
-// handlePanic logs a panic and answers the request. The panic's value could hold a secret, so only
-// the text of a run-time error is logged: it has numbers and types only, like the stack.
-func (h *Handler) handlePanic(w http.ResponseWriter, x *exchange, v any) {
-	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		panic(v)
-	}
-	what := fmt.Sprintf("a %T", v)
-	if err, ok := v.(runtime.Error); ok {
-		what = err.Error()
-	}
-	h.log.Error("panic", "panic", what, "stack", string(debug.Stack()))
-	x.status = http.StatusInternalServerError
-	if x.begun {
-		x.aborted = true
-		return
-	}
-	errInternal.write(w)
-}
-
-// redirect answers a GET or HEAD request with a redirect to the object's URL.
-func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, x *exchange) (err error) {
-	path, query := target(r)
-	if x.locator, err = locator.ParsePath(path); err != nil {
-		switch {
-		case path == pathPresign || path == pathLink:
-			return errMethod
-		case errors.Is(err, locator.ErrNotPath):
-			return errNotFound
-		}
-		return err
-	}
-	if err := h.admit(r, query, x); err != nil {
-		return err
-	}
-	x.cors = isCORS(r)
-	window, err := h.sign(r.Context(), x, r.Method, query)
-	if err != nil {
-		return err
-	}
-	header := w.Header()
-	header["Cache-Control"] = noStore
-	// A browser would answer a script's HEAD with the redirect that it cached for GET (RFC 9111,
-	// section 4), whose URL S3 rejects for HEAD.
-	if !x.cors || fromElement(r) {
-		header["Cache-Control"] = h.cacheControl(capMaxAge(window.MaxAge(x.now), &x.viewer, x.now))
-	}
-	header["Content-Length"] = noContent
-	// Middleware may keep the header after the exchange returned to its pool, so the URL is copied.
-	header["Location"] = []string{string(x.buf)}
-	x.status = http.StatusFound
-	w.WriteHeader(x.status)
-	return nil
-}
-
-var (
-	noContent = []string{"0"}
-	noStore   = []string{"no-store"}
-)
-
-// age is a cached Cache-Control value. All redirects of a window in the same second share it.
-type age struct {
-	seconds int64
-	value   []string
-}
-
-// cacheControl returns the Cache-Control value that lets the viewer's browser, but no shared cache,
-// store a redirect for maxAge.
-func (h *Handler) cacheControl(maxAge time.Duration) []string {
-	seconds := int64(maxAge / time.Second)
-	if seconds <= 0 {
-		return noStore
-	}
-	slot := &h.ages[seconds%int64(len(h.ages))]
-	if a := slot.Load(); a != nil && a.seconds == seconds {
-		return a.value
-	}
-	value := "private, max-age=" + strconv.FormatInt(seconds, 10)
-	a := &age{seconds: seconds, value: []string{value}}
-	slot.Store(a)
-	return a.value
 }

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"mime"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,11 +12,10 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// target returns the path and the query of the request line, undecoded: [http.Request.URL] does not
-// tell which characters were escaped. The request line may also contain an absolute URL (RFC 9112,
-// section 3.2.2). target ignores its host.
-func target(r *http.Request) (path, query string) {
-	t := r.RequestURI
+// splitTarget returns the path and the query of a request line's target, undecoded:
+// [http.Request.URL] does not tell which characters were escaped. The target may also be an
+// absolute URL (RFC 9112, section 3.2.2). splitTarget ignores its host.
+func splitTarget(t string) (path, query string) {
 	if !strings.HasPrefix(t, "/") {
 		_, t, _ = strings.Cut(t, "://")
 		end := strings.IndexAny(t, "/?#")

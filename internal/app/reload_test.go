@@ -13,6 +13,7 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/fakeaws"
+	"s3redirect/internal/viewer"
 	"s3redirect/proxy"
 )
 

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -278,6 +279,22 @@ func (s *Set) Find(name string, now time.Time) (*Bucket, bool) {
 		}
 	}
 	return nil, false
+}
+
+// Ready reports whether a request for a bucket can be answered without waiting for STS or the store.
+// It has no effects: it starts no calls, counts nothing and remembers nothing.
+func (s *Set) Ready(name string, now time.Time) bool {
+	b, ok := s.buckets[name]
+	if !ok && len(s.patterns) > 0 {
+		b, ok = s.found.Get(name, now)
+	}
+	if ok {
+		return b.place.Load() != nil && b.Integration.keeper.ready(now)
+	}
+	// A bucket that no integration serves is answered at once.
+	return !slices.ContainsFunc(s.patterns, func(p pattern) bool {
+		return locator.MatchBucket(p.text, name)
+	})
 }
 
 // Close ends all calls in flight and waits for them. That includes the calls of the sets before s.

@@ -364,19 +364,35 @@ func (k *keeper) accepts(s *session, now time.Time) bool {
 		!slices.ContainsFunc(k.sessionsLocked(now), asLong)
 }
 
+// ready reports whether decide would return a window at once. It makes no calls.
+func (k *keeper) ready(now time.Time) bool {
+	at := now.UnixNano()
+	if s := k.snapshot.Load(); s != nil && s.from <= at && at < s.until {
+		return true
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	w := k.ownWindowLocked(k.plan.index(now), k.peekSessionsLocked(now))
+	return w != nil && w.usable(now) && now.Before(w.fresh) && (!k.removed || k.static != nil)
+}
+
+// peekSessionsLocked returns the sessions like sessionsLocked, but does not mark them as used.
+func (k *keeper) peekSessionsLocked(now time.Time) []*session {
+	if k.static != nil {
+		return []*session{k.static}
+	}
+	if s, ok := k.pool.sessions.Peek(k.identity, now); ok {
+		return s.sessions
+	}
+	return nil
+}
+
 // peek returns the window that signs at an instant, or nil if a request would have to wait for STS.
 // It makes no calls.
 func (k *keeper) peek(now time.Time) *Window {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	held := []*session{k.static}
-	if k.static == nil {
-		s, ok := k.pool.sessions.Peek(k.identity, now)
-		if !ok {
-			return nil
-		}
-		held = s.sessions
-	}
+	held := k.peekSessionsLocked(now)
 	index := k.plan.index(now)
 	if w := k.ownWindowLocked(index, held); w != nil && w.usable(now) {
 		return w

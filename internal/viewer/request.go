@@ -26,9 +26,16 @@ type Request struct {
 	Context context.Context
 }
 
-// NewRequest returns what a [Gate] reads of r.
+// NewRequest returns what a [Gate] reads of r. It is short enough to be inlined, so that the result
+// need not be allocated.
 func NewRequest(r *http.Request) *Request {
-	return &Request{
+	q := &Request{}
+	q.read(r)
+	return q
+}
+
+func (q *Request) read(r *http.Request) {
+	*q = Request{
 		Header:     r.Header,
 		RemoteAddr: r.RemoteAddr,
 		Peer:       peer(r.RemoteAddr),

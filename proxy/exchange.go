@@ -1,0 +1,196 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"s3redirect/internal/locator"
+	"s3redirect/internal/presign"
+	"s3redirect/internal/viewer"
+	"s3redirect/metrics"
+)
+
+// exchange is one request and its response. It has no types of net/http, except in the fields that
+// its request brings along, so that both servers share what follows: the wire, which answers plain
+// requests on the connection, and net/http.
+type exchange struct {
+	viewer.Request
+	method, path, query string
+	// waits reports whether the request may wait for STS, for a store, for an identity provider or
+	// for the verification of a password. If not, its Context has ended with the cause errWait.
+	waits bool
+
+	now     time.Time
+	locator locator.Locator
+	viewer  viewer.Viewer
+	counts  *metrics.Integration
+	hit     bool
+	cors    bool // the URL is for a script that reads across origins
+
+	answer
+	begun   bool // the header of a response with a body was written, so no problem can replace it
+	aborted bool // that response is incomplete
+
+	object presign.Object
+	buf    []byte
+}
+
+// answer is the response to a GET or HEAD request for an object: a redirect or a problem.
+type answer struct {
+	status       int
+	origin       []string // Access-Control-Allow-Origin; nil: the field is omitted
+	cacheControl []string
+	location     []byte // in the exchange's buffer
+	problem      *problem
+}
+
+var exchanges = sync.Pool{New: func() any { return &exchange{buf: make([]byte, 0, 4096)} }}
+
+// begin returns an exchange for a new request.
+func (h *Handler) begin() *exchange {
+	x := exchanges.Get().(*exchange)
+	x.now, x.counts = h.clock(), h.unserved
+	return x
+}
+
+// end counts and logs an answered request that started at start, and recycles its exchange.
+func (h *Handler) end(x *exchange, start time.Time) {
+	elapsed := h.clock().Sub(start)
+	x.counts.Request(x.method, x.status)
+	h.metrics.RequestDuration.Observe(elapsed.Seconds())
+	if h.accessLog != nil {
+		x.buf = h.accessLog.line(x.buf[:0], x, h.gate, elapsed)
+		h.accessLog.add(x.buf)
+	}
+	x.recycle()
+}
+
+// recycle returns x to the pool, without the request's memory.
+func (x *exchange) recycle() {
+	*x = exchange{buf: x.buf[:0]}
+	exchanges.Put(x)
+}
+
+// errWait means that a request would have to wait although it may not. It has no effects, so that
+// it can be answered again.
+var errWait = errors.New("proxy: the request would have to wait")
+
+// noWait is the context of requests that may not wait.
+var noWait = func() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errWait)
+	return ctx
+}()
+
+// redirect answers a GET or HEAD request. It recovers from panics. It returns false if the request
+// may not wait but would have to.
+func (h *Handler) redirect(x *exchange) (answered bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			h.logPanic(v)
+			x.answer = answer{status: errInternal.Status, problem: errInternal, origin: x.origin}
+			answered = true
+		}
+	}()
+	x.origin = h.cors.allow(x.Header)
+	err := h.locate(x)
+	if errors.Is(err, errWait) {
+		return false
+	}
+	if err != nil {
+		h.fail(x, err)
+	}
+	return true
+}
+
+// fail makes the problem of an error the answer.
+func (h *Handler) fail(x *exchange, err error) {
+	x.problem = h.problemOf(err)
+	x.status = x.problem.Status
+	if x.problem == errInternal {
+		h.log.Error("internal error", "error", err.Error())
+	}
+}
+
+// locate makes a redirect to the object's URL the answer.
+func (h *Handler) locate(x *exchange) (err error) {
+	if x.locator, err = locator.ParsePath(x.path); err != nil {
+		switch {
+		case x.path == pathPresign || x.path == pathLink:
+			return errMethod
+		case errors.Is(err, locator.ErrNotPath):
+			return errNotFound
+		}
+		return err
+	}
+	if !x.waits && !h.integrations.Ready(x.locator.Bucket, x.now) {
+		return errWait
+	}
+	if err := h.admit(x); err != nil {
+		return err
+	}
+	x.cors = isCORS(x.Header)
+	ctx := x.Context
+	if !x.waits {
+		// The client's tokens have been taken from the rate limit, so the request cannot be
+		// answered again. Ready has found a session, so there is only something to wait for if it
+		// was evicted or purged since.
+		ctx = context.Background()
+	}
+	window, err := h.sign(ctx, x, x.method, x.query)
+	if err != nil {
+		return err
+	}
+	x.status, x.location, x.cacheControl = http.StatusFound, x.buf, noStore
+	// A browser would answer a script's HEAD with the redirect that it cached for GET (RFC 9111,
+	// section 4), whose URL S3 rejects for HEAD.
+	if !x.cors || fromElement(x.Header) {
+		x.cacheControl = h.cacheControl(capMaxAge(window.MaxAge(x.now), &x.viewer, x.now))
+	}
+	return nil
+}
+
+// logPanic logs a panic. Its value could hold a secret, so only the text of a run-time error is
+// logged: it has numbers and types only, like the stack.
+func (h *Handler) logPanic(v any) {
+	what := fmt.Sprintf("a %T", v)
+	if err, ok := v.(runtime.Error); ok {
+		what = err.Error()
+	}
+	h.log.Error("panic", "panic", what, "stack", string(debug.Stack()))
+}
+
+var (
+	noContent = []string{"0"}
+	noStore   = []string{"no-store"}
+)
+
+// age is a cached Cache-Control value. All redirects of a window in the same second share it.
+type age struct {
+	seconds int64
+	value   []string
+}
+
+// cacheControl returns the Cache-Control value that lets the viewer's browser, but no shared cache,
+// store a redirect for maxAge.
+func (h *Handler) cacheControl(maxAge time.Duration) []string {
+	seconds := int64(maxAge / time.Second)
+	if seconds <= 0 {
+		return noStore
+	}
+	slot := &h.ages[seconds%int64(len(h.ages))]
+	if a := slot.Load(); a != nil && a.seconds == seconds {
+		return a.value
+	}
+	value := "private, max-age=" + strconv.FormatInt(seconds, 10)
+	a := &age{seconds: seconds, value: []string{value}}
+	slot.Store(a)
+	return a.value
+}

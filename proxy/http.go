@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+
+	"s3redirect/internal/viewer"
+)
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := h.begin()
+	start := x.now
+	x.Request, x.method, x.waits = *viewer.NewRequest(r), r.Method, true
+	x.path, x.query = splitTarget(r.RequestURI)
+	h.serve(w, r, x)
+	aborted := x.aborted
+	h.end(x, start)
+	if aborted {
+		panic(http.ErrAbortHandler) // the server closes the connection or resets the stream
+	}
+}
+
+// serve writes the response. It recovers from panics.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
+	defer func() {
+		if v := recover(); v != nil {
+			if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(v)
+			}
+			h.logPanic(v)
+			x.status = http.StatusInternalServerError
+			if x.aborted = x.begun; !x.aborted {
+				errInternal.write(w)
+			}
+		}
+	}()
+	header := w.Header()
+	header["Referrer-Policy"], header["Vary"] = h.referrerPolicy, h.vary
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		h.redirect(x)
+		h.cors.write(header, x.origin)
+		if x.problem != nil {
+			h.writeProblem(w, x)
+			return
+		}
+		header["Cache-Control"], header["Content-Length"] = x.cacheControl, noContent
+		// Middleware may keep the header after the exchange returned to its pool, so the URL is
+		// copied.
+		header["Location"] = []string{string(x.location)}
+		w.WriteHeader(x.status)
+		return
+	}
+	x.origin = h.cors.allow(x.Header)
+	h.cors.write(header, x.origin)
+	if err := h.serveOther(w, r, x); err != nil {
+		h.fail(x, err)
+		h.writeProblem(w, x)
+	}
+}
+
+// serveOther answers a request whose method is neither GET nor HEAD.
+func (h *Handler) serveOther(w http.ResponseWriter, r *http.Request, x *exchange) error {
+	switch {
+	case r.Method == http.MethodOptions:
+		x.status = http.StatusNoContent
+		methods := allowedMethods(x.path)
+		w.Header().Set("Allow", methods+", OPTIONS")
+		if x.origin != nil {
+			h.cors.preflight(w.Header(), r, methods)
+		}
+		w.WriteHeader(x.status)
+		return nil
+	case r.Method == http.MethodPost && x.path == pathPresign:
+		return h.presign(w, r, x)
+	case r.Method == http.MethodPost && x.path == pathLink:
+		return h.link(w, r, x)
+	}
+	return errMethod
+}
+
+// writeProblem writes the exchange's problem.
+func (h *Handler) writeProblem(w http.ResponseWriter, x *exchange) {
+	if x.problem.Status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", allowedMethods(x.path)+", OPTIONS")
+	}
+	x.problem.write(w)
+}
+
+// allowedMethods returns the methods that a path allows, besides OPTIONS.
+func allowedMethods(path string) string {
+	if path == pathPresign || path == pathLink {
+		return "POST"
+	}
+	return "GET, HEAD"
+}
