@@ -34,6 +34,18 @@ type lazyConn struct {
 	read, write lazyDeadline
 }
 
+// NetConn returns the connection without lazy deadlines.
+func (c *lazyConn) NetConn() net.Conn { return c.Conn }
+
+// CloseWrite shuts down the writing side. net/http calls it so that a client can read the response
+// to a request of which a part was not read.
+func (c *lazyConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // Read implements [net.Conn].
 func (c *lazyConn) Read(p []byte) (int, error) {
 	if !c.read.begin() {

@@ -29,9 +29,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 				panic(v)
 			}
 			h.logPanic(v)
-			x.status = http.StatusInternalServerError
+			x.answer = answer{status: errInternal.Status, problem: errInternal}
 			if x.aborted = x.begun; !x.aborted {
-				errInternal.write(w)
+				x.writeProblem(w)
 			}
 		}
 	}()
@@ -41,7 +41,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 		h.redirect(x)
 		h.cors.write(header, x.origin)
 		if x.problem != nil {
-			h.writeProblem(w, x)
+			x.writeProblem(w)
 			return
 		}
 		header["Cache-Control"], header["Content-Length"] = x.cacheControl, noContent
@@ -55,7 +55,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 	h.cors.write(header, x.origin)
 	if err := h.serveOther(w, r, x); err != nil {
 		h.fail(x, err)
-		h.writeProblem(w, x)
+		x.writeProblem(w)
 	}
 }
 
@@ -80,11 +80,18 @@ func (h *Handler) serveOther(w http.ResponseWriter, r *http.Request, x *exchange
 }
 
 // writeProblem writes the exchange's problem.
-func (h *Handler) writeProblem(w http.ResponseWriter, x *exchange) {
-	if x.problem.Status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", allowedMethods(x.path)+", OPTIONS")
+func (x *exchange) writeProblem(w http.ResponseWriter) {
+	body := x.setProblem(w.Header())
+	w.WriteHeader(x.status)
+	_, _ = w.Write(body) // fails only if the client has disconnected
+}
+
+// setProblem sets the header fields of the exchange's problem, and returns its body.
+func (x *exchange) setProblem(header http.Header) (body []byte) {
+	if x.status == http.StatusMethodNotAllowed {
+		header.Set("Allow", allowedMethods(x.path)+", OPTIONS")
 	}
-	x.problem.write(w)
+	return x.problem.set(header)
 }
 
 // allowedMethods returns the methods that a path allows, besides OPTIONS.

@@ -133,13 +133,12 @@ func isLocatorError(err error) bool {
 	return false
 }
 
-// write writes the problem as the response.
-func (p *problem) write(w http.ResponseWriter) {
+// set sets the header fields of the problem's response, and returns its body.
+func (p *problem) set(h http.Header) (body []byte) {
 	body, err := json.Marshal(p)
 	if err != nil {
 		panic(err) // strings and numbers always marshal
 	}
-	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
@@ -150,6 +149,5 @@ func (p *problem) write(w http.ResponseWriter) {
 	if len(p.challenge) > 0 {
 		h["Www-Authenticate"] = p.challenge
 	}
-	w.WriteHeader(p.Status)
-	_, _ = w.Write(body) // fails only if the client has disconnected
+	return body
 }

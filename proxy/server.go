@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/wire"
 	"s3redirect/metrics"
 )
 
@@ -43,6 +45,7 @@ type Server struct {
 	Addr, AdminAddr net.Addr
 
 	viewers, admin                 *http.Server
+	wire                           *wire.Server // nil: net/http answers all requests
 	viewersListener, adminListener net.Listener
 	ready                          atomic.Bool
 	drainDelay                     time.Duration
@@ -55,6 +58,9 @@ type ServerOptions struct {
 	Listen, AdminListen string
 	// Viewers handles the requests on Listen.
 	Viewers http.Handler
+	// Wire answers plain requests for objects on Listen before net/http reads them. If nil, or if
+	// Listen uses TLS, Viewers handles all requests.
+	Wire    wire.Handler
 	Metrics *metrics.Metrics
 	Log     *slog.Logger
 	// DrainDelay is how long the server continues to accept requests after /readyz has turned to
@@ -93,6 +99,9 @@ func Listen(o ServerOptions) (_ *Server, err error) {
 		return nil, fmt.Errorf("admin_listen: %w", listenCause(err))
 	}
 	s.Addr, s.AdminAddr = s.viewersListener.Addr(), s.adminListener.Addr()
+	if o.Wire != nil && s.viewers.TLSConfig == nil {
+		s.wire = newWire(o, s.viewers)
+	}
 	return s, nil
 }
 
@@ -135,6 +144,23 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
+// newWire returns a server that answers plain requests for objects, and hands all other connections
+// over to viewers.
+func newWire(o ServerOptions, viewers *http.Server) *wire.Server {
+	viewers.Handler = wire.CloseAfterWait(viewers.Handler)
+	viewers.ConnContext = wire.ConnContext
+	return &wire.Server{
+		Handler:       o.Wire,
+		Prefix:        locator.PathPrefix,
+		HTTP:          viewers,
+		Clock:         o.Clock,
+		Log:           o.Log,
+		HeaderTimeout: readTimeout,
+		WriteTimeout:  writeTimeout,
+		IdleTimeout:   idleTimeout,
+	}
+}
+
 // adminHandler returns the handler of the administrators' listener.
 func (s *Server) adminHandler(o ServerOptions) http.Handler {
 	mux := http.NewServeMux()
@@ -166,6 +192,32 @@ func writeState(w http.ResponseWriter, ok bool) {
 	writeText(w, http.StatusOK, "ok")
 }
 
+// serveViewers serves connections of the viewers' listener.
+func (s *Server) serveViewers() error {
+	if s.wire == nil {
+		return serve(s.viewers, lazyListener{s.viewersListener})
+	}
+	return s.wire.Serve(s.viewersListener, func(l net.Listener) error {
+		return serve(s.viewers, lazyListener{l})
+	})
+}
+
+// drainViewers waits for the requests of viewers in flight, and then closes their connections.
+func (s *Server) drainViewers(ctx context.Context) error {
+	if s.wire == nil {
+		return s.viewers.Shutdown(ctx)
+	}
+	return s.wire.Shutdown(ctx)
+}
+
+// closeViewers closes the viewers' listener and connections.
+func (s *Server) closeViewers() error {
+	if s.wire == nil {
+		return s.viewers.Close()
+	}
+	return s.wire.Close()
+}
+
 // serve serves connections of a listener, over TLS if the server has a certificate.
 func serve(s *http.Server, l net.Listener) error {
 	if s.TLSConfig != nil {
@@ -179,12 +231,12 @@ func serve(s *http.Server, l net.Listener) error {
 // administrators' listener last.
 func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
-	go func() { failed <- serve(s.viewers, lazyListener{s.viewersListener}) }()
+	go func() { failed <- s.serveViewers() }()
 	go func() { failed <- serve(s.admin, s.adminListener) }()
 	s.ready.Store(true)
 	select {
 	case err := <-failed:
-		return errors.Join(err, s.viewers.Close(), s.admin.Close())
+		return errors.Join(err, s.closeViewers(), s.admin.Close())
 	case <-ctx.Done():
 	}
 	s.ready.Store(false)
@@ -192,10 +244,10 @@ func (s *Server) Run(ctx context.Context) error {
 	time.Sleep(s.drainDelay)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
-	err := s.viewers.Shutdown(drain)
+	err := s.drainViewers(drain)
 	if err != nil {
 		err = fmt.Errorf("requests were still in flight after %v: %w",
-			drainTimeout, errors.Join(err, s.viewers.Close()))
+			drainTimeout, errors.Join(err, s.closeViewers()))
 	}
 	return errors.Join(err, s.admin.Shutdown(drain))
 }

@@ -20,6 +20,8 @@ import (
 func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
+	onWire := flags.Bool("wire", true,
+		"answer plain requests for objects on the connection; with --wire=false, net/http answers all")
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
@@ -47,7 +49,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	defer p.Close()
 	log := p.Log()
 	page := p.Console(os.LookupEnv)
-	s, err := proxy.Listen(proxy.ServerOptions{
+	o := proxy.ServerOptions{
 		Listen:      c.Listen,
 		AdminListen: c.AdminListen,
 		TLS:         c.TLS,
@@ -59,7 +61,11 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 		Metrics:     p.Metrics(),
 		Log:         log,
 		Clock:       time.Now,
-	})
+	}
+	if *onWire {
+		o.Wire = p
+	}
+	s, err := proxy.Listen(o)
 	if err != nil {
 		return err
 	}

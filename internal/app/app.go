@@ -18,6 +18,7 @@ import (
 	"s3redirect/internal/integration"
 	"s3redirect/internal/sessionstore"
 	"s3redirect/internal/viewer"
+	"s3redirect/internal/wire"
 	"s3redirect/metrics"
 	"s3redirect/proxy"
 )
@@ -191,6 +192,11 @@ func (a *App) newHandler(g *generation, previous *proxy.Handler) (*proxy.Handler
 // ServeHTTP implements [http.Handler]. One generation answers a request from start to finish.
 func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.current.Load().handler.ServeHTTP(w, r)
+}
+
+// AppendResponse implements [wire.Handler].
+func (a *App) AppendResponse(dst []byte, r *wire.Request) ([]byte, bool) {
+	return a.current.Load().handler.AppendResponse(dst, r)
 }
 
 // Close cancels AssumeRole calls in flight and flushes the access log.

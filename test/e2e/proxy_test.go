@@ -87,23 +87,25 @@ func startBinaryIn(t *testing.T, path, config string, env ...string) (*proxy, st
 	}
 	dir := writeConfig(t, config)
 	host, admin := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
-	return startBinaryAt(t, path, dir, host, admin, env...), dir
+	return startBinaryAt(t, path, dir, host, admin, nil, env...), dir
 }
 
 // startProxyAt starts the proxy with the config.yaml in dir, listening at the given addresses.
 func startProxyAt(t *testing.T, dir, host, admin string, env ...string) *proxy {
 	t.Helper()
-	return startBinaryAt(t, built(t), dir, host, admin, env...)
+	return startBinaryAt(t, built(t), dir, host, admin, nil, env...)
 }
 
-// startBinaryAt is startProxyAt for the binary at path.
-func startBinaryAt(t *testing.T, path, dir, host, admin string, env ...string) *proxy {
+// startBinaryAt is startProxyAt for the binary at path, with more flags.
+func startBinaryAt(
+	t *testing.T, path, dir, host, admin string, flags []string, env ...string,
+) *proxy {
 	t.Helper()
 	p := &proxy{host: host, admin: "http://" + admin}
 	var err error
 	p.server, err = startServer(dir, "s3redirect",
 		append(env, "LISTEN="+host, "ADMIN_LISTEN="+admin),
-		path, "serve", "--config", "config.yaml")
+		append([]string{path, "serve", "--config", "config.yaml"}, flags...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

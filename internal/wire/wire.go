@@ -1,0 +1,207 @@
+// Package wire answers plain HTTP/1.1 requests on the connection, and hands all other connections
+// over to net/http.
+//
+// Each connection starts in a loop that reads the head of a request into a pooled buffer. If the
+// head is plain, the loop writes the [Handler]'s response. If it is not, or if the handler would
+// have to wait, net/http gets the connection, with the bytes that were read, for the rest of its
+// life. The loop itself waits for nothing but the client.
+//
+// A request is plain if it is in this subset of RFC 9112:
+//
+//   - The method is GET or HEAD, and the version is HTTP/1.1.
+//   - The target begins with the server's prefix. It consists of visible ASCII characters except #,
+//     and each % in its path is followed by two hexadecimal digits.
+//   - Every line ends with CRLF, and contains no other CR or LF.
+//   - Each field has a name of token characters, a colon, and a value of visible ASCII characters,
+//     spaces and tabs. No line begins with a space or a tab.
+//   - Host occurs once, and consists of letters, digits and "._:[]-".
+//   - Connection occurs at most once, and is keep-alive or close. Content-Length, Expect, TE,
+//     Trailer, Transfer-Encoding and Upgrade are absent.
+//   - The head has at most 16 kB and 100 fields.
+//
+// The package recognises easy input and does not parse difficult input: what is not obviously
+// plain is net/http's to answer, including every error. Both servers therefore agree on where each
+// request ends, and a plain request gets the same bytes from either.
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Handler answers plain requests.
+type Handler interface {
+	// AppendResponse appends the complete response to r to dst, and returns the result. It returns
+	// false if it would have to wait; it must then have no effects, because net/http answers the
+	// request. r and its strings are valid only during the call.
+	AppendResponse(dst []byte, r *Request) (response []byte, ok bool)
+}
+
+// Server answers requests of one listener. The fields must not change after [Server.Serve].
+type Server struct {
+	// Handler answers plain requests.
+	Handler Handler
+	// Prefix begins the targets of plain requests.
+	Prefix string
+	// HTTP answers all other requests.
+	HTTP *http.Server
+	// Clock returns the time for the Date of responses.
+	Clock func() time.Time
+	// Log gets the panics of Handler.
+	Log *slog.Logger
+	// HeaderTimeout bounds the time from the first byte of a head to its last, and from a
+	// connection's start to its first head. WriteTimeout bounds a write, and IdleTimeout the time
+	// between two requests.
+	HeaderTimeout, WriteTimeout, IdleTimeout time.Duration
+
+	dates  dates
+	poison bool // overwrite each request after its response, for tests
+	// draining is set once, with mu held. It is read without mu to write Connection: close.
+	draining atomic.Bool
+
+	mu       sync.Mutex // guards the fields below, and the start of draining
+	listener net.Listener
+	handoff  *handoff
+	conns    map[*conn]struct{} // connections that net/http has not taken over
+	empty    chan struct{}      // closed when the server drains and conns is empty
+}
+
+// drainGrace is how long an idle connection stays open after Shutdown has begun, so that a request
+// in flight still gets a response.
+const drainGrace = 100 * time.Millisecond
+
+// Serve accepts and serves connections until [Server.Shutdown] or [Server.Close]. It returns
+// [http.ErrServerClosed] then, or the error that made accepting fail. serve must serve the
+// connections that are handed over; it is usually s.HTTP.Serve.
+func (s *Server) Serve(l net.Listener, serve func(net.Listener) error) error {
+	s.mu.Lock()
+	if s.draining.Load() {
+		s.mu.Unlock()
+		_ = l.Close()
+		return http.ErrServerClosed
+	}
+	s.listener, s.handoff = l, newHandoff(l.Addr())
+	s.conns, s.empty = map[*conn]struct{}{}, make(chan struct{})
+	s.mu.Unlock()
+	go s.accept(l)
+	return serve(s.handoff)
+}
+
+// accept accepts connections. It retries temporary errors, such as too many open files, with a
+// back-off, like net/http.
+func (s *Server) accept(l net.Listener) {
+	var pause time.Duration
+	for {
+		c, err := l.Accept()
+		if err == nil {
+			pause = 0
+			s.start(c)
+			continue
+		}
+		//nolint:staticcheck // Temporary is deprecated, but net/http uses it here too
+		if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Temporary() {
+			s.handoff.fail(err)
+			return
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		s.Log.Debug("accept failed; retrying", "error", err.Error(), "pause", pause.String())
+		time.Sleep(pause)
+	}
+}
+
+// start starts the loop of a new connection.
+func (s *Server) start(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining.Load() {
+		_ = nc.Close()
+		return
+	}
+	s.conns[c] = struct{}{}
+	go c.serve()
+}
+
+// forget removes a connection that was closed, or that net/http has taken over.
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.signalEmptyLocked()
+}
+
+func (s *Server) signalEmptyLocked() {
+	if s.draining.Load() && len(s.conns) == 0 {
+		select {
+		case <-s.empty:
+		default:
+			close(s.empty)
+		}
+	}
+}
+
+// Shutdown stops accepting, closes idle connections, and waits for responses in flight, first of
+// the loop and then of net/http. Each further response of the loop carries Connection: close.
+// Shutdown returns the context's error if that takes too long.
+func (s *Server) Shutdown(ctx context.Context) error {
+	if s.drain(func(c *conn) { c.drain() }) {
+		select {
+		case <-s.empty: // until then, connections may be handed over
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return s.HTTP.Shutdown(ctx)
+}
+
+// Close closes the listener and all connections.
+func (s *Server) Close() error {
+	s.drain(func(c *conn) { _ = c.Close() })
+	return s.HTTP.Close()
+}
+
+// drain stops accepting and calls each for all connections. It reports whether the server was
+// started.
+func (s *Server) drain(each func(*conn)) (started bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining.Store(true)
+	if s.listener == nil {
+		return false
+	}
+	_ = s.listener.Close()
+	for c := range s.conns {
+		each(c)
+	}
+	s.signalEmptyLocked()
+	return true
+}
+
+// logPanic logs a panic of the handler. Its value could hold a secret, so only the text of a
+// run-time error is logged.
+func (s *Server) logPanic(v any) {
+	what := fmt.Sprintf("a %T", v)
+	if err, ok := v.(runtime.Error); ok {
+		what = err.Error()
+	}
+	s.Log.Error("panic", "panic", what, "stack", string(debug.Stack()))
+}
+
+// peerOf returns the address of a connection's peer, or the zero address if it has none.
+func peerOf(nc net.Conn) netip.Addr {
+	a, err := netip.ParseAddrPort(nc.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr().Unmap().WithZone("")
+}

@@ -1,0 +1,69 @@
+package proxy
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+
+	"s3redirect/internal/viewer"
+	"s3redirect/internal/wire"
+)
+
+// AppendResponse implements [wire.Handler]. The response has the same bytes as [Handler.ServeHTTP]'s
+// from net/http. AppendResponse returns false for a request that would have to wait.
+func (h *Handler) AppendResponse(dst []byte, r *wire.Request) ([]byte, bool) {
+	x := h.begin()
+	start := x.now
+	x.Request = viewer.Request{
+		Header:     r,
+		RemoteAddr: r.RemoteAddr,
+		Peer:       r.Peer,
+		Context:    noWait,
+	}
+	x.method = r.Method
+	x.path, x.query = splitTarget(r.Target)
+	if !h.redirect(x) {
+		x.recycle()
+		return dst, false
+	}
+	if x.problem != nil {
+		dst = h.appendProblem(dst, x, r)
+	} else {
+		dst = h.appendRedirect(dst, x, r)
+	}
+	h.end(x, start)
+	return dst, true
+}
+
+// appendRedirect appends the exchange's redirect.
+func (h *Handler) appendRedirect(dst []byte, x *exchange, r *wire.Request) []byte {
+	dst = append(dst, "HTTP/1.1 302 Found\r\n"...)
+	if x.origin != nil {
+		if !h.cors.every {
+			dst = append(dst, "Access-Control-Allow-Credentials: true\r\n"...)
+		}
+		dst = append(dst, "Access-Control-Allow-Origin: "...)
+		dst = append(append(dst, x.origin[0]...), "\r\n"...)
+	}
+	dst = append(append(dst, "Cache-Control: "...), x.cacheControl[0]...)
+	dst = append(dst, "\r\nContent-Length: 0\r\nLocation: "...)
+	dst = append(append(dst, x.location...), "\r\nReferrer-Policy: "...)
+	dst = append(append(dst, h.referrerPolicy[0]...), "\r\nVary: "...)
+	dst = append(append(dst, h.vary[0]...), "\r\n"...)
+	return r.AppendEnd(dst)
+}
+
+// appendProblem appends the exchange's problem.
+func (h *Handler) appendProblem(dst []byte, x *exchange, r *wire.Request) []byte {
+	header := http.Header{"Referrer-Policy": h.referrerPolicy, "Vary": h.vary}
+	h.cors.write(header, x.origin)
+	body := x.setProblem(header)
+	b := bytes.NewBuffer(dst)
+	b.WriteString("HTTP/1.1 " + strconv.Itoa(x.status) + " " + http.StatusText(x.status) + "\r\n")
+	_ = header.Write(b) // a buffer's Write does not fail
+	dst = r.AppendEnd(b.Bytes())
+	if r.Method == http.MethodHead {
+		return dst
+	}
+	return append(dst, body...)
+}
