@@ -94,7 +94,7 @@ func (c *conn) fill() (ok bool) {
 	switch {
 	case err == nil:
 		return true
-	case errors.Is(err, io.EOF) && c.buffer != nil && c.buffer.size > 0:
+	case errors.Is(err, io.EOF) && c.buffer != nil && c.buffer.size >= c.minHead():
 		c.handOver(0, false) // net/http decides what half a head deserves
 	default:
 		c.releaseBuffer()
@@ -199,6 +199,9 @@ func (c *conn) answer() (ok bool) {
 	b := c.buffer
 	r, start := &b.request, 0
 	for {
+		if b.size-start < c.minHead() {
+			break
+		}
 		v := r.read(b.data[start:b.size], c.server.Prefix)
 		if v == incomplete && b.size-start < maxHead {
 			break
@@ -242,6 +245,15 @@ func (c *conn) answer() (ok bool) {
 	}
 	c.keep(start)
 	return true
+}
+
+// minHead returns how many bytes net/http waits for before it reads a head. It closes a connection
+// that ends before them without a response.
+func (c *conn) minHead() int {
+	if c.served {
+		return 4
+	}
+	return 1
 }
 
 // keep keeps the bytes of the buffer from start on, which are the beginning of a head.

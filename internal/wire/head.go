@@ -38,10 +38,10 @@ func (r *Request) read(b []byte, prefix string) verdict {
 			return incomplete
 		}
 		start, end := r.size, r.size+length-1
+		r.size += length + 1
 		if length == 0 || b[end] != '\r' {
 			return odd
 		}
-		r.size += length + 1
 		switch {
 		case start == 0:
 			if !r.readRequestLine(b[:end], prefix) {
