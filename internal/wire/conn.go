@@ -5,8 +5,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -17,6 +19,8 @@ const (
 	// deadlineSlack is how much later than necessary a deadline is set. Setting one moves a timer
 	// of the runtime, so a busy connection does it once per deadlineSlack.
 	deadlineSlack = 5 * time.Second
+	// lingerTimeout bounds how long a drained connection waits for its client to close it.
+	lingerTimeout = 5 * time.Second
 )
 
 // buffer holds the bytes of a connection that were read, and the request at their start.
@@ -31,27 +35,32 @@ var (
 	outputs = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 )
 
-// conn is a connection in the loop. Its goroutine owns all fields above mu.
+// conn is a connection in the loop. Its goroutine owns the fields above unchecked.
 type conn struct {
 	net.Conn
 	server     *Server
 	remoteAddr string
 	peer       netip.Addr
-
-	raw     syscall.RawConn // nil: the connection is no socket, or the system has no such calls
-	tryRead func(fd uintptr) (done bool)
-	buffer  *buffer // nil while the connection is idle
-	read    int     // the result of the last read
-	readErr error
+	raw        syscall.RawConn // nil: the connection is no socket that can be read without a buffer
+	buffer     *buffer         // nil while a socket is idle
+	// end is called when the connection leaves the loop: it closes the connection or hands it over.
+	// Within RawConn.Read, closing would wait for that call.
+	end func()
 
 	now             time.Time // when the last read returned
-	served          bool      // a request was answered
+	batches         int       // reads with requests that were answered
 	headBegun       bool      // a part of a head was read, and readBy is its deadline
 	readBy, writeBy time.Time // the deadlines that are set
 
-	// mu serializes the setting of read deadlines by the loop and by drain, and guards handedOver.
-	mu         sync.Mutex
-	handedOver bool // net/http sets the deadlines
+	// unchecked is the server's tick at which the loop began to wait without having seen that there
+	// is nothing to read, or 0. See [Server.wakeUnchecked].
+	unchecked atomic.Int64
+	woken     atomic.Bool // wake has ended the wait
+
+	// mu serializes the setting of read deadlines by the loop, by drain and by wake, and guards
+	// leaving.
+	mu      sync.Mutex
+	leaving bool // the connection leaves the loop; only its goroutine or net/http sets deadlines
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -60,9 +69,9 @@ func newConn(s *Server, nc net.Conn) *conn {
 		server:     s,
 		remoteAddr: nc.RemoteAddr().String(),
 		peer:       peerOf(nc),
-		now:        time.Now(),
+		now:        s.Clock(),
 	}
-	c.prepareRaw()
+	c.raw = rawConn(nc)
 	return c
 }
 
@@ -74,33 +83,139 @@ func (c *conn) serve() {
 			c.close()
 		}
 	}()
-	for c.fill() && c.answer() {
+	read := c.readAndAnswer
+	if c.raw != nil {
+		read = c.socketReader()
 	}
+	for c.end == nil {
+		err := c.setReadDeadline()
+		if err == nil {
+			err = read()
+		}
+		switch {
+		case err == nil:
+		case c.woken.Swap(false) && errors.Is(err, os.ErrDeadlineExceeded):
+			if c.applyReadDeadline() != nil {
+				c.end = c.close
+			}
+		case errors.Is(err, io.EOF) && c.buffer != nil && c.buffer.size >= c.minHead():
+			// net/http decides what half a head deserves.
+			c.end = func() { c.handOver(0, false) }
+		default:
+			c.end = c.close
+		}
+	}
+	c.end()
+}
+
+// leave sets a last deadline, and keeps drain and wake from setting others.
+func (c *conn) leave(deadline time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaving = true
+	return c.SetDeadline(deadline)
+}
+
+// linger closes the connection of a client that may have sent further requests. If they were unread
+// then, the kernel would reset the connection, and the client might lose responses (RFC 9112,
+// section 9.6).
+func (c *conn) linger() {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if ok && c.leave(time.Now().Add(lingerTimeout)) == nil && half.CloseWrite() == nil {
+		_, _ = io.Copy(io.Discard, c.Conn)
+	}
+	c.close()
 }
 
 func (c *conn) close() {
+	c.releaseBuffer()
 	_ = c.Close()
 	c.server.forget(c)
 }
 
-// fill reads more bytes. It returns false if the connection does not stay in the loop.
-func (c *conn) fill() (ok bool) {
-	if err := c.setReadDeadline(); err != nil {
-		c.close()
-		return false
+// readAndAnswer waits for bytes and answers the plain requests in them.
+func (c *conn) readAndAnswer() error {
+	c.takeBuffer()
+	n, err := c.Read(c.buffer.data[c.buffer.size:])
+	if n > 0 {
+		c.answerMore(n)
+		return nil
 	}
-	err := c.readMore()
-	c.now = time.Now()
-	switch {
-	case err == nil:
-		return true
-	case errors.Is(err, io.EOF) && c.buffer != nil && c.buffer.size >= c.minHead():
-		c.handOver(0, false) // net/http decides what half a head deserves
-	default:
-		c.releaseBuffer()
-		c.close()
+	return err
+}
+
+// trustedAfter is the number of batches after which the loop waits without having seen that there
+// is nothing to read.
+const trustedAfter = 4
+
+// socketReader returns a function like readAndAnswer for a socket. While that waits, an idle
+// connection has no buffer. It is made once per connection, so that a read does not allocate.
+//
+// The function answers within [syscall.RawConn.Read], which saves a system call per request. A read
+// that returns less than there was room for has emptied the socket (epoll(7), question 9), so what
+// comes later makes the socket readable again, and the loop can wait without a read that returns
+// EAGAIN. There is one exception: a client may have closed its side at the same time. The first
+// batches are therefore followed by that read, and later Server.wakeUnchecked sees to it.
+func (c *conn) socketReader() func() error {
+	var failed error
+	step := func(fd uintptr) (done bool) {
+		for {
+			c.takeBuffer()
+			free := c.buffer.data[c.buffer.size:]
+			n, err := readSocket(fd, free)
+			switch {
+			case n > 0:
+				c.answerMore(n)
+				if c.end == nil {
+					failed = c.setReadDeadline()
+				}
+				if c.end != nil || failed != nil {
+					return true
+				}
+				if n < len(free) && c.batches > trustedAfter {
+					c.markUnchecked()
+					return false
+				}
+			case wouldBlock(err):
+				c.unchecked.Store(0)
+				if c.buffer.size == 0 {
+					c.releaseBuffer()
+				}
+				return false
+			default:
+				failed = err
+				return true
+			}
+		}
 	}
-	return false
+	return func() error {
+		failed = nil
+		return errors.Join(c.raw.Read(step), failed)
+	}
+}
+
+// markUnchecked notes that the loop waits without having seen that there is nothing to read.
+func (c *conn) markUnchecked() {
+	if tick := c.server.tick.Load(); c.unchecked.Load() != tick {
+		c.unchecked.Store(tick)
+	}
+}
+
+// wake makes the loop read again if it waits.
+func (c *conn) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.leaving && !c.server.draining.Load() {
+		c.woken.Store(true)
+		_ = c.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// answerMore answers the requests in the buffer after a read of n bytes.
+func (c *conn) answerMore(n int) {
+	c.now = c.server.Clock()
+	c.buffer.size += n
+	c.answer()
 }
 
 // setReadDeadline sets the deadline of the next read, unless the deadline that is set is good
@@ -108,58 +223,49 @@ func (c *conn) fill() (ok bool) {
 func (c *conn) setReadDeadline() error {
 	limit, slack := c.server.IdleTimeout, deadlineSlack
 	partial := c.buffer != nil && c.buffer.size > 0
-	if partial || !c.served {
+	if partial || c.batches == 0 {
 		limit, slack = c.server.HeaderTimeout, 0
 	}
 	enough := !c.readBy.Before(c.now.Add(limit))
 	if partial {
-		enough = c.headBegun || !c.served // the first head has the deadline of the new connection
+		enough = c.headBegun || c.batches == 0 // the first head has the deadline of the new connection
 	}
 	enough = enough && !c.readBy.IsZero()
 	c.headBegun = partial
 	if enough {
 		return nil
 	}
+	c.readBy = c.now.Add(limit + slack)
+	return c.applyReadDeadline()
+}
+
+// applyReadDeadline sets readBy, or an earlier deadline if the server drains.
+func (c *conn) applyReadDeadline() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// drain sets a short deadline, which must not be replaced:
 	//
-	//	1: setReadDeadline: the server does not drain
+	//	1: the server does not drain
 	//	2: Shutdown: draining is set; drain sets a short deadline
-	//	1: setReadDeadline: sets a long one; Shutdown waits for it
+	//	1: sets a long one; Shutdown waits for it
 	//
 	// With mu held, either the short deadline comes last or the loop sees that the server drains.
+	by := c.readBy
 	if c.server.draining.Load() {
-		limit, slack = min(limit, drainGrace), 0
+		if soon := time.Now().Add(drainGrace); soon.Before(by) {
+			by = soon
+		}
 	}
-	c.readBy = c.now.Add(limit + slack)
-	return c.SetReadDeadline(c.readBy)
+	return c.SetReadDeadline(by)
 }
 
 // drain lets a read in progress end soon.
 func (c *conn) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.handedOver {
+	if !c.leaving {
 		_ = c.SetReadDeadline(time.Now().Add(drainGrace))
 	}
-}
-
-// readMore reads into the buffer. While it waits, an idle connection on a socket has no buffer.
-func (c *conn) readMore() error {
-	if c.raw != nil {
-		if err := c.raw.Read(c.tryRead); err != nil {
-			return err
-		}
-	} else {
-		c.takeBuffer()
-		c.read, c.readErr = c.Read(c.buffer.data[c.buffer.size:])
-	}
-	if c.read > 0 {
-		c.buffer.size += c.read
-		return nil
-	}
-	return c.readErr
 }
 
 func (c *conn) takeBuffer() {
@@ -186,8 +292,8 @@ func (c *conn) beginRequest() {
 }
 
 // answer answers the plain requests in the buffer, in order and with one write unless their
-// responses are long. It returns false if the connection does not stay in the loop.
-func (c *conn) answer() (ok bool) {
+// responses are long. It sets end if the connection leaves the loop.
+func (c *conn) answer() {
 	pooled := outputs.Get().(*[]byte)
 	out := (*pooled)[:0]
 	defer func() {
@@ -198,10 +304,7 @@ func (c *conn) answer() (ok bool) {
 	}()
 	b := c.buffer
 	r, start := &b.request, 0
-	for {
-		if b.size-start < c.minHead() {
-			break
-		}
+	for b.size-start >= c.minHead() {
 		v := r.read(b.data[start:b.size], c.server.Prefix)
 		if v == incomplete && b.size-start < maxHead {
 			break
@@ -212,45 +315,47 @@ func (c *conn) answer() (ok bool) {
 		}
 		if !answered {
 			if c.write(out) {
-				c.handOver(start, v == plain)
+				from, waits := start, v == plain
+				c.end = func() { c.handOver(from, waits) }
 			}
-			return false
+			return
 		}
-		c.served = true
+		if start == 0 {
+			c.batches++
+		}
 		closes := r.closes
-		end := start + r.size
+		start += r.size
 		if c.server.poison {
-			for i := range b.data[start:end] {
-				b.data[start+i] = 0xff
+			for i := range r.size {
+				r.head[i] = 0xff
 			}
 		}
-		start = end
 		c.beginRequest()
 		if closes {
 			if c.write(out) {
-				c.releaseBuffer()
-				c.close()
+				c.end = c.close
+				if c.server.draining.Load() {
+					c.end = c.linger
+				}
 			}
-			return false
+			return
 		}
 		if len(out) >= maxOutput {
 			if !c.write(out) {
-				return false
+				return
 			}
 			out = out[:0]
 		}
 	}
-	if !c.write(out) {
-		return false
+	if c.write(out) {
+		c.keep(start)
 	}
-	c.keep(start)
-	return true
 }
 
 // minHead returns how many bytes net/http waits for before it reads a head. It closes a connection
 // that ends before them without a response.
 func (c *conn) minHead() int {
-	if c.served {
+	if c.batches > 0 {
 		return 4
 	}
 	return 1
@@ -270,7 +375,7 @@ func (c *conn) keep(start int) {
 	}
 }
 
-// write writes responses. If that fails, it closes the connection and returns false.
+// write writes responses. If that fails, it sets end and returns false.
 func (c *conn) write(out []byte) (ok bool) {
 	if len(out) == 0 {
 		return true
@@ -286,8 +391,7 @@ func (c *conn) write(out []byte) (ok bool) {
 	if err == nil {
 		return true
 	}
-	c.releaseBuffer()
-	c.close()
+	c.end = c.close
 	return false
 }
 
@@ -296,11 +400,7 @@ func (c *conn) write(out []byte) (ok bool) {
 func (c *conn) handOver(start int, waits bool) {
 	ahead := slices.Clone(c.buffer.data[start:c.buffer.size])
 	c.releaseBuffer()
-	c.mu.Lock()
-	c.handedOver = true
-	err := c.SetDeadline(time.Time{})
-	c.mu.Unlock()
-	if err != nil {
+	if c.leave(time.Time{}) != nil {
 		c.close()
 		return
 	}

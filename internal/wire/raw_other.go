@@ -2,5 +2,15 @@
 
 package wire
 
-// prepareRaw does nothing: an idle connection keeps its buffer.
-func (c *conn) prepareRaw() {}
+import (
+	"errors"
+	"net"
+	"syscall"
+)
+
+// rawConn returns nil: an idle connection keeps its buffer.
+func rawConn(net.Conn) syscall.RawConn { return nil }
+
+func readSocket(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func wouldBlock(error) bool { return false }

@@ -5,39 +5,36 @@ package wire
 import (
 	"errors"
 	"io"
+	"net"
 	"syscall"
 )
 
-// prepareRaw makes readMore take a buffer only when the socket is readable. The function is made
-// once per connection, so that a read does not allocate.
-func (c *conn) prepareRaw() {
-	socket, ok := c.Conn.(syscall.Conn)
+// rawConn returns the socket of a connection, or nil if the connection is none.
+func rawConn(nc net.Conn) syscall.RawConn {
+	socket, ok := nc.(syscall.Conn)
 	if !ok {
-		return
+		return nil
 	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return
+		return nil
 	}
-	c.raw = raw
-	c.tryRead = func(fd uintptr) (done bool) {
-		c.takeBuffer()
-		free := c.buffer.data[c.buffer.size:]
-		for {
-			c.read, c.readErr = syscall.Read(int(fd), free)
-			if !errors.Is(c.readErr, syscall.EINTR) {
-				break
-			}
-		}
-		switch {
-		case errors.Is(c.readErr, syscall.EAGAIN):
-			if c.buffer.size == 0 {
-				c.releaseBuffer()
-			}
-			return false
-		case c.readErr == nil && c.read == 0:
-			c.readErr = io.EOF
-		}
-		return true
-	}
+	return raw
 }
+
+// readSocket reads from a socket without waiting.
+func readSocket(fd uintptr, p []byte) (n int, err error) {
+	for {
+		n, err = syscall.Read(int(fd), p)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if n == 0 && err == nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// wouldBlock reports whether an error of readSocket means that there is nothing to read.
+func wouldBlock(err error) bool { return errors.Is(err, syscall.EAGAIN) }

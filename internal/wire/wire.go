@@ -68,12 +68,14 @@ type Server struct {
 	poison bool // overwrite each request after its response, for tests
 	// draining is set once, with mu held. It is read without mu to write Connection: close.
 	draining atomic.Bool
+	tick     atomic.Int64 // counts the calls of wakeUnchecked, from 1
 
 	mu       sync.Mutex // guards the fields below, and the start of draining
 	listener net.Listener
 	handoff  *handoff
 	conns    map[*conn]struct{} // connections that net/http has not taken over
 	empty    chan struct{}      // closed when the server drains and conns is empty
+	stopped  chan struct{}      // closed when the server drains
 }
 
 // drainGrace is how long an idle connection stays open after Shutdown has begun, so that a request
@@ -92,8 +94,11 @@ func (s *Server) Serve(l net.Listener, serve func(net.Listener) error) error {
 	}
 	s.listener, s.handoff = l, newHandoff(l.Addr())
 	s.conns, s.empty = map[*conn]struct{}{}, make(chan struct{})
+	s.stopped = make(chan struct{})
+	s.tick.Store(1)
 	s.mu.Unlock()
 	go s.accept(l)
+	go s.watch()
 	return serve(s.handoff)
 }
 
@@ -107,6 +112,9 @@ func (s *Server) accept(l net.Listener) {
 			pause = 0
 			s.start(c)
 			continue
+		}
+		if s.draining.Load() {
+			return // the HTTP server's Shutdown or Close ends Serve
 		}
 		//nolint:staticcheck // Temporary is deprecated, but net/http uses it here too
 		if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Temporary() {
@@ -138,6 +146,39 @@ func (s *Server) forget(c *conn) {
 	defer s.mu.Unlock()
 	delete(s.conns, c)
 	s.signalEmptyLocked()
+}
+
+// watch calls wakeUnchecked every second.
+func (s *Server) watch() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			s.wakeUnchecked()
+		case <-s.stopped:
+			return
+		}
+	}
+}
+
+// wakeUnchecked wakes the connections that have waited since the last call without having seen that
+// there is nothing to read. It matters for a client that closed its side right after a request:
+//
+//	client: sends a request, closes its side; the kernel reports both at once
+//	loop:   reads the request, and writes the response
+//	loop:   waits; there will be no further report
+//
+// The response was not delayed. After one or two seconds the connection is closed.
+func (s *Server) wakeUnchecked() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tick := s.tick.Add(1)
+	for c := range s.conns {
+		if since := c.unchecked.Load(); since != 0 && since < tick-1 {
+			c.wake()
+		}
+	}
 }
 
 func (s *Server) signalEmptyLocked() {
@@ -180,6 +221,11 @@ func (s *Server) drain(each func(*conn)) (started bool) {
 		return false
 	}
 	_ = s.listener.Close()
+	select {
+	case <-s.stopped:
+	default:
+		close(s.stopped)
+	}
 	for c := range s.conns {
 		each(c)
 	}
