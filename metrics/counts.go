@@ -1,10 +1,5 @@
 package metrics
 
-import (
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
-)
-
 // Counts are the values of an integration's counters, or sums of them, since the start of the
 // process.
 type Counts struct {
@@ -54,11 +49,7 @@ func (m *Metrics) Total() (total Counts) {
 func (i *Integration) counts() (c Counts) {
 	for m := range i.requests {
 		for n := range i.requests[m] {
-			counter := i.requests[m][n].Load()
-			if counter == nil {
-				continue
-			}
-			count := valueOf(*counter)
+			count := i.count(m, n)
 			c.Requests += count
 			switch {
 			case n == len(codes):
@@ -71,18 +62,7 @@ func (i *Integration) counts() (c Counts) {
 			}
 		}
 	}
-	if i.URLs.hit != nil {
-		c.URLHits, c.URLMisses = valueOf(i.URLs.hit), valueOf(i.URLs.miss)
-		c.CredentialHits = valueOf(i.Credentials.hit)
-		c.CredentialMisses = valueOf(i.Credentials.miss)
-	}
+	c.URLHits, c.URLMisses = i.sum(urlHits), i.sum(urlMisses)
+	c.CredentialHits, c.CredentialMisses = i.sum(credentialHits), i.sum(credentialMisses)
 	return c
-}
-
-func valueOf(counter prometheus.Counter) uint64 {
-	var m dto.Metric
-	if counter.Write(&m) != nil {
-		return 0 // never happens for a counter
-	}
-	return uint64(m.GetCounter().GetValue())
 }

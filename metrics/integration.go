@@ -2,11 +2,8 @@ package metrics
 
 import (
 	"net/http"
-	"strconv"
 	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Integration holds the metrics of one integration. [Metrics.Integration] returns it.
@@ -16,19 +13,50 @@ type Integration struct {
 
 	name     string
 	metrics  *Metrics
-	requests [len(methods) + 1][len(codes) + 1]atomic.Pointer[prometheus.Counter]
+	requests [len(methods) + 1][len(codes) + 1]atomic.Uint64 // except those in hot
+	hot      []hotCounts                                     // by shard
+}
+
+// hotCounts are the counters that redirects increment. They fill a cache line of the processor.
+type hotCounts struct {
+	gets, heads        atomic.Uint64 // requests answered with a redirect
+	urlHits, urlMisses atomic.Uint64
+	credentialHits     atomic.Uint64
+	credentialMisses   atomic.Uint64
+	_                  [16]byte
 }
 
 // Lookups counts a cache's hits and misses.
-type Lookups struct{ hit, miss prometheus.Counter }
+type Lookups struct {
+	integration *Integration
+	hit, miss   func(*hotCounts) *atomic.Uint64
+}
+
+func newLookups(i *Integration, hit, miss func(*hotCounts) *atomic.Uint64) Lookups {
+	return Lookups{integration: i, hit: hit, miss: miss}
+}
 
 // Count counts a lookup.
-func (l Lookups) Count(hit bool) {
+func (l Lookups) Count(shard Shard, hit bool) {
+	c := of(shard, l.integration.hot)
 	if hit {
-		l.hit.Inc()
+		l.hit(c).Add(1)
 	} else {
-		l.miss.Inc()
+		l.miss(c).Add(1)
 	}
+}
+
+func urlHits(c *hotCounts) *atomic.Uint64          { return &c.urlHits }
+func urlMisses(c *hotCounts) *atomic.Uint64        { return &c.urlMisses }
+func credentialHits(c *hotCounts) *atomic.Uint64   { return &c.credentialHits }
+func credentialMisses(c *hotCounts) *atomic.Uint64 { return &c.credentialMisses }
+
+// sum adds a counter up over all shards.
+func (i *Integration) sum(counter func(*hotCounts) *atomic.Uint64) (n uint64) {
+	for s := range i.hot {
+		n += counter(&i.hot[s]).Load()
+	}
+	return n
 }
 
 // The methods and status codes that have their own series. All others share the series "other", so
@@ -40,8 +68,14 @@ var (
 
 const other = "other"
 
+// The indexes of the hot series.
+const (
+	indexGET, indexHEAD = 0, 1
+	index302            = 0
+)
+
 // Request counts a request and the status code of its response.
-func (i *Integration) Request(method string, code int) {
+func (i *Integration) Request(shard Shard, method string, code int) {
 	m, c := 0, 0
 	for m < len(methods) && methods[m] != method {
 		m++
@@ -49,25 +83,40 @@ func (i *Integration) Request(method string, code int) {
 	for c < len(codes) && codes[c] != code {
 		c++
 	}
-	series := &i.requests[m][c]
-	counter := series.Load()
-	if counter == nil {
-		counter = i.newRequests(m, c)
-		series.Store(counter)
+	switch {
+	case c == index302 && m == indexGET:
+		of(shard, i.hot).gets.Add(1)
+	case c == index302 && m == indexHEAD:
+		of(shard, i.hot).heads.Add(1)
+	default:
+		i.requests[m][c].Add(1)
 	}
-	(*counter).Inc()
 }
 
-func (i *Integration) newRequests(m, c int) *prometheus.Counter {
-	method, code := other, other
-	if m < len(methods) {
-		method = methods[m]
+// count returns how many requests were counted with a method and a status code, by their indexes.
+func (i *Integration) count(m, c int) uint64 {
+	switch {
+	case c == index302 && m == indexGET:
+		return i.sum(func(h *hotCounts) *atomic.Uint64 { return &h.gets })
+	case c == index302 && m == indexHEAD:
+		return i.sum(func(h *hotCounts) *atomic.Uint64 { return &h.heads })
 	}
-	if c < len(codes) {
-		code = strconv.Itoa(codes[c])
+	return i.requests[m][c].Load()
+}
+
+// isInitial reports whether a series exists although its value is 0: rate() does not see the first
+// event of a counter that begins with 1, so the common series begin with 0.
+func (i *Integration) isInitial(m, c int) bool {
+	if i.name == NoIntegration {
+		return m == indexGET && codes[c] == 404
 	}
-	counter := i.metrics.requests.WithLabelValues(i.name, method, code)
-	return &counter
+	switch codes[c] {
+	case 302:
+		return m == indexGET || m == indexHEAD
+	case 403, 502, 503:
+		return m == indexGET
+	}
+	return false
 }
 
 // InitAssumeRole creates the series of AssumeRole calls with the value 0.

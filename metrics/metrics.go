@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,11 +26,11 @@ const NoIntegration = "-"
 // Metrics holds the metrics. Create it with [New].
 type Metrics struct {
 	// RequestDuration is the time from a request's header to its response, in seconds.
-	RequestDuration prometheus.Histogram
+	RequestDuration *Histogram
 	// URLRemaining is the remaining lifetime of each URL that was returned, in seconds.
-	URLRemaining prometheus.Histogram
+	URLRemaining *Histogram
 	// URLBytes is the length of each URL that was returned.
-	URLBytes prometheus.Histogram
+	URLBytes *Histogram
 	// AccessLogLost counts the lines that the access log dropped.
 	AccessLogLost prometheus.Counter
 	// ClockJumps counts how often the clock was stepped or the machine was suspended.
@@ -38,14 +39,15 @@ type Metrics struct {
 	ClockSkew prometheus.Gauge
 
 	registry           *prometheus.Registry
-	requests           *prometheus.CounterVec
-	lookups            *prometheus.CounterVec
 	assumeRole         *prometheus.CounterVec
 	assumeRoleDuration *prometheus.HistogramVec
 	credentialsExpiry  *prometheus.GaugeVec
 	sharedSessions     *prometheus.CounterVec
 	reloadSuccess      prometheus.Gauge
 	reloadTimestamp    prometheus.Gauge
+
+	nextShard atomic.Uint32
+	served    []served // by shard
 
 	mu           sync.Mutex
 	integrations map[string]*Integration // guarded by mu
@@ -75,14 +77,6 @@ func New(version string) *Metrics {
 			"How far the clock is ahead of the clock of STS, "+
 				"according to the Date of its last response, to within a second."),
 		registry: prometheus.NewRegistry(),
-		requests: newCounters("requests_total",
-			"Requests answered on the viewers' listener, by integration ("+NoIntegration+
-				" if none serves the bucket), method and status code.",
-			"integration", "method", "code"),
-		lookups: newCounters("cache_lookups_total",
-			"Lookups in the two caches (urls, credentials), by integration and result "+
-				"(hit, miss). A credentials miss is a request that waited for STS.",
-			"cache", "integration", "result"),
 		assumeRole: newCounters("assume_role_total",
 			"AssumeRole calls, by integration and result "+
 				"(ok, denied, throttled, unavailable, malformed).",
@@ -104,6 +98,7 @@ func New(version string) *Metrics {
 			"1 if the last reload of the configuration succeeded, 0 otherwise."),
 		reloadTimestamp: newGauge("config_reload_timestamp_seconds",
 			"Unix time at which the current configuration was loaded."),
+		served:       make([]served, shardCount()),
 		integrations: map[string]*Integration{},
 	}
 	build := newGauges("build_info",
@@ -112,18 +107,12 @@ func New(version string) *Metrics {
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(
 		m.RequestDuration, m.URLRemaining, m.URLBytes, m.AccessLogLost, m.ClockJumps, m.ClockSkew,
-		m.requests, m.lookups, m.assumeRole, m.assumeRoleDuration, m.credentialsExpiry,
+		newCollector(m), m.assumeRole, m.assumeRoleDuration, m.credentialsExpiry,
 		m.sharedSessions, m.reloadSuccess, m.reloadTimestamp, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
-}
-
-func newHistogram(name, help string, buckets ...float64) prometheus.Histogram {
-	return prometheus.NewHistogram(prometheus.HistogramOpts{
-		Namespace: namespace, Name: name, Help: help, Buckets: buckets,
-	})
 }
 
 func newCounter(name, help string) prometheus.Counter {
@@ -190,8 +179,6 @@ func (m *Metrics) Forget(name string) {
 	delete(m.integrations, name)
 	m.mu.Unlock()
 	labels := prometheus.Labels{"integration": name}
-	m.requests.DeletePartialMatch(labels)
-	m.lookups.DeletePartialMatch(labels)
 	m.assumeRole.DeletePartialMatch(labels)
 	m.assumeRoleDuration.DeletePartialMatch(labels)
 	m.credentialsExpiry.DeletePartialMatch(labels)
@@ -212,23 +199,8 @@ func (m *Metrics) Integration(name string) *Integration {
 }
 
 func (m *Metrics) newIntegration(name string) *Integration {
-	lookups := func(cache string) Lookups {
-		return Lookups{
-			hit:  m.lookups.WithLabelValues(cache, name, "hit"),
-			miss: m.lookups.WithLabelValues(cache, name, "miss"),
-		}
-	}
-	i := &Integration{name: name, metrics: m}
-	// rate() does not see the first event of a counter that begins with 1, so the common series
-	// begin with 0.
-	if name == NoIntegration {
-		m.requests.WithLabelValues(name, http.MethodGet, "404")
-		return i
-	}
-	i.URLs, i.Credentials = lookups("urls"), lookups("credentials")
-	for _, code := range []string{"302", "403", "502", "503"} {
-		m.requests.WithLabelValues(name, http.MethodGet, code)
-	}
-	m.requests.WithLabelValues(name, http.MethodHead, "302")
+	i := &Integration{name: name, metrics: m, hot: make([]hotCounts, shardCount())}
+	i.URLs = newLookups(i, urlHits, urlMisses)
+	i.Credentials = newLookups(i, credentialHits, credentialMisses)
 	return i
 }

@@ -17,12 +17,12 @@ func newUsed() *Metrics {
 	m.WatchCache("urls", func() int { return 7 }, Evictions{"capacity": func() uint64 { return 3 }})
 	i := m.Integration("lab")
 	i.InitAssumeRole()
-	i.Request("GET", 302)
-	i.Request("GET", 302)
-	i.Request("PROPFIND", 405)
-	i.Request("GET", 418)
-	i.URLs.Count(true)
-	i.Credentials.Count(false)
+	i.Request(0, "GET", 302)
+	i.Request(0, "GET", 302)
+	i.Request(0, "PROPFIND", 405)
+	i.Request(0, "GET", 418)
+	i.URLs.Count(0, true)
+	i.Credentials.Count(0, false)
 	i.AssumeRole("ok", 100*time.Millisecond)
 	i.SessionExpires(time.Unix(1_700_003_600, 0))
 	return m
@@ -103,10 +103,10 @@ func TestLint(t *testing.T) {
 
 func TestRequestDoesNotAllocate(t *testing.T) {
 	i := New("").Integration("lab")
-	i.Request("GET", 302)
+	i.Request(0, "GET", 302)
 	n := testing.AllocsPerRun(1000, func() {
-		i.Request("GET", 302)
-		i.URLs.Count(true)
+		i.Request(0, "GET", 302)
+		i.URLs.Count(0, true)
 	})
 	if n > 0 {
 		t.Errorf("counting a request allocates %v times, want 0", n)
@@ -116,8 +116,8 @@ func TestRequestDoesNotAllocate(t *testing.T) {
 // TestCounts checks that counts agree with the series, and that Forget removes them.
 func TestCounts(t *testing.T) {
 	m := newUsed()
-	m.Integration(NoIntegration).Request("GET", 404)
-	m.Integration("other").Request("HEAD", 503)
+	m.Integration(NoIntegration).Request(0, "GET", 404)
+	m.Integration("other").Request(0, "HEAD", 503)
 	want := map[string]Counts{
 		"lab":         {Requests: 4, Redirects: 2, Refused: 1, URLHits: 1, CredentialMisses: 1},
 		"other":       {Requests: 1, Failed: 1},
@@ -138,7 +138,7 @@ func TestCounts(t *testing.T) {
 		t.Errorf("Total() = %+v, want %+v", got, total)
 	}
 	m.Forget("lab")
-	m.Integration("lab").Request("GET", 302)
+	m.Integration("lab").Request(0, "GET", 302)
 	after := Counts{Requests: 1, Redirects: 1}
 	if got := m.Counts()["lab"]; got != after {
 		t.Errorf("Counts() of lab after Forget = %+v, want %+v", got, after)

@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
-	"sync"
 	"time"
 
 	"s3redirect/internal/locator"
@@ -39,7 +38,10 @@ type exchange struct {
 	aborted bool // that response is incomplete
 
 	object presign.Object
-	buf    []byte
+
+	// The fields below outlive the request.
+	buf   []byte
+	shard metrics.Shard
 }
 
 // answer is the response to a GET or HEAD request for an object: a redirect or a problem.
@@ -51,31 +53,30 @@ type answer struct {
 	problem      *problem
 }
 
-var exchanges = sync.Pool{New: func() any { return &exchange{buf: make([]byte, 0, 4096)} }}
-
 // begin returns an exchange for a new request.
 func (h *Handler) begin() *exchange {
-	x := exchanges.Get().(*exchange)
+	x := h.exchanges.Get().(*exchange)
 	x.now, x.counts = h.clock(), h.unserved
 	return x
 }
 
-// end counts and logs an answered request that started at start, and recycles its exchange.
-func (h *Handler) end(x *exchange, start time.Time) {
+// end counts and logs a request that a server has answered since start, and recycles its exchange.
+func (h *Handler) end(x *exchange, start time.Time, by metrics.Server) {
+	h.metrics.Served(x.shard, by)
 	elapsed := h.clock().Sub(start)
-	x.counts.Request(x.method, x.status)
-	h.metrics.RequestDuration.Observe(elapsed.Seconds())
+	x.counts.Request(x.shard, x.method, x.status)
+	h.metrics.RequestDuration.Observe(x.shard, elapsed.Seconds())
 	if h.accessLog != nil {
 		x.buf = h.accessLog.line(x.buf[:0], x, h.gate, elapsed)
 		h.accessLog.add(x.buf)
 	}
-	x.recycle()
+	h.recycle(x)
 }
 
 // recycle returns x to the pool, without the request's memory.
-func (x *exchange) recycle() {
-	*x = exchange{buf: x.buf[:0]}
-	exchanges.Put(x)
+func (h *Handler) recycle(x *exchange) {
+	*x = exchange{buf: x.buf[:0], shard: x.shard}
+	h.exchanges.Put(x)
 }
 
 // errWait means that a request would have to wait although it may not. It has no effects, so that

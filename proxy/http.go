@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"s3redirect/internal/viewer"
+	"s3redirect/metrics"
 )
 
 // ServeHTTP implements [http.Handler].
@@ -15,7 +16,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.path, x.query = splitTarget(r.RequestURI)
 	h.serve(w, r, x)
 	aborted := x.aborted
-	h.end(x, start)
+	h.end(x, start, metrics.NetHTTP)
 	if aborted {
 		panic(http.ErrAbortHandler) // the server closes the connection or resets the stream
 	}

@@ -10,6 +10,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +65,7 @@ type Handler struct {
 	attribution  bool
 	vary         []string
 	bodies       *budget // for all bodies in flight
+	exchanges    sync.Pool
 
 	referrerPolicy []string
 	ages           [256]atomic.Pointer[age]
@@ -82,7 +84,7 @@ func New(o Options) (*Handler, error) {
 	// Scripts get another URL than pages, their response may be limited to one origin, and it is
 	// not cached.
 	vary := append([]string{"Origin", "Sec-Fetch-Mode", "Sec-Fetch-Dest"}, o.Gate.Vary()...)
-	return &Handler{
+	h := &Handler{
 		integrations:   o.Integrations,
 		metrics:        o.Metrics,
 		unserved:       o.Metrics.Integration(metrics.NoIntegration),
@@ -98,7 +100,11 @@ func New(o Options) (*Handler, error) {
 		vary:           []string{strings.Join(vary, ", ")},
 		bodies:         bodies,
 		referrerPolicy: []string{o.ReferrerPolicy},
-	}, nil
+	}
+	h.exchanges.New = func() any {
+		return &exchange{buf: make([]byte, 0, 4096), shard: h.metrics.NewShard()}
+	}
+	return h, nil
 }
 
 // urlCache returns the cache of the previous handler, or a new one if there is none.

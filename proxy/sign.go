@@ -41,11 +41,11 @@ func (h *Handler) sign(
 	if err != nil {
 		return nil, err
 	}
-	r, err := bucket.Resolve(ctx, x.now)
+	r, err := bucket.Resolve(ctx, x.now, x.shard)
 	x.now = r.Now
 	if err != nil {
 		if r.Place != nil && r.Window == nil {
-			x.counts.URLs.Count(false)
+			x.counts.URLs.Count(x.shard, false)
 		}
 		return nil, err
 	}
@@ -56,11 +56,11 @@ func (h *Handler) sign(
 		Params:   params,
 	}
 	sig := h.signature(x, bucket.Name, r.Signer, r.Window.Expires)
-	x.counts.URLs.Count(x.hit)
+	x.counts.URLs.Count(x.shard, x.hit)
 
 	x.buf = r.Signer.AppendURL(x.buf[:0], &x.object, sig)
-	h.metrics.URLBytes.Observe(float64(len(x.buf)))
-	h.metrics.URLRemaining.Observe(r.Window.Remaining(x.now).Seconds())
+	h.metrics.URLBytes.Observe(x.shard, float64(len(x.buf)))
+	h.metrics.URLRemaining.Observe(x.shard, r.Window.Remaining(x.now).Seconds())
 	return r.Window, nil
 }
 

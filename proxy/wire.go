@@ -7,6 +7,7 @@ import (
 
 	"s3redirect/internal/viewer"
 	"s3redirect/internal/wire"
+	"s3redirect/metrics"
 )
 
 // AppendResponse implements [wire.Handler]. The response has the same bytes as [Handler.ServeHTTP]'s
@@ -23,7 +24,7 @@ func (h *Handler) AppendResponse(dst []byte, r *wire.Request) ([]byte, bool) {
 	x.method = r.Method
 	x.path, x.query = splitTarget(r.Target)
 	if !h.redirect(x) {
-		x.recycle()
+		h.recycle(x)
 		return dst, false
 	}
 	if x.problem != nil {
@@ -31,7 +32,7 @@ func (h *Handler) AppendResponse(dst []byte, r *wire.Request) ([]byte, bool) {
 	} else {
 		dst = h.appendRedirect(dst, x, r)
 	}
-	h.end(x, start)
+	h.end(x, start, metrics.Wire)
 	return dst, true
 }
 

@@ -25,8 +25,8 @@ func TestOverview(t *testing.T) {
 		go w.Sample(ctx)
 		i := w.metrics.Integration("lab")
 		for range 200 {
-			i.Request("GET", 302)
-			i.URLs.Count(true)
+			i.Request(0, "GET", 302)
+			i.URLs.Count(0, true)
 			time.Sleep(sampleInterval)
 			synctest.Wait()
 		}
@@ -55,7 +55,7 @@ func TestIntegrations(t *testing.T) {
 	w := newWorld(t, testFile)
 	if b, ok := w.set.Find("photos", time.Now()); !ok {
 		t.Fatal("no integration serves photos")
-	} else if _, _, err := b.Integration.Window(t.Context(), time.Now()); err != nil {
+	} else if _, _, err := b.Integration.Window(t.Context(), time.Now(), 0); err != nil {
 		t.Fatal(err)
 	}
 	a := w.get("/api/integrations")
@@ -84,7 +84,7 @@ func TestIntegrations(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, _ := w.set.Find("photos", time.Now())
-	if _, _, err := b.Integration.Window(t.Context(), time.Now()); err == nil {
+	if _, _, err := b.Integration.Window(t.Context(), time.Now(), 0); err == nil {
 		t.Fatal("got a session with the wrong external ID, want an error")
 	}
 	w.get("/api/integrations").into(t, &got)

@@ -181,7 +181,7 @@ func (w *world) sleepUntilTurn(bucket string) {
 // window requests a window of the bucket's integration.
 func (w *world) window(bucket string) (*Window, error) {
 	w.t.Helper()
-	win, _, err := w.bucket(bucket).Integration.Window(context.Background(), w.clock())
+	win, _, err := w.bucket(bucket).Integration.Window(context.Background(), w.clock(), 0)
 	return win, err
 }
 

@@ -202,7 +202,7 @@ func TestReloadsPurgesAndRequestsAtOnce(t *testing.T) {
 					if !ok {
 						continue
 					}
-					win, now, err := b.Integration.Window(t.Context(), time.Now())
+					win, now, err := b.Integration.Window(t.Context(), time.Now(), 0)
 					var failed *AssumeRoleError
 					switch {
 					case err != nil && !errors.As(err, &failed):

@@ -220,9 +220,12 @@ func (i *Integration) CanonicalParams(cors bool) string {
 }
 
 // Window returns the window to sign with, and the instant for which it was chosen: later than now
-// if the request waited for STS. The error is an [*AssumeRoleError], or the context's.
-func (i *Integration) Window(ctx context.Context, now time.Time) (*Window, time.Time, error) {
-	return i.keeper.window(ctx, now)
+// if the request waited for STS. It counts a lookup of credentials in a shard. The error is an
+// [*AssumeRoleError], or the context's.
+func (i *Integration) Window(
+	ctx context.Context, now time.Time, shard metrics.Shard,
+) (*Window, time.Time, error) {
+	return i.keeper.window(ctx, now, shard)
 }
 
 // WindowEnd returns when the window that an instant is in ends.

@@ -126,23 +126,25 @@ type snapshot struct {
 const staleness = 5 * time.Second
 
 // window implements [Integration.Window].
-func (k *keeper) window(ctx context.Context, now time.Time) (*Window, time.Time, error) {
+func (k *keeper) window(
+	ctx context.Context, now time.Time, shard metrics.Shard,
+) (*Window, time.Time, error) {
 	at := now.UnixNano()
 	if s := k.snapshot.Load(); s != nil && s.from <= at && at < s.until && k.touch(now) {
-		k.metrics.Credentials.Count(true)
+		k.metrics.Credentials.Count(shard, true)
 		return s.window, now, nil
 	}
 	waited := false
 	for {
 		w, f, err := k.decide(now)
 		if f == nil {
-			k.metrics.Credentials.Count(err == nil && !waited)
+			k.metrics.Credentials.Count(shard, err == nil && !waited)
 			return w, now, err
 		}
 		waited = true
 		if !k.enqueue() {
 			if w == nil {
-				k.metrics.Credentials.Count(false)
+				k.metrics.Credentials.Count(shard, false)
 				return nil, now, k.unavailable(errTooManyWaiters)
 			}
 			return w, now, nil
@@ -150,7 +152,7 @@ func (k *keeper) window(ctx context.Context, now time.Time) (*Window, time.Time,
 		err = f.wait(ctx, now, w != nil)
 		k.dequeue()
 		if err != nil {
-			k.metrics.Credentials.Count(false)
+			k.metrics.Credentials.Count(shard, false)
 			return nil, now, err
 		}
 		now = k.clock()

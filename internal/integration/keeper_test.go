@@ -201,7 +201,7 @@ func TestFirstRequestsEndDoesNotFailOthers(t *testing.T) {
 		ctx, leave := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			_, _, err := w.bucket("bucket").Integration.Window(ctx, time.Now())
+			_, _, err := w.bucket("bucket").Integration.Window(ctx, time.Now(), 0)
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("the cancelled request got %v, want %v", err, context.Canceled)
 			}

@@ -7,6 +7,7 @@ import (
 
 	"s3redirect/internal/locator"
 	"s3redirect/internal/presign"
+	"s3redirect/metrics"
 )
 
 // Resolved is everything that a bucket's URLs are signed with at an instant.
@@ -23,11 +24,13 @@ type Resolved struct {
 // a session where they are not available yet. The error wraps [ErrNoSuchBucket],
 // [ErrRegionNotTold] or [ErrRegionUnavailable], or is one of [Integration.Window]. On an error,
 // Place is set if it was found, and Now is set in any case.
-func (b *Bucket) Resolve(ctx context.Context, now time.Time) (r Resolved, err error) {
+func (b *Bucket) Resolve(
+	ctx context.Context, now time.Time, shard metrics.Shard,
+) (r Resolved, err error) {
 	if r.Place, r.Now, err = b.locate(ctx, now); err != nil {
 		return r, err
 	}
-	if r.Window, r.Now, err = b.Integration.Window(ctx, r.Now); err != nil {
+	if r.Window, r.Now, err = b.Integration.Window(ctx, r.Now, shard); err != nil {
 		return r, err
 	}
 	r.Signer, err = r.Window.Signer(r.Place.Region)
@@ -58,7 +61,7 @@ func (s *Set) Presign(
 	if !ok {
 		return "", fmt.Errorf("no integration serves bucket %s", l.Bucket)
 	}
-	r, err := bucket.Resolve(ctx, now)
+	r, err := bucket.Resolve(ctx, now, 0)
 	if err != nil {
 		return "", err
 	}

@@ -26,7 +26,7 @@ func TestPresignIsTheProxysURL(t *testing.T) {
 			if err != nil {
 				t.Fatalf("Presign(%s) = %v, want a URL", method, err)
 			}
-			r, err := w.bucket("bucket").Resolve(t.Context(), time.Now())
+			r, err := w.bucket("bucket").Resolve(t.Context(), time.Now(), 0)
 			if err != nil {
 				t.Fatalf("Resolve() = %v", err)
 			}
@@ -105,14 +105,14 @@ func TestResolveReportsProgress(t *testing.T) {
 		defer w.Close()
 		b := w.bucket("bucket")
 		began := time.Now()
-		r, err := b.Resolve(t.Context(), began)
+		r, err := b.Resolve(t.Context(), began, 0)
 		if err == nil || r.Place == nil || r.Signer != nil || !r.Now.Equal(began.Add(time.Second)) {
 			t.Errorf("Resolve() = %+v, %v, want a place and an error a second later", r, err)
 		}
 		time.Sleep(2 * denialPause)
 		w.sleepUntilTurn("bucket") // so that nothing is fetched ahead
 		began = time.Now()
-		r, err = b.Resolve(t.Context(), began)
+		r, err = b.Resolve(t.Context(), began, 0)
 		if err != nil || r.Signer == nil || !r.Now.Equal(began.Add(time.Second)) {
 			t.Errorf("Resolve() = %+v, %v, want a signer a second later", r, err)
 		}
@@ -137,7 +137,7 @@ func TestResolvePeekMakesNoCalls(t *testing.T) {
 		if n := w.sts.count("lab"); n != 0 {
 			t.Errorf("%d calls to STS, want none", n)
 		}
-		want, err := w.bucket("bucket").Resolve(t.Context(), time.Now())
+		want, err := w.bucket("bucket").Resolve(t.Context(), time.Now(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestResolveDoesNotAllocate(t *testing.T) {
 	w := newWorld(t, &fakeSTS{}, []config.Integration{keys})
 	b, now := w.bucket("scans"), time.Now()
 	if n := testing.AllocsPerRun(1000, func() {
-		if _, err := b.Resolve(t.Context(), now); err != nil {
+		if _, err := b.Resolve(t.Context(), now, 0); err != nil {
 			t.Fatal(err)
 		}
 	}); n > 0 {

@@ -30,7 +30,7 @@ const (
 	sharedBytes = 1520
 	// Bytes of memory in a replica for an integration with its metrics, for each of its two
 	// sessions with a token of 1,000 bytes, and for an entry of the URL cache.
-	integrationBytes, sessionBytes, entryBytes = 10_700, 3_800, 70
+	integrationBytes, sessionBytes, entryBytes = 6_100, 3_800, 70
 	// stsLimit is the number of STS calls per second that AWS allows an account in a region.
 	stsLimit = 600
 )

@@ -91,7 +91,7 @@ func TestFleetBytes(t *testing.T) {
 		if !ok {
 			t.Fatalf("Find(%q) found no integration", c.Integrations[n].Bucket)
 		}
-		w, _, err := b.Integration.Window(t.Context(), now)
+		w, _, err := b.Integration.Window(t.Context(), now, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,97 @@
+package metrics
+
+import (
+	"math"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Shard selects one of several copies of the counters that every redirect increments. If all cores
+// incremented the same counter, its cache line would move between them for every request. A scrape
+// adds the copies up. The zero Shard is valid.
+type Shard uint32
+
+// NewShard returns the next shard in turn. A caller keeps it in state that usually stays on one
+// core, such as a value from a [sync.Pool].
+func (m *Metrics) NewShard() Shard { return Shard(m.nextShard.Add(1)) }
+
+// shardCount returns the number of copies: a power of two that is at least the number of cores, but
+// at most 16, because each integration has that many.
+func shardCount() int {
+	n := 1
+	for n < min(16, runtime.GOMAXPROCS(0)) {
+		n *= 2
+	}
+	return n
+}
+
+// of returns a shard's element.
+func of[T any](shard Shard, elements []T) *T { return &elements[int(shard)&(len(elements)-1)] }
+
+// Histogram is a Prometheus histogram with a copy of its counters per shard.
+type Histogram struct {
+	desc   *prometheus.Desc
+	bounds []float64
+	shards []histogramShard
+}
+
+// maxBuckets is the maximum number of a histogram's buckets, including the last, unbounded one.
+const maxBuckets = 16
+
+type histogramShard struct {
+	buckets [maxBuckets]atomic.Uint64 // not cumulative
+	sum     atomic.Uint64             // the bits of a float64
+	_       [56]byte                  // pads the shard to whole cache lines of the processor
+}
+
+func newHistogram(name, help string, bounds ...float64) *Histogram {
+	return &Histogram{
+		desc:   newDesc(name, help),
+		bounds: bounds,
+		shards: make([]histogramShard, shardCount()),
+	}
+}
+
+// Observe counts a value.
+func (h *Histogram) Observe(shard Shard, value float64) {
+	n := 0
+	for n < len(h.bounds) && value > h.bounds[n] {
+		n++
+	}
+	s := of(shard, h.shards)
+	s.buckets[n].Add(1)
+	for {
+		old := s.sum.Load()
+		if s.sum.CompareAndSwap(old, math.Float64bits(math.Float64frombits(old)+value)) {
+			return
+		}
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (h *Histogram) Describe(to chan<- *prometheus.Desc) { to <- h.desc }
+
+// Collect implements [prometheus.Collector].
+func (h *Histogram) Collect(to chan<- prometheus.Metric) {
+	var count uint64
+	var sum float64
+	buckets := make(map[float64]uint64, len(h.bounds))
+	for n := range len(h.bounds) + 1 {
+		for s := range h.shards {
+			count += h.shards[s].buckets[n].Load()
+		}
+		if n < len(h.bounds) {
+			buckets[h.bounds[n]] = count
+		}
+	}
+	for s := range h.shards {
+		sum += math.Float64frombits(h.shards[s].sum.Load())
+	}
+	to <- prometheus.MustNewConstHistogram(h.desc, count, sum, buckets)
+}
+
+func newDesc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
+}
