@@ -53,10 +53,10 @@ type answer struct {
 	problem      *problem
 }
 
-// begin returns an exchange for a new request.
-func (h *Handler) begin() *exchange {
+// begin returns an exchange for a request that was received at an instant.
+func (h *Handler) begin(now time.Time) *exchange {
 	x := h.exchanges.Get().(*exchange)
-	x.now, x.counts = h.clock(), h.unserved
+	x.now, x.counts = now, h.unserved
 	return x
 }
 

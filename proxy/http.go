@@ -10,8 +10,8 @@ import (
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := h.begin()
-	start := x.now
+	start := h.clock()
+	x := h.begin(start)
 	x.Request, x.method, x.waits = *viewer.NewRequest(r), r.Method, true
 	x.path, x.query = splitTarget(r.RequestURI)
 	h.serve(w, r, x)

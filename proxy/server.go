@@ -153,7 +153,6 @@ func newWire(o ServerOptions, viewers *http.Server) *wire.Server {
 		Handler:       o.Wire,
 		Prefix:        locator.PathPrefix,
 		HTTP:          viewers,
-		Clock:         o.Clock,
 		Log:           o.Log,
 		HeaderTimeout: readTimeout,
 		WriteTimeout:  writeTimeout,

@@ -13,8 +13,8 @@ import (
 // AppendResponse implements [wire.Handler]. The response has the same bytes as [Handler.ServeHTTP]'s
 // from net/http. AppendResponse returns false for a request that would have to wait.
 func (h *Handler) AppendResponse(dst []byte, r *wire.Request) ([]byte, bool) {
-	x := h.begin()
-	start := x.now
+	start := h.clock()
+	x := h.begin(start)
 	x.Request = viewer.Request{
 		Header:     r,
 		RemoteAddr: r.RemoteAddr,
@@ -51,7 +51,7 @@ func (h *Handler) appendRedirect(dst []byte, x *exchange, r *wire.Request) []byt
 	dst = append(append(dst, x.location...), "\r\nReferrer-Policy: "...)
 	dst = append(append(dst, h.referrerPolicy[0]...), "\r\nVary: "...)
 	dst = append(append(dst, h.vary[0]...), "\r\n"...)
-	return r.AppendEnd(dst)
+	return r.AppendEnd(dst, x.now)
 }
 
 // appendProblem appends the exchange's problem.
@@ -62,7 +62,7 @@ func (h *Handler) appendProblem(dst []byte, x *exchange, r *wire.Request) []byte
 	b := bytes.NewBuffer(dst)
 	b.WriteString("HTTP/1.1 " + strconv.Itoa(x.status) + " " + http.StatusText(x.status) + "\r\n")
 	_ = header.Write(b) // a buffer's Write does not fail
-	dst = r.AppendEnd(b.Bytes())
+	dst = r.AppendEnd(b.Bytes(), x.now)
 	if r.Method == http.MethodHead {
 		return dst
 	}

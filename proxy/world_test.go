@@ -1,13 +1,17 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +21,7 @@ import (
 	"s3redirect/internal/integration"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/viewer"
+	"s3redirect/internal/wire"
 	"s3redirect/metrics"
 )
 
@@ -172,6 +177,10 @@ func (w *world) put(bucket, key, text string) (version string) {
 	return w.cloud.Put(locator.Locator{Bucket: bucket, Key: key}, o)
 }
 
+// onWire makes tests answer plain GET requests like the wire. TestSuiteOnTheWire sets it. The
+// response to HEAD has no body on the wire, but an httptest.ResponseRecorder keeps it.
+var onWire = os.Getenv("PROXY_TEST_ON_WIRE") != ""
+
 // ask sends a request to the handler.
 func (w *world) ask(method, target string) *http.Response {
 	w.t.Helper()
@@ -180,6 +189,44 @@ func (w *world) ask(method, target string) *http.Response {
 	rec := httptest.NewRecorder()
 	w.ServeHTTP(rec, r)
 	return rec.Result()
+}
+
+// ServeHTTP answers like the handler, or like the wire if onWire is set and the wire answers r.
+func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	if onWire && r.Method == http.MethodGet {
+		if resp := w.answerOnWire(r); resp != nil {
+			maps.Copy(rw.Header(), resp.Header)
+			rw.WriteHeader(resp.StatusCode)
+			_, _ = io.Copy(rw, resp.Body)
+			return
+		}
+	}
+	w.Handler.ServeHTTP(rw, r)
+}
+
+// answerOnWire returns the response to a request as the wire answers it, or nil if net/http must.
+func (w *world) answerOnWire(r *http.Request) *http.Response {
+	var head bytes.Buffer
+	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: h\r\n", r.Method, r.RequestURI)
+	_ = r.Header.Write(&head) // a buffer's Write does not fail
+	head.WriteString("\r\n")
+	plain, ok := wire.ReadRequest(head.Bytes(), locator.PathPrefix, r.RemoteAddr)
+	if !ok {
+		return nil
+	}
+	text, ok := w.AppendResponse(nil, plain)
+	if !ok {
+		return nil
+	}
+	for n := range head.Bytes() { // a string that was kept would change
+		head.Bytes()[n] = 0xff
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(text)), r)
+	if err != nil {
+		panic(fmt.Sprintf("%s %s: %v in %q", r.Method, r.RequestURI, err, text))
+	}
+	resp.Header.Del("Date")
+	return resp
 }
 
 // redirect requests an object, checks that the response is a redirect, and returns its URL.

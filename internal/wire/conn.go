@@ -68,8 +68,8 @@ func newConn(s *Server, nc net.Conn) *conn {
 		Conn:       nc,
 		server:     s,
 		remoteAddr: nc.RemoteAddr().String(),
-		peer:       peerOf(nc),
-		now:        s.Clock(),
+		peer:       peerOf(nc.RemoteAddr().String()),
+		now:        time.Now(),
 	}
 	c.raw = rawConn(nc)
 	return c
@@ -213,7 +213,7 @@ func (c *conn) wake() {
 
 // answerMore answers the requests in the buffer after a read of n bytes.
 func (c *conn) answerMore(n int) {
-	c.now = c.server.Clock()
+	c.now = time.Now()
 	c.buffer.size += n
 	c.answer()
 }

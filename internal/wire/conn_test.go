@@ -424,7 +424,7 @@ func TestRequestsDoNotAllocate(t *testing.T) {
 	}
 	s := newServer(handlerFunc(func(dst []byte, r *Request) ([]byte, bool) {
 		r.Values("Cookie")
-		return r.AppendEnd(append(dst, "HTTP/1.1 302 Found\r\n"...)), true
+		return r.AppendEnd(append(dst, "HTTP/1.1 302 Found\r\n"...), time.Now()), true
 	}))
 	for name, text := range clients {
 		if strings.Contains(text, "Connection: close") {

@@ -3,6 +3,7 @@ package wire
 import (
 	"net/netip"
 	"strings"
+	"time"
 	"unsafe"
 )
 
@@ -54,8 +55,8 @@ func (r *Request) Values(name string) []string {
 
 // AppendEnd appends the end of a response's head: Date, Connection: close if the connection closes
 // after the response, and the empty line.
-func (r *Request) AppendEnd(dst []byte) []byte {
-	dst = r.server.dates.append(append(dst, "Date: "...), r.server.Clock())
+func (r *Request) AppendEnd(dst []byte, now time.Time) []byte {
+	dst = r.server.dates.append(append(dst, "Date: "...), now)
 	if r.server.draining.Load() {
 		r.closes = true
 	}
@@ -70,3 +71,18 @@ func (r *Request) AppendEnd(dst []byte) []byte {
 // connection's goroutine, and no other goroutine gets the request. A handler that keeps a string
 // must clone it. Tests overwrite each request after its response to find strings that were kept.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// detached is the server of the requests that ReadRequest returns.
+var detached Server
+
+// ReadRequest returns the plain request in head, for tests and benchmarks of a [Handler]. ok is
+// false if head is not exactly one plain request.
+func ReadRequest(head []byte, prefix, remoteAddr string) (r *Request, ok bool) {
+	r = &Request{
+		RemoteAddr: remoteAddr,
+		Peer:       peerOf(remoteAddr),
+		server:     &detached,
+		values:     make([]string, 0, 16),
+	}
+	return r, r.read(head, prefix) == plain && r.size == len(head)
+}

@@ -55,8 +55,6 @@ type Server struct {
 	Prefix string
 	// HTTP answers all other requests.
 	HTTP *http.Server
-	// Clock returns the time for the Date of responses.
-	Clock func() time.Time
 	// Log gets the panics of Handler.
 	Log *slog.Logger
 	// HeaderTimeout bounds the time from the first byte of a head to its last, and from a
@@ -243,9 +241,9 @@ func (s *Server) logPanic(v any) {
 	s.Log.Error("panic", "panic", what, "stack", string(debug.Stack()))
 }
 
-// peerOf returns the address of a connection's peer, or the zero address if it has none.
-func peerOf(nc net.Conn) netip.Addr {
-	a, err := netip.ParseAddrPort(nc.RemoteAddr().String())
+// peerOf returns the address in a RemoteAddr, or the zero address if there is none.
+func peerOf(remoteAddr string) netip.Addr {
+	a, err := netip.ParseAddrPort(remoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}

@@ -39,7 +39,7 @@ func (echo) AppendResponse(dst []byte, r *Request) ([]byte, bool) {
 	dst = append(dst, "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: https://store.example"...)
 	dst = append(append(dst, r.Target...), "\r\nX-Seen: "...)
 	dst = append(append(dst, seen(r.Values)...), "\r\n"...)
-	return r.AppendEnd(dst), true
+	return r.AppendEnd(dst, time.Now()), true
 }
 
 // handlerFunc is a Handler.
@@ -82,7 +82,6 @@ func newServer(h Handler) *Server {
 		Handler:       h,
 		Prefix:        "/s3/",
 		HTTP:          newHTTP(echo{}),
-		Clock:         time.Now,
 		Log:           slog.New(slog.DiscardHandler),
 		HeaderTimeout: time.Minute,
 		WriteTimeout:  time.Minute,

@@ -1,0 +1,236 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
+	"s3redirect/internal/wire"
+)
+
+// TestSuiteOnTheWire runs the package's tests again, with all plain requests answered like the
+// wire's.
+func TestSuiteOnTheWire(t *testing.T) {
+	if onWire {
+		t.Skip("this is the second run")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.skip=^TestSuiteOnTheWire$", "-test.short")
+	cmd.Env = append(os.Environ(), "PROXY_TEST_ON_WIRE=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("on the wire: %v\n%s", err, out)
+	}
+}
+
+var dateField = regexp.MustCompile("Date: [^\r]*\r\n")
+
+// onBoth sends a request to a server with the wire and to one without, and returns what each
+// answers until it closes the connection.
+func onBoth(t *testing.T, w *world, request string) (onWire, netHTTP string) {
+	t.Helper()
+	for _, handler := range []wire.Handler{w, nil} {
+		s, err := Listen(ServerOptions{
+			Listen:      "127.0.0.1:0",
+			AdminListen: "127.0.0.1:0",
+			Viewers:     w.Handler,
+			Wire:        handler,
+			Metrics:     w.metrics,
+			Log:         slog.New(slog.DiscardHandler),
+			Clock:       w.clock,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		c, err := net.Dial("tcp", s.Addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
+		_, _ = io.WriteString(c, request)
+		_ = c.(*net.TCPConn).CloseWrite()
+		answer, err := io.ReadAll(c)
+		if err != nil {
+			t.Fatalf("%q: after %q: %v", request, answer, err)
+		}
+		_ = c.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if handler != nil {
+			onWire = dateField.ReplaceAllString(string(answer), "")
+		} else {
+			netHTTP = dateField.ReplaceAllString(string(answer), "")
+		}
+	}
+	return onWire, netHTTP
+}
+
+// The wire's responses have the same bytes as net/http's: redirects and problems, with and without
+// CORS, with every header field in the same place.
+func TestWireWritesWhatNetHTTPWrites(t *testing.T) {
+	hour := time.Now().Truncate(time.Hour).Add(10 * time.Minute)
+	frozen := func(_ *config.Config, o *Options) { o.Clock = func() time.Time { return hour } }
+	withCORS := func(origins ...string) worldOption {
+		return func(_ *config.Config, o *Options) { o.CORS = &config.CORS{AllowedOrigins: origins} }
+	}
+	for name, w := range map[string]*world{
+		"plain":       newWorld(t, frozen),
+		"origin":      newWorld(t, frozen, withCORS("https://app.example.com")),
+		"all origins": newWorld(t, frozen, withCORS("*")),
+		"password": newWorld(t, frozen, func(c *config.Config, _ *Options) {
+			c.Viewers.Links = &config.Links{
+				Keys:        []config.LinkKey{{ID: "k", Secret: testSecret + testSecret}},
+				MaxLifetime: time.Hour,
+			}
+		}),
+	} {
+		for _, target := range []string{
+			"/s3/scans/photo.jpg", "/s3/scans/a%20b?download=x", "/s3/scans/x?versionId=1",
+			"/s3/unserved/x", "/s3/scans/../x", "/s3/scans/", "/s3/UPPER/x", "/s3/",
+			"/s3/scans/x?exp=1&kid=k&sig=x",
+		} {
+			for _, method := range []string{"GET", "HEAD"} {
+				for _, fields := range []string{
+					"",
+					"Origin: https://app.example.com\r\nSec-Fetch-Mode: cors\r\n",
+					"Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: image\r\nOrigin: null\r\n",
+					"Connection: close\r\n",
+				} {
+					head := method + " " + target + " HTTP/1.1\r\nHost: h\r\n" + fields + "\r\n"
+					got, want := onBoth(t, w, head)
+					if got != want || want == "" {
+						t.Errorf("%s: %q:\nthe wire answers %q\nnet/http answers %q",
+							name, head, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// A request that has to wait leaves no trace on the wire: it is counted, logged and limited once,
+// by net/http.
+func TestWaitingRequestsLeaveTheWire(t *testing.T) {
+	w := newWorld(t, func(c *config.Config, _ *Options) {
+		c.Viewers.RateLimit = &config.RateLimit{PerSecond: 1, Burst: 3}
+	})
+	ask := func(target string) (answered bool) {
+		t.Helper()
+		r := readPlain(t, "GET "+target+" HTTP/1.1\r\nHost: h\r\n\r\n")
+		text, ok := w.AppendResponse([]byte("kept"), r)
+		if !strings.HasPrefix(string(text), "kept") || !ok && string(text) != "kept" {
+			t.Errorf("%s: AppendResponse = %q, %v, want what dst held, and nothing more if not ok",
+				target, text, ok)
+		}
+		return ok
+	}
+	for range 10 {
+		if ask("/s3/bucket/k") { // no session yet
+			t.Error("without a session: the wire answers")
+		}
+		if ask("/s3/team-a/k") { // a pattern, and no session yet
+			t.Error("for a new bucket of a pattern: the wire answers")
+		}
+	}
+	if got := w.metrics.Total().Requests; got != 0 {
+		t.Errorf("%d requests were counted, want 0", got)
+	}
+	if calls := w.cloud.Calls().AssumeRole; calls != 0 {
+		t.Errorf("STS was called %d times, want 0", calls)
+	}
+	for range 3 { // no token of the rate limit was taken
+		w.redirect("GET", "/s3/bucket/k")
+	}
+	if !ask("/s3/bucket/k") {
+		t.Error("with a session: the wire does not answer")
+	}
+	if !ask("/s3/unserved/k") {
+		t.Error("for a bucket that no integration serves: the wire does not answer")
+	}
+	if got, want := w.metrics.Total().Requests, uint64(5); got != want {
+		t.Errorf("%d requests were counted, want %d", got, want)
+	}
+}
+
+// readPlain returns a plain request.
+func readPlain(t testing.TB, head string) *wire.Request {
+	t.Helper()
+	r, ok := wire.ReadRequest([]byte(head), locator.PathPrefix, "192.0.2.1:1")
+	if !ok {
+		t.Fatalf("%q is not plain", head)
+	}
+	return r
+}
+
+func TestRedirectsOnTheWireDoNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	w := newWorld(t, func(c *config.Config, o *Options) { o.URLs = 100_000 })
+	w.redirect("GET", "/s3/bucket/warm")
+	const requests = 2000
+	var heads []*wire.Request
+	for n := range 3*requests + 10 {
+		heads = append(heads, readPlain(t, fmt.Sprintf("GET /s3/bucket/some/folder/photo-%d.jpg "+
+			"HTTP/1.1\r\nHost: h\r\nSec-Fetch-Mode: no-cors\r\nCookie: a=b\r\n\r\n", n)))
+	}
+	dst := make([]byte, 0, 64<<10)
+	for name, next := range map[string]int{"hit": 0, "miss": 1} {
+		n := 0
+		ask := func() {
+			text, ok := w.AppendResponse(dst, heads[n])
+			if !ok || !bytes.HasPrefix(text, []byte("HTTP/1.1 302 ")) {
+				t.Fatalf("%s: AppendResponse = %q, %v, want a redirect", name, text, ok)
+			}
+			n += next
+		}
+		least := testing.AllocsPerRun(requests, ask)
+		for range 2 { // a garbage collection during a run empties the pools
+			least = min(least, testing.AllocsPerRun(requests, ask))
+		}
+		if least > 0 {
+			t.Errorf("a %s allocates %v times, want 0", name, least)
+		}
+	}
+}
+
+func BenchmarkWire(b *testing.B) {
+	w := newWorld(b)
+	rec := discard{http.Header{}}
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(
+		"GET /s3/bucket/some/folder/photo.jpg HTTP/1.1\r\nHost: h\r\n\r\n")))
+	if err != nil {
+		b.Fatal(err)
+	}
+	w.Handler.ServeHTTP(rec, r)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		plain := readPlain(b, "GET /s3/bucket/some/folder/photo.jpg HTTP/1.1\r\nHost: h\r\n\r\n")
+		dst := make([]byte, 0, 8<<10)
+		for pb.Next() {
+			if _, ok := w.AppendResponse(dst, plain); !ok {
+				b.Error("the wire does not answer")
+			}
+		}
+	})
+}
