@@ -9,13 +9,16 @@
 //
 //	redirects  requests per second of cache hits, misses, rules and tokens, compared with
 //	             - a bare net/http handler that writes the same response,
-//	             - nginx with a warm proxy_cache,
+//	             - a socket without HTTP that writes it,
+//	             - nginx with a warm proxy_cache and with a constant redirect,
+//	             - HAProxy with a constant redirect, and a Varnish hit,
 //	             - a handler that calls the SDK's presigner for each request, and
 //	             - a container registry that redirects to presigned URLs
 //	turn       the second in which a window ends and every URL changes
 //	fill       a URL cache that grows to a million entries
 //	start      start-up time, binary size and resident memory
 //	http2      redirects over TLS with HTTP/2
+//	counts     instructions per request, by valgrind
 //
 // The results are Markdown tables, written to standard output; docs/measurements has those of one
 // run. The server is pinned to CPU 0 and the load generator to CPU 1. The servers take
@@ -39,9 +42,9 @@
 //		Instead of the sections, compare this build of s3redirect with other builds: a list
 //		of binaries, separated by commas. Use it to measure what an optimization gains.
 //
-// Bench needs two CPUs and, in PATH, taskset, wrk and, for http2, h2load. The comparisons with
-// nginx and the registry are skipped if nginx, or minio and registry (also looked for in
-// .tools/bin), are missing. On Debian, "make tools-bench" installs everything.
+// Bench needs two CPUs and, in PATH, taskset, wrk, for http2 h2load, and for counts valgrind.
+// Comparisons with programs that are missing are skipped: nginx, haproxy, varnishd, and minio and
+// registry (also looked for in .tools/bin). On Debian, "make tools-bench" installs everything.
 package main
 
 import (
@@ -73,7 +76,7 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 2*time.Second, "the duration of each measurement")
 	only := flag.String("only", "", "measure only servers that match `regexp`, and the first one")
 	section := flag.String("section", "",
-		"run only sections that match `regexp`: redirects, turn, fill, start, http2")
+		"run only sections that match `regexp`: redirects, turn, fill, start, http2, counts")
 	flag.StringVar(&o.against, "against", "",
 		"compare with other builds of s3redirect only: `files`, separated by commas")
 	flag.Parse()
@@ -123,6 +126,7 @@ func run(o options) error {
 		{"fill", b.fill},
 		{"start", b.start},
 		{"http2", b.http2},
+		{"counts", b.instructions},
 	} {
 		if !o.sections.MatchString(section.name) {
 			continue

@@ -29,7 +29,7 @@ local step = %d
 local n, keys, header = 0, 1, ""
 function init(args)
   keys, n = tonumber(args[1]), tonumber(args[2])
-  if args[3] then header = args[3] .. "\r\n" end
+  for i = 3, #args do header = header .. args[i] .. "\r\n" end
 end
 function request()
   n = (n + step) %% keys
@@ -40,9 +40,10 @@ end
 
 // sample is one measurement.
 type sample struct {
-	rate float64       // requests per second
-	p99  time.Duration // latency; all 64 connections always have a request in flight
-	cpu  time.Duration // CPU time of the server per request
+	rate     float64 // requests per second
+	requests int
+	p99      time.Duration // latency; all 64 connections always have a request in flight
+	cpu      time.Duration // CPU time of the server per request
 }
 
 var (
@@ -103,6 +104,7 @@ func parseWrk(out []byte, cpu time.Duration) (sample, error) {
 	s.rate, errRate = strconv.ParseFloat(string(rate[1]), 64)
 	s.p99, errP99 = time.ParseDuration(string(p99[1]))
 	n, errRequests := strconv.Atoi(string(requests[1]))
+	s.requests = n
 	if n > 0 {
 		s.cpu = cpu / time.Duration(n)
 	}

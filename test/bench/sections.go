@@ -14,20 +14,27 @@ type contender struct {
 	keys    int // number of different keys; 1 means path only
 	miss    bool
 	path    string
-	header  []string // header lines of each request
+	header  []string   // header lines of each request
+	base    *contender // what it is compared with; nil means the first contender
 	samples []sample
-	ratios  []float64 // of the rate to the first contender's, by round
+	ratios  []float64 // of the rate to the base's, by round
 }
 
-// compare measures the contenders in turns and prints a table. The first one is what the others are
-// compared with.
+// compare measures the contenders in turns and prints a table. Each is compared with its base, which
+// must come before it.
 func (b *bench) compare(contenders []*contender) error {
-	selected := contenders[:1]
-	for _, c := range contenders[1:] {
-		if b.only.MatchString(c.name) {
-			selected = append(selected, c)
+	needed := map[*contender]bool{}
+	for _, c := range slices.Backward(contenders) {
+		if c.base == nil {
+			c.base = contenders[0]
+		}
+		if needed[c] || b.only.MatchString(c.name) {
+			needed[c], needed[c.base] = true, true
 		}
 	}
+	selected := slices.DeleteFunc(slices.Clone(contenders), func(c *contender) bool {
+		return !needed[c]
+	})
 	for round := range b.rounds {
 		for _, c := range selected {
 			keys, first := c.keys, 0
@@ -39,21 +46,37 @@ func (b *bench) compare(contenders []*contender) error {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 			c.samples = append(c.samples, s)
-			c.ratios = append(c.ratios, s.rate/selected[0].samples[round].rate)
+			c.ratios = append(c.ratios, s.rate/c.base.samples[round].rate)
 		}
 	}
-	fmt.Println("| | ratio | min | max | requests/s | CPU/request | p99 | p99 ratio |")
-	fmt.Println("|---|---|---|---|---|---|---|---|")
-	baseP99 := medianP99(selected[0].samples)
+	fmt.Println("| | ratio | min | max | to | requests/s | CPU/request | p99 | p99 ratio |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|")
 	for _, c := range selected {
-		p99 := medianP99(c.samples)
-		fmt.Printf("| %s | %.2f | %.2f | %.2f | %.0f | %s | %v | %.2f |\n", c.name,
-			median(c.ratios), slices.Min(c.ratios), slices.Max(c.ratios),
+		p99, baseP99 := medianP99(c.samples), medianP99(c.base.samples)
+		fmt.Printf("| %s | %.2f | %.2f | %.2f | %s | %.0f | %s | %v | %.2f |\n", c.name,
+			median(c.ratios), slices.Min(c.ratios), slices.Max(c.ratios), c.base.name,
 			medianRate(c.samples), microseconds(medianCPU(c.samples)),
 			p99, float64(p99)/float64(baseP99))
 	}
 	fmt.Println()
 	return nil
+}
+
+// browserHeader is what Chromium sends for an image, besides Host.
+var browserHeader = []string{
+	"Connection: keep-alive",
+	`sec-ch-ua-platform: "Linux"`,
+	"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) " +
+		"Chrome/156.0.0.0 Safari/537.36",
+	`sec-ch-ua: "Chromium";v="156", "Not)A;Brand";v="24"`,
+	"sec-ch-ua-mobile: ?0",
+	"Accept: image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8",
+	"Sec-Fetch-Site: same-origin",
+	"Sec-Fetch-Mode: no-cors",
+	"Sec-Fetch-Dest: image",
+	"Referer: https://app.example.com/albums/2026/a-folder-with-a-name",
+	"Accept-Encoding: gzip, deflate, br, zstd",
+	"Accept-Language: en-US,en;q=0.9",
 }
 
 // redirects compares s3redirect with other servers that answer redirects.
@@ -91,20 +114,34 @@ func (b *bench) redirects() error {
 	if err != nil {
 		return err
 	}
+	raw, err := b.startSelf("raw")
+	if err != nil {
+		return err
+	}
+	off, err := b.startBuild(b.proxy, "wire off", "", "", "--wire=false")
+	if err != nil {
+		return err
+	}
 	withCookie := []string{cookie}
+	bareKeys := &contender{name: "bare net/http", p: bare, keys: 10_000}
+	bareCookie := &contender{name: "bare, with the cookie", p: bare, keys: 10_000, header: withCookie}
+	bareBrowser := &contender{name: "bare, browser", p: bare, keys: 10_000, header: browserHeader}
 	contenders := []*contender{
-		{name: "bare net/http, a constant", p: bare, keys: 1, path: keyPath(0)},
+		bareKeys,
+		{name: "raw socket in Go, a constant", p: raw, keys: 10_000},
 		{name: "hit, 1 key", p: small, keys: 1, path: keyPath(0)},
-		{name: "bare net/http, paths of 10 k keys", p: bare, keys: 10_000},
 		{name: "hit, 10 k keys", p: small, keys: 10_000},
+		{name: "hit, 10 k keys, --wire=false", p: off, keys: 10_000},
+		bareBrowser,
+		{name: "hit, 10 k keys, browser", p: small, keys: 10_000, header: browserHeader,
+			base: bareBrowser},
 		{name: "hit, 64 k keys", p: servers["medium"], keys: 64_000},
 		{name: "hit, 1 M keys", p: servers["large"], keys: maxKeys},
 		{name: "miss, always another key", p: small, miss: true},
 		{name: "hit, 10 k keys, access log", p: servers["access log"], keys: 10_000},
-		{name: "bare net/http, with the cookie", p: bare, keys: 1, path: keyPath(0),
-			header: withCookie},
+		bareCookie,
 		{name: "hit, 10 k keys, token in the cookie", p: servers["token"], keys: 10_000,
-			header: withCookie},
+			header: withCookie, base: bareCookie},
 		{name: "hit, 10 k keys, rules", p: servers["rules"], keys: 10_000},
 		{name: "SDK's presigner per request", p: presigner, keys: 1, path: keyPath(0)},
 	}
@@ -115,11 +152,24 @@ func (b *bench) redirects() error {
 			}
 		}
 	}
-	if nginx, err := b.startNginx(bare); err == nil {
-		contenders = append(contenders,
-			&contender{name: "nginx, proxy_cache hit", p: nginx, keys: 1, path: keyPath(0)})
-	} else {
-		fmt.Printf("skipped nginx: %v\n\n", err)
+	for _, peer := range []struct {
+		name  string
+		start func() (*process, error)
+	}{
+		{"nginx, proxy_cache hit", func() (*process, error) { return b.startNginx(bare) }},
+		{"nginx, return 302", func() (*process, error) { return b.startNginx(nil) }},
+		{"HAProxy, redirect", b.startHAProxy},
+		{"Varnish hit", func() (*process, error) { return b.startVarnish(bare) }},
+	} {
+		if !b.only.MatchString(peer.name) {
+			continue
+		}
+		if p, err := peer.start(); err == nil {
+			contenders = append(contenders,
+				&contender{name: peer.name, p: p, keys: 1, path: keyPath(0)})
+		} else {
+			fmt.Printf("skipped %s: %v\n\n", peer.name, err)
+		}
 	}
 	if registry, path, err := b.startRegistry(); err == nil {
 		contenders = append(contenders,

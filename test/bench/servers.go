@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -36,6 +37,7 @@ type bench struct {
 	self  string // path of this program
 	proxy string // path of s3redirect
 
+	wrapper  []string // a command that runs the servers, such as valgrind
 	sts      *httptest.Server
 	running  []*process
 	location string // Location of a redirect of s3redirect, for the bare handler
@@ -44,6 +46,7 @@ type bench struct {
 // process is a running server.
 type process struct {
 	cmd     *exec.Cmd
+	log     string // the file with its output
 	address string
 	admin   string // address of s3redirect's admin_listen; "" for other servers
 }
@@ -98,10 +101,12 @@ func (b *bench) launch(name string, env []string, address string, args ...string
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command("taskset", append([]string{"-c", serverCore}, args...)...)
-	p := &process{cmd: cmd, address: address}
+	pinned := append([]string{"-c", serverCore}, b.wrapper...)
+	cmd := exec.Command("taskset", append(pinned, args...)...)
+	p := &process{cmd: cmd, log: log.Name(), address: address}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = b.dir, log, log
 	p.cmd.Env = append(append(os.Environ(), "GOMAXPROCS=1"), env...)
+	p.cmd.SysProcAttr = dieWithParent()
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -131,8 +136,10 @@ func (b *bench) startProxy(name, config, viewers string) (*process, error) {
 	return b.startBuild(b.proxy, name, config, viewers)
 }
 
-// startBuild is startProxy for another binary.
-func (b *bench) startBuild(binary, name, config, viewers string) (*process, error) {
+// startBuild is startProxy for another binary, with more flags.
+func (b *bench) startBuild(
+	binary, name, config, viewers string, flags ...string,
+) (*process, error) {
 	if viewers == "" {
 		viewers = "{anonymous: true}"
 	}
@@ -156,7 +163,8 @@ integrations:
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	p, err := b.launch(name, nil, address, binary, "serve", "--config", path)
+	p, err := b.launch(name, nil, address,
+		append([]string{binary, "serve", "--config", path}, flags...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -181,16 +189,32 @@ func (b *bench) startSelf(kind string) (*process, error) {
 	return b.launch(kind, nil, address, b.self, "serve", kind, address)
 }
 
-// startNginx starts nginx as a caching proxy in front of upstream.
+// startNginx starts nginx as a caching proxy in front of upstream or, if that is nil, with a
+// constant redirect.
 func (b *bench) startNginx(upstream *process) (*process, error) {
 	address := freeAddress()
-	conf := filepath.Join(b.dir, "nginx.conf")
+	location, name := fmt.Sprintf(`
+      add_header Cache-Control "private, max-age=1234" always;
+      add_header Referrer-Policy no-referrer always;
+      add_header Vary "Origin, Sec-Fetch-Mode, Sec-Fetch-Dest" always;
+      return 302 "%s";`, b.location), "nginx-return"
+	if upstream != nil {
+		location, name = fmt.Sprintf(`
+      proxy_pass http://%s;
+      proxy_cache z;
+      proxy_cache_valid 302 1h;
+      proxy_ignore_headers Cache-Control Vary;
+      proxy_buffer_size 16k;
+      proxy_buffers 4 16k;
+      proxy_busy_buffers_size 16k;`, upstream.address), "nginx-cache"
+	}
+	conf := filepath.Join(b.dir, name+".conf")
 	text := fmt.Sprintf(`
-daemon off; master_process off; pid %[1]s/nginx.pid; error_log stderr error;
+daemon off; master_process off; pid %[1]s/%[4]s.pid; error_log stderr error;
 events { worker_connections 1024; }
 http {
   access_log off; keepalive_requests 1000000000;
-  proxy_cache_path %[1]s/nginx keys_zone=z:10m;
+  proxy_cache_path %[1]s/%[4]s keys_zone=z:10m;
   proxy_temp_path %[1]s/nginx-temp;
   client_body_temp_path %[1]s/nginx-body;
   fastcgi_temp_path %[1]s/nginx-f;
@@ -198,21 +222,55 @@ http {
   scgi_temp_path %[1]s/nginx-s;
   server {
     listen %[2]s;
-    location / {
-      proxy_pass http://%[3]s;
-      proxy_cache z;
-      proxy_cache_valid 302 1h;
-      proxy_ignore_headers Cache-Control Vary;
-      proxy_buffer_size 16k;
-      proxy_buffers 4 16k;
-      proxy_busy_buffers_size 16k;
+    location / { %[3]s
     }
   }
-}`, b.dir, address, upstream.address)
+}`, b.dir, address, location, name)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	return b.launch("nginx", nil, address, "nginx", "-c", conf)
+	return b.launch(name, nil, address, "nginx", "-c", conf)
+}
+
+// startHAProxy starts HAProxy with a constant redirect.
+func (b *bench) startHAProxy() (*process, error) {
+	address := freeAddress()
+	conf := filepath.Join(b.dir, "haproxy.cfg")
+	text := fmt.Sprintf(`
+global
+  nbthread 1
+defaults
+  mode http
+  timeout client 1m
+  timeout server 1m
+  timeout connect 1m
+frontend front
+  bind %s
+  http-after-response set-header Referrer-Policy no-referrer
+  http-after-response set-header Vary "Origin, Sec-Fetch-Mode, Sec-Fetch-Dest"
+  http-request redirect code 302 location "%s"
+`, address, strings.ReplaceAll(b.location, "%", "%%"))
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	return b.launch("haproxy", nil, address, "haproxy", "-db", "-f", conf)
+}
+
+// startVarnish starts Varnish as a cache in front of upstream.
+func (b *bench) startVarnish(upstream *process) (*process, error) {
+	address := freeAddress()
+	host, port, _ := strings.Cut(upstream.address, ":")
+	conf := filepath.Join(b.dir, "bench.vcl")
+	text := fmt.Sprintf(`vcl 4.1;
+backend default { .host = "%s"; .port = "%s"; }
+sub vcl_backend_response { set beresp.ttl = 1h; unset beresp.http.Vary; }
+`, host, port)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(b.dir, "varnish")
+	return b.launch("varnish", nil, address, "varnishd", "-F", "-n", dir, "-a", address,
+		"-f", conf, "-s", "malloc,64m", "-p", "thread_pools=1")
 }
 
 // locationOf requests url and returns the Location of the response.
@@ -232,8 +290,8 @@ func locationOf(url string) (string, error) {
 	return resp.Header.Get("Location"), nil
 }
 
-// serve runs this program as a server: bare or bare-tls for the bare handler, presigner for the
-// SDK's presigner.
+// serve runs this program as a server: bare or bare-tls for the bare handler, raw for the raw
+// socket, presigner for the SDK's presigner.
 func serve(kind, address string) error {
 	location, err := os.ReadFile(locationFile)
 	if err != nil {
@@ -243,6 +301,8 @@ func serve(kind, address string) error {
 	switch kind {
 	case "bare", "bare-tls":
 		h = bareHandler(string(location))
+	case "raw":
+		return serveRaw(address, string(location))
 	case "presigner":
 		h = presigner()
 	default:
@@ -272,6 +332,41 @@ func bareHandler(location string) http.Handler {
 		h["Content-Length"] = contentLength
 		w.WriteHeader(http.StatusFound)
 	})
+}
+
+// serveRaw answers everything that ends with an empty line with a constant redirect: the least that
+// a Go program with a goroutine per connection can do.
+func serveRaw(address, location string) error {
+	response := []byte("HTTP/1.1 302 Found\r\nCache-Control: private, max-age=1234\r\n" +
+		"Content-Length: 0\r\nLocation: " + location + "\r\nReferrer-Policy: no-referrer\r\n" +
+		"Vary: Origin, Sec-Fetch-Mode, Sec-Fetch-Dest\r\nDate: Thu, 26 Nov 2026 08:00:00 GMT" +
+		"\r\n\r\n")
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer c.Close()
+			buffer := make([]byte, 4096)
+			for {
+				n, err := c.Read(buffer)
+				if err != nil {
+					return
+				}
+				if !bytes.HasSuffix(buffer[:n], []byte("\r\n\r\n")) {
+					continue
+				}
+				if _, err := c.Write(response); err != nil {
+					return
+				}
+			}
+		}()
+	}
 }
 
 // presigner returns a handler that calls the SDK's presigner for each request.
