@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 FUZZTIME ?= 60s
 SOAKTIME ?= 10m
+WIRETIME ?= 10m
 TOOLS := $(CURDIR)/.tools/bin
 
 # What the tests run against, the race detector's compiler, and the linter.
@@ -22,7 +23,7 @@ AXE := axe-core 4.14.1
 GREMLINS := github.com/go-gremlins/gremlins/cmd/gremlins v0.6.0
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
-.PHONY: help build release test e2e bench fuzz soak mutation nightly lint tools tools-test tools-bench tools-lint tools-mutation demo clean
+.PHONY: help build release test e2e bench fuzz wire soak mutation nightly lint tools tools-test tools-bench tools-lint tools-mutation demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1 \t/p' Makefile
@@ -81,6 +82,10 @@ fuzz: ## run each fuzz target for FUZZTIME (60s)
 		done; \
 	done
 
+wire: ## compare the wire with net/http for WIRETIME (10m); check a million pipelined requests for races
+	go test -run '^$$' -fuzz '^FuzzWireEqualsNetHTTP$$' -fuzztime $(WIRETIME) ./internal/wire
+	WIRE_REQUESTS=1000000 go test -race -count=1 -timeout 1h -run '^TestPipelines$$' -v ./internal/wire
+
 soak: tools-test ## SOAKTIME (10m) of load, faults and reloads, looking for races
 	SOAK=$(SOAKTIME) go test -count=1 -timeout 2h -run '^TestSoak$$' -v ./test/e2e
 
@@ -94,7 +99,7 @@ mutation: tools-mutation ## change operators in the most important packages; the
 		$(TOOLS)/gremlins unleash --workers 1 --timeout-coefficient 30 --threshold-efficacy $${p#*:} -S lt ./$${p%:*}; \
 	done
 
-nightly: fuzz soak mutation ## what takes too long for every commit
+nightly: fuzz wire soak mutation ## what takes too long for every commit
 
 lint: tools-lint ## gofmt, go vet, golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
