@@ -1,12 +1,12 @@
 package proxy
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -215,20 +215,22 @@ func TestRedirectsOnTheWireDoNotAllocate(t *testing.T) {
 }
 
 func BenchmarkWire(b *testing.B) {
-	w := newWorld(b)
-	rec := discard{http.Header{}}
-	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(
-		"GET /s3/bucket/some/folder/photo.jpg HTTP/1.1\r\nHost: h\r\n\r\n")))
-	if err != nil {
-		b.Fatal(err)
+	const keys = 10_000
+	w := newWorld(b, func(_ *config.Config, o *Options) { o.URLs = 2 * keys })
+	resp := w.ask("GET", "/s3/bucket/k")
+	if resp.StatusCode != http.StatusFound {
+		b.Fatalf("status %d, want 302", resp.StatusCode)
 	}
-	w.Handler.ServeHTTP(rec, r)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
-		plain := readPlain(b, "GET /s3/bucket/some/folder/photo.jpg HTTP/1.1\r\nHost: h\r\n\r\n")
+		var requests []*wire.Request
+		for n := range keys {
+			requests = append(requests, readPlain(b, fmt.Sprintf(
+				"GET /s3/bucket/some/folder/photo-%d.jpg HTTP/1.1\r\nHost: h\r\n\r\n", n)))
+		}
 		dst := make([]byte, 0, 8<<10)
-		for pb.Next() {
-			if _, ok := w.AppendResponse(dst, plain); !ok {
+		for n := rand.IntN(keys); pb.Next(); n++ {
+			if _, ok := w.AppendResponse(dst, requests[n%keys]); !ok {
 				b.Error("the wire does not answer")
 			}
 		}

@@ -17,7 +17,7 @@ var instructionCount = regexp.MustCompile(`I\s+refs:\s+([0-9,]+)`)
 // times, they hardly depend on how busy the machine is.
 func (b *bench) instructions() error {
 	fmt.Printf("## Instructions\n\nper request, outside the kernel, with GOMAXPROCS=1; " +
-		"wrk -t1 -c64, 10 k keys\n\n")
+		"wrk -t1 -c64, 100 keys\n\n")
 	if _, err := b.startProxy("location", "", ""); err != nil {
 		return err
 	}
@@ -28,14 +28,14 @@ func (b *bench) instructions() error {
 		keys  int
 		start func() (*process, error)
 	}{
-		{"hit", 10_000, func() (*process, error) { return b.startProxy("wire", "", "") }},
-		{"hit, --wire=false", 10_000, func() (*process, error) {
+		{"hit", 100, func() (*process, error) { return b.startProxy("wire", "", "") }},
+		{"hit, --wire=false", 100, func() (*process, error) {
 			return b.startBuild(b.proxy, "wire off", "", "", "--wire=false")
 		}},
 		{"miss", 2_000_000_000, func() (*process, error) { return b.startProxy("wire", "", "") }},
-		{"bare net/http", 10_000, func() (*process, error) { return b.startSelf("bare") }},
-		{"raw socket in Go", 10_000, func() (*process, error) { return b.startSelf("raw") }},
-		{"nginx, return 302", 10_000, func() (*process, error) { return b.startNginx(nil) }},
+		{"bare net/http", 100, func() (*process, error) { return b.startSelf("bare") }},
+		{"raw socket in Go", 100, func() (*process, error) { return b.startSelf("raw") }},
+		{"nginx, return 302", 100, func() (*process, error) { return b.startNginx(nil) }},
 	} {
 		if !b.only.MatchString(c.name) {
 			continue

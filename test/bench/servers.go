@@ -269,7 +269,8 @@ sub vcl_backend_response { set beresp.ttl = 1h; unset beresp.http.Vary; }
 		return nil, err
 	}
 	dir := filepath.Join(b.dir, "varnish")
-	return b.launch("varnish", nil, address, "varnishd", "-F", "-n", dir, "-a", address,
+	// Without -j none, Varnish would read the file as a user who has no access to it.
+	return b.launch("varnish", nil, address, "varnishd", "-j", "none", "-F", "-n", dir, "-a", address,
 		"-f", conf, "-s", "malloc,64m", "-p", "thread_pools=1")
 }
 
