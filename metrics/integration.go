@@ -18,43 +18,37 @@ type Integration struct {
 }
 
 // hotCounts are the counters that redirects increment. They fill a cache line of the processor.
-type hotCounts struct {
-	gets, heads        atomic.Uint64 // requests answered with a redirect
-	urlHits, urlMisses atomic.Uint64
-	credentialHits     atomic.Uint64
-	credentialMisses   atomic.Uint64
-	_                  [16]byte
-}
+type hotCounts [8]atomic.Uint64
+
+// The indexes of hotCounts. A cache's misses follow its hits.
+const (
+	redirectedGETs = iota
+	redirectedHEADs
+	urlHits
+	urlMisses
+	credentialHits
+	credentialMisses
+)
 
 // Lookups counts a cache's hits and misses.
 type Lookups struct {
 	integration *Integration
-	hit, miss   func(*hotCounts) *atomic.Uint64
-}
-
-func newLookups(i *Integration, hit, miss func(*hotCounts) *atomic.Uint64) Lookups {
-	return Lookups{integration: i, hit: hit, miss: miss}
+	hits        int // an index of hotCounts
 }
 
 // Count counts a lookup.
 func (l Lookups) Count(shard Shard, hit bool) {
-	c := of(shard, l.integration.hot)
-	if hit {
-		l.hit(c).Add(1)
-	} else {
-		l.miss(c).Add(1)
+	counter := l.hits
+	if !hit {
+		counter++
 	}
+	of(shard, l.integration.hot)[counter].Add(1)
 }
 
-func urlHits(c *hotCounts) *atomic.Uint64          { return &c.urlHits }
-func urlMisses(c *hotCounts) *atomic.Uint64        { return &c.urlMisses }
-func credentialHits(c *hotCounts) *atomic.Uint64   { return &c.credentialHits }
-func credentialMisses(c *hotCounts) *atomic.Uint64 { return &c.credentialMisses }
-
 // sum adds a counter up over all shards.
-func (i *Integration) sum(counter func(*hotCounts) *atomic.Uint64) (n uint64) {
+func (i *Integration) sum(counter int) (n uint64) {
 	for s := range i.hot {
-		n += counter(&i.hot[s]).Load()
+		n += i.hot[s][counter].Load()
 	}
 	return n
 }
@@ -85,9 +79,9 @@ func (i *Integration) Request(shard Shard, method string, code int) {
 	}
 	switch {
 	case c == index302 && m == indexGET:
-		of(shard, i.hot).gets.Add(1)
+		of(shard, i.hot)[redirectedGETs].Add(1)
 	case c == index302 && m == indexHEAD:
-		of(shard, i.hot).heads.Add(1)
+		of(shard, i.hot)[redirectedHEADs].Add(1)
 	default:
 		i.requests[m][c].Add(1)
 	}
@@ -97,9 +91,9 @@ func (i *Integration) Request(shard Shard, method string, code int) {
 func (i *Integration) count(m, c int) uint64 {
 	switch {
 	case c == index302 && m == indexGET:
-		return i.sum(func(h *hotCounts) *atomic.Uint64 { return &h.gets })
+		return i.sum(redirectedGETs)
 	case c == index302 && m == indexHEAD:
-		return i.sum(func(h *hotCounts) *atomic.Uint64 { return &h.heads })
+		return i.sum(redirectedHEADs)
 	}
 	return i.requests[m][c].Load()
 }

@@ -200,7 +200,6 @@ func (m *Metrics) Integration(name string) *Integration {
 
 func (m *Metrics) newIntegration(name string) *Integration {
 	i := &Integration{name: name, metrics: m, hot: make([]hotCounts, shardCount())}
-	i.URLs = newLookups(i, urlHits, urlMisses)
-	i.Credentials = newLookups(i, credentialHits, credentialMisses)
+	i.URLs, i.Credentials = Lookups{i, urlHits}, Lookups{i, credentialHits}
 	return i
 }

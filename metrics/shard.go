@@ -46,7 +46,11 @@ type histogramShard struct {
 	_       [56]byte                  // pads the shard to whole cache lines of the processor
 }
 
+// newHistogram returns a histogram with at most maxBuckets-1 bounds, in ascending order.
 func newHistogram(name, help string, bounds ...float64) *Histogram {
+	if len(bounds) >= maxBuckets {
+		panic("metrics: " + name + " has too many buckets")
+	}
 	return &Histogram{
 		desc:   newDesc(name, help),
 		bounds: bounds,
@@ -57,7 +61,7 @@ func newHistogram(name, help string, bounds ...float64) *Histogram {
 // Observe counts a value.
 func (h *Histogram) Observe(shard Shard, value float64) {
 	n := 0
-	for n < len(h.bounds) && value > h.bounds[n] {
+	for n < len(h.bounds) && !(value <= h.bounds[n]) { // NaN belongs into the last bucket
 		n++
 	}
 	s := of(shard, h.shards)

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
@@ -169,6 +170,37 @@ func TestWaitingRequestsLeaveTheWire(t *testing.T) {
 	}
 	if got, want := w.metrics.Total().Requests, uint64(5); got != want {
 		t.Errorf("%d requests were counted, want %d", got, want)
+	}
+	if onWire {
+		return
+	}
+	for series, want := range map[string]string{"wire": "2", "net_http": "3"} {
+		line := fmt.Sprintf("s3redirect_server_requests_total{server=%q} %s\n", series, want)
+		if text := metricsOf(t, w); !strings.Contains(text, line) {
+			t.Errorf("metrics lack %q", line)
+		}
+	}
+}
+
+// metricsOf returns what a scrape prints.
+func metricsOf(t *testing.T, w *world) string {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	w.metrics.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	return rec.Body.String()
+}
+
+// A pooled exchange keeps its shard, and a new one gets the next.
+func TestExchangesHaveShards(t *testing.T) {
+	w := newWorld(t)
+	first, second := w.begin(time.Time{}), w.begin(time.Time{})
+	if first.shard == second.shard {
+		t.Errorf("two exchanges have the shard %d, want different ones", first.shard)
+	}
+	shard := first.shard
+	w.recycle(first)
+	if first.shard != shard {
+		t.Errorf("a recycled exchange has the shard %d, want %d", first.shard, shard)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 const (
 	// maxOutput is how many bytes of responses are collected before they are written.
-	maxOutput = 32 << 10
+	maxOutput = 16 << 10
 	// deadlineSlack is how much later than necessary a deadline is set. Setting one moves a timer
 	// of the runtime, so a busy connection does it once per deadlineSlack.
 	deadlineSlack = 5 * time.Second
