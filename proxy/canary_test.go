@@ -9,6 +9,7 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/fakeaws"
+	"s3redirect/internal/wire"
 )
 
 // canaries returns the secret parts of a presigned URL, which must appear nowhere else.
@@ -90,7 +91,7 @@ func TestSecretsAppearOnlyInLocations(t *testing.T) {
 		struct{ S string }{testSecret},
 	} {
 		func() {
-			defer func() { w.logPanic(recover()) }()
+			defer func() { wire.LogPanic(w.Handler.log, recover()) }()
 			panic(v)
 		}()
 	}

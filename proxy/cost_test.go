@@ -206,7 +206,7 @@ func TestCachedSignaturesHoldNoPointers(t *testing.T) {
 // as the first part of the test uses.
 func TestBytesPerCachedURL(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector needs memory of its own")
+		t.Skip("the race detector needs additional memory")
 	}
 	const entries, most, mostWhenFull = 65_536, 280, 80
 	before := liveBytes()

@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"s3redirect/internal/wire"
 )
 
 // lazyListener accepts connections with lazy deadlines. net/http sets about six deadlines per
@@ -40,10 +42,7 @@ func (c *lazyConn) NetConn() net.Conn { return c.Conn }
 // CloseWrite shuts down the writing side. net/http calls it so that a client can read the response
 // to a request of which a part was not read.
 func (c *lazyConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
+	return wire.CloseWrite(c.Conn)
 }
 
 // Read implements [net.Conn].

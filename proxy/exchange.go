@@ -3,28 +3,22 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"runtime"
-	"runtime/debug"
 	"strconv"
 	"time"
 
 	"s3redirect/internal/locator"
 	"s3redirect/internal/presign"
 	"s3redirect/internal/viewer"
+	"s3redirect/internal/wire"
 	"s3redirect/metrics"
 )
 
-// exchange is one request and its response. It has no types of net/http, except in the fields that
-// its request brings along, so that both servers share what follows: the wire, which answers plain
-// requests on the connection, and net/http.
+// exchange is one request and its response, without net/http's types. Both servers use it: the
+// wire, which answers plain requests on the connection, and net/http.
 type exchange struct {
 	viewer.Request
 	method, path, query string
-	// waits reports whether the request may wait for STS, for a store, for an identity provider or
-	// for the verification of a password. If not, its Context has ended with the cause errWait.
-	waits bool
 
 	now     time.Time
 	locator locator.Locator
@@ -32,6 +26,8 @@ type exchange struct {
 	counts  *metrics.Integration
 	hit     bool
 	cors    bool // the URL is for a script that reads across origins
+	// admitted reports whether the viewer may read the object of a GET or HEAD request.
+	admitted bool
 
 	answer
 	begun   bool // the header of a response with a body was written, so no problem can replace it
@@ -83,19 +79,23 @@ func (h *Handler) recycle(x *exchange) {
 // it can be answered again.
 var errWait = errors.New("proxy: the request would have to wait")
 
-// noWait is the context of requests that may not wait.
+// noWait is the context of requests that may not wait for STS, for a store, for an identity provider
+// or for the verification of a password.
 var noWait = func() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(errWait)
 	return ctx
 }()
 
+// mayWait reports whether the request may wait.
+func (x *exchange) mayWait() bool { return x.Context != noWait }
+
 // redirect answers a GET or HEAD request. It recovers from panics. It returns false if the request
 // may not wait but would have to.
 func (h *Handler) redirect(x *exchange) (answered bool) {
 	defer func() {
 		if v := recover(); v != nil {
-			h.logPanic(v)
+			wire.LogPanic(h.log, v)
 			x.answer = answer{status: errInternal.Status, problem: errInternal, origin: x.origin}
 			answered = true
 		}
@@ -131,15 +131,15 @@ func (h *Handler) locate(x *exchange) (err error) {
 		}
 		return err
 	}
-	if !x.waits && !h.integrations.Ready(x.locator.Bucket, x.now) {
+	if !x.mayWait() && !h.integrations.Ready(x.locator.Bucket, x.now) {
 		return errWait
 	}
 	if err := h.admit(x); err != nil {
 		return err
 	}
-	x.cors = isCORS(x.Header)
+	x.admitted, x.cors = true, isCORS(x.Header)
 	ctx := x.Context
-	if !x.waits {
+	if !x.mayWait() {
 		// The client's tokens have been taken from the rate limit, so the request cannot be
 		// answered again. Ready has found a session, so there is only something to wait for if it
 		// was evicted or purged since.
@@ -156,16 +156,6 @@ func (h *Handler) locate(x *exchange) (err error) {
 		x.cacheControl = h.cacheControl(capMaxAge(window.MaxAge(x.now), &x.viewer, x.now))
 	}
 	return nil
-}
-
-// logPanic logs a panic. Its value could hold a secret, so only the text of a run-time error is
-// logged: it has numbers and types only, like the stack.
-func (h *Handler) logPanic(v any) {
-	what := fmt.Sprintf("a %T", v)
-	if err, ok := v.(runtime.Error); ok {
-		what = err.Error()
-	}
-	h.log.Error("panic", "panic", what, "stack", string(debug.Stack()))
 }
 
 var (

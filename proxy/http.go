@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"s3redirect/internal/viewer"
+	"s3redirect/internal/wire"
 	"s3redirect/metrics"
 )
 
@@ -12,7 +13,7 @@ import (
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := h.clock()
 	x := h.begin(start)
-	x.Request, x.method, x.waits = *viewer.NewRequest(r), r.Method, true
+	x.Request, x.method = *viewer.NewRequest(r), r.Method
 	x.path, x.query = splitTarget(r.RequestURI)
 	h.serve(w, r, x)
 	aborted := x.aborted
@@ -29,7 +30,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 			if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(v)
 			}
-			h.logPanic(v)
+			wire.LogPanic(h.log, v)
 			x.answer = answer{status: errInternal.Status, problem: errInternal}
 			if x.aborted = x.begun; !x.aborted {
 				x.writeProblem(w)
@@ -41,6 +42,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		h.redirect(x)
 		h.cors.write(header, x.origin)
+		// The client's next connection starts on the wire. A client that may not read the object
+		// must not learn that its request would have had to wait for a session.
+		if x.admitted && wire.HadToWait(r.Context()) {
+			header.Set("Connection", "close")
+		}
 		if x.problem != nil {
 			x.writeProblem(w)
 			return

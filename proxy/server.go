@@ -147,7 +147,6 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 // newWire returns a server that answers plain requests for objects, and hands all other connections
 // over to viewers.
 func newWire(o ServerOptions, viewers *http.Server) *wire.Server {
-	viewers.Handler = wire.CloseAfterWait(viewers.Handler)
 	viewers.ConnContext = wire.ConnContext
 	return &wire.Server{
 		Handler:       o.Wire,

@@ -18,7 +18,7 @@ func (h *Handler) AppendResponse(dst []byte, r *wire.Request) ([]byte, bool) {
 	x.Request = viewer.Request{
 		Header:     r,
 		RemoteAddr: r.RemoteAddr,
-		Peer:       r.Peer,
+		Peer:       viewer.Canonical(r.Peer),
 		Context:    noWait,
 	}
 	x.method = r.Method

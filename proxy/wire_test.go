@@ -12,10 +12,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
@@ -41,30 +44,44 @@ func TestSuiteOnTheWire(t *testing.T) {
 
 var dateField = regexp.MustCompile("Date: [^\r]*\r\n")
 
+// serve starts a server. If handler is nil, it has no wire. stop ends it.
+func (w *world) serve(t *testing.T, handler wire.Handler) (address string, stop func()) {
+	t.Helper()
+	s, err := Listen(ServerOptions{
+		Listen:      "127.0.0.1:0",
+		AdminListen: "127.0.0.1:0",
+		Viewers:     w.Handler,
+		Wire:        handler,
+		Metrics:     w.metrics,
+		Log:         slog.New(slog.DiscardHandler),
+		Clock:       w.clock,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	return s.Addr.String(), func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // onBoth sends a request to a server with the wire and to one without, and returns what each
-// answers until it closes the connection.
+// answers until it closes the connection, without dates.
 func onBoth(t *testing.T, w *world, request string) (onWire, netHTTP string) {
 	t.Helper()
-	for _, handler := range []wire.Handler{w, nil} {
-		s, err := Listen(ServerOptions{
-			Listen:      "127.0.0.1:0",
-			AdminListen: "127.0.0.1:0",
-			Viewers:     w.Handler,
-			Wire:        handler,
-			Metrics:     w.metrics,
-			Log:         slog.New(slog.DiscardHandler),
-			Clock:       w.clock,
-		})
+	converse := func(handler wire.Handler) string {
+		address, stop := w.serve(t, handler)
+		defer stop()
+		c, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- s.Run(ctx) }()
-		c, err := net.Dial("tcp", s.Addr.String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		defer c.Close()
 		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		_, _ = io.WriteString(c, request)
 		_ = c.(*net.TCPConn).CloseWrite()
@@ -72,18 +89,9 @@ func onBoth(t *testing.T, w *world, request string) (onWire, netHTTP string) {
 		if err != nil {
 			t.Fatalf("%q: after %q: %v", request, answer, err)
 		}
-		_ = c.Close()
-		cancel()
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
-		if handler != nil {
-			onWire = dateField.ReplaceAllString(string(answer), "")
-		} else {
-			netHTTP = dateField.ReplaceAllString(string(answer), "")
-		}
+		return dateField.ReplaceAllString(string(answer), "")
 	}
-	return onWire, netHTTP
+	return converse(w), converse(nil)
 }
 
 // The wire's responses have the same bytes as net/http's: redirects and problems, with and without
@@ -126,6 +134,88 @@ func TestWireWritesWhatNetHTTPWrites(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A client that may not read an object must not learn whether its bucket has a session: the response
+// has the same bytes, and leaves the connection open, whether the wire hands the request over or not.
+func TestDeniedClientsLearnNothingOfSessions(t *testing.T) {
+	for name, viewers := range map[string]config.Viewers{
+		"unknown": {Links: &config.Links{
+			Keys:        []config.LinkKey{{ID: "k", Secret: testSecret + testSecret}},
+			MaxLifetime: time.Hour,
+		}},
+		"denied": {Anonymous: true, Rules: []config.Rule{
+			{Anonymous: true, Locators: []string{"s3://bucket/public/*"}},
+		}},
+	} {
+		w := newWorld(t, func(c *config.Config, _ *Options) { c.Viewers = viewers })
+		for _, target := range []string{"/s3/bucket/k", "/s3/team-a/k", "/s3/unserved/k"} {
+			got, want := onBoth(t, w, "GET "+target+" HTTP/1.1\r\nHost: h\r\n\r\n")
+			if got != want || strings.Contains(got, "Connection: close") {
+				t.Errorf("%s: GET %s: with the wire %q, without %q, want the same and no close",
+					name, target, got, want)
+			}
+		}
+	}
+}
+
+// After a request that had to wait, the connection closes, so that the next one starts on the wire.
+func TestConnectionClosesAfterWait(t *testing.T) {
+	w := newWorld(t)
+	address, stop := w.serve(t, w)
+	defer stop()
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	for n, closes := range []bool{true, false} {
+		resp, err := http.DefaultTransport.RoundTrip(
+			httptest.NewRequest("GET", "http://"+address+"/s3/bucket/k", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusFound || resp.Close != closes {
+			t.Errorf("request %d: status %d, close %v, want 302, %v", n, resp.StatusCode,
+				resp.Close, closes)
+		}
+	}
+}
+
+// A password that was not checked before is checked by net/http; nothing is counted on the wire.
+func TestPasswordsAreCheckedOffTheWire(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("ann:"+string(hash)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(c *config.Config, _ *Options) {
+		c.Viewers.Basic = &config.Basic{HtpasswdFile: file}
+		c.Viewers.RateLimit = &config.RateLimit{PerSecond: 1, Burst: 5}
+	})
+	ask := func() (answered bool) {
+		_, answered = w.AppendResponse(nil, readPlain(t, "GET /s3/scans/k HTTP/1.1\r\nHost: h\r\n"+
+			"Authorization: Basic YW5uOnNlY3JldA==\r\n\r\n"))
+		return answered
+	}
+	for range 10 {
+		if ask() {
+			t.Error("before the check: the wire answers")
+		}
+	}
+	r := httptest.NewRequest("GET", "/s3/scans/k", nil)
+	r.SetBasicAuth("ann", "secret")
+	rec := httptest.NewRecorder()
+	w.Handler.ServeHTTP(rec, r)
+	if rec.Code != http.StatusFound {
+		t.Errorf("net/http: status %d, want 302", rec.Code)
+	}
+	if !ask() {
+		t.Error("after the check: the wire does not answer")
+	}
+	if got := w.metrics.Total().Requests; got != 2 {
+		t.Errorf("%d requests were counted, want 2", got)
 	}
 }
 

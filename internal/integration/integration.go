@@ -289,7 +289,7 @@ func (s *Set) Find(name string, now time.Time) (*Bucket, bool) {
 func (s *Set) Ready(name string, now time.Time) bool {
 	b, ok := s.buckets[name]
 	if !ok && len(s.patterns) > 0 {
-		b, ok = s.found.Get(name, now)
+		b, ok = s.found.Peek(name, now)
 	}
 	if ok {
 		return b.place.Load() != nil && b.Integration.keeper.ready(now)

@@ -14,12 +14,12 @@ func peer(remoteAddr string) netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}
-	return canonical(a.Addr())
+	return Canonical(a.Addr())
 }
 
-// canonical returns a in the form that is compared with blocks: an IPv4-mapped IPv6 address becomes
+// Canonical returns a in the form that is compared with blocks: an IPv4-mapped IPv6 address becomes
 // IPv4, and a zone is dropped.
-func canonical(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+func Canonical(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // contains reports whether any of blocks contains a.
 func contains(blocks []netip.Prefix, a netip.Addr) bool {
@@ -70,7 +70,7 @@ func parseHop(hop string) (netip.Addr, bool) {
 		}
 		a = ap.Addr()
 	}
-	return canonical(a), true
+	return Canonical(a), true
 }
 
 // AppendRemote appends the client's address to b: the one in X-Forwarded-For behind trusted

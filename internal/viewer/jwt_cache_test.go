@@ -1,6 +1,7 @@
 package viewer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -9,6 +10,26 @@ import (
 	"testing/synctest"
 	"time"
 )
+
+// A request that may not wait for the provider's keys gets its context's cause. It must not count as
+// anonymous: it is answered again by a caller that may wait.
+func TestTokensThatMayNotWaitForKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		p.takes = time.Second
+		c := jwtViewers()
+		c.Anonymous = true
+		g := newGate(t, c, p)
+		cause := errors.New("it may not wait")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(cause)
+		r := NewRequest(request("192.0.2.1:1", "Cookie", "session="+good(t)))
+		r.Context = ctx
+		if v, err := g.Identify(r, time.Now()); !errors.Is(err, cause) {
+			t.Errorf("Identify = %+v, %v, want %v", v, err, cause)
+		}
+	})
+}
 
 func TestVerifiedTokensAreCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -19,7 +19,8 @@ type Request struct {
 	Header Header
 	// RemoteAddr is the address at the other end of the connection, as host:port.
 	RemoteAddr string
-	// Peer is the address in RemoteAddr in canonical form, or the zero address if there is none.
+	// Peer is the address in RemoteAddr in canonical form (see [Canonical]), or the zero address if
+	// there is none.
 	Peer netip.Addr
 	// Context ends when the request need not be answered any more. A Gate returns its cause instead
 	// of waiting for longer.

@@ -38,7 +38,7 @@ type conn struct {
 	server     *Server
 	remoteAddr string
 	peer       netip.Addr
-	raw        syscall.RawConn // nil: the connection is no socket that can be read without a buffer
+	raw        syscall.RawConn // nil: reading needs a buffer, also while waiting
 	buffer     *buffer         // nil while a socket is idle
 	// end is called when the connection leaves the loop: it closes the connection or hands it over.
 	// Within RawConn.Read, closing would wait for that call.
@@ -76,7 +76,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 func (c *conn) serve() {
 	defer func() {
 		if v := recover(); v != nil {
-			c.server.logPanic(v)
+			LogPanic(c.server.Log, v)
 			c.close()
 		}
 	}()
@@ -109,8 +109,7 @@ func (c *conn) serve() {
 // then, the kernel would reset the connection, and the client might lose responses (RFC 9112,
 // section 9.6).
 func (c *conn) linger() {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if ok && c.leave(time.Now().Add(lingerTimeout)) == nil && half.CloseWrite() == nil {
+	if c.leave(time.Now().Add(lingerTimeout)) == nil && CloseWrite(c.Conn) == nil {
 		_, _ = io.Copy(io.Discard, c.Conn)
 	}
 	c.close()

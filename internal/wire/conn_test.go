@@ -217,14 +217,14 @@ func TestHalfClosedConnections(t *testing.T) {
 }
 
 func TestPanic(t *testing.T) {
-	var log lockedBuffer
+	log := make(lines, 1)
 	s := newServer(handlerFunc(func(dst []byte, r *Request) ([]byte, bool) {
 		if strings.HasSuffix(r.Target, "panic") {
 			panic("canary")
 		}
 		return echo{}.AppendResponse(dst, r)
 	}))
-	s.Log = slog.New(slog.NewTextHandler(&log, nil))
+	s.Log = slog.New(slog.NewTextHandler(log, nil))
 	address := s.startOn(t, listen(t))
 	other := dial(t, address)
 	c := dial(t, address)
@@ -236,7 +236,7 @@ func TestPanic(t *testing.T) {
 	if got, _ := readResponse(t, bufio.NewReader(other)); got != "k" {
 		t.Errorf("another connection: got %s, want k", got)
 	}
-	if text := log.String(); !strings.Contains(text, "a string") || strings.Contains(text, "canary") {
+	if text := <-log; !strings.Contains(text, "a string") || strings.Contains(text, "canary") {
 		t.Errorf("log: got %s, want the panic's type and not its value", text)
 	}
 }

@@ -18,7 +18,6 @@ func (c *conn) setReadDeadline() error {
 	if partial {
 		enough = c.headBegun || c.batches == 0 // the first head has the deadline of the new connection
 	}
-	enough = enough && !c.readBy.IsZero()
 	c.headBegun = partial
 	if enough {
 		return nil

@@ -2,8 +2,8 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 )
@@ -89,10 +89,16 @@ func (c *handedOver) Close() error {
 // CloseWrite shuts down the writing side. net/http calls it so that a client can read the response
 // to a request of which a part was not read.
 func (c *handedOver) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+	return CloseWrite(c.Conn)
+}
+
+// CloseWrite shuts down the writing side of a connection. It returns [errors.ErrUnsupported] if the
+// connection cannot do that.
+func CloseWrite(c net.Conn) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
-	return nil
+	return errors.ErrUnsupported
 }
 
 // take removes the connection from the wire's. That must not happen before net/http knows it, which
@@ -109,8 +115,8 @@ func (c *handedOver) take() {
 
 type waitsKey struct{}
 
-// ConnContext is for [net/http.Server]. It marks the requests of connections that were handed over
-// because a request would have had to wait.
+// ConnContext is the ConnContext of the [net/http.Server] that connections are handed over to. It
+// marks the context for [HadToWait].
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	for {
 		switch inner := c.(type) {
@@ -127,13 +133,7 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	}
 }
 
-// CloseAfterWait returns a handler for [net/http.Server] that closes connections that ConnContext
-// has marked, after their response. The client's next connection then starts on the wire again.
-func CloseAfterWait(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Context().Value(waitsKey{}) != nil {
-			w.Header().Set("Connection", "close")
-		}
-		h.ServeHTTP(w, r)
-	})
-}
+// HadToWait reports whether the request with a context is on a connection that was handed over
+// because a request would have had to wait. The handler may then close the connection, so that the
+// client's next request starts on the wire again.
+func HadToWait(ctx context.Context) bool { return ctx.Value(waitsKey{}) != nil }

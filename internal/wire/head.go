@@ -187,9 +187,9 @@ const (
 )
 
 // isText reports whether b consists of visible ASCII characters and spaces. It checks eight bytes
-// at a time: for bytes x below 0x80, the highest bit of (x-0x20)&^x is set if x is below 0x20, and
-// that of (y-1)&^y, where y is x^0x7f, if x is 0x7f. A borrow can set that bit only above a byte
-// for which it is set anyway.
+// at a time. For a byte x below 0x80, the highest bit of (x-0x20)&^x is set if x is below 0x20. With
+// y = x^0x7f, the highest bit of (y-1)&^y is set if x is 0x7f. A borrow can set a further bit only
+// if a lower byte has set one already.
 func isText(b []byte) bool {
 	for len(b) >= 8 {
 		x := binary.LittleEndian.Uint64(b)

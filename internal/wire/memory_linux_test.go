@@ -10,7 +10,7 @@ import (
 // An idle connection that has served requests takes at most 8 kB, its goroutine included.
 func TestMemoryOfIdleConnections(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector needs memory of its own")
+		t.Skip("the race detector needs additional memory")
 	}
 	const most = 8 << 10
 	var limit syscall.Rlimit

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// rawConn returns the socket of a connection, or nil if the connection is none.
+// rawConn returns the socket of a connection, or nil if the connection is not a socket.
 func rawConn(nc net.Conn) syscall.RawConn {
 	socket, ok := nc.(syscall.Conn)
 	if !ok {

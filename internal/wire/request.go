@@ -15,8 +15,7 @@ type Request struct {
 	Target string
 	// RemoteAddr is the address of the peer, as in [net/http.Request].
 	RemoteAddr string
-	// Peer is the address in RemoteAddr without its zone, and as IPv4 if it is an IPv4-mapped IPv6
-	// address. It is the zero address if RemoteAddr has none.
+	// Peer is the address in RemoteAddr, or the zero address if it has none.
 	Peer netip.Addr
 
 	server *Server
@@ -74,6 +73,15 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // detached is the server of the requests that ReadRequest returns.
 var detached Server
+
+// peerOf returns the address in a RemoteAddr, or the zero address if there is none.
+func peerOf(remoteAddr string) netip.Addr {
+	a, err := netip.ParseAddrPort(remoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr()
+}
 
 // ReadRequest returns the plain request in head, for tests and benchmarks of a [Handler]. ok is
 // false if head is not exactly one plain request.

@@ -31,7 +31,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -231,21 +230,12 @@ func (s *Server) drain(each func(*conn)) (started bool) {
 	return true
 }
 
-// logPanic logs a panic of the handler. Its value could hold a secret, so only the text of a
-// run-time error is logged.
-func (s *Server) logPanic(v any) {
+// LogPanic logs a panic. Its value could hold a secret, so only the text of a run-time error is
+// logged: it has numbers and types only, like the stack.
+func LogPanic(log *slog.Logger, v any) {
 	what := fmt.Sprintf("a %T", v)
 	if err, ok := v.(runtime.Error); ok {
 		what = err.Error()
 	}
-	s.Log.Error("panic", "panic", what, "stack", string(debug.Stack()))
-}
-
-// peerOf returns the address in a RemoteAddr, or the zero address if there is none.
-func peerOf(remoteAddr string) netip.Addr {
-	a, err := netip.ParseAddrPort(remoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Addr().Unmap().WithZone("")
+	log.Error("panic", "panic", what, "stack", string(debug.Stack()))
 }

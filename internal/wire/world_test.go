@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"io"
 	"log/slog"
 	"net"
@@ -47,28 +46,23 @@ type handlerFunc func(dst []byte, r *Request) ([]byte, bool)
 
 func (f handlerFunc) AppendResponse(dst []byte, r *Request) ([]byte, bool) { return f(dst, r) }
 
-// lockedBuffer is a buffer for concurrent use.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
+// lines receives what is written to a log.
+type lines chan string
 
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
 }
 
 // newHTTP returns a net/http server with a handler.
 func newHTTP(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:                      CloseAfterWait(h),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if HadToWait(r.Context()) {
+				w.Header().Set("Connection", "close")
+			}
+			h.ServeHTTP(w, r)
+		}),
 		ConnContext:                  ConnContext,
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true,
