@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/big"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -62,7 +61,7 @@ var (
 // h2load loads a server with h2load and returns the rate in requests per second.
 func (b *bench) h2load(p *process) (float64, error) {
 	seconds := strconv.Itoa(max(1, int(b.duration.Seconds())))
-	out, err := exec.Command("taskset", "-c", loadCore, "h2load", "-t1", "-c16", "-m8",
+	out, err := pinned(loadCore, "h2load", "-t1", "-c16", "-m8",
 		"-D"+seconds, "https://"+p.address+keyPath(0)).CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("h2load: %w: %s", err, out)

@@ -82,7 +82,7 @@ func (b *bench) stopCounted(p *process) (float64, error) {
 		return 0, err
 	}
 	_ = p.cmd.Wait() // a server without a handler of the signal exits with an error
-	b.running = b.running[:len(b.running)-1]
+	b.forget(p)
 	text, err := os.ReadFile(p.log)
 	if err != nil {
 		return 0, err

@@ -109,6 +109,7 @@ func run(o options) error {
 		return err
 	}
 	defer b.stopAll()
+	b.stopOnSignal()
 	if err := b.build(); err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -59,7 +58,7 @@ func (b *bench) load(
 	p *process, keys, first int, duration time.Duration, path string, header ...string,
 ) (sample, error) {
 	seconds := strconv.Itoa(max(1, int(duration.Seconds())))
-	args := []string{"-c", loadCore, "wrk", "-t1", "-c64", "--latency", "-d" + seconds + "s"}
+	args := []string{"wrk", "-t1", "-c64", "--latency", "-d" + seconds + "s"}
 	if keys > 1 {
 		lua := filepath.Join(b.dir, "keys.lua")
 		if err := os.WriteFile(lua, fmt.Appendf(nil, script, keyStep, keyFormat), 0o600); err != nil {
@@ -78,7 +77,7 @@ func (b *bench) load(
 	if err != nil {
 		return sample{}, err
 	}
-	out, err := exec.Command("taskset", args...).CombinedOutput()
+	out, err := pinned(loadCore, args...).CombinedOutput()
 	if err != nil {
 		return sample{}, fmt.Errorf("wrk: %w: %s", err, out)
 	}

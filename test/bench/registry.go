@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -24,7 +23,7 @@ import (
 func (b *bench) startRegistry() (*process, string, error) {
 	minio, registry := tool("minio"), tool("registry")
 	address := freeAddress()
-	cmd := exec.Command("taskset", "-c", loadCore, minio, "server", filepath.Join(b.dir, "minio"),
+	cmd := pinned(loadCore, minio, "server", filepath.Join(b.dir, "minio"),
 		"--address", address, "--quiet")
 	cmd.Env = append(os.Environ(),
 		"MINIO_ROOT_USER=key",
@@ -32,10 +31,9 @@ func (b *bench) startRegistry() (*process, string, error) {
 		"MINIO_BROWSER=off",
 		"MINIO_UPDATE=off",
 	)
-	if err := cmd.Start(); err != nil {
+	if err := b.startServer(&process{cmd: cmd, address: address}); err != nil {
 		return nil, "", err
 	}
-	b.running = append(b.running, &process{cmd: cmd, address: address})
 	endpoint, bucket := "http://"+address, "registry"
 	client := s3.New(s3.Options{
 		BaseEndpoint:     &endpoint,

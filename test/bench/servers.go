@@ -12,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -39,8 +41,19 @@ type bench struct {
 
 	wrapper  []string // a command that runs the servers, such as valgrind
 	sts      *httptest.Server
-	running  []*process
 	location string // Location of a redirect of s3redirect, for the bare handler
+
+	// mu guards running, so that a signal stops every server:
+	//
+	//	main            the goroutine of stopOnSignal
+	//	starts a server
+	//	                stops the servers in running
+	//	adds it to running
+	//
+	// The new server would keep running. startServer therefore holds mu while it does both, and
+	// stopOnSignal never releases mu.
+	mu      sync.Mutex
+	running []*process
 }
 
 // process is a running server.
@@ -86,14 +99,6 @@ func (b *bench) startSTS() {
 	}))
 }
 
-func (b *bench) stopAll() {
-	for _, p := range b.running {
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
-	}
-	b.running = nil
-}
-
 // launch runs the command args on serverCore and waits until it listens on address.
 func (b *bench) launch(name string, env []string, address string, args ...string) (*process, error) {
 	log, err := os.Create(filepath.Join(b.dir, name+".log"))
@@ -101,16 +106,16 @@ func (b *bench) launch(name string, env []string, address string, args ...string
 		return nil, err
 	}
 	defer log.Close()
-	pinned := append([]string{"-c", serverCore}, b.wrapper...)
-	cmd := exec.Command("taskset", append(pinned, args...)...)
-	p := &process{cmd: cmd, log: log.Name(), address: address}
-	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = b.dir, log, log
-	p.cmd.Env = append(append(os.Environ(), "GOMAXPROCS=1"), env...)
-	p.cmd.SysProcAttr = dieWithParent()
-	if err := p.cmd.Start(); err != nil {
+	if _, err := exec.LookPath(args[0]); err != nil {
 		return nil, err
 	}
-	b.running = append(b.running, p)
+	cmd := pinned(serverCore, slices.Concat(b.wrapper, args)...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = b.dir, log, log
+	cmd.Env = append(append(os.Environ(), "GOMAXPROCS=1"), env...)
+	p := &process{cmd: cmd, log: log.Name(), address: address}
+	if err := b.startServer(p); err != nil {
+		return nil, err
+	}
 	for range 1000 {
 		if c, err := net.Dial("tcp", address); err == nil {
 			return p, c.Close()
