@@ -32,7 +32,7 @@ func (b *bench) instructions() error {
 		{"hit, --wire=false", 100, func() (*process, error) {
 			return b.startBuild(b.proxy, "wire off", "", "", "--wire=false")
 		}},
-		{"miss", 2_000_000_000, func() (*process, error) { return b.startProxy("wire", "", "") }},
+		{"miss", fillKeys, func() (*process, error) { return b.startProxy("wire", "", "") }},
 		{"bare net/http", 100, func() (*process, error) { return b.startSelf("bare") }},
 		{"raw socket in Go", 100, func() (*process, error) { return b.startSelf("raw") }},
 		{"nginx, return 302", 100, func() (*process, error) { return b.startNginx(nil) }},

@@ -18,6 +18,9 @@ const keyFormat = "albums/2026/a-folder-with-a-name/another-folder-of-usual-leng
 
 func keyPath(n int) string { return "/s3/bucket/" + fmt.Sprintf(keyFormat, n) }
 
+// connections is the number of wrk's connections, each of which has a request in flight.
+const connections = 64
+
 // keyStep is the distance between the numbers of consecutive keys. It is a prime, so that all keys
 // are requested, and large, so that consecutive requests do not hit neighbouring cache entries.
 const keyStep = 611_953
@@ -41,7 +44,7 @@ end
 type sample struct {
 	rate     float64 // requests per second
 	requests int
-	p99      time.Duration // latency; all 64 connections always have a request in flight
+	p99      time.Duration // latency; all connections always have a request in flight
 	cpu      time.Duration // CPU time of the server per request
 }
 
@@ -52,13 +55,13 @@ var (
 	wrkErrors   = regexp.MustCompile(`Non-2xx or 3xx responses: \d+|Socket errors:.*`)
 )
 
-// load loads a server with wrk and 64 connections. It requests keys different keys, starting with
-// number first; if keys is 1, it always requests path. header holds header lines of all requests.
+// load loads a server with wrk. It requests keys different keys, starting with the one after number
+// first; if keys is 1, it always requests path. header holds header lines of all requests.
 func (b *bench) load(
 	p *process, keys, first int, duration time.Duration, path string, header ...string,
 ) (sample, error) {
 	seconds := strconv.Itoa(max(1, int(duration.Seconds())))
-	args := []string{"wrk", "-t1", "-c64", "--latency", "-d" + seconds + "s"}
+	args := []string{"wrk", "-t1", "-c" + strconv.Itoa(connections), "--latency", "-d" + seconds + "s"}
 	if keys > 1 {
 		lua := filepath.Join(b.dir, "keys.lua")
 		if err := os.WriteFile(lua, fmt.Appendf(nil, script, keyStep, keyFormat), 0o600); err != nil {
@@ -160,20 +163,4 @@ func (p *process) metric(series string) (float64, error) {
 		}
 	}
 	return 0, fmt.Errorf("s3redirect has no metric s3redirect_%s", series)
-}
-
-// fillCache requests keys until the URL cache holds all of them.
-func (b *bench) fillCache(p *process, keys int) error {
-	for range 120 {
-		entries, err := p.metric(`cache_entries{cache="urls"}`)
-		if err != nil || int(entries) >= keys {
-			return err
-		}
-		// Continue shortly before the last key, whose successors may not have been answered.
-		first := max(0, int(entries)-128) * keyStep % keys
-		if _, err := b.load(p, keys, first, 2*time.Second, ""); err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("the URL cache of %s did not grow to %d entries", p.address, keys)
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -22,6 +23,11 @@ import (
 // startRegistry returns the layer's path.
 func (b *bench) startRegistry() (*process, string, error) {
 	minio, registry := tool("minio"), tool("registry")
+	for _, program := range []string{minio, registry} {
+		if _, err := exec.LookPath(program); err != nil {
+			return nil, "", err
+		}
+	}
 	address := freeAddress()
 	cmd := pinned(loadCore, minio, "server", filepath.Join(b.dir, "minio"),
 		"--address", address, "--quiet")

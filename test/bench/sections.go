@@ -39,7 +39,7 @@ func (b *bench) compare(contenders []*contender) error {
 		for _, c := range selected {
 			keys, first := c.keys, 0
 			if c.miss {
-				keys, first = 2_000_000_000, (round+1)*7_654_321
+				keys, first = fillKeys, (round+1)*7_654_321
 			}
 			s, err := b.load(c.p, keys, first, b.duration, c.path, c.header...)
 			if err != nil {
@@ -226,41 +226,6 @@ func (b *bench) turn() error {
 	}{{"all keys hit", hitting}, {"most keys are signed", signing}} {
 		fmt.Printf("| %s | %d | %.0f | %v |\n", row.name, len(row.samples),
 			medianRate(row.samples), medianP99(row.samples))
-	}
-	fmt.Println()
-	return nil
-}
-
-// fill measures while the URL cache grows to a million entries, and after that, when each new entry
-// evicts an old one.
-func (b *bench) fill() error {
-	fmt.Print("## Filling the cache\n\nalways another key, room for a million entries, measured every second\n\n")
-	p, err := b.startProxy("fill", "cache: {urls: 1000000}\n", "")
-	if err != nil {
-		return err
-	}
-	fmt.Println("| entries after | requests/s | p99 | resident |\n|---|---|---|---|")
-	last := 0.0
-	for second := 0; second < 60 && last < 1_000_000; second++ {
-		s, err := b.load(p, 2_000_000_000, second*7_654_321, time.Second, "")
-		if err != nil {
-			return err
-		}
-		entries, err := p.metric(`cache_entries{cache="urls"}`)
-		if err != nil {
-			return err
-		}
-		resident, err := p.residentBytes()
-		if err != nil {
-			return err
-		}
-		if second%4 == 0 || entries == last {
-			fmt.Printf("| %.0f | %.0f | %v | %d MB |\n", entries, s.rate, s.p99, resident>>20)
-		}
-		if entries == last {
-			break
-		}
-		last = entries
 	}
 	fmt.Println()
 	return nil
