@@ -113,14 +113,18 @@ func parseWrk(out []byte, cpu time.Duration) (sample, error) {
 	return s, errors.Join(errRate, errRequests, errP99)
 }
 
-// cpuTime returns the CPU time that all running threads of a server have used.
-func (p *process) cpuTime() (total time.Duration, err error) {
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
+// cpuTime returns the CPU time that all running threads of a server and its children have used.
+func (p *process) cpuTime() (time.Duration, error) {
+	return cpuTime(p.cmd.Process.Pid)
+}
+
+func cpuTime(pid int) (total time.Duration, err error) {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 	if err != nil {
 		return 0, err
 	}
 	for _, task := range tasks {
-		text, err := os.ReadFile(task)
+		text, err := os.ReadFile(filepath.Join(task, "schedstat"))
 		if err != nil {
 			continue // the thread has ended
 		}
@@ -130,6 +134,18 @@ func (p *process) cpuTime() (total time.Duration, err error) {
 			return 0, err
 		}
 		total += time.Duration(n)
+		children, _ := os.ReadFile(filepath.Join(task, "children")) // empty on some kernels
+		for _, child := range strings.Fields(string(children)) {
+			pid, err := strconv.Atoi(child)
+			if err != nil {
+				return 0, err
+			}
+			ofChild, err := cpuTime(pid)
+			if err != nil {
+				return 0, err
+			}
+			total += ofChild
+		}
 	}
 	return total, nil
 }

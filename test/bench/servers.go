@@ -251,6 +251,7 @@ defaults
   timeout connect 1m
 frontend front
   bind %s
+  http-after-response set-header Cache-Control "private, max-age=1234"
   http-after-response set-header Referrer-Policy no-referrer
   http-after-response set-header Vary "Origin, Sec-Fetch-Mode, Sec-Fetch-Dest"
   http-request redirect code 302 location "%s"
@@ -261,8 +262,7 @@ frontend front
 	return b.launch("haproxy", nil, address, "haproxy", "-db", "-f", conf)
 }
 
-// startVarnish starts Varnish as a cache in front of upstream. It answers in a process of its own,
-// whose CPU time is not measured.
+// startVarnish starts Varnish as a cache in front of upstream. A child of varnishd answers.
 func (b *bench) startVarnish(upstream *process) (*process, error) {
 	address := freeAddress()
 	host, port, _ := strings.Cut(upstream.address, ":")
