@@ -89,9 +89,9 @@ func TestAddNew(t *testing.T) {
 			t.Fatal(err)
 		}
 		if c.entries != c.room || c.twice != 0 || lasts != 1 || loads > c.room/perLoad+2 {
-			t.Errorf("addNew with %d requests per load: got %d entries, %d requests for known keys, "+
-				"%d last loads of %d; want %d, 0, 1 of at most %d", perLoad, c.entries, c.twice,
-				lasts, loads, c.room, c.room/perLoad+2)
+			t.Errorf("addNew with %d requests per load: got %d entries, "+
+				"%d requests for known keys, %d last loads of %d; want %d, 0, 1 of at most %d",
+				perLoad, c.entries, c.twice, lasts, loads, c.room, c.room/perLoad+2)
 		}
 	}
 }

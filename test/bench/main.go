@@ -19,11 +19,13 @@
 //	start      start-up time, binary size and resident memory
 //	http2      redirects over TLS with HTTP/2
 //	counts     instructions per request, by valgrind
+//	cores      hits per second on two cores, compared with one
 //
 // The results are Markdown tables, written to standard output; docs/measurements has those of one
-// run. The server is pinned to CPU 0 and the load generator to CPU 1. The servers take
-// turns, round by round, and a ratio always compares two measurements of one round, so that noise
-// from other programs affects both.
+// run. The server is pinned to CPU 0 and the load generator to CPU 1. The servers take turns, round
+// by round, and a ratio always compares two measurements of one round, so that noise from other
+// programs affects both. When bench ends, by a signal or otherwise, its servers end too; on systems
+// other than Linux, SIGKILL leaves them running.
 //
 // With fleet, bench prints the simulation of docs/deployment.md.
 //
@@ -76,7 +78,7 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 2*time.Second, "the duration of each measurement")
 	only := flag.String("only", "", "measure only servers that match `regexp`, and the first one")
 	section := flag.String("section", "",
-		"run only sections that match `regexp`: redirects, turn, fill, start, http2, counts")
+		"run only sections that match `regexp`: redirects, turn, fill, start, http2, counts, cores")
 	flag.StringVar(&o.against, "against", "",
 		"compare with other builds of s3redirect only: `files`, separated by commas")
 	flag.Parse()
@@ -128,6 +130,7 @@ func run(o options) error {
 		{"start", b.start},
 		{"http2", b.http2},
 		{"counts", b.instructions},
+		{"cores", b.cores},
 	} {
 		if !o.sections.MatchString(section.name) {
 			continue

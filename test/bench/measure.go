@@ -61,10 +61,12 @@ func (b *bench) load(
 	p *process, keys, first int, duration time.Duration, path string, header ...string,
 ) (sample, error) {
 	seconds := strconv.Itoa(max(1, int(duration.Seconds())))
-	args := []string{"wrk", "-t1", "-c" + strconv.Itoa(connections), "--latency", "-d" + seconds + "s"}
+	args := []string{"wrk", "-t1", "-c" + strconv.Itoa(connections), "--latency",
+		"-d" + seconds + "s"}
 	if keys > 1 {
 		lua := filepath.Join(b.dir, "keys.lua")
-		if err := os.WriteFile(lua, fmt.Appendf(nil, script, keyStep, keyFormat), 0o600); err != nil {
+		text := fmt.Appendf(nil, script, keyStep, keyFormat)
+		if err := os.WriteFile(lua, text, 0o600); err != nil {
 			return sample{}, err
 		}
 		args = append(args, "-s", lua, "http://"+p.address+"/",

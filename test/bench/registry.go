@@ -28,36 +28,7 @@ func (b *bench) startRegistry() (*process, string, error) {
 			return nil, "", err
 		}
 	}
-	address := freeAddress()
-	cmd := pinned(loadCore, minio, "server", filepath.Join(b.dir, "minio"),
-		"--address", address, "--quiet")
-	cmd.Env = append(os.Environ(),
-		"MINIO_ROOT_USER=key",
-		"MINIO_ROOT_PASSWORD=secretsecret",
-		"MINIO_BROWSER=off",
-		"MINIO_UPDATE=off",
-	)
-	if err := b.startServer(&process{cmd: cmd, address: address}); err != nil {
-		return nil, "", err
-	}
-	endpoint, bucket := "http://"+address, "registry"
-	client := s3.New(s3.Options{
-		BaseEndpoint:     &endpoint,
-		UsePathStyle:     true,
-		Region:           "us-east-1",
-		RetryMaxAttempts: 20,
-		Credentials:      credentials.NewStaticCredentialsProvider("key", "secretsecret", ""),
-	})
-	if err := eventually(func() error {
-		resp, err := http.Get(endpoint + "/minio/health/ready")
-		if err != nil || resp.StatusCode != http.StatusOK {
-			return errors.Join(err, errors.New("MinIO is not ready"))
-		}
-		return resp.Body.Close()
-	}); err != nil {
-		return nil, "", err
-	}
-	_, err := client.CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: &bucket})
+	endpoint, bucket, err := b.startMinIO(minio)
 	if err != nil {
 		return nil, "", err
 	}
@@ -91,6 +62,41 @@ http: {addr: %s}
 	}
 	_, err = locationOf("http://" + listen + path)
 	return p, path, err
+}
+
+// startMinIO starts MinIO on the load generator's core, and creates a bucket.
+func (b *bench) startMinIO(minio string) (endpoint, bucket string, err error) {
+	address := freeAddress()
+	cmd := pinned(loadCore, minio, "server", filepath.Join(b.dir, "minio"),
+		"--address", address, "--quiet")
+	cmd.Env = append(os.Environ(),
+		"MINIO_ROOT_USER=key",
+		"MINIO_ROOT_PASSWORD=secretsecret",
+		"MINIO_BROWSER=off",
+		"MINIO_UPDATE=off",
+	)
+	if err := b.startServer(&process{cmd: cmd, address: address}); err != nil {
+		return "", "", err
+	}
+	endpoint, bucket = "http://"+address, "registry"
+	client := s3.New(s3.Options{
+		BaseEndpoint:     &endpoint,
+		UsePathStyle:     true,
+		Region:           "us-east-1",
+		RetryMaxAttempts: 20,
+		Credentials:      credentials.NewStaticCredentialsProvider("key", "secretsecret", ""),
+	})
+	if err := eventually(func() error {
+		resp, err := http.Get(endpoint + "/minio/health/ready")
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return errors.Join(err, errors.New("MinIO is not ready"))
+		}
+		return resp.Body.Close()
+	}); err != nil {
+		return "", "", err
+	}
+	_, err = client.CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: &bucket})
+	return endpoint, bucket, err
 }
 
 // pushLayer pushes a layer in two requests and returns its path.

@@ -20,8 +20,8 @@ type contender struct {
 	ratios  []float64 // of the rate to the base's, by round
 }
 
-// compare measures the contenders in turns and prints a table. Each is compared with its base, which
-// must come before it.
+// compare measures the contenders in turns and prints a table. Each is compared with its base,
+// which must come before it.
 func (b *bench) compare(contenders []*contender) error {
 	needed := map[*contender]bool{}
 	for _, c := range slices.Backward(contenders) {
@@ -89,22 +89,9 @@ func (b *bench) redirects() error {
 		return err
 	}
 	defer id.Close()
-	servers := map[string]*process{}
-	for _, s := range []struct{ name, config, viewers string }{
-		{name: "small"},
-		{name: "miss"}, // misses would evict the keys of the hits of the next round
-		{name: "medium", config: "cache: {urls: 80000}\n"},
-		{name: "large", config: fmt.Sprintf("cache: {urls: %d}\n", maxKeys*5/4)},
-		{name: "access log", config: "log: {access: true}\n"},
-		{name: "token", viewers: fmt.Sprintf("{anonymous: true, "+
-			"jwt: {issuer: '%[1]s', jwks_url: '%[1]s', audience: media, cookie: session}}", id.URL)},
-		{name: "rules", viewers: "{anonymous: true, rules: [" +
-			"{known: true, locators: ['s3://bucket/users/{user}/*', 's3://other-*/*']}, " +
-			"{anonymous: true, locators: ['s3://bucket/albums/*']}]}"},
-	} {
-		if servers[s.name], err = b.startProxy(s.name, s.config, s.viewers); err != nil {
-			return err
-		}
+	servers, err := b.startRedirectServers(id.URL, maxKeys)
+	if err != nil {
+		return err
 	}
 	small := servers["small"]
 	bare, err := b.startSelf("bare")
@@ -123,9 +110,9 @@ func (b *bench) redirects() error {
 	if err != nil {
 		return err
 	}
-	withCookie := []string{cookie}
 	bareKeys := &contender{name: "bare net/http", p: bare, keys: 10_000}
-	bareCookie := &contender{name: "bare, with the cookie", p: bare, keys: 10_000, header: withCookie}
+	bareCookie := &contender{name: "bare, with the cookie", p: bare, keys: 10_000,
+		header: []string{cookie}}
 	bareBrowser := &contender{name: "bare, browser", p: bare, keys: 10_000, header: browserHeader}
 	contenders := []*contender{
 		bareKeys,
@@ -142,7 +129,7 @@ func (b *bench) redirects() error {
 		{name: "hit, 10 k keys, access log", p: servers["access log"], keys: 10_000},
 		bareCookie,
 		{name: "hit, 10 k keys, token in the cookie", p: servers["token"], keys: 10_000,
-			header: withCookie, base: bareCookie},
+			header: []string{cookie}, base: bareCookie},
 		{name: "hit, 10 k keys, rules", p: servers["rules"], keys: 10_000},
 		{name: "SDK's presigner per request", p: presigner, keys: 1, path: keyPath(0)},
 	}
@@ -153,6 +140,37 @@ func (b *bench) redirects() error {
 			}
 		}
 	}
+	return b.compare(append(contenders, b.startPeers(bare)...))
+}
+
+// startRedirectServers starts s3redirect with the configurations that redirects compares, and
+// returns the servers by name. The largest URL cache has room for maxKeys.
+func (b *bench) startRedirectServers(issuer string, maxKeys int) (map[string]*process, error) {
+	servers := map[string]*process{}
+	for _, s := range []struct{ name, config, viewers string }{
+		{name: "small"},
+		{name: "miss"}, // misses would evict the keys of the hits of the next round
+		{name: "medium", config: "cache: {urls: 80000}\n"},
+		{name: "large", config: fmt.Sprintf("cache: {urls: %d}\n", maxKeys*5/4)},
+		{name: "access log", config: "log: {access: true}\n"},
+		{name: "token", viewers: fmt.Sprintf("{anonymous: true, jwt: {issuer: '%[1]s', "+
+			"jwks_url: '%[1]s', audience: media, cookie: session}}", issuer)},
+		{name: "rules", viewers: "{anonymous: true, rules: [" +
+			"{known: true, locators: ['s3://bucket/users/{user}/*', 's3://other-*/*']}, " +
+			"{anonymous: true, locators: ['s3://bucket/albums/*']}]}"},
+	} {
+		p, err := b.startProxy(s.name, s.config, s.viewers)
+		if err != nil {
+			return nil, err
+		}
+		servers[s.name] = p
+	}
+	return servers, nil
+}
+
+// startPeers starts other programs, and returns a contender for each. It skips those that are
+// missing. bare is the upstream of the caches.
+func (b *bench) startPeers(bare *process) (contenders []*contender) {
 	for _, peer := range []struct {
 		name  string
 		start func() (*process, error)
@@ -178,7 +196,7 @@ func (b *bench) redirects() error {
 	} else {
 		fmt.Printf("skipped distribution's registry: %v\n\n", err)
 	}
-	return b.compare(contenders)
+	return contenders
 }
 
 // turn compares the seconds in which a window ends, and 100,000 hot keys get new URLs, with others.
