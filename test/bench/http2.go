@@ -20,6 +20,10 @@ import (
 func (b *bench) http2() error {
 	fmt.Printf("## HTTP/2 over TLS\n\n%d rounds of %v, h2load -t1 -c16 -m8\n\n",
 		b.rounds, b.duration)
+	if _, err := b.startProxy("location", "", ""); err != nil { // for the bare handler
+		return err
+	}
+	b.stopAll()
 	cert, key := filepath.Join(b.dir, "cert.pem"), filepath.Join(b.dir, "key.pem")
 	if err := writeCertificate(cert, key); err != nil {
 		return err
