@@ -67,8 +67,11 @@ func (f filler) addAll(keys int) error {
 // addNew requests new keys until the cache has stopped growing. It calls measured after each load.
 func (f filler) addNew(measured func(entries float64, s sample, last bool) error) error {
 	entries, err := f.entries()
+	if err != nil {
+		return err
+	}
 	position := 0
-	for second := 1; err == nil && second <= fillSeconds; second++ {
+	for second := 1; second <= fillSeconds; second++ {
 		s, err := f.load(keyAt(position, fillKeys))
 		if err != nil {
 			return err
@@ -84,7 +87,7 @@ func (f filler) addNew(measured func(entries float64, s sample, last bool) error
 			return err
 		}
 	}
-	return err
+	return nil
 }
 
 // fill measures while the URL cache grows to a million entries, and after that, when each new entry

@@ -93,33 +93,17 @@ func (b *bench) redirects() error {
 	if err != nil {
 		return err
 	}
-	small := servers["small"]
-	bare, err := b.startSelf("bare")
-	if err != nil {
-		return err
-	}
-	presigner, err := b.startSelf("presigner")
-	if err != nil {
-		return err
-	}
-	raw, err := b.startSelf("raw")
-	if err != nil {
-		return err
-	}
-	off, err := b.startBuild(b.proxy, "wire off", "", "", "--wire=false")
-	if err != nil {
-		return err
-	}
+	small, bare := servers["small"], servers["bare"]
 	bareKeys := &contender{name: "bare net/http", p: bare, keys: 10_000}
 	bareCookie := &contender{name: "bare, with the cookie", p: bare, keys: 10_000,
 		header: []string{cookie}}
 	bareBrowser := &contender{name: "bare, browser", p: bare, keys: 10_000, header: browserHeader}
 	contenders := []*contender{
 		bareKeys,
-		{name: "raw socket in Go, a constant", p: raw, keys: 10_000},
+		{name: "raw socket in Go, a constant", p: servers["raw"], keys: 10_000},
 		{name: "hit, 1 key", p: small, keys: 1, path: keyPath(0)},
 		{name: "hit, 10 k keys", p: small, keys: 10_000},
-		{name: "hit, 10 k keys, --wire=false", p: off, keys: 10_000},
+		{name: "hit, 10 k keys, --wire=false", p: servers["wire off"], keys: 10_000},
 		bareBrowser,
 		{name: "hit, 10 k keys, browser", p: small, keys: 10_000, header: browserHeader,
 			base: bareBrowser},
@@ -131,7 +115,7 @@ func (b *bench) redirects() error {
 		{name: "hit, 10 k keys, token in the cookie", p: servers["token"], keys: 10_000,
 			header: []string{cookie}, base: bareCookie},
 		{name: "hit, 10 k keys, rules", p: servers["rules"], keys: 10_000},
-		{name: "SDK's presigner per request", p: presigner, keys: 1, path: keyPath(0)},
+		{name: "SDK's presigner per request", p: servers["presigner"], keys: 1, path: keyPath(0)},
 	}
 	for _, c := range contenders {
 		if c.p.admin != "" && c.keys > 1 && b.only.MatchString(c.name) {
@@ -143,8 +127,8 @@ func (b *bench) redirects() error {
 	return b.compare(append(contenders, b.startPeers(bare)...))
 }
 
-// startRedirectServers starts s3redirect with the configurations that redirects compares, and
-// returns the servers by name. The largest URL cache has room for maxKeys.
+// startRedirectServers starts s3redirect with the configurations that redirects compares, and this
+// program. It returns the servers by name. The largest URL cache has room for maxKeys.
 func (b *bench) startRedirectServers(issuer string, maxKeys int) (map[string]*process, error) {
 	servers := map[string]*process{}
 	for _, s := range []struct{ name, config, viewers string }{
@@ -164,6 +148,16 @@ func (b *bench) startRedirectServers(issuer string, maxKeys int) (map[string]*pr
 			return nil, err
 		}
 		servers[s.name] = p
+	}
+	off, err := b.startBuild(b.proxy, "wire off", "", "", "--wire=false")
+	if err != nil {
+		return nil, err
+	}
+	servers["wire off"] = off
+	for _, kind := range []string{"bare", "presigner", "raw"} {
+		if servers[kind], err = b.startSelf(kind); err != nil {
+			return nil, err
+		}
 	}
 	return servers, nil
 }
@@ -190,11 +184,14 @@ func (b *bench) startPeers(bare *process) (contenders []*contender) {
 			fmt.Printf("skipped %s: %v\n\n", peer.name, err)
 		}
 	}
-	if registry, path, err := b.startRegistry(); err == nil {
-		contenders = append(contenders,
-			&contender{name: "distribution's registry, MinIO", p: registry, keys: 1, path: path})
+	const registry = "distribution's registry, MinIO"
+	if !b.only.MatchString(registry) {
+		return contenders
+	}
+	if p, path, err := b.startRegistry(); err == nil {
+		contenders = append(contenders, &contender{name: registry, p: p, keys: 1, path: path})
 	} else {
-		fmt.Printf("skipped distribution's registry: %v\n\n", err)
+		fmt.Printf("skipped %s: %v\n\n", registry, err)
 	}
 	return contenders
 }
