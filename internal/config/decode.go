@@ -28,6 +28,8 @@ type decoder struct {
 	// local maps integrations of included files to their keys relative to their own file: "" if the
 	// file holds only one.
 	local map[int]string
+	// single has the keys of the lists that the file has without a list, as their only item.
+	single []string
 }
 
 func newDecoder(file string, getenv func(string) (string, bool)) *decoder {
@@ -52,8 +54,14 @@ func (d *decoder) failAt(p position, key, format string, args ...any) {
 	d.broken[key] = true
 }
 
-// localKey returns a key as errors show it: relative to the file that it is in.
+// localKey returns a key as errors show it: relative to the file that it is in, and without the
+// index of an item that is not in a list.
 func (d *decoder) localKey(key string) string {
+	for _, list := range slices.Backward(d.single) { // an inner list comes after the outer one
+		if rest, ok := strings.CutPrefix(key, list+"[0]"); ok {
+			key = list + rest
+		}
+	}
 	rest, ok := strings.CutPrefix(key, "integrations[")
 	number, rest, closed := strings.Cut(rest, "]")
 	n, err := strconv.Atoi(number)
@@ -74,8 +82,11 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 		d.fail(n.Line, key,
 			"anchors and aliases are not supported; write out the value, quoted if it begins with & or *")
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
-		if into.Kind() == reflect.Slice { // an empty list differs from a missing one
+		switch into.Kind() { // an empty list differs from a missing one
+		case reflect.Slice:
 			into.Set(reflect.MakeSlice(into.Type(), 0, 0))
+		case reflect.Map:
+			into.Set(reflect.MakeMap(into.Type()))
 		}
 	case into.Kind() == reflect.Pointer:
 		into.Set(reflect.New(into.Type().Elem()))
@@ -83,6 +94,10 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 		d.decode(n, into.Elem(), key)
 	case into.Kind() == reflect.Struct:
 		d.mapping(n, into, key)
+	case into.Kind() == reflect.Map:
+		d.texts(n, into, key)
+	case isOneOrMore(into) && n.Kind != yaml.SequenceNode:
+		d.one(n, into, key)
 	case into.Kind() == reflect.Slice:
 		d.sequence(n, into, key)
 	case n.Kind != yaml.ScalarNode:

@@ -258,7 +258,12 @@ func setDefaults(v reflect.Value) {
 	case *Integration:
 		*c = Integration{SessionPolicy: true}
 	case *JWT:
-		*c = JWT{UserClaim: "email", GroupsClaim: "groups", Leeway: 30 * time.Second}
+		*c = JWT{
+			AudienceClaims: []string{"aud"}, Algorithms: []string{"RS256", "ES256"},
+			UserClaim: "email", GroupsClaim: "groups", Leeway: 30 * time.Second,
+		}
+	case *Forwarded:
+		*c = Forwarded{GroupsSeparator: ","}
 	case *Links:
 		*c = Links{MaxLifetime: 24 * time.Hour}
 	}
@@ -288,8 +293,12 @@ func (d *decoder) complete(c *Config) {
 		f.UserHeader, f.GroupsHeader = textproto.CanonicalMIMEHeaderKey(f.UserHeader),
 			textproto.CanonicalMIMEHeaderKey(f.GroupsHeader)
 	}
-	if j := c.Viewers.JWT; j != nil && len(j.Algorithms) == 0 {
-		j.Algorithms = []string{"RS256", "ES256"}
+	for n := range c.Viewers.JWT {
+		j := &c.Viewers.JWT[n]
+		if !d.has(fmt.Sprintf("viewers.jwt[%d].lowercase_user", n)) {
+			j.LowercaseUser = j.UserClaim == "email"
+		}
+		j.Header = textproto.CanonicalMIMEHeaderKey(j.Header)
 	}
 	for n := range c.Integrations {
 		i := &c.Integrations[n]

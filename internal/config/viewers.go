@@ -3,9 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -20,8 +18,8 @@ type Viewers struct {
 	Anonymous bool `yaml:"anonymous"`
 	// Forwarded trusts a user header of the reverse proxy.
 	Forwarded *Forwarded `yaml:"forwarded"`
-	// JWT accepts signed tokens of an identity provider.
-	JWT *JWT `yaml:"jwt"`
+	// JWT accepts signed tokens of identity providers. It is a list of issuers, or one issuer.
+	JWT OneOrMore[JWT] `yaml:"jwt"`
 	// Basic asks for a user and a password.
 	Basic *Basic `yaml:"basic"`
 	// Links serves clients that have a signed link.
@@ -35,43 +33,6 @@ type Viewers struct {
 	// Attribution signs the viewer into each URL as x-viewer, so that the bucket's access log shows
 	// it. Each viewer then has its own URLs. Default false.
 	Attribution bool `yaml:"attribution"`
-}
-
-// Forwarded names the headers that the reverse proxy sets.
-type Forwarded struct {
-	// UserHeader and GroupsHeader name the headers; only the first is required. They have no
-	// defaults, because a client could set a header that the proxy does not set on every request. A
-	// request with a user and without GroupsHeader is rejected.
-	UserHeader   string `yaml:"user_header"`
-	GroupsHeader string `yaml:"groups_header"`
-	// TrustedProxies are the addresses or CIDR blocks from which the headers are trusted. Each must
-	// be within one of the top level's trusted_proxies, if there are any. Required.
-	TrustedProxies []string `yaml:"trusted_proxies"`
-
-	// Proxies is TrustedProxies, parsed.
-	Proxies []netip.Prefix `yaml:"-"`
-}
-
-// JWT configures OpenID Connect tokens (RFC 7519, OpenID Connect Core 1.0).
-type JWT struct {
-	// Issuer must equal the token's iss, and Audience must be in its aud. Required.
-	Issuer   string `yaml:"issuer"`
-	Audience string `yaml:"audience"`
-	// JWKSURL is the URL of the issuer's keys. Default: from the issuer's
-	// /.well-known/openid-configuration.
-	JWKSURL string `yaml:"jwks_url"`
-	// Algorithms are the accepted signature algorithms. Default RS256 and ES256.
-	Algorithms []string `yaml:"algorithms"`
-	// Cookie names a cookie that may hold the token, for images in browsers. Default: only the
-	// Authorization header.
-	Cookie string `yaml:"cookie"`
-	// UserClaim names the claim with the viewer's name, and GroupsClaim the one with its groups.
-	// Default email and groups. If rules name groups, tokens without a readable GroupsClaim are
-	// rejected.
-	UserClaim   string `yaml:"user_claim"`
-	GroupsClaim string `yaml:"groups_claim"`
-	// Leeway is the tolerated difference between clocks, at most 5m. Default 30s.
-	Leeway time.Duration `yaml:"leeway"`
 }
 
 // Basic configures user and password (RFC 7617).
@@ -125,12 +86,7 @@ type CORS struct {
 	AllowedOrigins []string `yaml:"allowed_origins"`
 }
 
-// jwtAlgorithms are the algorithms with public keys. HMAC is not among them, because its key would
-// have to be published.
-var jwtAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-
 const (
-	maxLeeway = 5 * time.Minute
 	maxLink   = 366 * 24 * time.Hour
 	minSecret = 32 // bytes
 )
@@ -151,9 +107,7 @@ func (k *checker) checkViewers() {
 	if v.Forwarded != nil {
 		k.checkForwarded(v.Forwarded)
 	}
-	if v.JWT != nil {
-		k.checkJWT(v.JWT)
-	}
+	k.checkIssuers()
 	if v.Basic != nil && v.Basic.HtpasswdFile == "" {
 		k.wrong("viewers.basic.htpasswd_file", "a file is needed; htpasswd -B makes one")
 	}
@@ -169,68 +123,6 @@ func (k *checker) checkViewers() {
 	}
 	if l := v.RateLimit; l != nil && (l.PerSecond < 1 || l.Burst < 1) {
 		k.wrong("viewers.rate_limit", "per_second and burst are needed, and both are 1 at least")
-	}
-}
-
-func (k *checker) checkForwarded(f *Forwarded) {
-	const at = "viewers.forwarded."
-	for key, name := range map[string]string{"user_header": f.UserHeader, "groups_header": f.GroupsHeader} {
-		if name != "" && !headerName.MatchString(name) {
-			k.wrong(at+key, "%s is not a header name", value(at+key))
-		}
-	}
-	if f.UserHeader == "" {
-		k.wrong(at+"user_header",
-			"it is needed: a header that the reverse proxy sets on every request, such as X-Auth-Request-Email")
-	}
-	if len(f.TrustedProxies) == 0 {
-		k.wrong(at+"trusted_proxies",
-			"the addresses of the reverse proxy are needed: the headers are believed from there, and from nowhere else")
-	}
-	sound := k.checkProxyList(at+"trusted_proxies", f.TrustedProxies)
-	if outer := (&checker{}); sound && outer.checkProxyList("", k.TrustedProxies) {
-		k.checkForwardedProxies(at+"trusted_proxies", f.TrustedProxies)
-	}
-}
-
-func (k *checker) checkJWT(j *JWT) {
-	const at = "viewers.jwt."
-	if j.Issuer == "" {
-		k.wrong(at+"issuer", "it is required, and must equal the token's iss exactly")
-	} else {
-		k.checkIssuerURL(at+"issuer", j.Issuer)
-	}
-	if j.JWKSURL != "" {
-		k.checkIssuerURL(at+"jwks_url", j.JWKSURL)
-	}
-	if j.Audience == "" {
-		k.wrong(at+"audience",
-			"it is required: without it, tokens that the issuer made for other programs would be accepted")
-	}
-	for n, a := range j.Algorithms {
-		if key := fmt.Sprintf("%salgorithms[%d]", at, n); !slices.Contains(jwtAlgorithms, a) {
-			k.wrong(key, "%s is not taken; use some of %s", value(key), strings.Join(jwtAlgorithms, ", "))
-		}
-	}
-	if j.Cookie != "" && !headerName.MatchString(j.Cookie) {
-		k.wrong(at+"cookie", "%s is not a cookie name", value(at+"cookie"))
-	}
-	if j.Leeway < 0 || j.Leeway > maxLeeway {
-		k.wrong(at+"leeway", "%s is out of bounds; use 0s to 5m", Short(j.Leeway))
-	}
-}
-
-// checkIssuerURL requires a URL whose responses cannot be forged on the network path.
-func (k *checker) checkIssuerURL(key, text string) {
-	origin := text
-	if i := strings.Index(text, "://"); i >= 0 {
-		if end := strings.IndexAny(text[i+3:], "/?#"); end >= 0 {
-			origin = text[:i+3+end]
-		}
-	}
-	u := k.checkOrigin(key, origin, "https://id.example.com")
-	if u != nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
-		k.wrong(key, "over http:// anyone on the network path could replace the keys; use https://")
 	}
 }
 
@@ -287,21 +179,6 @@ func (k *checker) checkRule(at string, r *Rule) {
 		} else if r.Anonymous && strings.Contains(text, UserPlaceholder) {
 			k.wrong(key, "%s: who asks anonymously has no name to put for {user}", value(key))
 		}
-	}
-}
-
-// checkGroup rejects names that no viewer's groups can contain: a rule that denies such a group
-// would deny nothing.
-func (k *checker) checkGroup(key, name string) {
-	f := k.Viewers.Forwarded
-	switch {
-	case name == "-":
-		k.wrong(key, "- stands for no groups, as reverse proxies write it; name a group")
-	case name != "" && f != nil && f.GroupsHeader != "" &&
-		(strings.ContainsAny(name, `,|;"%()[]{}<>`) || strings.TrimSpace(name) != name):
-		k.wrong(key, "%s cannot come in groups_header, which separates groups by commas and "+
-			"refuses bars, semicolons, quotes, percent signs and brackets",
-			value(key))
 	}
 }
 

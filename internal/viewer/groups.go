@@ -2,15 +2,14 @@ package viewer
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"unicode"
 )
 
-// errGroups means that a credential identifies a user but not the user's groups. Unknown groups are
+// errGroups means that a reverse proxy names a user but not the user's groups. Unknown groups are
 // not the same as no groups, since a rule may deny one of them.
-var errGroups = fmt.Errorf("%w: the viewer's groups are unknown", ErrUnknown)
+var errGroups = refuse(MethodForwarded, ReasonGroups)
 
 // maxGroups bounds a token's groups, which are cached with it. A token with more is treated as one
 // with unknown groups.
@@ -21,47 +20,110 @@ const noValue = "-"
 
 // otherFormats are the characters of lists in other formats: authentik's bars, JSON, other
 // brackets and percent-encoding. Such a list would be read as groups that no rule names.
-const otherFormats = `|;"%()[]{}<>`
+const otherFormats = `,|;%()[]{}<>`
 
-// parseGroupList returns a header's list of groups, separated by commas. ok is false if the list is
-// in another format. Unless spaced is true, so is a list with a space in a group's name: spaces may
-// be what separates its groups.
-func parseGroupList(header string, spaced bool) (list string, ok bool) {
+// groupFormat is the format of a groups header.
+type groupFormat struct {
+	separator byte
+	foreign   string // the characters of other formats
+	// spaced means that spaces belong to the names of groups. Otherwise they may be what separates
+	// them.
+	spaced bool
+}
+
+func newGroupFormat(separator string, spaced bool) groupFormat {
+	return groupFormat{
+		separator: separator[0],
+		foreign:   strings.ReplaceAll(otherFormats, separator, ""),
+		spaced:    spaced,
+	}
+}
+
+// parse returns a header's list of groups. ok is false if the list may be in another format. A
+// group may be in quotes. The separator and a single quote are not allowed between them: a proxy
+// that quotes the entire list would otherwise state one group that no rule names.
+func (f *groupFormat) parse(header string) (list string, ok bool) {
 	list = strings.TrimSpace(header)
 	if list == noValue {
 		return "", true
 	}
-	if strings.ContainsAny(list, otherFormats) {
+	if strings.ContainsAny(list, f.foreign) {
 		return list, false
 	}
-	for rest := list; !spaced && rest != ""; {
+	for rest := list; rest != ""; {
 		var group string
-		group, rest, _ = strings.Cut(rest, ",")
-		if hasSpace(strings.TrimSpace(group)) {
+		group, rest = cutGroup(rest, f.separator)
+		if !isQuotedRight(group) || !f.spaced && hasSpace(unquote(group)) {
 			return list, false
 		}
 	}
 	return list, true
 }
 
+// cutGroup returns the first group in a list, without the spaces around it, and the rest of the
+// list.
+func cutGroup(list string, separator byte) (group, rest string) {
+	group = list
+	if n := strings.IndexByte(list, separator); n >= 0 {
+		group, rest = list[:n], list[n+1:]
+	}
+	return strings.TrimSpace(group), rest
+}
+
+// isQuotedRight reports whether the quotes in a group are around it, or are pairs between those
+// (RFC 4180, section 2).
+func isQuotedRight(group string) bool {
+	if strings.IndexByte(group, '"') < 0 {
+		return true
+	}
+	if len(group) < 2 || group[0] != '"' || group[len(group)-1] != '"' {
+		return false
+	}
+	inner := group[1 : len(group)-1]
+	for {
+		n := strings.IndexByte(inner, '"')
+		if n < 0 {
+			return true
+		}
+		if n+1 == len(inner) || inner[n+1] != '"' {
+			return false
+		}
+		inner = inner[n+2:]
+	}
+}
+
+// unquote returns a group without the quotes around it. Pairs of quotes between them remain: no rule
+// can name a group with a quote.
+func unquote(group string) string {
+	if len(group) < 2 || group[0] != '"' {
+		return group
+	}
+	return strings.TrimSpace(group[1 : len(group)-1])
+}
+
 func hasSpace(s string) bool { return strings.ContainsFunc(s, unicode.IsSpace) }
 
 // claimedGroups returns the groups in a token's claim. ok is false if the token does not state the
 // viewer's groups.
-func claimedGroups(claims map[string]json.RawMessage, name string) (groups []string, ok bool) {
-	if isOverage(claims, name) {
+func claimedGroups(claims claimSet, name string) (groups []string, ok bool) {
+	first, _, _ := strings.Cut(name, ".")
+	if isOverage(claims, name) || isOverage(claims, first) {
+		return nil, false
+	}
+	claim, ok := claims.get(name)
+	if !ok {
 		return nil, false
 	}
 	var one *string
-	if json.Unmarshal(claims[name], &one) == nil && one != nil {
+	if json.Unmarshal(claim, &one) == nil && one != nil {
 		if *one == "" {
 			return nil, true
 		}
 		// A string with separators is a list in the provider's own format.
-		return []string{*one}, !strings.ContainsAny(*one, ","+otherFormats) && !hasSpace(*one)
+		return []string{*one}, !strings.ContainsAny(*one, `"`+otherFormats) && !hasSpace(*one)
 	}
 	var all []*string
-	if json.Unmarshal(claims[name], &all) != nil || all == nil || len(all) > maxGroups ||
+	if json.Unmarshal(claim, &all) != nil || all == nil || len(all) > maxGroups ||
 		slices.Contains(all, nil) {
 		return nil, false
 	}
@@ -74,7 +136,7 @@ func claimedGroups(claims map[string]json.RawMessage, name string) (groups []str
 // isOverage reports whether the provider left groups out of the token because there are too many.
 // Microsoft Entra ID then names the claim in _claim_names (OpenID Connect Core 1.0, section 5.6.2)
 // or, in tokens of the implicit flow, sends hasgroups.
-func isOverage(claims map[string]json.RawMessage, name string) bool {
+func isOverage(claims claimSet, name string) bool {
 	if names, ok := claims["_claim_names"]; ok {
 		var distributed map[string]json.RawMessage
 		if json.Unmarshal(names, &distributed) != nil {

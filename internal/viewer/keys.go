@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -90,8 +91,11 @@ func (k *keySet) generation() int {
 	return 0
 }
 
-// find returns the keys with an ID, or all keys if id is empty. The error is [ErrUnknown] if no key
-// has the ID, [ErrUnavailable] if no keys are known, or the context's cause.
+// errKeyUnknown means that no key has an ID.
+var errKeyUnknown = errors.New("viewer: unknown key")
+
+// find returns the keys with an ID, or all keys if id is empty. The error is [errKeyUnknown] if no
+// key has the ID, [ErrUnavailable] if no keys are known, or the context's cause.
 func (k *keySet) find(ctx context.Context, id string, now time.Time) ([]jose.JSONWebKey, error) {
 	current := k.current.Load()
 	if current != nil {
@@ -115,7 +119,7 @@ func (k *keySet) find(ctx context.Context, id string, now time.Time) ([]jose.JSO
 	if found := current.byID(id); len(found) > 0 {
 		return found, nil
 	}
-	return nil, ErrUnknown
+	return nil, errKeyUnknown
 }
 
 // byID returns the keys with an ID, or all keys if id is empty.

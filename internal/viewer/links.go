@@ -139,50 +139,58 @@ func HasLink(query string) bool {
 		strings.Contains(query, "&"+paramSignature+"=")
 }
 
-// Check returns when a link to an object expires. The error is [ErrUnknown] if the link is for
+// Check returns when a link to an object expires. The error is a [*Refusal] if the link is for
 // another object, has expired, expires later than the maximum lifetime allows, was signed by none
-// of the keys, or has too long a query.
+// of the keys, or has too long a query. The signature covers the object, so a link to another
+// object has a wrong signature.
 func (l *Links) Check(
 	query string, object locator.Locator, now time.Time,
 ) (until time.Time, err error) {
-	params, ok := parseLink(query)
-	if !ok {
-		return time.Time{}, ErrUnknown
+	params, reason := parseLink(query)
+	if reason != "" {
+		return time.Time{}, refuse(MethodLink, reason)
 	}
 	t := Target{Locator: object}
 	if prefix, ok := params[paramPrefix]; ok {
 		t.Key, t.Prefix = prefix, true
 		if t.Key != "" && !strings.HasSuffix(t.Key, "/") || !strings.HasPrefix(object.Key, t.Key) {
-			return time.Time{}, ErrUnknown
+			return time.Time{}, refuse(MethodLink, ReasonLinkTarget)
 		}
 	}
 	expires, err := strconv.ParseInt(params[paramExpires], 10, 64)
 	if err != nil || expires < 0 || expires > 1<<40 {
-		return time.Time{}, ErrUnknown
+		return time.Time{}, refuse(MethodLink, ReasonMalformed)
 	}
 	n := slices.IndexFunc(l.keys, func(k linkKey) bool { return k.id == params[paramKey] })
 	if n < 0 {
-		return time.Time{}, ErrUnknown
+		return time.Time{}, &Refusal{
+			Method: MethodLink,
+			Reason: ReasonKeyUnknown,
+			KeyID:  stated(params[paramKey]),
+		}
 	}
 	// Compare the encoded signatures: several base64 texts decode to the same bytes.
 	signature := linkSignature(l.keys[n], t, expires)
 	if !hmac.Equal([]byte(params[paramSignature]), []byte(signature)) {
-		return time.Time{}, ErrUnknown
+		return time.Time{}, refuse(MethodLink, ReasonLinkSignature)
 	}
 	until = time.Unix(expires, 0)
 	// The clock of the signing host may be up to a minute ahead.
 	if lifetime := until.Sub(now); lifetime <= 0 || lifetime > l.maxLifetime+time.Minute {
-		return time.Time{}, ErrUnknown
+		return time.Time{}, refuse(MethodLink, ReasonLinkExpired)
 	}
 	return until, nil
 }
 
 // parseLink parses the parameters of a link. Each must be given once; only the prefix may be
-// missing. Any client can have a query checked, so the work is bounded.
-func parseLink(query string) (params map[string]string, ok bool) {
-	if len(query) > maxLinkQuery || strings.Count(query, "&") >= maxLinkParams ||
-		strings.Contains(query, ";") {
-		return nil, false
+// missing. Any client can have a query checked, so the work is bounded. The reason is "" if the
+// query is a link's.
+func parseLink(query string) (params map[string]string, reason Reason) {
+	switch {
+	case len(query) > maxLinkQuery, strings.Count(query, "&") >= maxLinkParams:
+		return nil, ReasonTooLarge
+	case strings.Contains(query, ";"):
+		return nil, ReasonMalformed
 	}
 	params = map[string]string{}
 	for pair := range strings.SplitSeq(query, "&") {
@@ -190,22 +198,22 @@ func parseLink(query string) (params map[string]string, ok bool) {
 		name, nameErr := url.QueryUnescape(name)
 		value, valueErr := url.QueryUnescape(value)
 		if nameErr != nil || valueErr != nil {
-			return nil, false
+			return nil, ReasonMalformed
 		}
 		switch name {
 		case "versionId":
-			return nil, false // a link is for the current version
+			return nil, ReasonLinkTarget // a link is for the current version
 		case paramExpires, paramKey, paramPrefix, paramSignature:
 			if _, twice := params[name]; twice {
-				return nil, false
+				return nil, ReasonMalformed
 			}
 			params[name] = value
 		}
 	}
 	for _, name := range []string{paramExpires, paramKey, paramSignature} {
 		if _, given := params[name]; !given {
-			return nil, false
+			return nil, ReasonMalformed
 		}
 	}
-	return params, true
+	return params, ""
 }

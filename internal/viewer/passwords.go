@@ -157,11 +157,14 @@ func (p *passwordVerifier) verify(
 	file := p.file.Get()
 	plain, err := base64.StdEncoding.DecodeString(credential)
 	if err != nil {
-		return Viewer{}, ErrUnknown
+		return Viewer{}, refuse(MethodBasic, ReasonMalformed)
 	}
 	user, password, ok := strings.Cut(string(plain), ":")
-	if !ok || len(password) > maxPassword {
-		return Viewer{}, ErrUnknown
+	switch {
+	case !ok:
+		return Viewer{}, refuse(MethodBasic, ReasonMalformed)
+	case len(password) > maxPassword:
+		return Viewer{}, refuse(MethodBasic, ReasonTooLarge)
 	}
 	select {
 	case p.slots <- struct{}{}:
@@ -170,7 +173,7 @@ func (p *passwordVerifier) verify(
 	}
 	defer func() { <-p.slots }()
 	if !p.check(file, user, password) {
-		return Viewer{}, ErrUnknown
+		return Viewer{}, refuse(MethodBasic, ReasonPassword)
 	}
 	p.verified.Add(p.hash(credential), &verifiedPassword{
 		user:  user,

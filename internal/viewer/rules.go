@@ -82,6 +82,7 @@ func (r *Rules) AllowTarget(v *Viewer, t Target) bool {
 // rule allows or denies some viewers the objects that its patterns match.
 type rule struct {
 	users, groups    map[string]struct{}
+	lowerUsers       map[string]struct{} // for viewers whose names are in lower case
 	known, anonymous bool
 	deny             bool
 	patterns         []pattern
@@ -99,11 +100,15 @@ type pattern struct {
 
 func newRule(c *config.Rule) rule {
 	r := rule{
-		users:     setOf(c.Users),
-		groups:    setOf(c.Groups),
-		known:     c.Known,
-		anonymous: c.Anonymous,
-		deny:      c.Deny,
+		users:      setOf(c.Users),
+		lowerUsers: map[string]struct{}{},
+		groups:     setOf(c.Groups),
+		known:      c.Known,
+		anonymous:  c.Anonymous,
+		deny:       c.Deny,
+	}
+	for _, user := range c.Users {
+		r.lowerUsers[lower(user)] = struct{}{}
 	}
 	for _, text := range c.Locators {
 		bucket, key, _ := strings.Cut(strings.TrimPrefix(text, locator.Scheme), "/")
@@ -193,7 +198,11 @@ func (r *rule) appliesTo(v *Viewer) bool {
 	if r.known {
 		return true
 	}
-	if _, ok := r.users[v.ID]; ok {
+	users := r.users
+	if v.lower {
+		users = r.lowerUsers
+	}
+	if _, ok := users[v.ID]; ok {
 		return true
 	}
 	return v.in(r.groups)

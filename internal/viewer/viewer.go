@@ -31,14 +31,17 @@ type Viewer struct {
 	// means that the credential does not expire.
 	Until time.Time
 
+	lower     bool // ID is in lower case; rules name it without regard to case
 	groups    []string
-	groupList string // the groups header: a list separated by commas
-	link      bool   // the credential is a signed link, which itself permits reading the object
-	charged   bool   // a bad credential in this request has already taken a token
+	groupList string   // the groups header
+	separator byte     // of groupList
+	link      bool     // the credential is a signed link, which itself permits reading the object
+	charged   bool     // a bad credential in this request has already taken a token
+	refused   *Refusal // of an anonymous viewer: a bad credential that was ignored
 }
 
-// ErrUnknown means that a request has no valid credential. Clients do not learn the reason.
-var ErrUnknown = errors.New("viewer: no valid credential")
+// Refused returns why a credential of an anonymous viewer was ignored, or nil if it has none.
+func (v *Viewer) Refused() *Refusal { return v.refused }
 
 // errNoCredential means that a request has no credential at all.
 var errNoCredential = fmt.Errorf("%w: the request has none", ErrUnknown)
@@ -62,8 +65,8 @@ type Options struct {
 type Gate struct {
 	anonymous bool
 	forwarded *config.Forwarded
-	jwt       *tokenVerifier
-	cookie    string
+	groups    groupFormat // of the groups header
+	tokens    *tokens
 	basic     *passwordVerifier
 	links     *Links
 	rules     *Rules
@@ -85,8 +88,11 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 	if len(g.proxies) == 0 && c.Forwarded != nil {
 		g.proxies = c.Forwarded.Proxies
 	}
-	if c.JWT != nil {
-		g.jwt, g.cookie = newTokenVerifier(c.JWT, g.rules.nameGroups, o), c.JWT.Cookie
+	if c.Forwarded != nil {
+		g.groups = newGroupFormat(c.Forwarded.GroupsSeparator, g.rules.spacedGroups)
+	}
+	if len(c.JWT) > 0 {
+		g.tokens = newTokens(c.JWT, g.rules.nameGroups, o)
 		g.challenge = append(g.challenge, "Bearer")
 	}
 	if c.Basic != nil {
@@ -105,27 +111,38 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 			return nil, err
 		}
 	}
-	// A browser sends the reverse proxy credentials in Cookie or Authorization. It never sends the
-	// headers that the reverse proxy derives from them.
-	if g.forwarded != nil || g.jwt != nil || g.basic != nil {
-		g.vary = append(g.vary, "Authorization")
+	g.vary = g.identityHeaders()
+	return g, nil
+}
+
+// identityHeaders returns the names of the request headers that identify the viewer. A browser
+// sends the reverse proxy credentials in Cookie or Authorization. It never sends the headers that
+// the reverse proxy derives from them.
+func (g *Gate) identityHeaders() (names []string) {
+	if g.forwarded != nil || g.tokens != nil || g.basic != nil {
+		names = append(names, "Authorization")
 	}
-	if g.forwarded != nil || g.cookie != "" {
-		g.vary = append(g.vary, "Cookie")
+	if g.forwarded != nil || g.tokens != nil && len(g.tokens.cookies)+len(g.tokens.headers) > 0 {
+		names = append(names, "Cookie")
 	}
 	if g.forwarded != nil {
-		g.vary = append(g.vary, g.forwarded.UserHeader)
+		names = append(names, g.forwarded.UserHeader)
 		if g.forwarded.GroupsHeader != "" {
-			g.vary = append(g.vary, g.forwarded.GroupsHeader)
+			names = append(names, g.forwarded.GroupsHeader)
 		}
 	}
-	return g, nil
+	if g.tokens != nil {
+		for _, h := range g.tokens.headers {
+			names = append(names, h.name)
+		}
+	}
+	return names
 }
 
 // Close stops the background fetches of keys and waits for them.
 func (g *Gate) Close() {
-	if g.jwt != nil {
-		g.jwt.keys.close()
+	if g.tokens != nil {
+		g.tokens.close()
 	}
 }
 
@@ -138,116 +155,6 @@ func (g *Gate) Challenge() []string { return g.challenge }
 
 // Links returns the signer and verifier of links, or nil if links are off.
 func (g *Gate) Links() *Links { return g.links }
-
-// Identify returns the viewer who sent r. A bad credential in Authorization is rejected even if
-// anonymous clients are served; a bad cookie, such as an expired one, is ignored. A bad credential
-// takes a token from its address's bucket; a request without a credential is no guess and takes
-// none. While the bucket is empty, credentials are not verified, except those in the cache. The
-// error wraps [ErrUnknown] or [ErrUnavailable], or is a [*LimitError] or the context's cause.
-func (g *Gate) Identify(r *Request, now time.Time) (Viewer, error) {
-	v, err := g.identify(r, now)
-	if err == nil {
-		return v, nil
-	}
-	if errors.Is(err, ErrUnknown) && !errors.Is(err, errNoCredential) && !v.charged {
-		if exceeded := g.Limit(&Viewer{}, r, 1, now); exceeded != nil {
-			return Viewer{}, exceeded
-		}
-	}
-	return Viewer{}, err
-}
-
-func (g *Gate) identify(r *Request, now time.Time) (Viewer, error) {
-	if g.forwarded != nil {
-		if v, found, err := g.fromHeaders(r); found {
-			return v, err
-		}
-	}
-	if g.jwt != nil || g.basic != nil {
-		v, found, err := g.fromAuthorization(r, now)
-		if found || err != nil {
-			return v, err
-		}
-	}
-	charged, unknown := false, errNoCredential
-	if g.cookie != "" {
-		if token := cookieValue(r.Header.Values("Cookie"), g.cookie); token != "" {
-			v, err := g.fromToken(r, token, now)
-			ignored := errors.Is(err, ErrUnknown) ||
-				g.anonymous && errors.Is(err, ErrUnavailable)
-			if !ignored {
-				return v, err
-			}
-			charged, unknown = v.charged, ErrUnknown
-		}
-	}
-	if g.anonymous {
-		return Viewer{charged: charged}, nil
-	}
-	return Viewer{charged: charged}, unknown
-}
-
-// fromToken returns the viewer that a token identifies.
-func (g *Gate) fromToken(r *Request, token string, now time.Time) (Viewer, error) {
-	if v, ok := g.jwt.cached(token, now); ok {
-		return v, nil
-	}
-	s, err := g.jwt.parse(r.Context, token, now)
-	if err != nil {
-		return Viewer{}, err
-	}
-	return g.limiters.verify(g.network(r), func() (Viewer, error) { return g.jwt.verify(s, now) })
-}
-
-// fromPassword returns the viewer that a credential of Basic authentication identifies.
-func (g *Gate) fromPassword(r *Request, credential string, now time.Time) (Viewer, error) {
-	if v, ok := g.basic.cached(credential, now); ok {
-		return v, nil
-	}
-	from := g.network(r)
-	release, err := g.basic.queue.acquire(r.Context, from)
-	if err != nil {
-		return Viewer{}, err
-	}
-	defer release()
-	// Another request with the same credential may have been verified while this one waited.
-	if v, ok := g.basic.cached(credential, now); ok {
-		return v, nil
-	}
-	return g.limiters.verify(from, func() (Viewer, error) {
-		return g.basic.verify(r.Context, credential, now)
-	})
-}
-
-// fromHeaders returns the viewer that the reverse proxy names. A user header from any other
-// address, or one that is given twice, is ignored. A request with a user must have the groups
-// header exactly once: a client can make the proxy drop it by naming it in Connection (RFC 9110,
-// section 7.6.1).
-func (g *Gate) fromHeaders(r *Request) (v Viewer, found bool, err error) {
-	users := r.Header.Values(g.forwarded.UserHeader)
-	if len(users) != 1 || users[0] == noValue || !validName(users[0]) || !g.trusted(r.Peer) {
-		return Viewer{}, false, nil
-	}
-	v = Viewer{ID: users[0]}
-	if g.forwarded.GroupsHeader == "" {
-		return v, true, nil
-	}
-	groups := r.Header.Values(g.forwarded.GroupsHeader)
-	if len(groups) != 1 {
-		return Viewer{}, true, errGroups
-	}
-	var known bool
-	v.groupList, known = parseGroupList(groups[0], g.rules.spacedGroups)
-	if !known && g.rules.nameGroups {
-		return Viewer{}, true, errGroups
-	}
-	return v, true, nil
-}
-
-// trusted reports whether a is the address of a reverse proxy whose headers identify users.
-func (g *Gate) trusted(a netip.Addr) bool {
-	return g.forwarded != nil && contains(g.forwarded.Proxies, a)
-}
 
 // maxName bounds a viewer's name, in bytes: names are kept in caches and signed into URLs.
 const maxName = 256
@@ -263,31 +170,8 @@ func validName(name string) bool {
 	})
 }
 
-// fromAuthorization returns the viewer that the Authorization header identifies. found reports
-// whether the header is present and has a scheme that is on.
-func (g *Gate) fromAuthorization(r *Request, now time.Time) (v Viewer, found bool, err error) {
-	values := r.Header.Values("Authorization")
-	if len(values) == 0 {
-		return v, false, nil
-	}
-	scheme, credential, _ := strings.Cut(values[0], " ")
-	bearer := strings.EqualFold(scheme, "Bearer") && g.jwt != nil
-	basic := strings.EqualFold(scheme, "Basic") && g.basic != nil
-	switch {
-	case !bearer && !basic:
-		return v, false, nil // meant for another server, such as the reverse proxy
-	case len(values) > 1:
-		return v, true, ErrUnknown
-	case bearer:
-		v, err = g.fromToken(r, strings.Trim(credential, " "), now)
-	default:
-		v, err = g.fromPassword(r, strings.Trim(credential, " "), now)
-	}
-	return v, true, err
-}
-
-// FromLink returns the viewer of a request with a signed link, which allows reading l. The error is
-// [ErrUnknown] if the link is not valid for l.
+// FromLink returns the viewer of a request with a signed link, which allows reading l. The error is a
+// [*Refusal] if the link is not valid for l.
 func (g *Gate) FromLink(query string, l locator.Locator, now time.Time) (Viewer, error) {
 	until, err := g.links.Check(query, l, now)
 	if err != nil {
@@ -312,8 +196,8 @@ func (v *Viewer) in(groups map[string]struct{}) bool {
 	}
 	for rest := v.groupList; rest != ""; {
 		var group string
-		group, rest, _ = strings.Cut(rest, ",")
-		if _, ok := groups[strings.TrimSpace(group)]; ok {
+		group, rest = cutGroup(rest, v.separator)
+		if _, ok := groups[unquote(group)]; ok {
 			return true
 		}
 	}
