@@ -122,6 +122,12 @@ var notKeys = []string{
 	"real_ip_header", "request_uri", "set_real_ip_from",
 	// Parameters of Redis URLs, and claims of OpenID Connect.
 	"master_set", "sentinel_password", "sentinel_username", "_claim_names", "email_verified",
+	"client_id", "common_name", "groups_direct", "preferred_username", "resource_access",
+	"token_use",
+	// Reasons for refusing a credential, and the parts of a split cookie.
+	"claim_missing", "claim_wrong", "cookie_chunks", "duplicate_header", "groups_unreadable",
+	"key_unknown", "not_yet_valid", "opaque_cookie", "token_type", "too_large", "untrusted_peer",
+	"id_token_0", "id_token_1",
 	// A directory, a field of a response, and a recording rule.
 	"integrations.d", "expires_at", "url_hit_ratio",
 }

@@ -120,7 +120,7 @@ func picture(t *testing.T, size int) []byte {
 }
 
 // signInAt starts an OpenID provider on the given port and an oauth2-proxy at the address oauth
-// that sends the viewers of site to the provider.
+// that sends the viewers of site to the provider. oauth2-proxy has the flags of the documentation.
 func signInAt(t *testing.T, port int, oauth, site string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -146,19 +146,39 @@ func signInAt(t *testing.T, port int, oauth, site string) {
 		fmt.Sprintf("PORT=%d", port),
 		"REDIRECT_URI=" + site + "/oauth2/callback",
 	}, issuer+".well-known/openid-configuration", "oidc-provider")
-	start("oauth2-proxy", nil, "http://"+oauth+"/ping", "oauth2-proxy",
-		"--provider=oidc",
-		"--oidc-issuer-url="+issuer,
-		"--client-id=web",
-		"--client-secret=secret",
-		"--redirect-url="+site+"/oauth2/callback",
-		"--email-domain=*",
-		"--cookie-secret=0123456789abcdef0123456789abcdef",
-		"--cookie-secure=false",
-		"--http-address="+oauth,
-		"--reverse-proxy=true",
-		"--set-xauthrequest=true",
-		"--upstream=static://202",
-		"--skip-provider-button=true",
-		"--scope=openid email profile")
+	secret := filepath.Join(dir, "client-secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := documentedCommand(t, "oauth2-proxy-nginx.md", "oauth2-proxy",
+		"https://id.example.com/", issuer,
+		"https://app.example.com", site,
+		"/etc/oauth2-proxy/client-secret", secret,
+		"127.0.0.1:4180", oauth)
+	start("oauth2-proxy", []string{
+		"OAUTH2_PROXY_COOKIE_SECRET=0123456789abcdef0123456789abcdef",
+	}, "http://"+oauth+"/ping", args...)
+}
+
+// documentedCommand returns the command line of a tool in a page of docs/sign-in. pieces holds
+// texts of the page and their replacements in turn.
+func documentedCommand(t *testing.T, page, tool string, pieces ...string) []string {
+	t.Helper()
+	text := readFile(t, filepath.Join("..", "..", "docs", "sign-in", page))
+	_, text, found := strings.Cut(text, "\n"+tool+" \\\n")
+	if !found {
+		t.Fatalf("%s has no command line of %s", page, tool)
+	}
+	text, _, _ = strings.Cut(text, "\n```")
+	for i := 0; i+1 < len(pieces); i += 2 {
+		if !strings.Contains(text, pieces[i]) {
+			t.Fatalf("the command line of %s in %s lacks %q", tool, page, pieces[i])
+		}
+	}
+	args := []string{tool}
+	for line := range strings.Lines(text) {
+		arg := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(line), "\\"))
+		args = append(args, strings.Trim(strings.NewReplacer(pieces...).Replace(arg), "'"))
+	}
+	return args
 }
