@@ -44,14 +44,15 @@ func TestResponsesAreCurrentWhenSent(t *testing.T) {
 		defer w.set.Close()
 		gate, err := viewer.New(&config.Viewers{
 			Anonymous: true,
-			JWT: &config.JWT{
-				Issuer:     "https://id.example.com",
-				Audience:   "media",
-				JWKSURL:    "https://id.example.com/keys",
-				Algorithms: []string{"ES256"},
-				UserClaim:  "sub",
-				Leeway:     time.Second,
-			},
+			JWT: []config.JWT{{
+				Issuer:         "https://id.example.com",
+				Audience:       []string{"media"},
+				AudienceClaims: []string{"aud"},
+				JWKSURL:        "https://id.example.com/keys",
+				Algorithms:     []string{"ES256"},
+				UserClaim:      "sub",
+				Leeway:         time.Second,
+			}},
 		}, viewer.Options{
 			Clock:     time.Now,
 			Log:       slog.New(slog.DiscardHandler),

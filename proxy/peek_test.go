@@ -51,8 +51,9 @@ func TestPeekWithAttribution(t *testing.T) {
 		o.Attribution = true
 		c.Viewers.Anonymous = true
 		c.Viewers.Forwarded = &config.Forwarded{
-			UserHeader: "X-User",
-			Proxies:    []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+			GroupsSeparator: ",",
+			UserHeader:      "X-User",
+			Proxies:         []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 		}
 	})
 	object := locator.Locator{Bucket: "bucket", Key: "k"}

@@ -26,9 +26,10 @@ const (
 func withViewers(c *config.Config, _ *Options) {
 	c.Viewers = config.Viewers{
 		Forwarded: &config.Forwarded{
-			UserHeader:   userHeader,
-			GroupsHeader: groupsHeader,
-			Proxies:      []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+			GroupsSeparator: ",",
+			UserHeader:      userHeader,
+			GroupsHeader:    groupsHeader,
+			Proxies:         []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		},
 		Links: &config.Links{
 			Keys:        []config.LinkKey{{ID: "k1", Secret: linkSecret}},

@@ -71,10 +71,11 @@ func cutGroup(list string, separator byte) (group, rest string) {
 }
 
 // isQuotedRight reports whether the quotes in a group are around it, or are pairs between those
-// (RFC 4180, section 2).
+// (RFC 4180, section 2). Apostrophes do not quote. A group that starts with one is not accepted,
+// because another program may have meant it as a quote.
 func isQuotedRight(group string) bool {
 	if strings.IndexByte(group, '"') < 0 {
-		return true
+		return !strings.HasPrefix(group, "'")
 	}
 	if len(group) < 2 || group[0] != '"' || group[len(group)-1] != '"' {
 		return false

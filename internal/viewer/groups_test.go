@@ -85,7 +85,16 @@ func TestGroupsHeader(t *testing.T) {
 		{"lab,suspended staff", "?"},
 		{"lab\tsuspended", "?"},
 		{"lab\u00a0suspended", "?"},
-		{`staff,"suspended"`, "?"},
+		{`staff,"suspended"`, "staff suspended"},
+		{`"staff" , " suspended "`, "staff suspended"},
+		{`staff,"suspended`, "?"},
+		{`staff,suspended"`, "?"},
+		{`"staff,suspended"`, "?"},
+		{`"staff" suspended`, "?"},
+		{`"staff suspended"`, "?"},
+		{`'suspended'`, "?"},
+		{`staff,'suspended`, "?"},
+		{"d'artagnan,suspended", "d'artagnan suspended"},
 		{"staff%2Csuspended", "?"},
 		{"(suspended)", "?"},
 		{"lab,[suspended]", "?"},
@@ -97,7 +106,9 @@ func TestGroupsHeader(t *testing.T) {
 		{"lab, staff|suspended", "?"},
 		{`["lab","suspended"]`, "?"},
 		{`{"lab": "suspended"}`, "?"},
-		{`"suspended"`, "?"},
+		{`"suspended"`, "suspended"},
+		{`"`, "?"},
+		{`""`, ""},
 	} {
 		r := request("10.1.2.3:4", userHeader, "ann")
 		r.Header[groupsHeader] = []string{c.value}
@@ -249,12 +260,29 @@ func TestGroupsClaim(t *testing.T) {
 			{"implicit flow overage, and some groups", "groups", claim{"hasgroups": true}, "?"},
 			{"implicit flow overage as a string", "groups", claim{"hasgroups": "true"}, "?"},
 			{"_claim_names is a string", "groups", claim{"_claim_names": "groups"}, "?"},
-			{"a path to a nested claim", "realm_access.roles", nested, "?"},
+			{"a path to a nested claim", "realm_access.roles", nested, "suspended"},
+			{
+				"a claim with the name of a path", "realm_access.roles",
+				claim{"realm_access.roles": "lab", "realm_access": nested["realm_access"]}, "lab",
+			},
 			{"an object with a nested claim", "realm_access", nested, "?"},
+			{"a path to a missing claim", "realm_access.groups", nested, "?"},
+			{"a path that starts nowhere", "resource_access.media.roles", nested, "?"},
+			{"a path through a list", "realm_access.roles.x", nested, "?"},
+			{"a path through a text", "email.x", nested, "?"},
+			{"a path through null", "a.b", claim{"a": json.RawMessage("null")}, "?"},
+			{"a path to null", "a.b", claim{"a": json.RawMessage(`{"b": null}`)}, "?"},
+			{
+				"overage of a path's first claim", "realm_access.roles",
+				claim{
+					"realm_access": nested["realm_access"],
+					"_claim_names": claim{"realm_access": "src1"},
+				}, "?",
+			},
 			{"in capitals", "groups", claim{"groups": nil, "Groups": []string{"lab"}}, "?"},
 		} {
 			viewers := jwtViewers()
-			viewers.JWT.GroupsClaim = c.claim
+			viewers.JWT[0].GroupsClaim = c.claim
 			unruled := *viewers
 			token := sign(t, rs256(nil), claims(c.changes), testRSA)
 			ruled := newGate(t, suspended(viewers), newProvider())

@@ -178,7 +178,8 @@ func (g *Gate) fromCookies(r *Request, now time.Time) (v Viewer, found bool, err
 			if len(cookies) == 0 {
 				return v, true, nil
 			}
-			cookies = append(cookies, cookie{viewer: &v})
+			first := v // v itself must not move to the heap
+			cookies = append(cookies, cookie{viewer: &first})
 			break
 		}
 		parsed, err := g.tokens.parse(r.Context, token, p, now)

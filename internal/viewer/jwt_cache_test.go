@@ -70,9 +70,9 @@ func TestTokensWithinLeewayAreNotCached(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		for range 2 {
-			if err := identify(); err != nil || g.jwt.verified.Len() != 0 {
+			if err := identify(); err != nil || g.tokens.verified.Len() != 0 {
 				t.Errorf("within the leeway: Identify = %v and %d cached, want nil and 0",
-					err, g.jwt.verified.Len())
+					err, g.tokens.verified.Len())
 			}
 		}
 		time.Sleep(31 * time.Second)

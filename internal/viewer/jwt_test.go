@@ -223,7 +223,7 @@ func TestTokens(t *testing.T) {
 func TestUnverifiedAddressesAreRejected(t *testing.T) {
 	byEmail := newGate(t, jwtViewers(), newProvider())
 	c := jwtViewers()
-	c.JWT.UserClaim = "sub"
+	c.JWT[0].UserClaim = "sub"
 	bySubject := newGate(t, c, newProvider())
 	for claim, verified := range map[string]bool{
 		`true`:           true,

@@ -100,15 +100,17 @@ func (p *provider) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // jwtViewers returns a configuration that accepts the provider's tokens.
 func jwtViewers() *config.Viewers {
-	return &config.Viewers{JWT: &config.JWT{
-		Issuer:      issuer,
-		Audience:    "media",
-		Algorithms:  []string{"RS256", "ES256"},
-		Cookie:      "session",
-		UserClaim:   "email",
-		GroupsClaim: "groups",
-		Leeway:      30 * time.Second,
-	}}
+	return &config.Viewers{JWT: []config.JWT{{
+		Issuer:         issuer,
+		Audience:       []string{"media"},
+		AudienceClaims: []string{"aud"},
+		Algorithms:     []string{"RS256", "ES256"},
+		Cookie:         "session",
+		UserClaim:      "email",
+		LowercaseUser:  true,
+		GroupsClaim:    "groups",
+		Leeway:         30 * time.Second,
+	}}}
 }
 
 // claims returns the claims of a valid token with changes. A nil value removes a claim.

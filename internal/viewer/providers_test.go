@@ -1,7 +1,3 @@
-//go:build refusals
-
-// The constraint keeps this file out of the build while package viewer has no type Refusal.
-
 package viewer
 
 import (

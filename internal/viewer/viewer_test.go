@@ -15,9 +15,10 @@ var now = time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
 // forwarded returns a configuration that believes the headers of reverse proxies.
 func forwarded() *config.Viewers {
 	return &config.Viewers{Forwarded: &config.Forwarded{
-		UserHeader:   userHeader,
-		GroupsHeader: groupsHeader,
-		Proxies:      prefixes("10.0.0.0/8", "fd00::/64"),
+		GroupsSeparator: ",",
+		UserHeader:      userHeader,
+		GroupsHeader:    groupsHeader,
+		Proxies:         prefixes("10.0.0.0/8", "fd00::/64"),
 	}}
 }
 
@@ -163,7 +164,7 @@ func TestRules(t *testing.T) {
 		{As("eve", "laboratory"), "s3://scans/x", 0, false},
 		{As("eve", "lab", "suspended"), "s3://scans/x", 1, false},
 		{As("ann", "suspended"), "s3://photos/private/ann's.jpg", 1, false},
-		{Viewer{ID: "eve", groupList: "staff, lab"}, "s3://scans/x", 5, true},
+		{Viewer{ID: "eve", groupList: "staff, lab", separator: ','}, "s3://scans/x", 5, true},
 		{Viewer{link: true}, "s3://scans/x", 0, true},
 	} {
 		got := g.Allow(&test.viewer, object(t, test.locator))
@@ -204,31 +205,6 @@ func TestAllowTarget(t *testing.T) {
 		}
 		if got := g.AllowTarget(&ann, target); got != want {
 			t.Errorf("AllowTarget(%s) = %v, want %v", text, got, want)
-		}
-	}
-}
-
-func TestCookieValue(t *testing.T) {
-	for _, c := range []struct {
-		headers []string
-		want    string
-	}{
-		{nil, ""},
-		{[]string{"session=abc"}, "abc"},
-		{[]string{"a=b; session=abc; c=d"}, "abc"},
-		{[]string{"a=b;session=abc"}, "abc"},
-		{[]string{`session="abc"`}, "abc"},
-		{[]string{"session=a=b=="}, "a=b=="},
-		{[]string{"a=b", "session=abc"}, "abc"},
-		{[]string{"xsession=no; session2=no; session =no; Session=no"}, ""},
-		{[]string{"session=abc; session=abc"}, "abc"},
-		{[]string{"session=abc; session=xyz"}, ""},
-		{[]string{"session=abc", "session=xyz"}, ""},
-		{[]string{"session"}, ""},
-		{[]string{";;; =; session=;"}, ""},
-	} {
-		if got := cookieValue(c.headers, "session"); got != c.want {
-			t.Errorf("cookieValue(%q) = %q, want %q", c.headers, got, c.want)
 		}
 	}
 }
@@ -274,11 +250,13 @@ func TestRateLimit(t *testing.T) {
 }
 
 func TestVaryAndChallenge(t *testing.T) {
-	jwt := &config.JWT{Issuer: "https://id.example.com", Audience: "a"}
-	withCookie := *jwt
+	jwt := config.JWT{Issuer: "https://id.example.com", Audience: []string{"a"}}
+	withCookie := jwt
 	withCookie.Cookie = "session"
+	withHeader := jwt
+	withHeader.Header = "Cf-Access-Jwt-Assertion"
 	both := forwarded()
-	both.JWT = &withCookie
+	both.JWT = []config.JWT{withCookie}
 	alone := forwarded()
 	alone.Forwarded.GroupsHeader = ""
 	for name, c := range map[string]struct {
@@ -297,10 +275,15 @@ func TestVaryAndChallenge(t *testing.T) {
 			"Authorization|Cookie|X-Auth-Request-Email|X-Auth-Request-Groups",
 			"Bearer",
 		},
-		"jwt": {&config.Viewers{JWT: jwt}, "Authorization", "Bearer"},
+		"jwt": {&config.Viewers{JWT: []config.JWT{jwt}}, "Authorization", "Bearer"},
 		"jwt in a cookie": {
-			&config.Viewers{JWT: &withCookie},
+			&config.Viewers{JWT: []config.JWT{withCookie}},
 			"Authorization|Cookie",
+			"Bearer",
+		},
+		"jwt in a header": {
+			&config.Viewers{JWT: []config.JWT{withHeader, withCookie}},
+			"Authorization|Cookie|Cf-Access-Jwt-Assertion",
 			"Bearer",
 		},
 	} {
