@@ -140,6 +140,9 @@ func (a *App) newGeneration(c *config.Config, previous *generation) (*generation
 	var err error
 	if previous != nil && sameViewers(previous.config, c) {
 		g.gate = previous.gate
+		if err = g.gate.Reload(); err != nil {
+			return nil, &ConfigError{err}
+		}
 	} else if g.gate, err = viewer.New(&c.Viewers, viewer.Options{
 		Clock:          time.Now,
 		Log:            a.log,

@@ -5,11 +5,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/fakeaws"
@@ -44,6 +47,55 @@ func TestReload(t *testing.T) {
 	}
 	a.reload(a.text)
 	a.wantStatus("added again", teamObject, http.StatusFound)
+}
+
+// A reload reads the password file at once, also if the configuration is the same. A file with a
+// mistake fails the reload, and the previous passwords stay valid.
+func TestReloadReadsThePasswordFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	line := func(password string) string {
+		t.Helper()
+		hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "ann:" + string(hash) + "\n"
+	}
+	write(line("old"))
+	a := newTestApp(t)
+	text := strings.Replace(a.text, "{anonymous: true}", "{basic: {htpasswd_file: '"+file+"'}}", 1)
+	a.reload(text)
+	want := func(password string, status int) {
+		t.Helper()
+		r := httptest.NewRequest(http.MethodGet, mediaObject, nil)
+		r.SetBasicAuth("ann", password)
+		rec := httptest.NewRecorder()
+		a.ServeHTTP(rec, r)
+		if rec.Code != status {
+			t.Errorf("password %s: status %d, want %d", password, rec.Code, status)
+		}
+	}
+	want("old", http.StatusFound)
+	gate := a.current.Load().gate
+	write(line("new"))
+	a.reload(text)
+	want("old", http.StatusUnauthorized)
+	want("new", http.StatusFound)
+	if a.current.Load().gate != gate {
+		t.Error("the reload replaced the gate, want the same one")
+	}
+	write("canary")
+	var invalid *ConfigError
+	if err := a.Reload(); !errors.As(err, &invalid) || strings.Contains(err.Error(), "canary") {
+		t.Errorf("Reload with a broken password file = %v, want a ConfigError without its text", err)
+	}
+	want("new", http.StatusFound)
 }
 
 // TestReloadAppliesTrustedProxies checks that a reload applies trusted_proxies, and that it keeps

@@ -30,10 +30,18 @@ type Value[T any] struct {
 	current T
 }
 
-// stamp identifies a version of a file.
+// stamp identifies a version of a file. A program can replace a file with one of the same size, and
+// can set its modification time, but not its change time. Where the system has no change time, a
+// replaced file still has another inode.
 type stamp struct {
-	modified time.Time
-	size     int64
+	info    os.FileInfo
+	changed time.Time // the change time (ctime), or zero if it is unknown
+}
+
+// equal reports whether two stamps are of the same version.
+func (s stamp) equal(other stamp) bool {
+	return s.info.ModTime().Equal(other.info.ModTime()) && s.info.Size() == other.info.Size() &&
+		s.changed.Equal(other.changed) && os.SameFile(s.info, other.info)
 }
 
 // New loads a value. load reads the files with the given names. Errors and log lines do not contain
@@ -65,11 +73,11 @@ func (v *Value[T]) loadLocked() error {
 func (v *Value[T]) stamps() ([]stamp, error) {
 	stamps := make([]stamp, len(v.names))
 	for i, name := range v.names {
-		info, err := os.Stat(name)
+		info, err := os.Stat(name) // of the target, if it is a symbolic link
 		if err != nil {
 			return nil, withoutPath(err)
 		}
-		stamps[i] = stamp{info.ModTime(), info.Size()}
+		stamps[i] = stamp{info, changeTime(info)}
 	}
 	return stamps, nil
 }
@@ -109,9 +117,18 @@ func (v *Value[T]) Get() T {
 // changedLocked reports whether stamps differ from those of the loaded files.
 func (v *Value[T]) changedLocked(stamps []stamp) bool {
 	for i, s := range stamps {
-		if !s.modified.Equal(v.loaded[i].modified) || s.size != v.loaded[i].size {
+		if !s.equal(v.loaded[i]) {
 			return true
 		}
 	}
 	return false
+}
+
+// Reload loads the value even if the files seem unchanged. If that fails, the previous value is
+// kept.
+func (v *Value[T]) Reload() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.checked = v.clock()
+	return v.loadLocked()
 }

@@ -3,6 +3,7 @@ package reread
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -106,4 +107,80 @@ func TestErrorsHaveNoPath(t *testing.T) {
 	if err == nil || err.Error() != "is a directory" {
 		t.Errorf("New = %v, want is a directory", err)
 	}
+}
+
+// A file that is swapped for one of the same size and modification time is loaded again.
+func TestSwappedFiles(t *testing.T) {
+	for name, swap := range map[string]func(t *testing.T, name, next string){
+		"renamed": func(t *testing.T, name, next string) {
+			if err := os.Rename(next, name); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"another target of a link": func(t *testing.T, name, next string) {
+			link := name + ".link"
+			if err := os.Symlink(next, link); err != nil {
+				t.Skip(err)
+			}
+			if err := os.Rename(link, name); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			dir := t.TempDir()
+			file, next := filepath.Join(dir, "file"), filepath.Join(dir, "next")
+			for name, text := range map[string]string{file: "old", next: "new"} {
+				if err := errors.Join(os.WriteFile(name, []byte(text), 0o600),
+					os.Chtimes(name, now, now)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			v := newFileValue(t, file, func() time.Time { return now })
+			swap(t, file, next)
+			now = now.Add(Every)
+			if got := v.Get(); got != "new" {
+				t.Errorf("Get() = %q, want new", got)
+			}
+		})
+	}
+}
+
+// Reload loads a value at once. If that fails, the previous value is kept.
+func TestReload(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	file := filepath.Join(t.TempDir(), "file")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("old")
+	v := newFileValue(t, file, func() time.Time { return now })
+	write("new")
+	if err := v.Reload(); err != nil || v.Get() != "new" {
+		t.Errorf("Reload = %v and Get() = %q, want nil and new", err, v.Get())
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Reload(); !errors.Is(err, fs.ErrNotExist) || v.Get() != "new" {
+		t.Errorf("without the file: Reload = %v and Get() = %q, want %v and new", err, v.Get(),
+			fs.ErrNotExist)
+	}
+}
+
+// newFileValue returns a value that is the text of a file.
+func newFileValue(t *testing.T, name string, clock func() time.Time) *Value[string] {
+	t.Helper()
+	v, err := New(func() (string, error) {
+		text, err := os.ReadFile(name)
+		return string(text), err
+	}, clock, slog.New(slog.DiscardHandler), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }

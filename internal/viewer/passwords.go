@@ -98,6 +98,10 @@ func readHtpasswd(name string) (*htpasswd, error) {
 	if err != nil {
 		return nil, err
 	}
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return nil, errors.New("the file is in UTF-16; save it in UTF-8")
+	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // Windows editors write a byte order mark
 	h := &htpasswd{hashes: map[string][]byte{}}
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for n := 1; lines.Scan(); n++ {

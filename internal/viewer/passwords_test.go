@@ -229,6 +229,22 @@ func TestVerifiedPasswordsAreCached(t *testing.T) {
 	})
 }
 
+// Editors on Windows write a byte order mark, and lines that end with CR and LF.
+func TestHtpasswdFilesOfWindows(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	text := "\ufeffann:" + bcryptOf(t, "a") + "\r\nbob:" + bcryptOf(t, "b") + "\r\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := newGate(t, basicViewers(file), nil)
+	for user, password := range map[string]string{"ann": "a", "bob": "b"} {
+		r := NewRequest(request("192.0.2.1:1", "Authorization", basic(user, password)))
+		if v, err := g.Identify(r, now); err != nil || v.ID != user {
+			t.Errorf("Identify = %q, %v, want %s", v.ID, err, user)
+		}
+	}
+}
+
 // The user field of a line may be a hash or a password, and the path may come from a variable that
 // holds a secret. Errors contain neither.
 func TestInvalidHtpasswdFiles(t *testing.T) {
@@ -249,6 +265,8 @@ func TestInvalidHtpasswdFiles(t *testing.T) {
 			"keep one of them",
 		"canary:" + strings.Replace(good, "$04$", "$31$", 1): "line 1: the hash has cost 31, " +
 			"which is too slow; use at most 14",
+		"\xff\xfec\x00a\x00":             "the file is in UTF-16; save it in UTF-8",
+		"\xfe\xff\x00c\x00a":             "the file is in UTF-16; save it in UTF-8",
 		strings.Repeat("canary", 20_000): "bufio.Scanner: token too long",
 	} {
 		file := filepath.Join(t.TempDir(), "canary")

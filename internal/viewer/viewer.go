@@ -139,6 +139,18 @@ func (g *Gate) identityHeaders() (names []string) {
 	return names
 }
 
+// Reload reads the password file again, even if it seems unchanged. If that fails, the previous
+// version is kept.
+func (g *Gate) Reload() error {
+	if g.basic == nil {
+		return nil
+	}
+	if err := g.basic.file.Reload(); err != nil {
+		return fmt.Errorf("%s: %w", htpasswdKey, err)
+	}
+	return nil
+}
+
 // Close stops the background fetches of keys and waits for them.
 func (g *Gate) Close() {
 	if g.tokens != nil {
