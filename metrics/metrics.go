@@ -43,6 +43,9 @@ type Metrics struct {
 	assumeRoleDuration *prometheus.HistogramVec
 	credentialsExpiry  *prometheus.GaugeVec
 	sharedSessions     *prometheus.CounterVec
+	viewerRefusals     *prometheus.CounterVec
+	keysFailures       *prometheus.CounterVec
+	keysRefresh        *prometheus.GaugeVec
 	reloadSuccess      prometheus.Gauge
 	reloadTimestamp    prometheus.Gauge
 
@@ -94,6 +97,15 @@ func New(version string) *Metrics {
 			"Accesses to the shared session store, by integration and result "+
 				"(hit, miss, stored, refused, error).",
 			"integration", "result"),
+		viewerRefusals: newCounters("viewer_refusals_total",
+			"Credentials that were refused, by method (jwt, basic, forwarded, link) and reason.",
+			"method", "reason"),
+		keysFailures: newCounters("jwks_refresh_failures_total",
+			"Failed fetches of an identity provider's keys, by issuer.",
+			"issuer"),
+		keysRefresh: newGauges("jwks_refresh_timestamp_seconds",
+			"Unix time at which an identity provider's keys were last fetched, by issuer.",
+			"issuer"),
 		reloadSuccess: newGauge("config_reload_success",
 			"1 if the last reload of the configuration succeeded, 0 otherwise."),
 		reloadTimestamp: newGauge("config_reload_timestamp_seconds",
@@ -108,7 +120,7 @@ func New(version string) *Metrics {
 	m.registry.MustRegister(
 		m.RequestDuration, m.URLRemaining, m.URLBytes, m.AccessLogLost, m.ClockJumps, m.ClockSkew,
 		newCollector(m), m.assumeRole, m.assumeRoleDuration, m.credentialsExpiry,
-		m.sharedSessions, m.reloadSuccess, m.reloadTimestamp, build,
+		m.sharedSessions, m.viewerRefusals, m.keysFailures, m.keysRefresh, m.reloadSuccess, m.reloadTimestamp, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)

@@ -31,20 +31,20 @@ func (h *Handler) admit(x *exchange) (err error) {
 	if err := h.gate.Limit(&x.viewer, &x.Request, 1, x.now); err != nil {
 		return err
 	}
-	if x.viewer, err = h.gate.FromLink(x.query, x.locator, x.now); err != nil {
+	if x.viewer, err = h.gate.FromLink(&x.Request, x.query, x.locator, x.now); err != nil {
 		return errLink
 	}
 	return nil
 }
 
-// allowed returns an error if v may not read l. Anonymous clients get [viewer.ErrUnknown] (401) if
-// credentials could help.
+// allowed returns an error if v may not read l. Anonymous clients get an error that wraps
+// [viewer.ErrUnknown] (401) if credentials could help.
 func (h *Handler) allowed(v *viewer.Viewer, l locator.Locator) error {
 	switch {
 	case h.gate.Allow(v, l).Allowed:
 		return nil
-	case v.ID == "" && len(h.gate.Challenge()) > 0:
-		return viewer.ErrUnknown
+	case v.ID == "" && h.gate.CanChallenge():
+		return v.Unknown()
 	}
 	return errDenied
 }

@@ -169,8 +169,8 @@ func (h *Handler) link(w http.ResponseWriter, r *http.Request, x *exchange) erro
 		}
 	}
 	switch {
-	case x.viewer.ID == "" && len(h.gate.Challenge()) > 0:
-		return viewer.ErrUnknown
+	case x.viewer.ID == "" && h.gate.CanChallenge():
+		return x.viewer.Unknown()
 	case x.viewer.ID == "", !h.gate.AllowTarget(&x.viewer, target):
 		return errDenied
 	}

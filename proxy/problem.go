@@ -77,7 +77,7 @@ func (h *Handler) problemOf(err error) *problem {
 		return p
 	case errors.Is(err, viewer.ErrUnknown):
 		p = newProblem(http.StatusUnauthorized, "viewer_unknown", "Authentication required.")
-		p.challenge = h.gate.Challenge()
+		p.challenge = h.gate.Challenge(err)
 	case errors.As(err, &exceeded):
 		p = newProblem(http.StatusTooManyRequests, "rate_limited",
 			"Rate limit exceeded. Try again later.")

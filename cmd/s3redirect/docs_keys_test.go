@@ -15,12 +15,18 @@ import (
 // keys is a tree of configuration keys.
 type keys map[string]keys
 
+// anyKey stands for the keys of a mapping with any keys.
+const anyKey = ""
+
 // keysOf returns the keys that a type decodes.
 func keysOf(t reflect.Type) keys {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
 	}
 	found := keys{}
+	if t.Kind() == reflect.Map {
+		return keys{anyKey: {}}
+	}
 	if t.Kind() != reflect.Struct {
 		return found
 	}
@@ -35,6 +41,9 @@ func keysOf(t reflect.Type) keys {
 // flatten adds the keys of all levels to all, and returns it.
 func (k keys) flatten(all map[string]keys) map[string]keys {
 	for name, below := range k {
+		if name == anyKey {
+			continue
+		}
 		if all[name] == nil || len(below) > 0 {
 			all[name] = below
 		}
@@ -55,6 +64,9 @@ func (k keys) has(path []string) bool {
 
 // unknown returns the keys of a document that k lacks.
 func (k keys) unknown(node *yaml.Node) (names []string) {
+	if _, ok := k[anyKey]; ok {
+		return nil
+	}
 	if node.Kind != yaml.MappingNode {
 		for _, n := range node.Content {
 			names = append(names, k.unknown(n)...)
@@ -118,7 +130,7 @@ var notKeys = []string{
 	// Steps of check.
 	"assume_role", "head_by_get", "url_size",
 	// Terms of nginx and other reverse proxies.
-	"auth_request", "forward_auth", "limit_conn", "proxy_cache", "proxy_pass", "proxy_set_header",
+	"auth_request", "copy_headers", "forward_auth", "header_up", "limit_conn", "proxy_cache", "proxy_pass", "proxy_set_header",
 	"real_ip_header", "request_uri", "set_real_ip_from",
 	// Parameters of Redis URLs, and claims of OpenID Connect.
 	"master_set", "sentinel_password", "sentinel_username", "_claim_names", "email_verified",
@@ -126,8 +138,8 @@ var notKeys = []string{
 	"token_use",
 	// Reasons for refusing a credential, and the parts of a split cookie.
 	"claim_missing", "claim_wrong", "cookie_chunks", "duplicate_header", "groups_unreadable",
-	"key_unknown", "not_yet_valid", "opaque_cookie", "token_type", "too_large", "untrusted_peer",
-	"id_token_0", "id_token_1",
+	"key_unknown", "link_expired", "link_signature", "link_target", "not_yet_valid",
+	"opaque_cookie", "token_type", "too_large", "untrusted_peer", "id_token_0", "id_token_1",
 	// A directory, a field of a response, and a recording rule.
 	"integrations.d", "expires_at", "url_hit_ratio",
 }

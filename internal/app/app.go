@@ -32,6 +32,7 @@ type App struct {
 	log       *slog.Logger
 	level     *slog.LevelVar
 	metrics   *metrics.Metrics
+	refusals  *refusalLog
 	accessLog *proxy.AccessLog // nil if requests are not logged
 	sts       *integration.AWSSTS
 	store     *sessionstore.Redis // nil if replicas do not share sessions
@@ -102,6 +103,7 @@ func New(o Options) (_ *App, err error) {
 	a.sts = &integration.AWSSTS{Skew: a.noteSkew}
 	a.level.Set(c.Log.Level)
 	a.log = newLogger(c.Log.Format, a.level, o.Stderr)
+	a.refusals = &refusalLog{log: a.log, reasons: map[refusalKey]*refusalCount{}}
 	defer func() {
 		if err != nil {
 			a.closeShared()
@@ -143,11 +145,7 @@ func (a *App) newGeneration(c *config.Config, previous *generation) (*generation
 		if err = g.gate.Reload(); err != nil {
 			return nil, &ConfigError{err}
 		}
-	} else if g.gate, err = viewer.New(&c.Viewers, viewer.Options{
-		Clock:          time.Now,
-		Log:            a.log,
-		TrustedProxies: c.Proxies,
-	}); err != nil {
+	} else if g.gate, err = a.newGate(c); err != nil {
 		return nil, &ConfigError{err}
 	}
 	var handler *proxy.Handler
@@ -161,8 +159,10 @@ func (a *App) newGeneration(c *config.Config, previous *generation) (*generation
 		g.handler, err = a.newHandler(g, handler)
 	}
 	if err != nil {
-		if previous == nil || previous.gate != g.gate {
+		if previous == nil {
 			g.gate.Close()
+		} else if previous.gate != g.gate {
+			a.closeGate(g)
 		}
 		return nil, err
 	}

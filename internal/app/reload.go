@@ -57,7 +57,7 @@ func (a *App) applyLocked(source *config.Source, readErr error) error {
 	// Requests that loaded the previous generation before the swap still use its gate, and create
 	// series of its integrations.
 	if previous.gate != g.gate {
-		time.AfterFunc(requestTimeout, previous.gate.Close)
+		time.AfterFunc(requestTimeout, func() { a.closeGate(previous) })
 	}
 	if removed := a.forgetLocked(names(previous.config)); len(removed) > 0 {
 		time.AfterFunc(requestTimeout, func() {

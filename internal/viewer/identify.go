@@ -16,7 +16,11 @@ import (
 func (g *Gate) Identify(r *Request, now time.Time) (Viewer, error) {
 	v, err := g.identify(r, now)
 	if err == nil {
+		g.observe(r, v.refused)
 		return v, nil
+	}
+	if refused, ok := errors.AsType[*Refusal](err); ok {
+		g.observe(r, refused)
 	}
 	if isGuess(err) && !v.charged {
 		if exceeded := g.Limit(&Viewer{}, r, 1, now); exceeded != nil {
@@ -24,6 +28,13 @@ func (g *Gate) Identify(r *Request, now time.Time) (Viewer, error) {
 		}
 	}
 	return Viewer{}, err
+}
+
+// observe reports a refusal, which may be nil, to the observer.
+func (g *Gate) observe(r *Request, refused *Refusal) {
+	if refused != nil && g.refused != nil {
+		g.refused(r, refused)
+	}
 }
 
 func (g *Gate) identify(r *Request, now time.Time) (v Viewer, err error) {

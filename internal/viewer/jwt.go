@@ -82,10 +82,10 @@ func (t *tokenVerifier) viewer(
 	if !validName(v.ID) {
 		return Viewer{}, about(t.config.UserClaim, ReasonClaimWrong)
 	}
-	verified, ok := claims["email_verified"]
+	verified, ok := claims[claimVerified]
 	if ok && t.config.UserClaim == "email" && !isTrue(verified) {
 		// The user may have entered any address.
-		return Viewer{}, about("email_verified", ReasonClaimWrong)
+		return Viewer{}, about(claimVerified, ReasonClaimWrong)
 	}
 	var known bool
 	if v.groups, known = claimedGroups(claims, t.config.GroupsClaim); !known && t.needGroups {
@@ -105,7 +105,7 @@ func (t *tokenVerifier) checkRegistered(
 	}
 	if registered.Expiry == nil { // the token would never expire
 		r := s.refuse(ReasonClaimMissing)
-		r.Claim = "exp"
+		r.Claim = claimExpiry
 		return time.Time{}, r
 	}
 	expected := jwt.Expected{Issuer: t.config.Issuer, Time: now}

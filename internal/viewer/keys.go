@@ -46,8 +46,9 @@ type keySet struct {
 	client      *http.Client
 	clock       func() time.Time
 	log         *slog.Logger
-	current     atomic.Pointer[keys] // nil until the first fetch succeeds
-	ctx         context.Context      // of the fetches; canceled by close
+	observe     func(issuer string, err error) // called after each fetch; may be nil
+	current     atomic.Pointer[keys]           // nil until the first fetch succeeds
+	ctx         context.Context                // of the fetches; canceled by close
 	cancel      context.CancelFunc
 	background  sync.WaitGroup
 
@@ -72,8 +73,10 @@ func newKeySet(c *config.JWT, o Options) *keySet {
 		client: &http.Client{Transport: o.Transport, CheckRedirect: noRedirects},
 		clock:  o.Clock,
 		log:    o.Log,
-		ctx:    ctx,
-		cancel: cancel,
+
+		observe: o.KeysFetched,
+		ctx:     ctx,
+		cancel:  cancel,
 	}
 }
 
@@ -157,6 +160,9 @@ func (k *keySet) fetch(now time.Time) chan struct{} {
 		ctx, cancel := context.WithTimeout(k.ctx, keysTimeout)
 		defer cancel()
 		all, err := k.get(ctx)
+		if k.observe != nil && k.ctx.Err() == nil {
+			k.observe(k.issuer, err)
+		}
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if err == nil {

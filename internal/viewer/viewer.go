@@ -40,8 +40,14 @@ type Viewer struct {
 	refused   *Refusal // of an anonymous viewer: a bad credential that was ignored
 }
 
-// Refused returns why a credential of an anonymous viewer was ignored, or nil if it has none.
-func (v *Viewer) Refused() *Refusal { return v.refused }
+// Unknown returns the error of an anonymous viewer that must have a valid credential. It is a
+// [*Refusal] if the viewer had one that was ignored, and otherwise wraps [ErrUnknown].
+func (v *Viewer) Unknown() error {
+	if v.refused != nil {
+		return v.refused
+	}
+	return errNoCredential
+}
 
 // errNoCredential means that a request has no credential at all.
 var errNoCredential = fmt.Errorf("%w: the request has none", ErrUnknown)
@@ -59,6 +65,11 @@ type Options struct {
 	// TrustedProxies are the addresses whose X-Forwarded-For is believed. If it is empty, those of
 	// viewers.forwarded are used.
 	TrustedProxies []netip.Prefix
+	// Refused is called for every credential that is refused, including those of anonymous clients
+	// that are ignored. Optional.
+	Refused func(*Request, *Refusal)
+	// KeysFetched is called after each fetch of an issuer's keys. Optional.
+	KeysFetched func(issuer string, err error)
 }
 
 // Gate identifies viewers and decides what they may read. It is safe for concurrent use.
@@ -72,7 +83,9 @@ type Gate struct {
 	rules     *Rules
 	limiters  *limiters
 	proxies   []netip.Prefix // whose X-Forwarded-For is believed
+	refused   func(*Request, *Refusal)
 	challenge []string
+	invalid   []string // the challenge for responses to invalid tokens
 	vary      []string
 }
 
@@ -84,6 +97,7 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 		forwarded: c.Forwarded,
 		rules:     NewRules(c.Rules),
 		proxies:   o.TrustedProxies,
+		refused:   o.Refused,
 	}
 	if len(g.proxies) == 0 && c.Forwarded != nil {
 		g.proxies = c.Forwarded.Proxies
@@ -94,13 +108,15 @@ func New(c *config.Viewers, o Options) (*Gate, error) {
 	if len(c.JWT) > 0 {
 		g.tokens = newTokens(c.JWT, g.rules.nameGroups, o)
 		g.challenge = append(g.challenge, "Bearer")
+		g.invalid = append(g.invalid, `Bearer error="invalid_token"`)
 	}
 	if c.Basic != nil {
 		var err error
 		if g.basic, err = newPasswordVerifier(c.Basic.HtpasswdFile, o); err != nil {
 			return nil, err
 		}
-		g.challenge = append(g.challenge, `Basic realm="s3redirect", charset="UTF-8"`)
+		const basic = `Basic realm="s3redirect", charset="UTF-8"`
+		g.challenge, g.invalid = append(g.challenge, basic), append(g.invalid, basic)
 	}
 	if c.Links != nil {
 		g.links = NewLinks(c.Links)
@@ -161,9 +177,18 @@ func (g *Gate) Close() {
 // Vary returns the names of the request headers that identify the viewer.
 func (g *Gate) Vary() []string { return g.vary }
 
-// Challenge returns the values of WWW-Authenticate for responses to unknown viewers, or nil. The
-// caller must not modify the slice.
-func (g *Gate) Challenge() []string { return g.challenge }
+// CanChallenge reports whether clients could send credentials themselves.
+func (g *Gate) CanChallenge() bool { return len(g.challenge) > 0 }
+
+// Challenge returns the values of WWW-Authenticate for the response to a viewer that is unknown
+// because of err, or nil. After an invalid token, it says so (RFC 6750, section 3.1). The caller
+// must not modify the slice.
+func (g *Gate) Challenge(err error) []string {
+	if r, ok := errors.AsType[*Refusal](err); ok && r.Method == MethodJWT {
+		return g.invalid
+	}
+	return g.challenge
+}
 
 // Links returns the signer and verifier of links, or nil if links are off.
 func (g *Gate) Links() *Links { return g.links }
@@ -182,11 +207,16 @@ func validName(name string) bool {
 	})
 }
 
-// FromLink returns the viewer of a request with a signed link, which allows reading l. The error is a
-// [*Refusal] if the link is not valid for l.
-func (g *Gate) FromLink(query string, l locator.Locator, now time.Time) (Viewer, error) {
+// FromLink returns the viewer of a request with a signed link in its query, which allows reading l.
+// The error is a [*Refusal] if the link is not valid for l.
+func (g *Gate) FromLink(
+	r *Request, query string, l locator.Locator, now time.Time,
+) (Viewer, error) {
 	until, err := g.links.Check(query, l, now)
 	if err != nil {
+		if refused, ok := errors.AsType[*Refusal](err); ok {
+			g.observe(r, refused)
+		}
 		return Viewer{}, err
 	}
 	return Viewer{Until: until, link: true}, nil

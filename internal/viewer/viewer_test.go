@@ -291,7 +291,7 @@ func TestVaryAndChallenge(t *testing.T) {
 		if got := strings.Join(g.Vary(), "|"); got != c.vary {
 			t.Errorf("%s: Vary() = %s, want %s", name, got, c.vary)
 		}
-		if got := strings.Join(g.Challenge(), "|"); got != c.challenge {
+		if got := strings.Join(g.Challenge(nil), "|"); got != c.challenge {
 			t.Errorf("%s: Challenge() = %s, want %s", name, got, c.challenge)
 		}
 	}
