@@ -11,17 +11,16 @@ import (
 	"strings"
 	"time"
 
-	"s3redirect/internal/app"
 	"s3redirect/internal/check"
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
-	"s3redirect/internal/viewer"
 )
 
 // errCheckFailed ends a check that failed and has printed why.
 var errCheckFailed = errors.New("check failed")
 
-// checkAll tries the integrations. With --as or --anonymous, it evaluates the rules for a viewer.
+// checkAll tries the integrations. With --as, --anonymous or --token, it evaluates the rules for a
+// viewer.
 func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
@@ -36,7 +35,14 @@ func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		"evaluate the rules for this `user` and s3://bucket/key instead of checking integrations")
 	groups := flags.String("groups", "", "with --as: the user's `groups`, separated by commas")
 	anonymous := flags.Bool("anonymous", false, "evaluate the rules for an anonymous client")
-	if slices.ContainsFunc(args, isViewerFlag) {
+	token := flags.String("token", "",
+		"with the value `-`: read a token from standard input, and explain it; with s3://bucket/key, "+
+			"evaluate the rules for its viewer")
+	switch {
+	case slices.ContainsFunc(args, isFlag("token")):
+		return checkToken(ctx, flags, args, tokenFlags{path, token, as, anonymous, asJSON}, stdout,
+			stderr)
+	case slices.ContainsFunc(args, isFlag("as", "anonymous")):
 		if err := parse(flags, args, stderr, "s3://bucket/key"); err != nil {
 			return err
 		}
@@ -68,29 +74,35 @@ func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 			return usageError{fmt.Errorf("s3redirect check: --origin: %w", err)}
 		}
 	}
-	return report(ctx, o, *asJSON, stdout)
+	return report(ctx, *asJSON, stdout, func(add func(check.Step)) (bool, error) {
+		o.Report = add
+		return check.Run(ctx, o)
+	})
 }
 
-// isViewerFlag reports whether an argument is --as or --anonymous.
-func isViewerFlag(arg string) bool {
-	name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
-	return strings.HasPrefix(arg, "-") && (name == "as" || name == "anonymous")
+// isFlag returns a function that reports whether an argument is one of the flags with the names.
+func isFlag(names ...string) func(arg string) bool {
+	return func(arg string) bool {
+		name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
+		return strings.HasPrefix(arg, "-") && slices.Contains(names, name)
+	}
 }
 
-// report runs the check. It prints a table step by step, or JSON at the end.
-func report(ctx context.Context, o check.Options, asJSON bool, stdout io.Writer) error {
+// report runs a check. It prints a table step by step, or JSON at the end.
+func report(
+	ctx context.Context, asJSON bool, stdout io.Writer, run func(add func(check.Step)) (bool, error),
+) error {
 	result := struct {
 		OK    bool         `json:"ok"`
 		Steps []check.Step `json:"steps"`
 	}{Steps: []check.Step{}}
 	table := newTable(stdout)
-	o.Report = func(s check.Step) {
+	ok, err := run(func(s check.Step) {
 		result.Steps = append(result.Steps, s)
 		if !asJSON {
 			table.Add(s)
 		}
-	}
-	ok, err := check.Run(ctx, o)
+	})
 	if err != nil && ctx.Err() == nil {
 		return usageError{fmt.Errorf("s3redirect check: %w", err)}
 	} else if err != nil {
@@ -106,28 +118,6 @@ func report(ctx context.Context, o check.Options, asJSON bool, stdout io.Writer)
 		}
 	}
 	if !ok {
-		return errCheckFailed
-	}
-	return nil
-}
-
-// checkViewer prints whether a viewer may read an object, and the rule that decides.
-func checkViewer(path, as, groups string, anonymous bool, text string, stdout io.Writer) error {
-	if (as == "") != anonymous {
-		return usageError{errors.New("s3redirect check: set either --as USER or --anonymous")}
-	}
-	l, err := locator.Parse(text)
-	if err != nil {
-		return usageError{fmt.Errorf("s3redirect check: %w", err)}
-	}
-	c, err := config.Load(path)
-	if err != nil {
-		return usageError{err}
-	}
-	v := viewer.As(as, strings.FieldsFunc(groups, func(r rune) bool { return r == ',' })...)
-	allowed, reason := app.Verdict(c, v, l)
-	fmt.Fprintln(stdout, reason)
-	if !allowed {
 		return errCheckFailed
 	}
 	return nil

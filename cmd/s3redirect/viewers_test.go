@@ -1,12 +1,22 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
@@ -94,6 +104,79 @@ func TestCheckPrintsTheDecidingRule(t *testing.T) {
 		}
 		if code == 2 && stderr == "" {
 			t.Errorf("check %v: exit code 2 without an error", c.args)
+		}
+	}
+}
+
+// check --token reads a token from standard input, and prints neither the token nor a part of it.
+func TestCheckToken(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
+			{KeyID: "k1", Key: key.Public()},
+		}})
+	}))
+	defer provider.Close()
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	signer, err := jose.NewSigner(jose.SigningKey{
+		Algorithm: jose.ES256,
+		Key:       jose.JSONWebKey{Key: key, KeyID: "k1"},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jwt.Signed(signer).Claims(map[string]any{
+		"iss":    provider.URL,
+		"aud":    "media",
+		"exp":    time.Now().Add(time.Hour).Unix(),
+		"email":  "bob@example.com",
+		"groups": []string{"lab"},
+	}).Serialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := writeConfig(t, strings.Replace(viewersConfig, "  anonymous: true\n", fmt.Sprintf(
+		"  jwt: {issuer: '%s', audience: media, jwks_url: '%[1]s/keys'}\n", provider.URL), 1))
+	without := writeConfig(t, viewersConfig)
+	for _, c := range []struct {
+		input  string
+		args   []string
+		code   int
+		output string // a part of it
+	}{
+		{token + "\n", []string{"--token", "-"}, 0, `the user is "bob@example.com"`},
+		{"Authorization: Bearer " + token, []string{"--token=-"}, 0, "pass s3://bucket/key"},
+		{
+			token,
+			[]string{"--token", "-", "s3://photos/users/bob@example.com/x"},
+			0, "allowed by viewers.rules[2]",
+		},
+		{token, []string{"--token", "-", "s3://photos/x"}, 1, "denied: no rule allows"},
+		{token, []string{"--token", "-", "--json", "s3://photos/x"}, 1, `"step": "rule"`},
+		{token[1:], []string{"--token", "-"}, 1, "not a signed JWT"},
+		{"canary", []string{"--token", "-"}, 1, "opaque"},
+		{"", []string{"--token", "-"}, 2, "standard input is empty"},
+		{"", []string{"--token", token}, 2, "reads standard input"},
+		{"", []string{token, "--token", "-"}, 2, "arguments"},
+		{token, []string{"--token", "-", "photos/x"}, 2, "arguments"},
+		{token, []string{"--token", "-", "--as", "bob"}, 2, "only one of"},
+		{token, []string{"--token", "-", "--config", without}, 2, "viewers.jwt is missing"},
+	} {
+		before := stdin
+		stdin = strings.NewReader(c.input)
+		code, stdout, stderr := running(append([]string{"check", "--config", path}, c.args...)...)
+		stdin = before
+		if code != c.code || !strings.Contains(stdout+stderr, c.output) {
+			t.Errorf("check %.60q: exit code %d, output %q, want %d and %q", c.args, code,
+				stdout+stderr, c.code, c.output)
+		}
+		for _, secret := range append(strings.Split(token, "."), "canary") {
+			if strings.Contains(stdout+stderr, secret) {
+				t.Errorf("check %.60q: the output has a part of the token: %s", c.args, stdout+stderr)
+			}
 		}
 	}
 }

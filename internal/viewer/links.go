@@ -166,7 +166,7 @@ func (l *Links) Check(
 		return time.Time{}, &Refusal{
 			Method: MethodLink,
 			Reason: ReasonKeyUnknown,
-			KeyID:  stated(params[paramKey]),
+			Stated: Stated{KeyID: stated(params[paramKey])},
 		}
 	}
 	// Compare the encoded signatures: several base64 texts decode to the same bytes.

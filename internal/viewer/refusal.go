@@ -75,14 +75,19 @@ const (
 type Refusal struct {
 	Method Method
 	Reason Reason
-	// Issuer, Audience and KeyID are what the credential states. They are unverified: the client
-	// may have chosen them. They have at most 200 bytes and no control characters, and are empty
-	// where they are unknown.
-	Issuer, Audience, KeyID string
+	Stated
 	// Claim is the name of the claim for [ReasonClaimMissing] and [ReasonClaimWrong].
 	Claim string
 
 	free bool // see IsGuess
+}
+
+// Stated is what a credential states. It is not verified: the client may have chosen it. Each text
+// has at most 200 bytes and no control characters, and is empty if it is unknown.
+type Stated struct {
+	Issuer   string
+	Audience string // the audiences, separated by commas
+	KeyID    string
 }
 
 // Error returns the method and the reason.

@@ -123,18 +123,17 @@ type unverifiedToken struct {
 	issuer     *tokenVerifier
 	keys       []jose.JSONWebKey // the keys that may have signed it
 	generation int               // of the keys
-	about      Refusal           // what the token states, for refusals
+	stated     Stated
 }
 
 // refuse returns a refusal of s.
 func (s *unverifiedToken) refuse(reason Reason) *Refusal {
-	r := s.about
-	r.Reason = reason
-	return &r
+	return &Refusal{Method: MethodJWT, Reason: reason, Stated: s.stated}
 }
 
 // parse parses a token and finds its issuer and its keys. It may wait for them to be fetched. The
-// error is a [*Refusal], [ErrUnavailable] or the context's cause.
+// error is a [*Refusal], [ErrUnavailable] or the context's cause. With the last two, it also returns
+// the token without keys.
 func (t *tokens) parse(
 	ctx context.Context, token string, p place, now time.Time,
 ) (*unverifiedToken, error) {
@@ -158,8 +157,7 @@ func (t *tokens) parse(
 	}
 	header := parsed.Headers[0]
 	issuer := claims.text("iss")
-	s := &unverifiedToken{JSONWebToken: parsed, text: token, about: Refusal{
-		Method:   MethodJWT,
+	s := &unverifiedToken{JSONWebToken: parsed, text: token, stated: Stated{
 		Issuer:   stated(issuer),
 		Audience: stated(strings.Join(claims.audiences([]string{"aud"}), ",")),
 		KeyID:    stated(header.KeyID),
