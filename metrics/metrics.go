@@ -120,7 +120,8 @@ func New(version string) *Metrics {
 	m.registry.MustRegister(
 		m.RequestDuration, m.URLRemaining, m.URLBytes, m.AccessLogLost, m.ClockJumps, m.ClockSkew,
 		newCollector(m), m.assumeRole, m.assumeRoleDuration, m.credentialsExpiry,
-		m.sharedSessions, m.viewerRefusals, m.keysFailures, m.keysRefresh, m.reloadSuccess, m.reloadTimestamp, build,
+		m.sharedSessions, m.viewerRefusals, m.keysFailures, m.keysRefresh,
+		m.reloadSuccess, m.reloadTimestamp, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)

@@ -155,6 +155,43 @@ func TestAnonymousClientsAreChallenged(t *testing.T) {
 		"viewer_denied")
 }
 
+// After an invalid token, the challenge says so (RFC 6750, section 3.1). It does not say why.
+func TestInvalidTokensAreChallenged(t *testing.T) {
+	file := writeHtpasswd(t)
+	w := newWorld(t, func(c *config.Config, _ *Options) {
+		c.Viewers = config.Viewers{
+			Anonymous: true,
+			JWT: []config.JWT{{
+				Issuer:         "https://id.example.com",
+				Audience:       []string{"media"},
+				AudienceClaims: []string{"aud"},
+				Algorithms:     []string{"RS256"},
+				Cookie:         "session",
+				UserClaim:      "sub",
+			}},
+			Basic: &config.Basic{HtpasswdFile: file},
+			Rules: []config.Rule{{Anonymous: true, Locators: []string{"s3://photos/public/*"}}},
+		}
+	})
+	const basic, invalid = `Basic realm="s3redirect", charset="UTF-8"`, `Bearer error="invalid_token"`
+	for _, c := range []struct {
+		name   string
+		header []string
+		want   string
+	}{
+		{"no credential", nil, "Bearer|" + basic},
+		{"a bad token", []string{"Authorization", "Bearer x.y.z"}, invalid + "|" + basic},
+		{"a bad cookie", []string{"Cookie", "session=x"}, invalid + "|" + basic},
+		{"a bad password", []string{"Authorization", "Basic YW5uOndyb25n"}, "Bearer|" + basic},
+	} {
+		resp := w.as("", "GET", "/s3/photos/private/k", c.header...)
+		wantCode(t, c.name, resp, 401, "viewer_unknown")
+		if got := strings.Join(resp.Header.Values("WWW-Authenticate"), "|"); got != c.want {
+			t.Errorf("%s: WWW-Authenticate: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 // withRateLimit limits viewers to a request per second, with bursts of five.
 func withRateLimit(c *config.Config, _ *Options) {
 	c.Viewers.RateLimit = &config.RateLimit{PerSecond: 1, Burst: 5}

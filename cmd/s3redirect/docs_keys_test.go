@@ -130,7 +130,8 @@ var notKeys = []string{
 	// Steps of check.
 	"assume_role", "head_by_get", "url_size",
 	// Terms of nginx and other reverse proxies.
-	"auth_request", "copy_headers", "forward_auth", "header_up", "limit_conn", "proxy_cache", "proxy_pass", "proxy_set_header",
+	"auth_request", "copy_headers", "forward_auth", "header_up", "limit_conn", "proxy_cache",
+	"proxy_pass", "proxy_set_header",
 	"real_ip_header", "request_uri", "set_real_ip_from",
 	// Parameters of Redis URLs, and claims of OpenID Connect.
 	"master_set", "sentinel_password", "sentinel_username", "_claim_names", "email_verified",
@@ -140,6 +141,7 @@ var notKeys = []string{
 	"claim_missing", "claim_wrong", "cookie_chunks", "duplicate_header", "groups_unreadable",
 	"key_unknown", "link_expired", "link_signature", "link_target", "not_yet_valid",
 	"opaque_cookie", "token_type", "too_large", "untrusted_peer", "id_token_0", "id_token_1",
+	"session_0", "session_1", "invalid_token",
 	// A directory, a field of a response, and a recording rule.
 	"integrations.d", "expires_at", "url_hit_ratio",
 }

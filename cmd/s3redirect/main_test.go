@@ -256,8 +256,13 @@ func TestDocumentedMetrics(t *testing.T) {
 		get(t, m[0])
 	}
 	_, scrape := get(t, matches(`metrics\s+(\S+)`, printed)[0][1])
-	// The demo has no shared session store, so it lacks that metric.
-	exported := map[string]bool{"s3redirect_shared_sessions_total": true}
+	// The demo has no shared session store and no credentials, so it lacks their metrics.
+	exported := map[string]bool{
+		"s3redirect_shared_sessions_total":          true,
+		"s3redirect_viewer_refusals_total":          true,
+		"s3redirect_jwks_refresh_failures_total":    true,
+		"s3redirect_jwks_refresh_timestamp_seconds": true,
+	}
 	for _, m := range matches(`(?m)^# TYPE (s3redirect_\w+)`, scrape) {
 		exported[m[1]] = true
 	}

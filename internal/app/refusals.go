@@ -78,8 +78,8 @@ func (l *refusalLog) count(key refusalKey, now time.Time) (suppressed int, ok bo
 	return suppressed, true
 }
 
-// newGate returns the gate for a configuration. Its refusals and its fetches of keys are counted and
-// logged.
+// newGate returns the gate for a configuration. Its refusals are logged and counted, and so are its
+// fetches of keys.
 func (a *App) newGate(c *config.Config) (*viewer.Gate, error) {
 	for n := range c.Viewers.JWT {
 		a.metrics.AddIssuer(c.Viewers.JWT[n].Issuer)

@@ -44,8 +44,8 @@ func cookieToken(headers []string, name string) (token string, refused *Refusal)
 const maxChunks = 100
 
 // joinChunks joins the chunks of a cookie in the order of their numbers. Auth.js names them
-// name.0, name.1 and so on, and oauth2-proxy name_0, name_1. An empty chunk is the same as a missing
-// one.
+// name.0, name.1 and so on, and oauth2-proxy name_0, name_1. An empty chunk is the same as a
+// missing one.
 func joinChunks(headers []string, name string) (token string, refused *Refusal) {
 	var chunks [maxChunks]string
 	var separator byte

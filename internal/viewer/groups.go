@@ -93,8 +93,8 @@ func isQuotedRight(group string) bool {
 	}
 }
 
-// unquote returns a group without the quotes around it. Pairs of quotes between them remain: no rule
-// can name a group with a quote.
+// unquote returns a group without the quotes around it. Pairs of quotes between them remain: no
+// rule can name a group with a quote.
 func unquote(group string) string {
 	if len(group) < 2 || group[0] != '"' {
 		return group

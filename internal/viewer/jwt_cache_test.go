@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A request that may not wait for the provider's keys gets its context's cause. It must not count as
-// anonymous: it is answered again by a caller that may wait.
+// A request that may not wait for the provider's keys gets its context's cause. It must not count
+// as anonymous: it is answered again by a caller that may wait.
 func TestTokensThatMayNotWaitForKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProvider()

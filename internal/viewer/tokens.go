@@ -132,8 +132,8 @@ func (s *unverifiedToken) refuse(reason Reason) *Refusal {
 }
 
 // parse parses a token and finds its issuer and its keys. It may wait for them to be fetched. The
-// error is a [*Refusal], [ErrUnavailable] or the context's cause. With the last two, it also returns
-// the token without keys.
+// error is a [*Refusal], [ErrUnavailable] or the context's cause. With the last two, it also
+// returns the token, without keys.
 func (t *tokens) parse(
 	ctx context.Context, token string, p place, now time.Time,
 ) (*unverifiedToken, error) {

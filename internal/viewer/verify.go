@@ -7,8 +7,8 @@ import (
 )
 
 // VerifyToken verifies a token as if a request had it in Authorization, and returns its viewer and
-// what it states. The error is a [*Refusal], [ErrUnavailable] or the context's cause. Tokens must be
-// on.
+// what it states. The error is a [*Refusal], [ErrUnavailable] or the context's cause. The gate must
+// accept tokens.
 func (g *Gate) VerifyToken(
 	ctx context.Context, token string, now time.Time,
 ) (v Viewer, about Stated, err error) {
