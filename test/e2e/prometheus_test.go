@@ -1,11 +1,16 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -16,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"gopkg.in/yaml.v3"
 )
 
@@ -101,6 +107,21 @@ func (m *prometheus) await(t *testing.T, expr string, right func(float64) bool) 
 	t.Fatalf("%s still is %v after 30 seconds, want another single value", expr, values)
 }
 
+// startIssuer starts a server that publishes the key of an issuer of tokens, and returns its URL.
+func startIssuer(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{KeyID: "k", Key: key.Public()}}}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(set)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
 // A real Prometheus scrapes the proxy. The recording rules give the exact hit ratios of the
 // requests sent, the linter accepts the metrics, and every query of the dashboard returns values.
 // Queries for an unknown integration return none.
@@ -108,7 +129,11 @@ func TestPrometheusScrapesProxy(t *testing.T) {
 	t.Parallel()
 	s := minio(t)
 	shared := startSharedStore(t, "redis-server")
+	issuer := startIssuer(t)
 	p := startProxy(t, `
+viewers:
+  anonymous: true
+  jwt: {issuer: "${ISSUER}", jwks_url: "${ISSUER}/keys", audience: media, cookie: session}
 cache: {redis: {url: "redis://:`+sharedPassword+`@${SHARED}/0", encryption_key: "${FLEET_KEY}"}}
 integrations:
   - name: album
@@ -116,8 +141,15 @@ integrations:
     url_lifetime: 11h
     min_remaining: 1h
     session_duration: 12h
-`+withRole, append(s.env(), "SHARED="+shared.address, fleetKey)...)
+`+withRole, append(s.env(), "SHARED="+shared.address, fleetKey,
+		"ISSUER="+issuer)...)
 	m := startPrometheus(t, p)
+	// The proxy fetches the issuer's keys, and refuses the token, because it names another key.
+	token := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"ES256","kid":"other"}`)) + "." +
+		base64.RawURLEncoding.EncodeToString([]byte(`{"iss":"`+issuer+`"}`)) + ".eA"
+	fetch(t, http.MethodGet, p.url("/s3/not-served/x"), "Cookie: session="+token)
+	m.await(t, `s3redirect_viewer_refusals_total{method="jwt",reason="key_unknown"}`,
+		func(v float64) bool { return v == 1 })
 	const lookups = `sum(s3redirect_cache_lookups_total{cache="urls",integration="album"})`
 	m.await(t, lookups, func(v float64) bool { return v == 0 })
 
