@@ -103,7 +103,7 @@ func passedSteps(v *viewer.Viewer, stated viewer.Stated, now time.Time) map[stri
 		stepKeys:      fmt.Sprintf("the issuer publishes the key %q", stated.KeyID),
 		stepSignature: "one of the issuer's keys made it",
 		stepLifetime:  "the token is valid now",
-		stepAudience:  "accepted",
+		stepAudience:  "the token is for an accepted audience",
 		stepClaims:    fmt.Sprintf("the user is %q", v.ID),
 		stepGroups:    strings.Join(v.Groups(), ", "),
 	}

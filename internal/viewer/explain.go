@@ -90,8 +90,9 @@ var explanations = map[Method]map[Reason]explanation{
 		},
 		ReasonOpaqueCookie: {
 			"the text is an encrypted session or another opaque value, not a signed JWT",
-			"Store the ID token itself in the cookie. For sessions that only oauth2-proxy or another " +
-				"program can read, have it answer the reverse proxy, and use viewers.forwarded.",
+			"Send the ID token itself, in the cookie or in Authorization; some providers' access " +
+				"tokens are opaque. If only oauth2-proxy or another program can read the session, " +
+				"have it answer the reverse proxy, and use viewers.forwarded.",
 		},
 		ReasonCookieChunks: {
 			"the parts of a split cookie do not fit together",
