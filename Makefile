@@ -19,6 +19,7 @@ KUBECTL_VALIDATE := sigs.k8s.io/kubectl-validate v0.0.4
 CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod v1.10.0
 TOXIPROXY := github.com/Shopify/toxiproxy/v2 v2.12.0 ./cmd/server toxiproxy-server
 MINIO := github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
+MINIO_CLIENT := github.com/minio/mc v0.0.0-20250313080218-cf909e1063a9 . mcli
 AXE := axe-core 4.14.1
 GREMLINS := github.com/go-gremlins/gremlins/cmd/gremlins v0.6.0
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
@@ -162,6 +163,7 @@ tools-test:
 	$(call backports)
 	$(call packages,$(APT) valkey-server)
 	$(call get,$(MINIO))
+	$(call build,$(MINIO_CLIENT))
 	$(call build,$(OAUTH2_PROXY))
 	$(call build,$(OIDC_PROVIDER))
 	$(call build,$(TOXIPROXY))

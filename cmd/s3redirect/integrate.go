@@ -31,6 +31,7 @@ type newIntegration struct {
 	listen    string
 	admin     string
 	try       bool
+	setting   *check.Setting // that the last check recommends; nil if there is none
 }
 
 // integrate adds an integration to a configuration, interactively.
@@ -139,22 +140,17 @@ func (n *newIntegration) tryIt() error {
 		if n.yes {
 			return fmt.Errorf("the integration does not work: %w (--no-try writes it all the same)", errNothingWritten)
 		}
-		var answer string
-		answer, err = n.ask(question{text: "It does not work yet. " +
-			"[r]etry, another role [a]RN, [w]rite it all the same, or [q]uit", otherwise: "retry",
-			accept: func(s string) error {
-				if strings.ContainsRune("rawq", rune(strings.ToLower(s)[0])) {
-					return nil
-				}
-				return errors.New("answer r, a, w or q")
-			}})
+		var answer byte
+		answer, err = n.askWhatToDo()
 		if err != nil {
 			break
 		}
-		switch strings.ToLower(answer)[0] {
+		switch answer {
 		case 'a':
 			n.RoleARN = ""
 			err = n.role()
+		case 's':
+			err = n.set(n.setting)
 		case 'w':
 			return nil
 		case 'q':
@@ -164,6 +160,40 @@ func (n *newIntegration) tryIt() error {
 	return err
 }
 
+// askWhatToDo asks what to do after a failed check, and returns the letter of the answer.
+func (n *newIntegration) askWhatToDo() (letter byte, err error) {
+	letters, names, offer := "rawq", "r, a, w or q", ""
+	if n.setting != nil {
+		letters, names = "rsawq", "r, s, a, w or q"
+		offer = "[s]et " + n.setting.String() + ", "
+	}
+	answer, err := n.ask(question{text: "It does not work yet. [r]etry, " + offer +
+		"another role [a]RN, [w]rite it all the same, or [q]uit", otherwise: "retry",
+		accept: func(s string) error {
+			if strings.IndexByte(letters, strings.ToLower(s)[0]) >= 0 {
+				return nil
+			}
+			return errors.New("answer " + names)
+		}})
+	if err != nil {
+		return 0, err
+	}
+	return strings.ToLower(answer)[0], nil
+}
+
+// set changes the integration as a check recommends.
+func (n *newIntegration) set(s *check.Setting) error {
+	draft := n.Draft()
+	draft[s.Key] = s.Value
+	i, err := draft.Integration()
+	if err != nil {
+		return err
+	}
+	n.Integration = *i
+	return nil
+}
+
+// checked tries the integration. It sets n.setting to what the check recommends.
 func (n *newIntegration) checked() (sound bool, err error) {
 	_, c, err := n.change()
 	if err != nil {
@@ -178,7 +208,13 @@ func (n *newIntegration) checked() (sound bool, err error) {
 		o.Sample = &l
 	}
 	table := newTable(n.w)
-	o.Report = table.Add
+	n.setting = nil
+	o.Report = func(s check.Step) {
+		table.Add(s)
+		if s.Setting != nil {
+			n.setting = s.Setting
+		}
+	}
 	sound, err = check.Run(n.ctx, o)
 	n.say("")
 	if err != nil && n.ctx.Err() != nil {

@@ -2,11 +2,16 @@ package main
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"s3redirect/internal/config"
 )
@@ -193,6 +198,46 @@ func TestIntegrateInConversation(t *testing.T) {
 		"# The configuration of s3redirect.") || strings.Contains(string(text), demoMediaRole) ||
 		strings.Contains(string(text), demoSecret) {
 		t.Errorf("%s %v", text, err)
+	}
+}
+
+// If the store rejects old signatures, integrate offers the setting that fixes it.
+func TestIntegrateSetsTheSignatureAge(t *testing.T) {
+	s3, sts := storeURLs(t)
+	target, err := url.Parse(s3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward := httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host // the signature covers it
+	}}
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		at, err := time.Parse("20060102T150405Z", r.URL.Query().Get("X-Amz-Date"))
+		if err == nil && time.Since(at) > 15*time.Minute {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		forward.ServeHTTP(w, r)
+	}))
+	defer store.Close()
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	withInput(t, strings.Join(append(answers(store.URL, sts), "s"), "\n")+"\n")
+	code, stdout, stderr := running("integrate", "--config", path, "--external-id", demoMediaID,
+		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+	if code != 0 || !strings.Contains(stdout, "[s]et max_signature_age: ") {
+		t.Fatalf("exit code %d, want 0 and the offer of a setting:\n%s%s", code, stdout, stderr)
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := c.Integrations[0]
+	if age := i.MaxSignatureAge; age < 10*time.Minute || age > 15*time.Minute || i.URLLifetime != age ||
+		i.MinRemaining >= i.URLLifetime {
+		t.Errorf("max_signature_age %v, url_lifetime %v, min_remaining %v, want lifetimes below 15m",
+			age, i.URLLifetime, i.MinRemaining)
 	}
 }
 

@@ -39,7 +39,18 @@ type Step struct {
 	Reason string `json:"reason"`
 	// Remedy is what to do. Every warning and every failure has one.
 	Remedy string `json:"remedy,omitempty"`
+	// Setting is a key of the integration that fixes the failure. Optional.
+	Setting *Setting `json:"setting,omitempty"`
 }
+
+// Setting is a key of an integration's configuration and a value for it.
+type Setting struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+// String returns the setting as a line of YAML.
+func (s *Setting) String() string { return s.Key + ": " + s.Value }
 
 // Options are the options of a check.
 type Options struct {

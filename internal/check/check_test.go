@@ -24,7 +24,7 @@ func TestNoFaults(t *testing.T) {
 		}
 	}
 	const want = "configuration credentials clock assume_role external_id session region " +
-		"get range head head_by_get versions url_size cors cors csp"
+		"get range head head_by_get signature_age versions url_size cors cors csp"
 	if got := strings.Join(names, " "); got != want || !ok {
 		t.Errorf("Run = %v with the steps %s, want true with %s", ok, got, want)
 	}

@@ -108,12 +108,15 @@ func explainRegionUnavailable(origin string, err error) explanation {
 	return explainUnreachable("the store", origin, err)
 }
 
-// sign returns the URL that the proxy would return for the sample.
+// sign returns the URL that the proxy would return for the sample in a window that starts now.
 func (p *probe) sign(method, params string) (string, error) {
-	now := p.Clock()
-	lifetime := min(p.i.URLLifetime, p.expires.Sub(now)).Truncate(time.Second)
-	signer, err := presign.NewSigner(
-		p.session, p.region, now.Truncate(time.Second), max(lifetime, time.Second))
+	return p.signAt(p.Clock(), method, params)
+}
+
+// signAt returns the URL that the proxy would return for the sample in a window that starts at an
+// instant.
+func (p *probe) signAt(start time.Time, method, params string) (string, error) {
+	signer, err := integration.NewWindow(p.i, p.session, start, p.expires).Signer(p.region)
 	if err != nil {
 		return "", err
 	}
@@ -221,6 +224,7 @@ func (p *probe) read(ctx context.Context) {
 		p.ok("head", "a URL signed for HEAD works")
 	}
 	p.headByGet(ctx, params)
+	p.signatureAge(ctx, params)
 	p.versions(ctx, got.header.Get("X-Amz-Version-Id"))
 	p.urlSize(params)
 }

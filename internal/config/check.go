@@ -72,6 +72,7 @@ func (k *checker) check() {
 	k.checkViewers()
 	k.checkCORS()
 	k.checkLifetimes("", k.URLLifetime, k.MinRemaining)
+	k.checkSignatureAge("", k.URLLifetime, k.MaxSignatureAge)
 	names, roles := map[string]string{}, 0
 	for n := range k.Integrations {
 		i := &k.Integrations[n]
@@ -236,6 +237,25 @@ func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duratio
 			Instead = []string{prefix + "url_lifetime"}
 	}
 	return sound
+}
+
+// checkSignatureAge checks the top-level max_signature_age or, with a prefix, an integration's. A
+// URL's signature is made when its window begins, so it can become as old as url_lifetime.
+func (k *checker) checkSignatureAge(prefix string, lifetime, age time.Duration) {
+	key := prefix + "max_signature_age"
+	if age == k.MaxSignatureAge {
+		key = "max_signature_age" // inherited
+	}
+	switch {
+	case age == 0:
+	case age < 0 || age%time.Second != 0:
+		k.wrong(key, "%s is not a positive number of whole seconds; write it as 15m", Short(age))
+	case lifetime > age:
+		lifetimeKey := prefix + "url_lifetime"
+		k.wrong(lifetimeKey, "url_lifetime (%s) must not be longer than max_signature_age (%s) %s: "+
+			"the store would reject URLs before they expire", Short(lifetime), Short(age),
+			place{key, lifetimeKey}).Instead = []string{"url_lifetime", key}
+	}
 }
 
 var nameGrammar = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

@@ -42,6 +42,9 @@ type Config struct {
 	URLLifetime time.Duration `yaml:"url_lifetime"`
 	// MinRemaining is the minimum remaining validity of every URL that is handed out. Default 15m.
 	MinRemaining time.Duration `yaml:"min_remaining"`
+	// MaxSignatureAge bounds URLLifetime, for stores and policies that reject older signatures.
+	// Default 0: no bound.
+	MaxSignatureAge time.Duration `yaml:"max_signature_age"`
 	// ReferrerPolicy is the Referrer-Policy of every response. Default no-referrer.
 	ReferrerPolicy string `yaml:"referrer_policy"`
 	// DrainDelay is how long viewers are served after SIGTERM has made /readyz fail, so that load
@@ -119,9 +122,11 @@ type Integration struct {
 	// they sign AssumeRole instead of the process's own credentials.
 	AccessKeyID     string `yaml:"access_key_id"`
 	SecretAccessKey Secret `yaml:"secret_access_key"`
-	// URLLifetime and MinRemaining default to the file's.
-	URLLifetime  time.Duration `yaml:"url_lifetime"`
-	MinRemaining time.Duration `yaml:"min_remaining"`
+	// URLLifetime, MinRemaining and MaxSignatureAge default to the file's. The integration's own
+	// MaxSignatureAge lowers the file's URLLifetime, and MinRemaining to at most a third of it.
+	URLLifetime     time.Duration `yaml:"url_lifetime"`
+	MinRemaining    time.Duration `yaml:"min_remaining"`
+	MaxSignatureAge time.Duration `yaml:"max_signature_age"`
 
 	// Origin is where the integration is configured.
 	Origin Origin `yaml:"-"`

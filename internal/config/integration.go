@@ -213,6 +213,9 @@ func isLoopback(host string) bool {
 // session before the previous one is too short.
 func (k *checker) checkDurations(at string, i *Integration) {
 	prefix := at + "."
+	if i.URLLifetime != k.URLLifetime || i.MaxSignatureAge != k.MaxSignatureAge {
+		k.checkSignatureAge(prefix, i.URLLifetime, i.MaxSignatureAge)
+	}
 	own := i.URLLifetime != k.URLLifetime || i.MinRemaining != k.MinRemaining
 	if own && !k.checkLifetimes(prefix, i.URLLifetime, i.MinRemaining) || i.RoleARN == "" {
 		return

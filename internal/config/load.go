@@ -285,6 +285,17 @@ func (s *Source) checkInclude(c *Config, d *decoder) {
 	}
 }
 
+// bounded returns d, or bound if d is longer. A bound of 0 is none.
+func bounded(d, bound time.Duration) time.Duration {
+	if bound > 0 {
+		return min(d, bound).Truncate(time.Second)
+	}
+	return d
+}
+
+// third returns a third of d, in whole seconds.
+func third(d time.Duration) time.Duration { return (d / 3).Truncate(time.Second) }
+
 // complete sets the defaults that depend on other keys, and the fields that are parsed from others.
 func (d *decoder) complete(c *Config) {
 	c.Proxies = parseProxies(c.TrustedProxies)
@@ -300,14 +311,30 @@ func (d *decoder) complete(c *Config) {
 		}
 		j.Header = textproto.CanonicalMIMEHeaderKey(j.Header)
 	}
+	if !d.has("url_lifetime") {
+		c.URLLifetime = bounded(c.URLLifetime, c.MaxSignatureAge)
+	}
+	if !d.has("min_remaining") && c.MaxSignatureAge > 0 {
+		c.MinRemaining = min(c.MinRemaining, third(c.URLLifetime))
+	}
 	for n := range c.Integrations {
 		i := &c.Integrations[n]
 		at := fmt.Sprintf("integrations[%d].", n)
+		own := d.has(at + "max_signature_age")
+		if !own {
+			i.MaxSignatureAge = c.MaxSignatureAge
+		}
 		if !d.has(at + "url_lifetime") {
 			i.URLLifetime = c.URLLifetime
+			if own {
+				i.URLLifetime = bounded(i.URLLifetime, i.MaxSignatureAge)
+			}
 		}
 		if !d.has(at + "min_remaining") {
 			i.MinRemaining = c.MinRemaining
+			if own && i.MaxSignatureAge > 0 {
+				i.MinRemaining = min(i.MinRemaining, third(i.URLLifetime))
+			}
 		}
 		if i.RoleARN != "" && !d.has(at+"session_duration") {
 			i.SessionDuration = time.Hour

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"s3redirect/internal/config"
 	"s3redirect/internal/presign"
 )
 
@@ -49,6 +50,18 @@ func (p *plan) newWindow(index int64, s *session, jitter float64) *Window {
 	w.last = w.Expires.Add(-p.floor)
 	w.fetchAt = w.End.Add(-p.prefetchLead + time.Duration(jitter*float64(p.prefetchLead)/2))
 	return w
+}
+
+// NewWindow returns the window that starts at an instant, with a session of an integration that was
+// issued then and expires at the given time. The proxy signs in the same way.
+func NewWindow(
+	c *config.Integration, credentials presign.Credentials, start, expires time.Time,
+) *Window {
+	p := newPlan(c.URLLifetime, c.MinRemaining, identity{})
+	start = start.Truncate(time.Second)
+	p.phase = time.Duration(start.UnixNano() % int64(p.period))
+	s := &session{issued: start, expires: expires, credentials: credentials}
+	return p.newWindow(p.index(start), s, 0)
 }
 
 // usable reports whether S3 accepts the window's URLs at an instant, and for long enough.

@@ -98,6 +98,8 @@ var questions = []Question{
 		Hint: "Such as 45m. Default: that of the configuration."},
 	{Key: "min_remaining", Group: GroupSessions, Label: "Minimum remaining lifetime",
 		Hint: "Such as 15m. Default: that of the configuration."},
+	{Key: "max_signature_age", Group: GroupSessions, Label: "Maximum age of signatures",
+		Hint: "For policies or stores that reject older signatures, such as 15m. Default: no limit."},
 
 	{Key: Principal, Group: GroupTry, Label: "Principal",
 		Hint: "The ARN of the user or role that the proxy runs as, and that assumes the role."},

@@ -198,7 +198,7 @@ const tryStep = {
   show: change => {
     const bucket = change.draft.bucket || (change.draft.permitted_buckets || "").split(" ").find(b => !b.includes("*"));
     return [h("p", {}, "This checks the integration with your changes before anything is saved. Enter an object to check that it can be read."),
-      checkPanel(() => ({ change: change.change() }), bucket ? `s3://${bucket}/` : "s3://")];
+      checkPanel(() => ({ change: change.change() }), bucket ? `s3://${bucket}/` : "s3://", s => { change.draft[s.key] = s.value; })];
   },
 };
 

@@ -4,8 +4,11 @@ import { signInFields } from "./signin.js";
 
 const marks = { ok: "✓", warning: "!", failed: "✗", skipped: "–" };
 
-/** Returns a panel that checks an integration. what is the request or a function that returns it; done receives the verdict. */
-export function checkPanel(what, sample, done = () => {}) {
+/**
+ * Returns a panel that checks an integration. what is the request or a function that returns it. set changes a setting as
+ * a step recommends; without it, the panel only shows the recommendation.
+ */
+export function checkPanel(what, sample, set) {
   const rows = h("tbody");
   const table = h("table", { hidden: true }, h("caption", { class: "soft" }, "Steps and results"),
     h("thead", {}, h("tr", {}, ["", "Step", "Result and remedy"].map(t => h("th", { scope: "col" }, t)))), rows);
@@ -24,11 +27,10 @@ export function checkPanel(what, sample, done = () => {}) {
       verdict.className = "";
       verdict.textContent = "Checking …";
       try {
-        const last = await steps({ ...(typeof what === "function" ? what() : what), ...fields }, s => rows.append(row(s)));
+        const last = await steps({ ...(typeof what === "function" ? what() : what), ...fields }, s => rows.append(row(s, set && (() => { set(s.setting); form.requestSubmit(); }))));
         if (last.error) throw new Error(last.error);
         verdict.className = last.sound ? "good" : "bad";
         verdict.textContent = last.sound ? "All steps passed." : "Some steps failed.";
-        done(last.sound);
       } catch (err) {
         verdict.replaceChildren(problem(err.message));
         if (err.status === 401) account.replaceChildren(signInFields(() => form.requestSubmit()));
@@ -41,8 +43,9 @@ export function checkPanel(what, sample, done = () => {}) {
   return h("div", { class: "check" }, form, table, verdict, account);
 }
 
-const row = s => h("tr", { class: s.verdict }, h("td", {}, h("span", { class: "mark", role: "img", "aria-label": s.verdict }, marks[s.verdict])), h("th", { scope: "row" }, s.step),
-  h("td", {}, s.reason, s.remedy ? h("p", { class: "remedy" }, s.remedy) : null));
+const row = (s, set) => h("tr", { class: s.verdict }, h("td", {}, h("span", { class: "mark", role: "img", "aria-label": s.verdict }, marks[s.verdict])), h("th", { scope: "row" }, s.step),
+  h("td", {}, s.reason, s.remedy ? h("p", { class: "remedy" }, s.remedy) : null,
+    s.setting && set ? h("button", { class: "plain", type: "button", onclick: set }, `Set ${s.setting.key}: ${s.setting.value}`) : null));
 
 /** Sends a check, calls each for every step as it arrives, and returns the verdict, which is the last line. */
 async function steps(body, each) {
