@@ -12,8 +12,8 @@ import (
 // maxAges bounds the signatures of different ages that are tried.
 const maxAges = 6
 
-// signatureAge tries the oldest signature that the proxy hands out. If the store rejects it, and the
-// one of the step get was accepted, signatureAge looks for the limit. AWS's guidance for data
+// signatureAge tries the oldest signature that the proxy hands out. If the store rejects it, and
+// the one of the step get was accepted, signatureAge looks for the limit. AWS's guidance for data
 // perimeters has a policy that denies signatures above an age.
 //
 // https://docs.aws.amazon.com/AmazonS3/latest/API/bucket-policy-s3-sigv4-conditions.html
