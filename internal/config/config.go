@@ -90,6 +90,13 @@ type Integration struct {
 	// SessionName is the RoleSessionName, which appears in the bucket owner's logs. Default
 	// s3redirect-NAME.
 	SessionName string `yaml:"session_name"`
+	// SessionTags are attached to each session, and TransitiveTags names those of them that further
+	// sessions inherit (role chaining). SourceIdentity is the session's source identity. They appear
+	// in the bucket owner's logs, and policies can require them. They never depend on the viewer.
+	// Optional.
+	SessionTags    map[string]string `yaml:"session_tags"`
+	TransitiveTags []string          `yaml:"transitive_tags"`
+	SourceIdentity string            `yaml:"source_identity"`
 	// SessionDuration is DurationSeconds of AssumeRole, 15m to 12h on AWS. Default 1h.
 	SessionDuration time.Duration `yaml:"session_duration"`
 	// SessionPolicy limits each session to reading the integration's buckets. Default true.

@@ -13,8 +13,8 @@ import (
 )
 
 // Draft is an integration as a file holds it: texts by key, in which ${NAME} stands for an
-// environment variable. The items of a list are separated by white space. An empty text is the same
-// as a missing key.
+// environment variable. The items of a list are separated by white space, and a mapping is YAML on
+// one line. An empty text is the same as a missing key.
 type Draft map[string]string
 
 // DraftKeys returns the keys that a draft may have, in the order of the fields of [Integration].
@@ -47,6 +47,8 @@ func (i *Integration) Draft() Draft {
 			d[key] = Short(x)
 		case bool:
 			d[key] = fmt.Sprint(x)
+		case map[string]string:
+			d[key] = mappingText(x)
 		default:
 			d[key] = v.String()
 		}
@@ -67,6 +69,12 @@ func (d Draft) Integration() (*Integration, error) {
 		case !field.IsValid() || d[key] == "":
 		case field.Kind() == reflect.Slice:
 			field.Set(reflect.ValueOf(strings.Fields(d[key])))
+		case field.Kind() == reflect.Map:
+			all := map[string]string{}
+			if yaml.Unmarshal([]byte(d[key]), &all) != nil {
+				errs = append(errs, &Error{Key: key, Problem: "write it as {name: value, other: value}"})
+			}
+			field.Set(reflect.ValueOf(all))
 		default:
 			if err := setScalar(field, d[key]); err != nil {
 				errs = append(errs, &Error{Key: key, Problem: err.Error()})
@@ -135,6 +143,15 @@ func yamlValue(key, text string) string {
 			value.SetString(item)
 			n.Content = append(n.Content, value)
 		}
+	case reflect.Map:
+		var document yaml.Node
+		if yaml.Unmarshal([]byte(text), &document) == nil && len(document.Content) == 1 &&
+			document.Content[0].Kind == yaml.MappingNode {
+			n = document.Content[0]
+			n.Style = yaml.FlowStyle
+		} else {
+			n.SetString(text) // Parse reports it
+		}
 	case reflect.Bool:
 		n.Kind, n.Value = yaml.ScalarNode, text
 		if text != "true" && text != "false" {
@@ -149,6 +166,20 @@ func yamlValue(key, text string) string {
 	out, err := yaml.Marshal(n)
 	if err != nil {
 		panic("config: " + err.Error()) // a scalar or a list of scalars can always be encoded
+	}
+	return strings.TrimSuffix(string(out), "\n")
+}
+
+// mappingText returns a mapping as YAML on one line. Its keys are sorted.
+func mappingText(all map[string]string) string {
+	n := &yaml.Node{}
+	if err := n.Encode(all); err != nil {
+		panic("config: " + err.Error()) // texts can always be encoded
+	}
+	n.Style = yaml.FlowStyle
+	out, err := yaml.Marshal(n)
+	if err != nil {
+		panic("config: " + err.Error())
 	}
 	return strings.TrimSuffix(string(out), "\n")
 }
@@ -168,6 +199,12 @@ func draftText(value *yaml.Node) string {
 	switch {
 	case value.Tag == "!!null":
 		return ""
+	case value.Kind == yaml.MappingNode:
+		var all map[string]string
+		if value.Decode(&all) != nil {
+			return ""
+		}
+		return mappingText(all)
 	case value.Kind != yaml.SequenceNode:
 		return value.Value
 	}

@@ -78,12 +78,13 @@ func TestCheckReportsOwnKeys(t *testing.T) {
 func TestDraftText(t *testing.T) {
 	d := Draft{"permitted_buckets": " lab-one  lab-* ", "name": "1e3", "session_policy": "false",
 		"external_id": "a # b: 'c\n- d", "path_style": "${YES}", "url_lifetime": "45m",
-		"secret_access_key": "${SECRET}",
-		"region":            "", "endpoint": "null", "access_key_id": "${KEY}", "sts_endpoint": "true"}
+		"secret_access_key": "${SECRET}", "session_tags": "{team: 'a  b', env: '${ENV}', n: 1}",
+		"region": "", "endpoint": "null", "access_key_id": "${KEY}", "sts_endpoint": "true"}
 	const want = `# Written by s3redirect.
 name: "1e3"
 permitted_buckets: [lab-one, lab-*]
 external_id: "a # b: 'c\n- d"
+session_tags: {team: 'a  b', env: '${ENV}', n: 1}
 session_policy: false
 endpoint: "null"
 path_style: ${YES}
@@ -100,6 +101,7 @@ url_lifetime: 45m
 		t.Fatal(err)
 	}
 	d["permitted_buckets"] = "lab-one lab-*"
+	d["session_tags"] = `{env: '${ENV}', "n": "1", team: a  b}`
 	if got := draftOf(root); !sameDraft(got, d) {
 		t.Errorf("draftOf(Text()) = %v, want %v", got, d)
 	}
@@ -107,13 +109,16 @@ url_lifetime: 45m
 
 func TestDraftIntegration(t *testing.T) {
 	i, err := Draft{"name": "a", "permitted_buckets": " b  c ", "session_policy": "false",
-		"url_lifetime": "30m", "region": ""}.Integration()
-	if err != nil || i.Name != "a" || strings.Join(i.PermittedBuckets, ",") != "b,c" ||
+		"url_lifetime": "30m", "region": "", "session_tags": "{a: b  c, d: e}"}.Integration()
+	if err != nil || len(i.SessionTags) != 2 || i.SessionTags["a"] != "b  c" || i.Name != "a" || strings.Join(i.PermittedBuckets, ",") != "b,c" ||
 		i.SessionPolicy || Short(i.URLLifetime) != "30m" {
 		t.Errorf("Integration() = %+v, %v, want name a, buckets b and c, no session policy and 30m",
 			i, err)
 	}
-	if _, err := (Draft{"name": "a", "url_lifetime": "soon", "path_style": "perhaps",
+	if got, err := i.Draft().Integration(); err != nil || !reflect.DeepEqual(got, i) {
+		t.Errorf("Draft().Integration() = %+v, %v, want %+v", got, err, i)
+	}
+	if _, err := (Draft{"name": "a", "session_tags": "a=b", "url_lifetime": "soon", "path_style": "perhaps",
 		"nothing": "x"}).Integration(); err == nil ||
 		!strings.Contains(err.Error(), "url_lifetime: invalid duration") ||
 		!strings.Contains(err.Error(), "path_style: write true or false") ||

@@ -1,11 +1,14 @@
 package config
 
 import (
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"s3redirect/internal/locator"
 	"s3redirect/internal/partition"
@@ -22,6 +25,10 @@ const (
 
 	maxSessionName = 64
 	maxExternalID  = 1224
+
+	maxTags     = 50
+	maxTagName  = 128 // characters
+	maxTagValue = 256
 )
 
 // IAM's grammar of what AssumeRole takes (same page). Other stores leave the account out.
@@ -29,6 +36,7 @@ var (
 	roleARN        = regexp.MustCompile(`^arn:(aws(?:-[a-z]+)*):iam::[0-9]{12}:role/([!-~]+/)?[\w+=,.@-]{1,64}$`)
 	foreignRoleARN = regexp.MustCompile(`^arn:[a-z0-9-]+:iam::[\w-]*:role/([!-~]+/)?[\w+=,.@-]{1,64}$`)
 	sessionName    = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+	tagText        = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]*$`)
 	externalID     = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`)
 	region         = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
 	foreignRegion  = regexp.MustCompile(`^[A-Za-z0-9]+([_-][A-Za-z0-9]+)*$`)
@@ -152,6 +160,42 @@ func (k *checker) checkRole(at string, i *Integration) {
 	if !sessionName.MatchString(i.SessionName) && i.SessionName != defaultSessionName(i.Name) {
 		k.wrong(at+".session_name", "use 2 to 64 letters, digits and _+=,.@-")
 	}
+	k.checkTags(at, i)
+}
+
+// checkTags checks the session tags and the source identity.
+//
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_Tag.html
+func (k *checker) checkTags(at string, i *Integration) {
+	key := at + ".session_tags"
+	if len(i.SessionTags) > maxTags {
+		k.wrong(key, "a session has at most %d tags", maxTags)
+	}
+	lower := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(i.SessionTags)) {
+		text := i.SessionTags[name]
+		switch folded := strings.ToLower(name); {
+		case utf8.RuneCountInString(name) > maxTagName || utf8.RuneCountInString(text) > maxTagValue ||
+			name == "" || !tagText.MatchString(name) || !tagText.MatchString(text):
+			k.wrong(key, "use names of 1 to 128 and values of up to 256 letters, digits, spaces and _.:/=+@-")
+		case strings.HasPrefix(folded, "aws:"):
+			k.wrong(key, "names that start with aws: belong to AWS; choose another")
+		case lower[folded]:
+			k.wrong(key, "two names differ only in case, which IAM ignores; keep one of them")
+		default:
+			lower[folded] = true
+		}
+	}
+	for n, name := range i.TransitiveTags {
+		if _, ok := i.SessionTags[name]; !ok {
+			k.wrong(at+".transitive_tags["+strconv.Itoa(n)+"]",
+				"session_tags has no such name; list names of session_tags")
+		}
+	}
+	if i.SourceIdentity != "" && (!sessionName.MatchString(i.SourceIdentity) ||
+		strings.HasPrefix(strings.ToLower(i.SourceIdentity), "aws:")) {
+		k.wrong(at+".source_identity", "use 2 to 64 letters, digits and _+=,.@-")
+	}
 }
 
 // checkKeys checks an integration that has keys and no role.
@@ -162,6 +206,8 @@ func (k *checker) checkKeys(at string, i *Integration) {
 	}{
 		{"external_id", i.ExternalID != ""}, {"session_name", i.SessionName != ""},
 		{"session_duration", i.SessionDuration != 0},
+		{"session_tags", len(i.SessionTags) > 0}, {"transitive_tags", len(i.TransitiveTags) > 0},
+		{"source_identity", i.SourceIdentity != ""},
 		{"session_policy", !i.SessionPolicy}, {"sts_endpoint", i.STSEndpoint != ""},
 	} {
 		if key.given {

@@ -33,7 +33,7 @@ func (d *decoder) one(n *yaml.Node, into reflect.Value, key string) {
 // secret is part of the key.
 func (d *decoder) texts(n *yaml.Node, into reflect.Value, key string) {
 	if n.Kind != yaml.MappingNode {
-		d.fail(n.Line, key, "a mapping is expected, such as {hd: example.com}")
+		d.fail(n.Line, key, "a mapping is expected, such as {name: value}")
 		return
 	}
 	all := map[string]string{}

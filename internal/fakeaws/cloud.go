@@ -39,6 +39,8 @@ type Role struct {
 	KMSKeys     []string      // Keys it has kms:Decrypt on.
 	MinDuration time.Duration // Shortest session. Default: 15m, as at AWS.
 	MaxDuration time.Duration // Longest session. Default: 1h, as at AWS.
+	// Its trust policy allows sts:TagSession and sts:SetSourceIdentity.
+	TagSession, SetSourceIdentity bool
 }
 
 // Object is one version of an object. Data is not copied, so the caller must not change it.

@@ -27,8 +27,12 @@ type AssumeRoleCall struct {
 	SessionName string
 	ExternalID  string
 	Policy      string
-	Duration    time.Duration
-	Expires     time.Time // expiry of the session; zero, the default, means Duration from its issue
+	// Tags and SourceIdentity are the session's. TransitiveTags are names of Tags.
+	Tags           map[string]string
+	TransitiveTags []string
+	SourceIdentity string
+	Duration       time.Duration
+	Expires        time.Time // expiry of the session; zero, the default, means Duration from its issue
 }
 
 // The syntax of AssumeRole's parameters.
@@ -165,6 +169,17 @@ func (c *Cloud) assumeRole(ctx context.Context, caller *principal, form url.Valu
 		SessionName: form.Get("RoleSessionName"),
 		ExternalID:  form.Get("ExternalId"),
 		Policy:      form.Get("Policy"),
+
+		SourceIdentity: form.Get("SourceIdentity"),
+		Tags:           map[string]string{},
+	}
+	for n := 1; form.Has(fmt.Sprintf("Tags.member.%d.Key", n)); n++ {
+		member := fmt.Sprintf("Tags.member.%d.", n)
+		call.Tags[form.Get(member+"Key")] = form.Get(member + "Value")
+	}
+	for n := 1; form.Has(fmt.Sprintf("TransitiveTagKeys.member.%d", n)); n++ {
+		call.TransitiveTags = append(call.TransitiveTags,
+			form.Get(fmt.Sprintf("TransitiveTagKeys.member.%d", n)))
 	}
 	if fault := checkSyntax(call); fault != nil {
 		return nil, fault
@@ -190,6 +205,15 @@ func (c *Cloud) assumeRole(ctx context.Context, caller *principal, form url.Valu
 		return nil, forbidden("AccessDenied",
 			denied+" because no identity-based policy allows the sts:AssumeRole action",
 			caller.arn, call.RoleARN)
+	}
+	for action, denies := range map[string]bool{
+		"sts:TagSession":        len(call.Tags) > 0 && !role.TagSession,
+		"sts:SetSourceIdentity": call.SourceIdentity != "" && !role.SetSourceIdentity,
+	} {
+		if denies {
+			return nil, forbidden("AccessDenied", "User: %s is not authorized to perform: %s on "+
+				"resource: %s", caller.arn, action, call.RoleARN)
+		}
 	}
 	var fault *Fault
 	call.Duration, fault = role.duration(form.Get("DurationSeconds"), caller.session != nil)
@@ -225,6 +249,17 @@ func checkSyntax(call *AssumeRoleCall) *Fault {
 	case id != "" && (len(id) < 2 || len(id) > 1224 || !externalIDSyntax.MatchString(id)):
 		return invalid("externalId",
 			`Member must satisfy regular expression pattern: [\w+=,.@:\/-]{2,1224}`)
+	case call.SourceIdentity != "" && !sessionNameSyntax.MatchString(call.SourceIdentity):
+		return invalid("sourceIdentity",
+			`Member must satisfy regular expression pattern: [\w+=,.@-]*`)
+	case len(call.Tags) > 50:
+		return invalid("tags", "Member must have length less than or equal to 50")
+	case slices.ContainsFunc(call.TransitiveTags, func(name string) bool {
+		_, ok := call.Tags[name]
+		return !ok
+	}):
+		return badRequest("ValidationError",
+			"The specified transitive tag key must be included in the requested tags.")
 	case utf8.RuneCountInString(call.Policy) > maxPolicyChars:
 		return invalid("policy",
 			fmt.Sprintf("Member must have length less than or equal to %d", maxPolicyChars))

@@ -400,10 +400,12 @@ func TestSharedNames(t *testing.T) {
 		t.Errorf("two windows have the name %s", name)
 	}
 	for what, change := range map[string]func(*config.Integration){
-		"external ID":    func(c *config.Integration) { c.ExternalID = "other" },
-		"role":           func(c *config.Integration) { c.RoleARN += "x" },
-		"access key":     func(c *config.Integration) { c.AccessKeyID = "AKIB" },
-		"session policy": func(c *config.Integration) { c.SessionPolicy = false },
+		"external ID":     func(c *config.Integration) { c.ExternalID = "other" },
+		"role":            func(c *config.Integration) { c.RoleARN += "x" },
+		"access key":      func(c *config.Integration) { c.AccessKeyID = "AKIB" },
+		"session policy":  func(c *config.Integration) { c.SessionPolicy = false },
+		"tag":             func(c *config.Integration) { c.SessionTags = map[string]string{"a": "b"} },
+		"source identity": func(c *config.Integration) { c.SourceIdentity = "ab" },
 	} {
 		k2 := changed(change)
 		k2.plan = k.plan

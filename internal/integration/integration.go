@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -237,7 +238,7 @@ func (i *Integration) WindowEnd(now time.Time) time.Time {
 // agree on it, or they do not share sessions.
 func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 	h := sha256.New()
-	for _, field := range []string{
+	fields := []string{
 		c.Name,
 		c.RoleARN,
 		c.ExternalID,
@@ -252,7 +253,15 @@ func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 		string(c.SecretAccessKey),
 		c.URLLifetime.String(),
 		c.MinRemaining.String(),
-	} {
+	}
+	// Without tags, the identity is the one that earlier versions compute.
+	if len(c.SessionTags) > 0 || c.SourceIdentity != "" {
+		fields = append(fields, c.SourceIdentity, strings.Join(c.TransitiveTags, " "))
+		for _, name := range slices.Sorted(maps.Keys(c.SessionTags)) {
+			fields = append(fields, name, c.SessionTags[name])
+		}
+	}
+	for _, field := range fields {
 		// With the lengths, different lists of fields never hash the same bytes.
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field))))
 		h.Write([]byte(field))

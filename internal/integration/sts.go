@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -77,6 +79,14 @@ func (a *AWSSTS) AssumeRole(
 	}
 	if in.SessionPolicy != "" {
 		input.Policy = &in.SessionPolicy
+	}
+	for _, name := range slices.Sorted(maps.Keys(in.Integration.SessionTags)) {
+		tag := types.Tag{Key: aws.String(name), Value: aws.String(in.Integration.SessionTags[name])}
+		input.Tags = append(input.Tags, tag)
+	}
+	input.TransitiveTagKeys = in.Integration.TransitiveTags
+	if in.Integration.SourceIdentity != "" {
+		input.SourceIdentity = &in.Integration.SourceIdentity
 	}
 	out, err := client.AssumeRole(ctx, input)
 	if err != nil {

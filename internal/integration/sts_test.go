@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -102,6 +104,47 @@ func TestAssumeRoleWithAStrictSTS(t *testing.T) {
 				t.Error("the credentials are incomplete")
 			}
 		})
+	}
+}
+
+// The session tags and the source identity are those of the configuration. A call is denied if the
+// role's trust policy does not allow their actions.
+func TestAssumeRoleWithTags(t *testing.T) {
+	cloud := fakeaws.NewCloud(time.Now)
+	cloud.AddUser(fakeaws.User{AccessKeyID: testKey, SecretAccessKey: testSecret})
+	r := fakeaws.Role{ARN: role("lab", "").RoleARN, ExternalID: "id", Trusts: []string{testKey}}
+	var asked fakeaws.AssumeRoleCall
+	cloud.Intercept(func(c *fakeaws.AssumeRoleCall) error {
+		asked = *c
+		return nil
+	})
+	i := viaSTS("lab", "bucket")
+	i.SessionTags = map[string]string{"team": "media & more", "env": ""}
+	i.TransitiveTags = []string{"team"}
+	i.SourceIdentity = "s3redirect"
+	sts := stsOf(fakeaws.InMemory{Handler: cloud.STS()})
+	for _, c := range []struct {
+		tag, identity bool
+		result        Result
+		action        string
+	}{
+		{false, true, Denied, "sts:TagSession"},
+		{true, false, Denied, "sts:SetSourceIdentity"},
+		{true, true, OK, ""},
+	} {
+		r.TagSession, r.SetSourceIdentity = c.tag, c.identity
+		cloud.AddRole(r)
+		_, _, err := sts.AssumeRole(t.Context(), &AssumeRoleInput{Integration: &i})
+		if got := Classify(err); got != c.result ||
+			err != nil && !strings.Contains(err.Error(), c.action) {
+			t.Errorf("AssumeRole = %v, want %s %s", err, c.result, c.action)
+		}
+	}
+	if !maps.Equal(asked.Tags, i.SessionTags) ||
+		!slices.Equal(asked.TransitiveTags, i.TransitiveTags) ||
+		asked.SourceIdentity != i.SourceIdentity {
+		t.Errorf("STS got the tags %v, %v and the source identity %q, want %v, %v and %q", asked.Tags,
+			asked.TransitiveTags, asked.SourceIdentity, i.SessionTags, i.TransitiveTags, i.SourceIdentity)
 	}
 }
 

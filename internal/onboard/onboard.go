@@ -85,6 +85,12 @@ var questions = []Question{
 
 	{Key: "session_name", Group: GroupSessions, Label: "Session name",
 		Hint: "Appears in the bucket owner's logs. Default: s3redirect-NAME."},
+	{Key: "session_tags", Group: GroupSessions, Label: "Session tags",
+		Hint: "Such as {team: media}, for policies and logs. The trust policy must allow sts:TagSession."},
+	{Key: "transitive_tags", Group: GroupSessions, Label: "Transitive session tags",
+		Hint: "Names of session tags that further sessions inherit."},
+	{Key: "source_identity", Group: GroupSessions, Label: "Source identity",
+		Hint: "Appears in logs. The trust policy must allow sts:SetSourceIdentity."},
 	{Key: "session_duration", Group: GroupSessions, Label: "Session duration",
 		Hint: "15m to 12h; at most 1h if the proxy itself runs as a role. Default: 1h."},
 	{Key: "session_policy", Group: GroupSessions, Label: "Limit each session to these buckets",
