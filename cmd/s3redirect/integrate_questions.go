@@ -96,7 +96,7 @@ func (n *newIntegration) store() (err error) {
 	q := n.question("region", n.Region)
 	q.otherwise = onboard.DefaultRegion(n.Endpoint)
 	n.Region, err = n.ask(q)
-	if err != nil || n.Endpoint == "" {
+	if err != nil || n.IsAWS() {
 		return err
 	}
 	if !n.PathStyle {
@@ -163,7 +163,7 @@ func (n *newIntegration) rights() (err error) {
 }
 
 // keysOnly reports whether the integration has static keys and no role.
-func (n *newIntegration) keysOnly() bool { return n.Endpoint != "" && n.STSEndpoint == "" }
+func (n *newIntegration) keysOnly() bool { return n.LacksSTS() }
 
 // placeholderRoleARN returns a valid ARN that stands for a role that does not exist yet.
 func (n *newIntegration) placeholderRoleARN() string {

@@ -299,6 +299,29 @@ func TestIntegrateADefault(t *testing.T) {
 	}
 }
 
+// One of S3's own hosts is AWS: it needs a role, and neither an STS nor keys.
+func TestIntegrateAnotherHostOfS3(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	const host = "https://bucket.vpce-1a-5e.s3.cn-north-1.vpce.amazonaws.com.cn"
+	withInput(t, strings.Join([]string{"yes", "no", "scans", "", host, "", "", "",
+		"arn:aws-cn:iam::123456789012:role/r"}, "\n")+"\n")
+	code, stdout, stderr := running("integrate", "--config", path, "--no-try", "--principal",
+		"arn:aws-cn:iam::123456789012:role/proxy")
+	if code != 0 || stderr != "" || !strings.Contains(stdout, `"arn:aws-cn:s3:::scans/*"`) ||
+		!strings.Contains(stdout, "SSE-KMS") {
+		t.Fatalf("exit code %d, want 0 and the policies of aws-cn\n%s%s", code, stdout, stderr)
+	}
+	wantCommandsRun(t, stdout, 3)
+	c, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := c.Integrations[0]; i.Endpoint != host || i.Region != "auto" || i.PathStyle ||
+		i.STSEndpoint != "" || i.AccessKeyID != "" || i.RoleARN == "" {
+		t.Errorf("the integration is %+v, want a role, and neither an STS nor keys", i)
+	}
+}
+
 // Keys without a role, for a store that has none.
 func TestIntegrateKeys(t *testing.T) {
 	s3, _ := storeURLs(t)

@@ -222,10 +222,9 @@ func (r *request) useDraft(d *draft) error {
 		checked.Region = config.RegionAuto // the role's ARN then determines the partition
 	}
 	if d.RoleARN == "" && checked.AccessKeyID == "" {
-		checked.STSEndpoint = d.STSEndpoint
 		checked.RoleARN = policy.PlaceholderRoleARN(&checked, r.Principal)
 		d.SessionDuration, checked.SessionDuration = session, session // for the new role
-		if checked.Endpoint != "" && checked.STSEndpoint == "" {
+		if checked.LacksSTS() {
 			checked.STSEndpoint = checked.Endpoint
 		}
 	}

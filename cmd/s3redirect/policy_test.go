@@ -135,6 +135,15 @@ integrations:
 			},
 			2, "", "in partition aws-cn",
 		},
+		{
+			[]string{
+				"role", "--bucket", "a-bucket", "--region", "us-gov-west-1", "--format", "cli",
+				"--endpoint", "https://s3-fips.us-gov-west-1.amazonaws.com",
+				"--sts-endpoint", "https://sts.us-gov-west-1.amazonaws.com",
+				"--principal", "arn:aws-us-gov:iam::123456789012:role/proxy",
+			},
+			0, `"arn:aws-us-gov:s3:::a-bucket/*"`, "role chaining",
+		},
 		// The error is about the format, not about STS.
 		{[]string{"role", "--bucket", "a-bucket"}, 2, "", "two JSON documents"},
 		{[]string{"assume", "--bucket", "a-bucket"}, 2, "", "--role-arn"},

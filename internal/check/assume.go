@@ -229,7 +229,15 @@ func (p *probe) explainAccessDenied(r errorResponse) explanation {
 			"the permissions boundary of the proxy's own principal denies it: " + r.String(),
 			"Add sts:AssumeRole for the role to that boundary.",
 		}
-	case r.mentions("identity-based policy", "session policy"):
+	case r.mentions("session policy"):
+		return explanation{
+			"the session policy of the proxy's own session does not allow assuming the role: " +
+				r.String(),
+			"Allow " + r.action("sts:AssumeRole") + " on the role in the session policy that the " +
+				"proxy's own session was issued with, such as the policy of its EKS Pod Identity " +
+				"association; or issue the session without a session policy.",
+		}
+	case r.mentions("identity-based policy"):
 		return explanation{
 			"the policy of the proxy's own principal does not allow assuming the role: " +
 				r.String(),
@@ -290,7 +298,7 @@ func (p *probe) externalID(ctx context.Context) {
 	without.ExternalID = ""
 	_, _, err := p.assumeRole(ctx, &without)
 	switch {
-	case err == nil && p.i.STSEndpoint != "":
+	case err == nil && !p.i.IsAWSSTS():
 		p.warn("external_id", explanation{
 			"the role can be assumed without the external ID; some stores ignore it",
 			"If this store supports external IDs, add the condition to the role's trust policy: " +

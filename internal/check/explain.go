@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -180,6 +181,18 @@ func (r errorResponse) mentions(phrases ...string) bool {
 	}
 	return false
 }
+
+// action returns the action that the message of a denial names, such as s3:GetObject, or otherwise.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+func (r errorResponse) action(otherwise string) string {
+	if m := deniedAction.FindStringSubmatch(r.message); m != nil {
+		return m[1]
+	}
+	return otherwise
+}
+
+var deniedAction = regexp.MustCompile(
+	`(?:to perform: |allows the )([a-z0-9-]+:[A-Z][A-Za-z]+)\b`)
 
 // maxMessage bounds the text that is printed of a server's message, in characters.
 const maxMessage = 300

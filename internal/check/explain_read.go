@@ -3,6 +3,8 @@ package check
 import (
 	"net/http"
 	"strings"
+
+	"s3redirect/internal/policy"
 )
 
 // explainRead explains why a step could not read the sample.
@@ -14,6 +16,9 @@ func (p *probe) explainRead(r *response, step string) explanation {
 	}
 	if e, ok := explainCredentials(r.errorResponse, owner); ok {
 		return e
+	}
+	if r.mentions("session policy") && !r.mentions("s3:listbucket") {
+		return p.explainSessionPolicy(r)
 	}
 	noObject := "the bucket can be read, but the object does not exist: " + p.sample.Key
 	switch {
@@ -92,17 +97,37 @@ func (p *probe) explainKMS(r *response) explanation {
 	}
 }
 
+// explainSessionPolicy explains a denial by the session policy. The role's policy is not the cause
+// of it: a session has only those permissions that both policies allow.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies.html#policies_session
+func (p *probe) explainSessionPolicy(r *response) explanation {
+	action := r.action("s3:GetObject")
+	if own, _ := policy.Session(p.i); own == "" {
+		return explanation{
+			"the session policy of the session does not allow " + action + ": " + r.String(),
+			"Allow " + action + " in the session policy that the session was issued with. The " +
+				"integration does not add one.",
+		}
+	}
+	const off = "set session_policy: false, so that the role's permissions alone decide."
+	remedy := "The policy that the proxy sends allows only reading the integration's buckets. " +
+		"Check that the bucket is one of them, or " + off
+	switch action {
+	case "s3:GetObjectVersion":
+		remedy = "Set file_versioning: true, which adds the action to the session policy; or " + off
+	case "kms:Decrypt":
+		remedy = "The policy that the proxy sends allows kms:Decrypt only in requests through " +
+			"AWS's S3. To use another path, " + off
+	}
+	return explanation{
+		"the proxy's session policy does not allow " + action + ": " + r.String(), remedy}
+}
+
 // explainForbidden names the policy that denied reading, as far as S3 reveals it.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html
 func (p *probe) explainForbidden(r *response, step string) explanation {
 	text := r.String()
 	switch {
-	case r.mentions("session policy"):
-		return explanation{
-			"the proxy's session policy denies it: " + text,
-			"Check that the bucket belongs to the integration; session_policy: false turns the " +
-				"policy off.",
-		}
 	case r.mentions("service control policy", "resource control policy"):
 		return explanation{
 			"a policy of the AWS organization denies it: " + text,

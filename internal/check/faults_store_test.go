@@ -232,7 +232,32 @@ var storeFaults = []faultTest{
 		"reading denied by the session policy",
 		storeFails(403, "AccessDenied", "because no session policy allows the s3:GetObject action"),
 		"get", Failed,
-		"the proxy's session policy", "session_policy: false",
+		"the proxy's session policy does not allow s3:GetObject", "session_policy: false",
+	},
+	{
+		"decryption denied by the session policy",
+		storeFails(403, "AccessDenied", "User: arn:aws:sts::123456789012:assumed-role/media/lab "+
+			"is not authorized to perform: kms:Decrypt on the resource associated with this "+
+			"ciphertext because no session policy allows the kms:Decrypt action"),
+		"get", Failed,
+		"the proxy's session policy does not allow kms:Decrypt", "session_policy: false",
+	},
+	{
+		"versions denied by the session policy",
+		storeFails(403, "AccessDenied",
+			"because no session policy allows the s3:GetObjectVersion action"),
+		"get", Failed,
+		"does not allow s3:GetObjectVersion", "Set file_versioning: true",
+	},
+	{
+		"reading denied by a session policy that the proxy does not send",
+		func(t *testing.T, w *world) {
+			storeFails(403, "AccessDenied",
+				"because no session policy allows the s3:GetObject action")(t, w)
+			w.replace("    file_versioning", "    session_policy: false\n    file_versioning")
+		},
+		"get", Failed,
+		"the session policy of the session does not allow s3:GetObject", "was issued with",
 	},
 	{
 		"region that only S3 knows",

@@ -89,6 +89,14 @@ var stsFaults = []faultTest{
 		"the role's trust policy does not allow the proxy", "policy trust",
 	},
 	{
+		"AssumeRole denied by the session policy of the proxy's own session",
+		assumeRoleFails(403, "AccessDenied", "is not authorized to perform: sts:AssumeRole "+
+			"because no session policy allows the sts:AssumeRole action"),
+		"assume_role", Failed,
+		"the session policy of the proxy's own session does not allow assuming the role",
+		"Allow sts:AssumeRole on the role in the session policy",
+	},
+	{
 		"explicit deny in the principal's policy",
 		assumeRoleFails(403, "AccessDenied", "is not authorized to perform: sts:AssumeRole "+
 			"with an explicit deny in an identity-based policy"),

@@ -116,8 +116,9 @@ type Integration struct {
 	// Overrides is the set of response-* parameters viewers may use: [OverridesNone],
 	// [OverridesSafe] or [OverridesAll]. Default OverridesSafe; so is "".
 	Overrides string `yaml:"overrides"`
-	// Endpoint is the URL of an S3-compatible store, as browsers reach it. Default: the AWS
-	// endpoint of the bucket's region.
+	// Endpoint is the URL of an S3-compatible store, as browsers reach it, or of one of S3's own
+	// hosts (FIPS, dual-stack, VPC interface endpoint). Default: the AWS endpoint of the bucket's
+	// region.
 	Endpoint string `yaml:"endpoint"`
 	// PathStyle puts the bucket in the path instead of the host name. Default false.
 	PathStyle bool `yaml:"path_style"`
@@ -179,16 +180,45 @@ func (i *Integration) HomeRegion() string {
 	return partition.Of("").Home
 }
 
-// Partition returns the AWS partition of the integration's ARNs. It is aws for other stores.
+// Partition returns the AWS partition of the integration's ARNs: the role's or, without a role, the
+// region's. It is aws for other stores.
 func (i *Integration) Partition() string {
 	if !i.IsAWS() {
 		return partition.Of("").Name
 	}
+	if arn := strings.Split(i.RoleARN, ":"); len(arn) > 1 {
+		if p, ok := partition.Named(arn[1]); ok {
+			return p.Name
+		}
+	}
 	return partition.Of(i.HomeRegion()).Name
 }
 
-// IsAWS reports whether the integration uses AWS's S3 and STS rather than an S3-compatible store.
-func (i *Integration) IsAWS() bool { return i.Endpoint == "" && i.STSEndpoint == "" }
+// IsAWS reports whether the store is AWS's S3 rather than an S3-compatible store: there is no
+// endpoint, or it is one of S3's own hosts. STSEndpoint does not matter: S3 has AWS's partitions
+// and KMS, whichever path AssumeRole takes.
+func (i *Integration) IsAWS() bool {
+	return i.Endpoint == "" || partition.IsS3Host(hostOf(i.Endpoint))
+}
+
+// IsAWSSTS reports whether roles are assumed at AWS STS, which has AWS's grammar and bounds, rather
+// than at the STS of another store.
+func (i *Integration) IsAWSSTS() bool {
+	return i.STSEndpoint == "" || partition.IsSTSHost(hostOf(i.STSEndpoint))
+}
+
+// LacksSTS reports whether the store has no STS, so that only access keys can sign. AWS STS's
+// sessions are valid only at AWS.
+func (i *Integration) LacksSTS() bool { return !i.IsAWS() && i.STSEndpoint == "" }
+
+// hostOf returns the host of a URL without its port, or "" if the URL is invalid.
+func hostOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
 
 // Params returns the parameters that every URL of the integration carries.
 func (i *Integration) Params() presign.Params {

@@ -110,7 +110,8 @@ url_lifetime: 45m
 func TestDraftIntegration(t *testing.T) {
 	i, err := Draft{"name": "a", "permitted_buckets": " b  c ", "session_policy": "false",
 		"url_lifetime": "30m", "region": "", "session_tags": "{a: b  c, d: e}"}.Integration()
-	if err != nil || len(i.SessionTags) != 2 || i.SessionTags["a"] != "b  c" || i.Name != "a" || strings.Join(i.PermittedBuckets, ",") != "b,c" ||
+	if err != nil || len(i.SessionTags) != 2 ||
+		i.SessionTags["a"] != "b  c" || i.Name != "a" || strings.Join(i.PermittedBuckets, ",") != "b,c" ||
 		i.SessionPolicy || Short(i.URLLifetime) != "30m" {
 		t.Errorf("Integration() = %+v, %v, want name a, buckets b and c, no session policy and 30m",
 			i, err)

@@ -137,18 +137,18 @@ func (k *checker) checkRole(at string, i *Integration) {
 		_, known = partition.Named(m[1])
 	}
 	switch {
-	case i.STSEndpoint != "" && !foreignRoleARN.MatchString(i.RoleARN):
+	case !i.IsAWSSTS() && !foreignRoleARN.MatchString(i.RoleARN):
 		k.wrong(key, "%s is not the ARN of a role; write it as arn:aws:iam:::role/name", value(key))
-	case i.STSEndpoint == "" && m == nil:
+	case i.IsAWSSTS() && m == nil:
 		k.wrong(key, "%s is not the ARN of a role; write it as arn:aws:iam::123456789012:role/name", value(key))
-	case i.STSEndpoint == "" && !known:
+	case i.IsAWSSTS() && !known:
 		k.wrong(key, "there is no partition %s; write aws, aws-cn or aws-us-gov", m[1])
-	case i.STSEndpoint == "" && region.MatchString(i.Region) && m[1] != partition.Of(i.Region).Name:
+	case i.IsAWSSTS() && region.MatchString(i.Region) && m[1] != partition.Of(i.Region).Name:
 		k.wrong(key,
 			"the role is of the partition %s, and the region %s of %s; a role serves its own partition only", m[1],
 			i.Region, partition.Of(i.Region).Name)
 	}
-	if i.Endpoint != "" && i.STSEndpoint == "" {
+	if !i.IsAWS() && i.IsAWSSTS() {
 		k.wrong(key,
 			"sessions of AWS STS do not work "+
 				"with another store; set its sts_endpoint, or use access_key_id and "+
@@ -220,7 +220,7 @@ func (k *checker) checkKeys(at string, i *Integration) {
 func (k *checker) checkRegion(at string, i *Integration) {
 	key := at + ".region"
 	grammar, like := region, "us-east-1"
-	if i.Endpoint != "" {
+	if !i.IsAWS() {
 		grammar, like = foreignRegion, "us-east-1, or what the store calls it"
 	}
 	switch {
@@ -268,7 +268,7 @@ func (k *checker) checkDurations(at string, i *Integration) {
 	}
 	key := prefix + "session_duration"
 	shortest, longest := minSession, maxSession
-	if i.STSEndpoint != "" {
+	if !i.IsAWSSTS() {
 		shortest, longest = time.Second, maxForeignSession
 	}
 	switch {
@@ -279,7 +279,7 @@ func (k *checker) checkDurations(at string, i *Integration) {
 		k.wrong(key, "%s is out of AssumeRole's bounds; use %s to %s", Short(i.SessionDuration),
 			Short(shortest), Short(longest))
 		return
-	case i.STSEndpoint == "" && i.SessionDuration > maxChainedSession && i.AccessKeyID == "":
+	case i.IsAWSSTS() && i.SessionDuration > maxChainedSession && i.AccessKeyID == "":
 		k.warn(key, "AWS refuses sessions longer than 1h if the proxy itself runs as a role (role chaining)")
 	}
 	period := i.URLLifetime - i.MinRemaining

@@ -285,12 +285,13 @@ func (s *Source) checkInclude(c *Config, d *decoder) {
 	}
 }
 
-// bounded returns d, or bound if d is longer. A bound of 0 is none.
+// bounded returns d, or bound if d is longer. A bound that is invalid, or too short for a third of
+// it, is ignored.
 func bounded(d, bound time.Duration) time.Duration {
-	if bound > 0 {
-		return min(d, bound).Truncate(time.Second)
+	if bound < 3*time.Second || bound%time.Second != 0 {
+		return d
 	}
-	return d
+	return min(d, bound)
 }
 
 // third returns a third of d, in whole seconds.
@@ -342,7 +343,7 @@ func (d *decoder) complete(c *Config) {
 		if i.RoleARN != "" && i.SessionName == "" {
 			i.SessionName = defaultSessionName(i.Name)
 		}
-		if i.Region == "" && i.Endpoint != "" {
+		if i.Region == "" && !i.IsAWS() {
 			i.Region = "us-east-1"
 		}
 	}

@@ -96,6 +96,7 @@ func TestIntegrations(t *testing.T) {
 
 type documentsAnswer struct {
 	Documents []documentAnswer
+	KeysOnly  bool `json:"keys_only"`
 	Error     string
 	Keys      map[string]string
 }
@@ -141,8 +142,8 @@ func TestDocuments(t *testing.T) {
 		t.Errorf("in Terraform: got %+v, want five documents for the given principal", d)
 	}
 	d, _ = ask(map[string]any{"name": "keys", "format": "cloudformation"})
-	if kinds(d) != "access cors " {
-		t.Errorf("without a role: got %+v, want the documents access and cors", d)
+	if kinds(d) != "access cors " || !d.KeysOnly {
+		t.Errorf("without a role: got %+v, want keys_only, and the documents access and cors", d)
 	}
 	d, _ = ask(map[string]any{"name": "lab", "format": "cli", "kinds": []string{"cors"}})
 	if kinds(d) != "cors " || !strings.Contains(d.Documents[0].Text, "put-bucket-cors") {
@@ -217,6 +218,15 @@ func TestDocumentsOfADraft(t *testing.T) {
 	if d, status := ask(true); status != http.StatusUnprocessableEntity ||
 		!strings.Contains(d.Keys["secret_access_key"], "environment variable") {
 		t.Errorf("got status %d, %+v, want 422 for secret_access_key", status, d)
+	}
+	// One of S3's own hosts needs no other STS.
+	draft = map[string]string{"name": "new", "bucket": "fresh", "region": "us-gov-west-1",
+		"endpoint": "https://s3-fips.us-gov-west-1.amazonaws.com", "external_id": "fresh-1"}
+	principal = "arn:aws-us-gov:iam::123456789012:user/proxy"
+	if d, status := ask(true); status != http.StatusOK || d.KeysOnly ||
+		!strings.Contains(d.Documents[0].Text, `"arn:aws-us-gov:s3:::fresh/*"`) ||
+		!strings.Contains(d.Documents[1].Text, `"fresh-1"`) {
+		t.Errorf("FIPS endpoint: got status %d, %+v, want 200 and both policies", status, d)
 	}
 	if a := w.post("/api/documents", map[string]any{"change": map[string]any{"action": "remove",
 		"name": "lab"}, "format": "json"}); a.status != http.StatusBadRequest {

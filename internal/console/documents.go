@@ -73,7 +73,9 @@ func (c *Console) documents(r *http.Request) (any, error) {
 		}
 		answers = append(answers, a)
 	}
-	return map[string]any{"name": i.Name, "documents": answers}, nil
+	return map[string]any{
+		"name": i.Name, "documents": answers, "keys_only": i.RoleARN == "",
+	}, nil
 }
 
 // describedBy returns the integration that a request is about.
@@ -88,11 +90,16 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 	if in.Change.Action == "add" {
 		in.Change.Draft = withName(in.Change.Draft)
 	}
-	if d := maps.Clone(in.Change.Draft); d != nil && in.RoleLater && d["role_arn"] == "" &&
-		(d["endpoint"] == "" || d["sts_endpoint"] != "") {
+	if d := maps.Clone(in.Change.Draft); d != nil && in.RoleLater {
 		i := config.Integration{Region: d["region"], Name: d["name"], Endpoint: d["endpoint"],
 			STSEndpoint: d["sts_endpoint"]}
-		d["role_arn"] = policy.PlaceholderRoleARN(&i, strings.TrimSpace(in.Principal))
+		switch {
+		case i.LacksSTS():
+			delete(d, "role_arn")
+			delete(d, "external_id")
+		case d["role_arn"] == "":
+			d["role_arn"] = policy.PlaceholderRoleARN(&i, strings.TrimSpace(in.Principal))
+		}
 		in.Change.Draft = d
 	}
 	done, err := c.changed(in.Change)

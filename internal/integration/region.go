@@ -113,7 +113,7 @@ func (b *Bucket) find(asked string) (*Place, error) {
 		return p, nil
 	}
 	region, err := regions.ask(ctx, i.Name, asked)
-	if err == nil && i.config.Endpoint == "" &&
+	if err == nil && i.config.IsAWS() &&
 		partition.Of(region).Name != i.config.Partition() {
 		err = fmt.Errorf("%w: it reports %s, which is in another partition than the role",
 			ErrRegionNotTold, region)

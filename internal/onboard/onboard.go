@@ -178,7 +178,7 @@ func DefaultName(buckets []string) string {
 
 // DefaultRegion returns the default of the question about the region.
 func DefaultRegion(endpoint string) string {
-	if endpoint != "" {
+	if store := (config.Integration{Endpoint: endpoint}); !store.IsAWS() {
 		return "us-east-1" // what stores other than AWS take
 	}
 	return config.RegionAuto

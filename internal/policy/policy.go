@@ -45,7 +45,7 @@ func Session(i *config.Integration) (text string, fits bool) {
 		return "", true
 	}
 	d := document(readStatements(i)...)
-	if i.STSEndpoint == "" {
+	if i.IsAWS() {
 		// S3 decrypts SSE-KMS objects with the reader's permissions, and a session has only those
 		// permissions that both its role and its session policy allow.
 		d.Statement = append(d.Statement, decryptStatement([]string{"*"}))

@@ -49,6 +49,20 @@ func TestSession(t *testing.T) {
 		{
 			"custom STS endpoint",
 			func(c *config.Integration) { c.STSEndpoint = "http://127.0.0.1" },
+			read + "," + decrypt, true,
+		},
+		{
+			"VPC endpoint of S3",
+			func(c *config.Integration) {
+				c.Endpoint = "https://bucket.vpce-1-2.s3.eu-central-1.vpce.amazonaws.com"
+			},
+			read + "," + decrypt, true,
+		},
+		{
+			"S3-compatible store",
+			func(c *config.Integration) {
+				c.Endpoint, c.STSEndpoint = "https://s3.example", "https://s3.example"
+			},
 			read, true,
 		},
 		{
@@ -56,6 +70,7 @@ func TestSession(t *testing.T) {
 			func(c *config.Integration) {
 				c.Bucket, c.PermittedBuckets = "", []string{"photos", "team-*"}
 				c.FileVersioning, c.Region = true, "cn-north-1"
+				c.RoleARN = "arn:aws-cn:iam::123456789012:role/lab"
 			},
 			`{"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion"],` +
 				`"Resource":["arn:aws-cn:s3:::photos/*","arn:aws-cn:s3:::team-*/*"]},` + decrypt,
@@ -110,6 +125,25 @@ func TestAccess(t *testing.T) {
 			{"Effect":"Allow","Action":["kms:Decrypt"],
 				"Resource":["arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/k1"],
 				"Condition":{"StringLike":{"kms:ViaService":"s3.*"}}}`,
+		},
+		{
+			"FIPS endpoints in GovCloud",
+			func(c *config.Integration) {
+				c.Region, c.RoleARN = "us-gov-west-1", "arn:aws-us-gov:iam::123456789012:role/lab"
+				c.Endpoint = "https://s3-fips.us-gov-west-1.amazonaws.com"
+				c.STSEndpoint = "https://sts.us-gov-west-1.amazonaws.com"
+			}, nil,
+			`{"Effect":"Allow","Action":["s3:GetObject"],
+				"Resource":["arn:aws-us-gov:s3:::bucket/*"]}`,
+		},
+		{
+			"STS of another host in China",
+			func(c *config.Integration) {
+				c.Region, c.RoleARN = "cn-north-1", "arn:aws-cn:iam::123456789012:role/lab"
+				c.STSEndpoint = "https://sts.internal"
+			}, nil,
+			`{"Effect":"Allow","Action":["s3:GetObject"],
+				"Resource":["arn:aws-cn:s3:::bucket/*"]}`,
 		},
 		{
 			"region without a role",

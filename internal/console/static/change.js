@@ -155,8 +155,6 @@ class Change {
     const radio = (several, label) => h("label", { class: "box" }, h("input", { type: "radio", name: "scope", checked: this.several === several, onchange: () => choose(several) }), " " + label);
     return h("fieldset", {}, h("legend", {}, "Scope"), radio(false, "One bucket"), radio(true, question("permitted_buckets").label), buckets);
   }
-
-  get keysOnly() { return Boolean(this.draft.endpoint) && !this.draft.sts_endpoint; }
 }
 
 const more = (summary, open, ...children) => h("details", { open }, h("summary", {}, summary), ...children);
@@ -239,10 +237,11 @@ export const addIntegration = () => new Change("add", "", "New integration").ope
     show: change => [change.scope(), ...change.inputs("name", "region"), h("fieldset", {}, h("legend", {}, "Rights"), change.inputs("file_versioning", "list_bucket")),
       more("An S3-compatible store", keysOf("store").some(k => change.draft[k]), h("p", { class: "soft" }, "MinIO, Ceph, R2 and others."), change.inputs(...keysOf("store")))],
     next: async change => {
-      if (change.keysOnly) change.draft.external_id = change.draft.role_arn = "";
       try {
-        const { name } = await documentsOf(change, true);
+        const { name, keys_only: keysOnly } = await documentsOf(change, true);
         change.draft.name = name;
+        change.keysOnly = keysOnly; // the store has no STS
+        if (keysOnly) change.draft.external_id = change.draft.role_arn = "";
       } catch (err) {
         if (!change.draft.name && err.keys) delete err.keys.name; // the default name derives from the invalid bucket
         throw err;
