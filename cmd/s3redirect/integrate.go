@@ -27,6 +27,7 @@ type newIntegration struct {
 	current   *config.Config // the same, parsed; nil if it has no integration yet
 	isNew     bool           // the configuration file does not exist yet
 	principal string
+	withTags  bool // the proxy's own session has tags or a source identity
 	sample    string
 	listen    string
 	admin     string
@@ -42,6 +43,9 @@ func integrate(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	yes := flags.Bool("yes", false, "ask nothing: take the flags, and the defaults")
 	noTry := flags.Bool("no-try", false, "do not try it before it is written")
 	flags.StringVar(&n.principal, "principal", "", "who we are, an `ARN`; default: STS is asked")
+	flags.BoolVar(&n.withTags, "with-tags", false,
+		"the proxy's own session has tags or a source identity, as with EKS Pod Identity; the "+
+			"trust policy then allows sts:TagSession and sts:SetSourceIdentity, too")
 	flags.StringVar(&n.sample, "sample", "", "an object to try it with, `s3://bucket/key`")
 	flags.StringVar(&n.listen, "listen", "127.0.0.1:8080", "viewers' `address`, in a new file")
 	flags.StringVar(&n.admin, "admin-listen", "127.0.0.1:9090", "administrators' `address`, in a new file")

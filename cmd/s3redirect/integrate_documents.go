@@ -46,7 +46,10 @@ func (n *newIntegration) showDocuments() error {
 		if err := n.resolvePrincipal(); err != nil {
 			return err
 		}
-		r.Principal = n.principal
+		if err := n.askForTags(); err != nil {
+			return err
+		}
+		r.Principal, r.WithTags = n.principal, n.withTags
 		n.RoleARN = n.roleOrPlaceholder()
 		more := ""
 		if n.IsAWS() {
@@ -85,6 +88,10 @@ func (n *newIntegration) command(words string) string {
 	}
 	if kind == "role" || kind == "trust" {
 		line = append(line, "--principal", n.principal, "--external-id", n.ExternalID)
+	}
+	tagged := kind == "role" || kind == "trust" || kind == "assume"
+	if tagged && n.withTags && !strings.Contains(words, "--with-tags") {
+		line = append(line, "--with-tags")
 	}
 	if kind == "role" && n.SessionDuration > 0 {
 		line = append(line, "--session-duration", config.Short(n.SessionDuration))
@@ -140,6 +147,20 @@ func (n *newIntegration) resolvePrincipal() (err error) {
 		return err
 	}
 	n.principal, err = n.ask(q)
+	return err
+}
+
+// askForTags sets n.withTags. Only sessions have tags and source identities, and STS does not
+// report them. EKS Pod Identity always attaches tags.
+// https://docs.aws.amazon.com/eks/latest/userguide/pod-id-abac.html
+func (n *newIntegration) askForTags() (err error) {
+	if n.withTags || !strings.Contains(n.principal, ":assumed-role/") {
+		return nil
+	}
+	agent := os.Getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+	isPodIdentity := strings.Contains(agent, "//169.254.170.23/") ||
+		strings.Contains(agent, "//[fd00:ec2::23]/")
+	n.withTags, err = n.agree(onboard.WithTags, isPodIdentity)
 	return err
 }
 

@@ -161,6 +161,9 @@ func (r *request) register(flags *flag.FlagSet) {
 		"access, role: the `ARN` of a KMS key that objects are encrypted with; may be repeated")
 	flags.StringVar(&r.Principal, "principal", "",
 		"trust, role: the `ARN` or account that the proxy runs as; default: ask STS")
+	flags.BoolVar(&r.WithTags, "with-tags", false,
+		"trust, role, assume: allow sts:TagSession and sts:SetSourceIdentity, too, which STS "+
+			"requires if the proxy's own session has tags or a source identity")
 	flags.Var(&r.origins, "origin", "cors: an `origin` whose pages may read the buckets; "+
 		"may be repeated; default: the origins of the configuration")
 	flags.StringVar(&r.webIdentity.ProviderARN, "web-identity-provider", "",

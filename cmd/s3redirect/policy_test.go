@@ -144,6 +144,16 @@ integrations:
 			},
 			0, `"arn:aws-us-gov:s3:::a-bucket/*"`, "role chaining",
 		},
+		{lab("assume", "--with-tags"), 0, `"sts:SetSourceIdentity"`, ""},
+		{
+			lab("trust", "--with-tags", "--principal", proxy),
+			0, `"sts:TagSession"`, "the document assume has both",
+		},
+		{lab("trust", "--principal", proxy), 0, `"sts:AssumeRole"`, "role chaining"},
+		{
+			lab("role", "--with-tags", "--principal", proxy, "--format", "terraform"),
+			0, `"sts:TagSession"`, "the document assume has both",
+		},
 		// The error is about the format, not about STS.
 		{[]string{"role", "--bucket", "a-bucket"}, 2, "", "two JSON documents"},
 		{[]string{"assume", "--bucket", "a-bucket"}, 2, "", "--role-arn"},

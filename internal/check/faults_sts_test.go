@@ -2,11 +2,18 @@ package check
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"s3redirect/internal/fakeaws"
 )
+
+// denied returns the message of STS for a caller that EKS Pod Identity issued with a session.
+func denied(action, because string) string {
+	return "User: arn:aws:sts::123456789012:assumed-role/proxy/pod is not authorized to perform: " +
+		action + " on resource: " + roleARN + because
+}
 
 // stsFaults are faults of credentials, of the role and of STS.
 var stsFaults = []faultTest{
@@ -93,8 +100,61 @@ var stsFaults = []faultTest{
 		assumeRoleFails(403, "AccessDenied", "is not authorized to perform: sts:AssumeRole "+
 			"because no session policy allows the sts:AssumeRole action"),
 		"assume_role", Failed,
-		"the session policy of the proxy's own session does not allow assuming the role",
+		"the session policy of the proxy's own session does not allow sts:AssumeRole",
 		"Allow sts:AssumeRole on the role in the session policy",
+	},
+	{
+		"AssumeRole denied by the policy of the VPC endpoint of STS",
+		assumeRoleFails(403, "AccessDenied",
+			"because no VPC endpoint policy allows the sts:AssumeRole action"),
+		"assume_role", Failed,
+		"the policy of the VPC endpoint", "Allow sts:AssumeRole on the role in the policy of the VPC",
+	},
+	{
+		"denial without a reason",
+		assumeRoleFails(403, "AccessDenied", denied("sts:AssumeRole", "")),
+		"assume_role", Failed,
+		"role/proxy/pod is not authorized to perform: sts:AssumeRole on resource",
+		"policy trust --integration lab",
+	},
+	{
+		"session tags",
+		assumeRoleFails(403, "AccessDenied", denied("sts:TagSession", "")),
+		"assume_role", Failed,
+		"STS denied sts:TagSession, which AssumeRole requires in addition",
+		"in the role's trust policy: s3redirect policy trust --with-tags --integration lab; and in " +
+			"the policy of the proxy's own principal: s3redirect policy assume --with-tags",
+	},
+	{
+		"source identity",
+		assumeRoleFails(403, "AccessDenied", denied("sts:SetSourceIdentity", "")),
+		"assume_role", Failed,
+		"STS denied sts:SetSourceIdentity, which", "policy trust --with-tags",
+	},
+	{
+		"session tags denied by the principal's policy",
+		assumeRoleFails(403, "AccessDenied", denied("sts:TagSession",
+			" because no identity-based policy allows the sts:TagSession action")),
+		"assume_role", Failed,
+		"the policy of the proxy's own principal does not allow sts:TagSession",
+		"Allow the proxy's own principal sts:TagSession on the role: s3redirect policy assume " +
+			"--with-tags",
+	},
+	{
+		"session tags denied by the trust policy",
+		assumeRoleFails(403, "AccessDenied", denied("sts:TagSession",
+			" because no resource-based policy allows the sts:TagSession action")),
+		"assume_role", Failed,
+		"the role's trust policy does not allow the proxy sts:TagSession",
+		"Allow sts:TagSession in the role's trust policy. The expected policy: s3redirect policy " +
+			"trust --with-tags",
+	},
+	{
+		"session tags denied by the organization, in a message with long names",
+		assumeRoleFails(403, "AccessDenied", denied("sts:TagSession"+strings.Repeat(" ", 300),
+			" with an explicit deny in a service control policy")),
+		"assume_role", Failed,
+		"a policy of the AWS organization", "to allow sts:TagSession between",
 	},
 	{
 		"explicit deny in the principal's policy",

@@ -141,6 +141,15 @@ func TestDocuments(t *testing.T) {
 		!strings.Contains(d.Documents[0].Text, "210987654321:role/other") {
 		t.Errorf("in Terraform: got %+v, want five documents for the given principal", d)
 	}
+	if strings.Contains(d.Documents[0].Text, "sts:TagSession") {
+		t.Errorf("without with_tags: got %s, want no sts:TagSession", d.Documents[0].Text)
+	}
+	d, _ = ask(map[string]any{"name": "lab", "format": "json", "with_tags": true})
+	for _, n := range []int{1, 3} {
+		if doc := d.Documents[n]; !strings.Contains(doc.Text, `"sts:TagSession"`) {
+			t.Errorf("with_tags: document %s is %s, want sts:TagSession", doc.Kind, doc.Text)
+		}
+	}
 	d, _ = ask(map[string]any{"name": "keys", "format": "cloudformation"})
 	if kinds(d) != "access cors " || !d.KeysOnly {
 		t.Errorf("without a role: got %+v, want keys_only, and the documents access and cors", d)

@@ -27,6 +27,8 @@ type documentsRequest struct {
 	Kinds []document.Kind `json:"kinds"`
 	// Principal is the ARN of the principal that assumes the role. If it is "", STS is called.
 	Principal string `json:"principal"`
+	// WithTags adds the actions that AssumeRole requires if the caller's own session has tags.
+	WithTags bool `json:"with_tags"`
 }
 
 type documentAnswer struct {
@@ -57,7 +59,8 @@ func (c *Console) documents(r *http.Request) (any, error) {
 			continue
 		}
 		a := documentAnswer{Document: onboard.Describe(kind)}
-		req := document.Request{Kind: kind, Format: in.Format, Integration: i, Config: state}
+		req := document.Request{Kind: kind, Format: in.Format, Integration: i, Config: state,
+			WithTags: in.WithTags}
 		if req.NeedsPrincipal() {
 			req.Principal = who()
 		}

@@ -43,6 +43,7 @@ const (
 	Principal = "principal" // who assumes the role
 	Sample    = "sample"    // an object to read
 	Origin    = "origin"    // of a page that reads objects
+	WithTags  = "with_tags" // the policies allow the actions that tags require
 )
 
 var questions = []Question{
@@ -109,6 +110,9 @@ var questions = []Question{
 
 	{Key: Principal, Group: GroupTry, Label: "Principal",
 		Hint: "The ARN of the user or role that the proxy runs as, and that assumes the role."},
+	{Key: WithTags, Group: GroupTry,
+		Label: "The proxy's own session has tags or a source identity, as with EKS Pod Identity",
+		YesNo: true, Default: "false"},
 	{Key: Sample, Group: GroupTry, Label: "Sample object", Hint: "An object to read, as s3://bucket/key."},
 	{Key: Origin, Group: GroupTry, Label: "Page origin",
 		Hint: "The origin of a page that uses fetch(), such as https://app.example.com."},

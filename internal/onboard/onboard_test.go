@@ -30,7 +30,7 @@ func TestEveryKeyHasOneQuestion(t *testing.T) {
 			t.Errorf("%s is in group %s; it is a key of an integration: %v", q.Key, q.Group, isKey)
 		}
 	}
-	for _, key := range append(config.DraftKeys(), Several, Principal, Sample, Origin) {
+	for _, key := range append(config.DraftKeys(), Several, Principal, Sample, Origin, WithTags) {
 		if count[key] != 1 || Ask(key).Key != key {
 			t.Errorf("%d questions about %s, want 1", count[key], key)
 		}

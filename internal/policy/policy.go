@@ -125,6 +125,23 @@ func Assume(roleARN string) Document {
 	})
 }
 
+// WithTags returns a policy that allows assuming a role, with a further statement that allows the
+// session to have tags and a source identity. AssumeRole requires these actions, too, if the
+// caller's own session has a source identity or transitive tags, which are passed on. The
+// statement has no condition, because the condition keys of AssumeRole, such as sts:ExternalId, are
+// not keys of these actions. Without sts:AssumeRole it allows nothing.
+//
+//   - https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_permissions-required
+//   - https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_monitor.html
+//   - https://docs.aws.amazon.com/eks/latest/userguide/pod-id-abac.html#pod-id-abac-chaining
+func (d Document) WithTags() Document {
+	for _, s := range d.Statement {
+		s.Action, s.Condition = []string{"sts:TagSession", "sts:SetSourceIdentity"}, nil
+		d.Statement = append(d.Statement, s)
+	}
+	return d
+}
+
 // WebIdentity returns the trust policy of the role that the proxy itself runs as. It lets a subject
 // of an OpenID Connect provider, such as a Kubernetes service account (IRSA), assume the role.
 // https://docs.aws.amazon.com/eks/latest/userguide/associate-service-account-role.html

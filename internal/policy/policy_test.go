@@ -200,6 +200,22 @@ func TestAssume(t *testing.T) {
 		"Action":["sts:AssumeRole"],"Resource":["arn:aws:iam::210987654321:role/r"]}`)
 }
 
+func TestWithTags(t *testing.T) {
+	const (
+		principal = "arn:aws:iam::123456789012:role/proxy"
+		target    = "arn:aws:iam::210987654321:role/r"
+	)
+	checkDocument(t, "trust", Trust(Principal{ARN: principal}, "id-1").WithTags(),
+		`{"Effect":"Allow","Principal":{"AWS":"`+principal+`"},"Action":["sts:AssumeRole"],
+			"Condition":{"StringEquals":{"sts:ExternalId":"id-1"}}},
+		{"Effect":"Allow","Principal":{"AWS":"`+principal+`"},
+			"Action":["sts:TagSession","sts:SetSourceIdentity"]}`)
+	checkDocument(t, "assume", Assume(target).WithTags(),
+		`{"Effect":"Allow","Action":["sts:AssumeRole"],"Resource":["`+target+`"]},
+		{"Effect":"Allow","Action":["sts:TagSession","sts:SetSourceIdentity"],
+			"Resource":["`+target+`"]}`)
+}
+
 func TestWebIdentity(t *testing.T) {
 	const (
 		host     = "oidc.eks.eu-central-1.amazonaws.com/id/ABC"

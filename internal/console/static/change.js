@@ -1,7 +1,7 @@
 // The dialogs that add, change and remove integrations: fields, documents, a check, and the diff to save.
 import { api, byID, h, keysOf, problem, question, titleOf } from "./dom.js";
 import { checkPanel } from "./check.js";
-import { documentView, formats } from "./documents.js";
+import { documentView, formats, tagsBox } from "./documents.js";
 import { signInFields } from "./signin.js";
 
 const dialog = byID("dialog");
@@ -161,7 +161,7 @@ const more = (summary, open, ...children) => h("details", { open }, h("summary",
 
 /** Fetches the documents of the changed integration. The server validates the change. */
 const documentsOf = (change, roleLater, kinds = [], format = "json") =>
-  api("/api/documents", { change: change.change(), role_later: roleLater, kinds, format, principal: change.principal || "" });
+  api("/api/documents", { change: change.change(), role_later: roleLater, kinds, format, principal: change.principal || "", with_tags: Boolean(change.withTags) });
 
 /** Returns a step that shows one kind of document, with inputs for the given keys. */
 const documentsStep = (kind, { keys = [], principal = false, skip, next } = {}) => ({
@@ -172,6 +172,7 @@ const documentsStep = (kind, { keys = [], principal = false, skip, next } = {}) 
     const who = principal ? h("label", { class: "wide", title: question("principal").hint }, question("principal").label + " ", h("input", {
       name: "principal", value: change.principal || "", autocomplete: "off", spellcheck: "false", placeholder: "looked up from STS", onchange: e => { change.principal = e.target.value.trim(); void show(); },
     })) : null;
+    const tags = principal ? h("label", { class: "box" }, tagsBox(change.withTags, e => { change.withTags = e.target.checked; void show(); }), " " + question("with_tags").label) : null;
     const inputs = change.inputs(...keys);
     for (const i of inputs) i.addEventListener("change", () => void show());
     let asked = 0;
@@ -187,7 +188,7 @@ const documentsStep = (kind, { keys = [], principal = false, skip, next } = {}) 
       }
     }
     void show();
-    return [...inputs, h("div", { class: "line" }, h("label", {}, "Format ", format), who), list];
+    return [...inputs, h("div", { class: "line" }, h("label", {}, "Format ", format), who), tags, list].filter(Boolean);
   },
 });
 

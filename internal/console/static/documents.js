@@ -13,16 +13,20 @@ export function documentView(d) {
     (d.notes || []).map(n => h("p", { class: "note" }, n)));
 }
 
+/** Returns the checkbox for policies that allow session tags. */
+export const tagsBox = (checked, onchange) => h("input", { type: "checkbox", name: "with_tags", checked, onchange });
+
 /** Returns a panel with all documents of an integration, in a selectable format. */
 export function documentsPanel(of) {
   const list = h("div"), said = h("p", { role: "status", class: "soft" });
   const format = h("select", { name: "format", onchange: () => void show() }, formats.map(([value, name]) => h("option", { value }, name)));
   const principal = h("input", { name: "principal", autocomplete: "off", spellcheck: "false", placeholder: "looked up from STS", onchange: () => void show() });
+  const tags = tagsBox(false, () => void show());
   let asked = 0;
   async function show() {
     const mine = ++asked;
     try {
-      const answer = await api("/api/documents", { ...of, format: format.value, principal: principal.value });
+      const answer = await api("/api/documents", { ...of, format: format.value, principal: principal.value, with_tags: tags.checked });
       if (mine !== asked) return; // a newer request replaces this one
       list.replaceChildren(...answer.documents.map(documentView));
       said.textContent = `${answer.documents.length} documents`;
@@ -31,5 +35,5 @@ export function documentsPanel(of) {
     }
   }
   void show();
-  return h("div", {}, h("div", { class: "line" }, h("label", {}, "Format ", format), h("label", { class: "wide", title: question("principal").hint }, question("principal").label + " ", principal)), said, list);
+  return h("div", {}, h("div", { class: "line" }, h("label", {}, "Format ", format), h("label", { class: "wide", title: question("principal").hint }, question("principal").label + " ", principal)), h("label", { class: "box" }, tags, " " + question("with_tags").label), said, list);
 }

@@ -45,6 +45,9 @@ type Request struct {
 	// Principal assumes the role: the ARN of a user or role, or an account's 12 digits. It is
 	// required if [Request.NeedsPrincipal] returns true.
 	Principal string
+	// WithTags adds sts:TagSession and sts:SetSourceIdentity to [KindTrust], [KindRole] and
+	// [KindAssume].
+	WithTags bool
 	// WebIdentity, if not nil, changes [KindTrust] to the trust policy of the role that the proxy
 	// itself runs as.
 	WebIdentity *Identity
@@ -93,7 +96,8 @@ func (r *Request) Write() (text string, notes []string, err error) {
 	case r.Kind == KindCORS:
 		return r.cors()
 	case r.Kind == KindAssume:
-		text, err = r.Format.WritePolicy(policy.RoleName(i), policy.Assume(i.RoleARN))
+		assume := r.tagged(policy.Assume(i.RoleARN))
+		text, err = r.Format.WritePolicy(policy.RoleName(i), assume)
 		return text, r.addDeployNote([]string{noteAssume}), err
 	case r.Kind == KindTrust && r.WebIdentity != nil:
 		return r.ownRole(role)
@@ -136,6 +140,8 @@ const (
 	noteNoExternalID = "there is no external ID: anyone who can add integrations to the proxy " +
 		"can read this role's buckets (the confused deputy problem); `s3redirect integrate` " +
 		"generates an external ID"
+	noteTags = "the policy of the proxy's own principal must allow sts:TagSession and " +
+		"sts:SetSourceIdentity, too; the document assume has both with --with-tags"
 	noteOwnRole = "this is the role that s3redirect runs as; each integration's role must trust " +
 		"it (s3redirect policy trust --principal)"
 	noteBucketResource = "CloudFormation sets CORS only on buckets that it created or imported; " +
@@ -190,8 +196,11 @@ func (r *Request) trust() (*policy.Document, []string, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("principal %q: %w", r.Principal, err)
 	}
-	d := policy.Trust(p, i.ExternalID)
+	d := r.tagged(policy.Trust(p, i.ExternalID))
 	notes := slices.Clone(p.Warnings)
+	if r.WithTags {
+		notes = append(notes, noteTags)
+	}
 	if p.Role && i.IsAWS() {
 		notes = append(notes, noteRoleChaining)
 	}
@@ -201,6 +210,14 @@ func (r *Request) trust() (*policy.Document, []string, error) {
 	return &d, notes, nil
 }
 
+// tagged returns d, with the actions that tags require if the request asks for them.
+func (r *Request) tagged(d policy.Document) policy.Document {
+	if r.WithTags {
+		return d.WithTags()
+	}
+	return d
+}
+
 // ownRole writes the trust policy of the role that the proxy itself runs as.
 func (r *Request) ownRole(role Role) (string, []string, error) {
 	id := r.WebIdentity
@@ -208,6 +225,7 @@ func (r *Request) ownRole(role Role) (string, []string, error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("web identity: %w", err)
 	}
+	trust = r.tagged(trust)
 	role.Name, role.Path, role.MaxSession, role.Trust = "s3redirect", "/", time.Hour, &trust
 	text, err := r.Format.WriteRole(role)
 	return text, r.addDeployNote([]string{noteOwnRole, noteRoleChaining}), err

@@ -219,6 +219,49 @@ func TestRequest(t *testing.T) {
 			note:    "the principal that the proxy runs as",
 		},
 		{
+			name:    "assume with tags",
+			request: Request{Kind: KindAssume, Integration: lab, WithTags: true, Format: Terraform},
+			text:    `"sts:SetSourceIdentity"`,
+			note:    "the principal that the proxy runs as",
+		},
+		{
+			name: "trust with tags",
+			request: Request{
+				Kind: KindTrust, Integration: lab, Principal: proxy, WithTags: true,
+			},
+			needsPrincipal: true,
+			text:           `"sts:TagSession"`,
+			note:           "the document assume has both",
+		},
+		{
+			name: "role with tags in CloudFormation",
+			request: Request{
+				Kind: KindRole, Integration: lab, Principal: proxy, WithTags: true,
+				Format: CloudFormation,
+			},
+			needsPrincipal: true,
+			text:           "- sts:SetSourceIdentity",
+			note:           "the document assume has both",
+		},
+		{
+			name: "role with tags as commands",
+			request: Request{
+				Kind: KindRole, Integration: lab, Principal: proxy, WithTags: true, Format: CLI,
+			},
+			needsPrincipal: true,
+			text:           `["sts:TagSession","sts:SetSourceIdentity"]`,
+			note:           "the document assume has both",
+		},
+		{
+			name: "web identity with tags",
+			request: Request{
+				Kind: KindTrust, Integration: lab, WebIdentity: &Identity{provider, "s", "a"},
+				WithTags: true,
+			},
+			text: `"sts:TagSession"`,
+			note: "s3redirect runs as",
+		},
+		{
 			name:    "assume with keys",
 			request: Request{Kind: KindAssume, Integration: keys},
 			err:     "access keys and no role",
