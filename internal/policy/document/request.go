@@ -46,7 +46,7 @@ type Request struct {
 	// required if [Request.NeedsPrincipal] returns true.
 	Principal string
 	// WithTags adds sts:TagSession and sts:SetSourceIdentity to [KindTrust], [KindRole] and
-	// [KindAssume].
+	// [KindAssume]. An integration with session tags or a source identity adds them, too.
 	WithTags bool
 	// WebIdentity, if not nil, changes [KindTrust] to the trust policy of the role that the proxy
 	// itself runs as.
@@ -141,7 +141,7 @@ const (
 		"can read this role's buckets (the confused deputy problem); `s3redirect integrate` " +
 		"generates an external ID"
 	noteTags = "the policy of the proxy's own principal must allow sts:TagSession and " +
-		"sts:SetSourceIdentity, too; the document assume has both with --with-tags"
+		"sts:SetSourceIdentity, too; the document assume has both"
 	noteOwnRole = "this is the role that s3redirect runs as; each integration's role must trust " +
 		"it (s3redirect policy trust --principal)"
 	noteBucketResource = "CloudFormation sets CORS only on buckets that it created or imported; " +
@@ -198,7 +198,7 @@ func (r *Request) trust() (*policy.Document, []string, error) {
 	}
 	d := r.tagged(policy.Trust(p, i.ExternalID))
 	notes := slices.Clone(p.Warnings)
-	if r.WithTags {
+	if r.needsTags() {
 		notes = append(notes, noteTags)
 	}
 	if p.Role && i.IsAWS() {
@@ -210,12 +210,18 @@ func (r *Request) trust() (*policy.Document, []string, error) {
 	return &d, notes, nil
 }
 
-// tagged returns d, with the actions that tags require if the request asks for them.
+// tagged returns d, with the actions that tags require if they are needed.
 func (r *Request) tagged(d policy.Document) policy.Document {
-	if r.WithTags {
+	if r.needsTags() {
 		return d.WithTags()
 	}
 	return d
+}
+
+// needsTags reports whether AssumeRole is called with tags or a source identity: the integration's,
+// or those of the proxy's own session, which STS passes on.
+func (r *Request) needsTags() bool {
+	return r.WithTags || len(r.Integration.SessionTags) > 0 || r.Integration.SourceIdentity != ""
 }
 
 // ownRole writes the trust policy of the role that the proxy itself runs as.

@@ -25,6 +25,7 @@ func role(edit func(*config.Integration)) *config.Integration {
 // TestRequest writes every kind of document in every format.
 func TestRequest(t *testing.T) {
 	lab := role(func(i *config.Integration) { i.ExternalID = "id-1" })
+	tagged := role(func(i *config.Integration) { i.SessionTags = map[string]string{"team": "media"} })
 	noID := role(func(*config.Integration) {})
 	keys := &config.Integration{
 		Name:             "keys",
@@ -223,6 +224,13 @@ func TestRequest(t *testing.T) {
 			request: Request{Kind: KindAssume, Integration: lab, WithTags: true, Format: Terraform},
 			text:    `"sts:SetSourceIdentity"`,
 			note:    "the principal that the proxy runs as",
+		},
+		{
+			name:           "trust of an integration with session tags",
+			request:        Request{Kind: KindTrust, Integration: tagged, Principal: proxy},
+			needsPrincipal: true,
+			text:           `"sts:TagSession"`,
+			note:           "the document assume has both",
 		},
 		{
 			name: "trust with tags",
