@@ -194,8 +194,8 @@ func (r errorResponse) action(otherwise string) string {
 var deniedAction = regexp.MustCompile(
 	`(?:to perform: |allows the )([a-z0-9-]+:[A-Z][A-Za-z]+)\b`)
 
-// maxMessage bounds the text that is used of a server's message, in characters. AWS names the policy
-// that denies an action at the end of a message, after two ARNs.
+// maxMessage bounds the text that is used of a server's message, in characters. AWS names the
+// policy that denies an action at the end of a message, after two ARNs.
 const maxMessage = 1000
 
 // sanitize returns a server's text without control characters, which could move a terminal's
