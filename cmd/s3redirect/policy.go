@@ -88,9 +88,10 @@ type request struct {
 	document.Request
 	kmsKeys, origins list
 	webIdentity      document.Identity
+	before           string
 }
 
-const policyHelp = `Usage: s3redirect policy access|trust|cors|role|assume [flags]
+const policyHelp = `Usage: s3redirect policy access|trust|cors|role|assume|revoke [flags]
 
   access   the policy that lets the integration's role read its buckets
   trust    the trust policy that lets the proxy assume the role with the external ID
@@ -98,6 +99,7 @@ const policyHelp = `Usage: s3redirect policy access|trust|cors|role|assume [flag
   role     the role with its trust and access policies (not as json)
   assume   the policy that lets the proxy's own principal assume the role; required if the
            role is in another account
+  revoke   the policy that revokes the role's sessions; purge the proxy when it is attached
 
 The document is written to standard output, notes about it to standard error. Select an integration
 of the configuration with --integration, or describe one with the other flags.
@@ -125,9 +127,13 @@ func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		if slices.ContainsFunc(args, isHelp) {
 			return flag.ErrHelp
 		}
-		return policyError("the first argument must be one of access, trust, cors, role and assume")
+		return policyError("the first argument must be one of access, trust, cors, role, assume " +
+			"and revoke")
 	}
 	if err := parse(flags, args, stderr); err != nil {
+		return err
+	}
+	if err := r.parseBefore(time.Now()); err != nil {
 		return err
 	}
 	r.Format = document.Format(*format)
@@ -161,6 +167,8 @@ func (r *request) register(flags *flag.FlagSet) {
 		"access, role: the `ARN` of a KMS key that objects are encrypted with; may be repeated")
 	flags.StringVar(&r.Principal, "principal", "",
 		"trust, role: the `ARN` or account that the proxy runs as; default: ask STS")
+	flags.StringVar(&r.before, "before", "", "revoke: the `time` before which sessions must be "+
+		"issued to be revoked, such as 2026-05-01T12:00:00Z; default: now")
 	flags.BoolVar(&r.WithTags, "with-tags", false,
 		"trust, role, assume: allow sts:TagSession and sts:SetSourceIdentity, too, which STS "+
 			"requires if the proxy's own session has tags or a source identity")
@@ -173,6 +181,22 @@ func (r *request) register(flags *flag.FlagSet) {
 		"trust: the provider's `subject`, such as system:serviceaccount:NAMESPACE:NAME")
 	flags.StringVar(&r.webIdentity.Audience, "web-identity-audience", "sts.amazonaws.com",
 		"trust: the provider's `audience`")
+}
+
+// parseBefore sets r.Before from the flag. An instant in the future would revoke new sessions, too.
+func (r *request) parseBefore(now time.Time) (err error) {
+	if r.before == "" {
+		r.Before = now
+		return nil
+	}
+	if r.Before, err = time.Parse(time.RFC3339, r.before); err != nil {
+		return policyError("--before: %s is not a time; write it as 2026-05-01T12:00:00Z", r.before)
+	}
+	if r.Before.After(now) {
+		return policyError("--before: %s is in the future, so new sessions would be revoked, too",
+			r.before)
+	}
+	return nil
 }
 
 // choose sets the integration: the named one of the configuration file, or the draft.
@@ -203,13 +227,14 @@ func (r *request) choose(path, name string, d *draft) error {
 func (r *request) useDraft(d *draft) error {
 	r.Config = &config.Config{}
 	ownRole := r.Kind == document.KindTrust && r.webIdentity.ProviderARN != ""
-	byARN := r.Kind == document.KindAssume && d.RoleARN != ""
+	ofRole := r.Kind == document.KindAssume || r.Kind == document.KindRevoke
+	byARN := ofRole && d.RoleARN != ""
 	if len(d.buckets) == 0 && !ownRole && !byARN {
 		return policyError("select an integration of the configuration with --integration, " +
 			"or describe one with --bucket and --region")
 	}
-	if r.Kind == document.KindAssume && !byARN {
-		return policyError("name the role to assume with --role-arn, " +
+	if ofRole && !byARN {
+		return policyError("name the role with --role-arn, " +
 			"or select an integration of the configuration with --integration")
 	}
 	session := d.SessionDuration

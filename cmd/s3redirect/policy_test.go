@@ -144,6 +144,22 @@ integrations:
 			},
 			0, `"arn:aws-us-gov:s3:::a-bucket/*"`, "role chaining",
 		},
+		{
+			lab("revoke", "--before", "2026-05-01T14:00:00+02:00"),
+			0, `"aws:TokenIssueTime": "2026-05-01T12:00:00Z"`, "then purge every replica",
+		},
+		{
+			lab("revoke", "--format", "cli"),
+			0, "--role-name lab --policy-name AWSRevokeOlderSessions", "",
+		},
+		{lab("revoke", "--before", "yesterday"), 2, "", "yesterday is not a time"},
+		{lab("revoke", "--before", "2999-01-01T00:00:00Z"), 2, "", "in the future"},
+		{keys("revoke"), 2, "", "access keys and no role"},
+		{[]string{"revoke", "--bucket", "a-bucket"}, 2, "", "--role-arn"},
+		{
+			[]string{"revoke", "--role-arn", "arn:aws:iam::123456789012:role/a/r", "--format", "cli"},
+			0, "--role-name r ", "all sessions of the role",
+		},
 		{lab("assume", "--with-tags"), 0, `"sts:SetSourceIdentity"`, ""},
 		{
 			lab("trust", "--with-tags", "--principal", proxy),

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"s3redirect/internal/config"
@@ -140,6 +141,20 @@ func (d Document) WithTags() Document {
 		d.Statement = append(d.Statement, s)
 	}
 	return d
+}
+
+// Revoke returns the policy that denies everything to the sessions of a role that were issued
+// before an instant. STS issues sessions at whole seconds, so the instant is rounded up: the policy
+// then also covers sessions that were issued earlier in the same second.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_revoke-sessions.html
+func Revoke(before time.Time) Document {
+	instant := before.Add(time.Second - 1).Truncate(time.Second).UTC().Format(time.RFC3339)
+	return document(Statement{
+		Effect:    "Deny",
+		Action:    []string{"*"},
+		Resource:  []string{"*"},
+		Condition: map[string]map[string]string{"DateLessThan": {"aws:TokenIssueTime": instant}},
+	})
 }
 
 // WebIdentity returns the trust policy of the role that the proxy itself runs as. It lets a subject

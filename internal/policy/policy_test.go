@@ -216,6 +216,21 @@ func TestWithTags(t *testing.T) {
 			"Resource":["`+target+`"]}`)
 }
 
+func TestRevoke(t *testing.T) {
+	zone := time.FixedZone("east", 2*60*60)
+	for _, c := range []struct {
+		before time.Time
+		want   string
+	}{
+		{time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), "2026-05-01T12:00:00Z"},
+		{time.Date(2026, 5, 1, 12, 0, 0, 1, time.UTC), "2026-05-01T12:00:01Z"},
+		{time.Date(2026, 5, 1, 12, 0, 0, 999_999_999, zone), "2026-05-01T10:00:01Z"},
+	} {
+		checkDocument(t, c.before.String(), Revoke(c.before), `{"Effect":"Deny","Action":["*"],
+			"Resource":["*"],"Condition":{"DateLessThan":{"aws:TokenIssueTime":"`+c.want+`"}}}`)
+	}
+}
+
 func TestWebIdentity(t *testing.T) {
 	const (
 		host     = "oidc.eks.eu-central-1.amazonaws.com/id/ABC"

@@ -311,6 +311,34 @@ func TestCLIPolicy(t *testing.T) {
 }
 
 // TestJSON checks that JSON is the bare document that the IAM and S3 consoles take.
+func TestRevoke(t *testing.T) {
+	const name, resource = "s3redirect-team.a", "S3RedirectTeamARevoke"
+	d := policy.Revoke(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC))
+	texts := map[Format]string{}
+	for _, f := range Formats() {
+		text, err := f.writeRevoke(name, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[f] = text
+	}
+	checkJSON(t, "JSON", texts[JSON], compact(d))
+	got := attributes(t, texts[Terraform], "aws_iam_role_policy")
+	checkJSON(t, "Terraform", got["policy"], compact(d))
+	checkAttributes(t, got, map[string]string{"role": name, "name": revokeName})
+	template := parseTemplate(t, texts[CloudFormation], nil)
+	if p := template.GetAllIAMRolePolicyResources()[resource]; p == nil ||
+		p.RoleName != name || p.PolicyName != revokeName {
+		t.Errorf("template = %s, want the policy %s of %s", texts[CloudFormation], revokeName, name)
+	} else {
+		checkJSON(t, "CloudFormation", compact(p.PolicyDocument), compact(d))
+	}
+	checkArguments(t, texts[CLI], [][]string{{
+		"iam", "put-role-policy", "--role-name", name,
+		"--policy-name", revokeName, "--policy-document", compact(d),
+	}})
+}
+
 func TestJSON(t *testing.T) {
 	r, trust, access := specialRole()
 	if text, err := JSON.WriteRole(r); err == nil {

@@ -23,10 +23,13 @@ const (
 	KindCORS   Kind = "cors"   // CORS rules that let pages read the buckets with fetch()
 	KindRole   Kind = "role"   // the role with its trust and access policies; has no JSON format
 	KindAssume Kind = "assume" // policy that lets the proxy's principal assume the role
+	KindRevoke Kind = "revoke" // policy that revokes the role's sessions
 )
 
 // Kinds returns all kinds.
-func Kinds() []Kind { return []Kind{KindAccess, KindTrust, KindCORS, KindRole, KindAssume} }
+func Kinds() []Kind {
+	return []Kind{KindAccess, KindTrust, KindCORS, KindRole, KindAssume, KindRevoke}
+}
 
 // Request describes a document to write.
 type Request struct {
@@ -45,6 +48,8 @@ type Request struct {
 	// Principal assumes the role: the ARN of a user or role, or an account's 12 digits. It is
 	// required if [Request.NeedsPrincipal] returns true.
 	Principal string
+	// Before is the instant before which sessions must be issued to be revoked, for [KindRevoke].
+	Before time.Time
 	// WithTags adds sts:TagSession and sts:SetSourceIdentity to [KindTrust], [KindRole] and
 	// [KindAssume]. An integration with session tags or a source identity adds them, too.
 	WithTags bool
@@ -65,10 +70,11 @@ func (r *Request) NeedsPrincipal() bool {
 // check returns an error if the document cannot be written for any principal.
 func (r *Request) check() error {
 	needsRole := r.Kind == KindTrust && r.WebIdentity == nil ||
-		r.Kind == KindRole || r.Kind == KindAssume
+		r.Kind == KindRole || r.Kind == KindAssume || r.Kind == KindRevoke
 	switch {
 	case !slices.Contains(Kinds(), r.Kind):
-		return fmt.Errorf("unknown document %q; use access, trust, cors, role or assume", r.Kind)
+		return fmt.Errorf("unknown document %q; use access, trust, cors, role, assume "+
+			"or revoke", r.Kind)
 	case !slices.Contains(Formats(), r.Format):
 		return fmt.Errorf("unknown format %q; use json, terraform, cloudformation or cli", r.Format)
 	case r.Kind == KindRole && r.Format == JSON:
@@ -99,6 +105,8 @@ func (r *Request) Write() (text string, notes []string, err error) {
 		assume := r.tagged(policy.Assume(i.RoleARN))
 		text, err = r.Format.WritePolicy(policy.RoleName(i), assume)
 		return text, r.addDeployNote([]string{noteAssume}), err
+	case r.Kind == KindRevoke:
+		return r.revoke(name)
 	case r.Kind == KindTrust && r.WebIdentity != nil:
 		return r.ownRole(role)
 	}
@@ -169,6 +177,9 @@ func (r *Request) addDeployNote(notes []string) []string {
 		return notes
 	}
 	stack := notStackName.ReplaceAllString(policy.RoleName(r.Integration), "-")
+	if r.Kind == KindRevoke {
+		stack += "-revoke" // deployed to the role's stack, the template would remove the role
+	}
 	return append(notes, "deploy it with: aws cloudformation deploy "+
 		"--capabilities CAPABILITY_NAMED_IAM --stack-name "+stack+" --template-file FILE")
 }

@@ -275,6 +275,29 @@ func TestRequest(t *testing.T) {
 			err:     "access keys and no role",
 		},
 		{
+			name:    "revoke",
+			request: Request{Kind: KindRevoke, Integration: lab, Before: time.Unix(1e9, 0)},
+			text:    `"aws:TokenIssueTime": "2001-09-09T01:46:40Z"`,
+			note:    "then purge every replica",
+		},
+		{
+			name:    "revoke in CloudFormation",
+			request: Request{Kind: KindRevoke, Integration: lab, Format: CloudFormation},
+			text:    "PolicyName: AWSRevokeOlderSessions",
+			note:    "--stack-name s3redirect-lab-revoke",
+		},
+		{
+			name:    "revoke at an S3-compatible store",
+			request: Request{Kind: KindRevoke, Integration: ceph, Format: CLI},
+			text:    "put-role-policy --role-name lab",
+			note:    "not every S3-compatible store",
+		},
+		{
+			name:    "revoke with keys",
+			request: Request{Kind: KindRevoke, Integration: keys},
+			err:     "access keys and no role",
+		},
+		{
 			name:    "CORS for the configuration's origins",
 			request: Request{Kind: KindCORS, Integration: lab},
 			text:    `"https://media.example.com"`,
