@@ -94,17 +94,23 @@ func (k *keySet) generation() int {
 	return 0
 }
 
+// refresh starts to fetch the keys in the background if they are too old. The known keys remain
+// valid meanwhile.
+func (k *keySet) refresh(now time.Time) {
+	if c := k.current.Load(); c != nil && now.Sub(c.fetched) >= keysRefresh {
+		k.fetch(now)
+	}
+}
+
 // errKeyUnknown means that no key has an ID.
 var errKeyUnknown = errors.New("viewer: unknown key")
 
 // find returns the keys with an ID, or all keys if id is empty. The error is [errKeyUnknown] if no
 // key has the ID, [ErrUnavailable] if no keys are known, or the context's cause.
 func (k *keySet) find(ctx context.Context, id string, now time.Time) ([]jose.JSONWebKey, error) {
+	k.refresh(now)
 	current := k.current.Load()
 	if current != nil {
-		if now.Sub(current.fetched) >= keysRefresh {
-			k.fetch(now) // in the background; the known keys remain valid meanwhile
-		}
 		if found := current.byID(id); len(found) > 0 {
 			return found, nil
 		}

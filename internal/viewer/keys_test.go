@@ -96,6 +96,40 @@ func TestKeysRotate(t *testing.T) {
 	})
 }
 
+// Requests with cached tokens refresh the keys too. Otherwise a long-lived token would outlive its
+// key if no other token is verified.
+func TestCachedTokensRefreshKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		g := newGate(t, jwtViewers(), p)
+		expiry := time.Now().Add(100 * time.Hour).Unix()
+		token := sign(t, rs256(nil), claims(map[string]any{"exp": expiry}), testRSA)
+		ask := func() error {
+			_, err := g.Identify(NewRequest(withToken(token)), time.Now())
+			synctest.Wait() // for a fetch in the background
+			return err
+		}
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+		p.set(func(p *provider) { delete(p.keys, "rsa") })
+		time.Sleep(keysRefresh - time.Second)
+		if err := ask(); err != nil {
+			t.Errorf("before the refresh: Identify = %v, want nil", err)
+		}
+		if n := p.fetches.Load(); n != 1 {
+			t.Errorf("before the refresh: %d fetches, want 1", n)
+		}
+		time.Sleep(time.Second)
+		if err := ask(); err != nil { // starts the fetch
+			t.Errorf("at the refresh: Identify = %v, want nil", err)
+		}
+		if err := ask(); !errors.Is(err, ErrUnknown) {
+			t.Errorf("after the key was withdrawn: Identify = %v, want %v", err, ErrUnknown)
+		}
+	})
+}
+
 // If a provider replaces a key under the same ID, the new key is fetched.
 func TestReplacedKeyWithTheSameID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

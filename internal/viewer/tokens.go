@@ -113,6 +113,7 @@ func (t *tokens) cached(token string, p place, now time.Time) (Viewer, bool) {
 	if !ok || !v.by.places[p.number] || v.generation != v.by.keys.generation() {
 		return Viewer{}, false
 	}
+	v.by.keys.refresh(now) // a cached token must not outlive its key
 	return v.viewer, true
 }
 
