@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // errGroups means that a reverse proxy names a user but not the user's groups. Unknown groups are
@@ -47,7 +48,7 @@ func (f *groupFormat) parse(header string) (list string, ok bool) {
 	if list == noValue {
 		return "", true
 	}
-	if strings.ContainsAny(list, f.foreign) {
+	if strings.ContainsAny(list, f.foreign) || !isText(list) {
 		return list, false
 	}
 	for rest := list; rest != ""; {
@@ -102,6 +103,12 @@ func unquote(group string) string {
 	return strings.TrimSpace(group[1 : len(group)-1])
 }
 
+// isText reports whether s is valid UTF-8. Text in another encoding, or whose invalid parts a decoder
+// has replaced by U+FFFD, would be read as groups that no rule names.
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsRune(s, utf8.RuneError)
+}
+
 func hasSpace(s string) bool { return strings.ContainsFunc(s, unicode.IsSpace) }
 
 // claimedGroups returns the groups in a token's claim. ok is false if the token does not state the
@@ -121,7 +128,8 @@ func claimedGroups(claims claimSet, name string) (groups []string, ok bool) {
 			return nil, true
 		}
 		// A string with separators is a list in the provider's own format.
-		return []string{*one}, !strings.ContainsAny(*one, `"`+otherFormats) && !hasSpace(*one)
+		return []string{*one},
+			!strings.ContainsAny(*one, `"`+otherFormats) && !hasSpace(*one) && isText(*one)
 	}
 	var all []*string
 	if json.Unmarshal(claim, &all) != nil || all == nil || len(all) > maxGroups ||
@@ -129,6 +137,9 @@ func claimedGroups(claims claimSet, name string) (groups []string, ok bool) {
 		return nil, false
 	}
 	for _, group := range all {
+		if !isText(*group) {
+			return nil, false
+		}
 		groups = append(groups, *group)
 	}
 	return groups, true

@@ -109,6 +109,8 @@ func TestGroupsHeader(t *testing.T) {
 		{`"suspended"`, "suspended"},
 		{`"`, "?"},
 		{`""`, ""},
+		{"suspended\xe9", "?"},      // ISO 8859-1
+		{"lab,suspend\ufffdd", "?"}, // a decoder's replacement for invalid text
 	} {
 		r := request("10.1.2.3:4", userHeader, "ann")
 		r.Header[groupsHeader] = []string{c.value}
@@ -278,6 +280,14 @@ func TestGroupsClaim(t *testing.T) {
 					"realm_access": nested["realm_access"],
 					"_claim_names": claim{"realm_access": "src1"},
 				}, "?",
+			},
+			{
+				"a list with invalid text", "groups",
+				claim{"groups": json.RawMessage(`["lab", "suspend\ud800ed"]`)}, "?",
+			},
+			{
+				"a string with invalid text", "groups",
+				claim{"groups": json.RawMessage(`"suspend\ud800ed"`)}, "?",
 			},
 			{"in capitals", "groups", claim{"groups": nil, "Groups": []string{"lab"}}, "?"},
 		} {
