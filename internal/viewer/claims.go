@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	strict "github.com/go-jose/go-jose/v4/json"
 )
 
 // claimSet has the claims of a token, by name.
@@ -25,12 +27,18 @@ func (c claimSet) get(name string) (claim json.RawMessage, ok bool) {
 		if claim, ok = c[name]; !ok || !more {
 			return claim, ok
 		}
-		c = nil
-		if json.Unmarshal(claim, &c) != nil {
+		if c, ok = membersOf(claim); !ok {
 			return nil, false
 		}
 	}
 	return nil, false
+}
+
+// membersOf returns the members of a claim. ok is false if the claim is not an object, or has a name
+// twice: encoding/json would ignore all but the last of them. go-jose also rejects such names in
+// the token's own claims.
+func membersOf(claim json.RawMessage) (members claimSet, ok bool) {
+	return members, strict.Unmarshal(claim, &members) == nil
 }
 
 // texts returns the strings in a claim that is a string or a list. ok is false if the claim is

@@ -150,8 +150,8 @@ func claimedGroups(claims claimSet, name string) (groups []string, ok bool) {
 // or, in tokens of the implicit flow, sends hasgroups.
 func isOverage(claims claimSet, name string) bool {
 	if names, ok := claims["_claim_names"]; ok {
-		var distributed map[string]json.RawMessage
-		if json.Unmarshal(names, &distributed) != nil {
+		distributed, ok := membersOf(names)
+		if !ok {
 			return true
 		}
 		if _, ok := distributed[name]; ok {

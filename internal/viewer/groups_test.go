@@ -289,6 +289,14 @@ func TestGroupsClaim(t *testing.T) {
 				"a string with invalid text", "groups",
 				claim{"groups": json.RawMessage(`"suspend\ud800ed"`)}, "?",
 			},
+			{
+				"a path through an object with a name twice", "a.b",
+				claim{"a": json.RawMessage(`{"b": ["suspended"], "b": []}`)}, "?",
+			},
+			{
+				"_claim_names with a name twice", "groups",
+				claim{"_claim_names": json.RawMessage(`{"x": "src1", "x": "src2"}`)}, "?",
+			},
 			{"in capitals", "groups", claim{"groups": nil, "Groups": []string{"lab"}}, "?"},
 		} {
 			viewers := jwtViewers()
