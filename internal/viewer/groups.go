@@ -23,6 +23,9 @@ const noValue = "-"
 // brackets and percent-encoding. Such a list would be read as groups that no rule names.
 const otherFormats = `,|;%()[]{}<>`
 
+// encodedWord begins a text that is encoded for a mail header (RFC 2047).
+const encodedWord = "=?"
+
 // groupFormat is the format of a groups header.
 type groupFormat struct {
 	separator byte
@@ -48,7 +51,7 @@ func (f *groupFormat) parse(header string) (list string, ok bool) {
 	if list == noValue {
 		return "", true
 	}
-	if strings.ContainsAny(list, f.foreign) || !isText(list) {
+	if strings.ContainsAny(list, f.foreign) || strings.Contains(list, encodedWord) || !isText(list) {
 		return list, false
 	}
 	for rest := list; rest != ""; {
@@ -75,8 +78,11 @@ func cutGroup(list string, separator byte) (group, rest string) {
 // (RFC 4180, section 2). Apostrophes do not quote. A group that starts with one is not accepted,
 // because another program may have meant it as a quote.
 func isQuotedRight(group string) bool {
+	if strings.HasPrefix(unquote(group), "'") {
+		return false
+	}
 	if strings.IndexByte(group, '"') < 0 {
-		return !strings.HasPrefix(group, "'")
+		return true
 	}
 	if len(group) < 2 || group[0] != '"' || group[len(group)-1] != '"' {
 		return false

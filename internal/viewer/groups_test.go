@@ -109,8 +109,11 @@ func TestGroupsHeader(t *testing.T) {
 		{`"suspended"`, "suspended"},
 		{`"`, "?"},
 		{`""`, ""},
-		{"suspended\xe9", "?"},      // ISO 8859-1
-		{"lab,suspend\ufffdd", "?"}, // a decoder's replacement for invalid text
+		{`"'suspended'"`, "?"},
+		{"suspended\xe9", "?"},         // ISO 8859-1
+		{"lab,suspend\ufffdd", "?"},    // a decoder's replacement for invalid text
+		{"=?utf-8?q?suspended?=", "?"}, // RFC 2047
+		{"lab,=?utf-8?b?c3VzcGVuZGVk?=", "?"},
 	} {
 		r := request("10.1.2.3:4", userHeader, "ann")
 		r.Header[groupsHeader] = []string{c.value}
