@@ -34,7 +34,7 @@ func (k *checker) checkForwarded(f *Forwarded) {
 			"it is needed: a header that the reverse proxy sets on every request, such as X-Auth-Request-Email")
 	}
 	if len(f.GroupsSeparator) != 1 || !strings.Contains(separators, f.GroupsSeparator) {
-		k.wrong(at+"groups_separator", "%s cannot separate groups; use one of %s",
+		k.wrong(at+"groups_separator", "%s cannot separate groups; use one of %s in quotes",
 			value(at+"groups_separator"), separators)
 	}
 	if len(f.TrustedProxies) == 0 {

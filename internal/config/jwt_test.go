@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -81,6 +82,28 @@ func TestGroupsSeparator(t *testing.T) {
 			t.Errorf("%s: Parse = %v, want nil", text, err)
 		} else if got := c.Viewers.Forwarded.GroupsSeparator; got != want {
 			t.Errorf("%s: GroupsSeparator = %q, want %q", text, got, want)
+		}
+	}
+}
+
+// YAML reads ~ as null, and # as the start of a comment. The separator must not silently become a
+// comma then: the groups would be read as one group that no rule names.
+func TestGroupsSeparatorWithoutQuotes(t *testing.T) {
+	const headers = "user_header: x, groups_header: y, trusted_proxies: [10.0.0.1]"
+	for _, text := range []string{"~", "#\n", "null", "", "'#,'", "' '"} {
+		in := minimalWith("{forwarded: {" + headers + ", groups_separator: " + text + "}}")
+		_, err := Parse("config.yaml", in, testEnvironment)
+		if err == nil || !strings.Contains(err.Error(), "viewers.forwarded.groups_separator") {
+			t.Errorf("groups_separator: %s: Parse = %v, want an error about it", text, err)
+		}
+	}
+	for text, want := range map[string]string{"'~'": "~", "'#'": "#"} {
+		in := minimalWith("{forwarded: {" + headers + ", groups_separator: " + text + "}}")
+		c, err := Parse("config.yaml", in, testEnvironment)
+		if err != nil {
+			t.Errorf("groups_separator: %s: Parse = %v, want nil", text, err)
+		} else if got := c.Viewers.Forwarded.GroupsSeparator; got != want {
+			t.Errorf("groups_separator: %s: GroupsSeparator = %q, want %q", text, got, want)
 		}
 	}
 }

@@ -304,6 +304,11 @@ func (d *decoder) complete(c *Config) {
 		f.Proxies = parseProxies(f.TrustedProxies)
 		f.UserHeader, f.GroupsHeader = textproto.CanonicalMIMEHeaderKey(f.UserHeader),
 			textproto.CanonicalMIMEHeaderKey(f.GroupsHeader)
+		// YAML reads ~ as no value, and # as the start of a comment. The separator must not become
+		// a comma then, as if the key were missing.
+		if d.places["viewers.forwarded.groups_separator"].empty {
+			f.GroupsSeparator = ""
+		}
 	}
 	for n := range c.Viewers.JWT {
 		j := &c.Viewers.JWT[n]
