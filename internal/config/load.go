@@ -312,37 +312,37 @@ func (d *decoder) complete(c *Config) {
 	}
 	for n := range c.Viewers.JWT {
 		j := &c.Viewers.JWT[n]
-		if !d.has(fmt.Sprintf("viewers.jwt[%d].lowercase_user", n)) {
+		if !d.given(fmt.Sprintf("viewers.jwt[%d].lowercase_user", n)) {
 			j.LowercaseUser = j.UserClaim == "email"
 		}
 		j.Header = textproto.CanonicalMIMEHeaderKey(j.Header)
 	}
-	if !d.has("url_lifetime") {
+	if !d.given("url_lifetime") {
 		c.URLLifetime = bounded(c.URLLifetime, c.MaxSignatureAge)
 	}
-	if !d.has("min_remaining") && c.MaxSignatureAge > 0 {
+	if !d.given("min_remaining") && c.MaxSignatureAge > 0 {
 		c.MinRemaining = min(c.MinRemaining, third(c.URLLifetime))
 	}
 	for n := range c.Integrations {
 		i := &c.Integrations[n]
 		at := fmt.Sprintf("integrations[%d].", n)
-		own := d.has(at + "max_signature_age")
+		own := d.given(at + "max_signature_age")
 		if !own {
 			i.MaxSignatureAge = c.MaxSignatureAge
 		}
-		if !d.has(at + "url_lifetime") {
+		if !d.given(at + "url_lifetime") {
 			i.URLLifetime = c.URLLifetime
 			if own {
 				i.URLLifetime = bounded(i.URLLifetime, i.MaxSignatureAge)
 			}
 		}
-		if !d.has(at + "min_remaining") {
+		if !d.given(at + "min_remaining") {
 			i.MinRemaining = c.MinRemaining
 			if own && i.MaxSignatureAge > 0 {
 				i.MinRemaining = min(i.MinRemaining, third(i.URLLifetime))
 			}
 		}
-		if i.RoleARN != "" && !d.has(at+"session_duration") {
+		if i.RoleARN != "" && !d.given(at+"session_duration") {
 			i.SessionDuration = time.Hour
 		}
 		if i.RoleARN != "" && i.SessionName == "" {

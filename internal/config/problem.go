@@ -89,6 +89,12 @@ func (d *decoder) has(key string) bool {
 	return ok
 }
 
+// given reports whether one of the files contains a key with a value.
+func (d *decoder) given(key string) bool {
+	p, ok := d.places[key]
+	return ok && !p.empty
+}
+
 // position returns the position of a key or, if it is missing, of the nearest enclosing key.
 func (d *decoder) position(key string) position {
 	for {
