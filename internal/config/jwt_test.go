@@ -119,3 +119,28 @@ func TestLowercaseUserWithoutValue(t *testing.T) {
 		t.Errorf("LowercaseUser = %v, want true", got)
 	}
 }
+
+// A token has true and false in lower case, so a claim could never have a value such as True.
+func TestRequiredClaimsInCapitals(t *testing.T) {
+	const at = "{jwt: {issuer: https://id.example.com, audience: a, required_claims: {x: "
+	for text, valid := range map[string]bool{
+		"true": true, "false": true, "'True'": true,
+		"True": false, "FALSE": false,
+	} {
+		_, err := Parse("config.yaml", minimalWith(at+text+"}}}"), testEnvironment)
+		named := err != nil && strings.Contains(err.Error(), "viewers.jwt.required_claims")
+		if valid && err != nil || !valid && !named {
+			t.Errorf("%s: Parse = %v, want valid: %v", text, err, valid)
+		}
+	}
+}
+
+// The name of a variable is not shown if the value may contain a secret because of a typo.
+func TestRequiredClaimsHideVariables(t *testing.T) {
+	const at = "{jwt: {issuer: https://id.example.com, audience: a, required_claims: {x: "
+	in := minimalWith(at + "'lab,secret_access_key:${hunter2}'}}}")
+	if _, err := Parse("config.yaml", in, testEnvironment); err == nil ||
+		strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("Parse = %v, want an error without the variable's name", err)
+	}
+}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 
@@ -49,8 +50,14 @@ func (d *decoder) texts(n *yaml.Node, into reflect.Value, key string) {
 			d.fail(name.Line, key, "a value is missing; write name: value, with a space after the colon")
 		case v.Kind != yaml.ScalarNode || v.Anchor != "" || !slices.Contains(plainTags, v.ShortTag()):
 			d.fail(v.Line, key, "each value is a text, a number, true or false")
+		case v.ShortTag() == "!!bool" && v.Value != "true" && v.Value != "false":
+			d.fail(v.Line, key, "write true or false, as tokens do, or quote the value")
 		default:
 			text, err := expand(v.Value, d.getenv)
+			unset, ok := errors.AsType[unsetError](err)
+			if ok && shown(reflect.ValueOf(text), v.Value) == "" {
+				err = unset.unnamed()
+			}
 			if err != nil {
 				d.fail(v.Line, key, "%v", err)
 			} else if text == "" {
