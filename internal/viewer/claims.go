@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	strict "github.com/go-jose/go-jose/v4/json"
 )
@@ -101,11 +100,13 @@ func (r requiredClaim) check(c claimSet) Reason {
 	return ""
 }
 
-// lower returns a name in lower case. Letters outside of ASCII whose lower case is in ASCII, such
-// as the Kelvin sign, are unchanged: their names must not become those of other users.
+// lower returns a name in lower case. Letters that are not the usual capitals of their lower case,
+// such as the Kelvin sign and the Ångström sign, are unchanged: their names must not become those
+// of other users.
 func lower(name string) string {
 	return strings.Map(func(r rune) rune {
-		if l := unicode.ToLower(r); r < utf8.RuneSelf || l >= utf8.RuneSelf {
+		l := unicode.ToLower(r)
+		if u := unicode.ToUpper(l); u == r || u == l || unicode.ToTitle(l) == r {
 			return l
 		}
 		return r
