@@ -16,7 +16,7 @@ func (r *Refusal) Cause() string {
 		return fmt.Sprintf("the issuer publishes no key with the ID %q", r.KeyID)
 	case r.Reason == ReasonKeyUnknown:
 		return fmt.Sprintf("viewers.links.keys has no key with the ID %q", r.KeyID)
-	case r.Claim == claimVerified:
+	case r.Reason == ReasonClaimWrong && r.Claim == claimVerified:
 		return "the e-mail address in the token is not verified"
 	case r.Reason == ReasonClaimMissing:
 		return fmt.Sprintf("the token has no claim %s", r.Claim)
@@ -30,10 +30,10 @@ func (r *Refusal) Cause() string {
 
 // Remedy returns a sentence that says what to do.
 func (r *Refusal) Remedy() string {
-	switch r.Claim {
-	case claimExpiry:
+	switch {
+	case r.Reason == ReasonClaimMissing && r.Claim == claimExpiry:
 		return "Have the provider set an expiry: a token without one would be valid for ever."
-	case claimVerified:
+	case r.Reason == ReasonClaimWrong && r.Claim == claimVerified:
 		return "Verify the address at the provider, or use another user_claim, such as sub."
 	}
 	return explanations[r.Method][r.Reason].remedy
