@@ -15,12 +15,13 @@ import (
 // context's cause. It is a [*Refusal] if the request has a credential.
 func (g *Gate) Identify(r *Request, now time.Time) (Viewer, error) {
 	v, err := g.identify(r, now)
-	if err == nil {
-		g.observe(r, v.refused)
-		return v, nil
+	refused, ok := errors.AsType[*Refusal](err)
+	if !ok {
+		refused = v.refused
 	}
-	if refused, ok := errors.AsType[*Refusal](err); ok {
-		g.observe(r, refused)
+	g.observe(r, refused)
+	if err == nil {
+		return v, nil
 	}
 	if isGuess(err) && !v.charged {
 		if exceeded := g.Limit(&Viewer{}, r, 1, now); exceeded != nil {
@@ -204,7 +205,8 @@ func (g *Gate) fromCookies(r *Request, now time.Time) (v Viewer, found bool, err
 	return g.firstValid(r, cookies, now)
 }
 
-// firstValid returns the viewer of the first cookie that is valid.
+// firstValid returns the viewer of the first cookie that is valid. The viewer has the refusal of an
+// earlier one, which may have taken a token from the rate limit.
 func (g *Gate) firstValid(
 	r *Request, cookies []cookie, now time.Time,
 ) (v Viewer, found bool, err error) {
@@ -212,7 +214,10 @@ func (g *Gate) firstValid(
 	for _, c := range cookies {
 		switch {
 		case c.viewer != nil:
-			return *c.viewer, true, nil
+			refused := v.refused
+			v = *c.viewer
+			v.refused = refused
+			return v, true, nil
 		case c.keysDown:
 			down = true
 			continue
@@ -220,6 +225,7 @@ func (g *Gate) firstValid(
 			var verified Viewer
 			verified, err = g.verifyToken(r, c.parsed, now)
 			if c.refused, _ = errors.AsType[*Refusal](err); c.refused == nil {
+				verified.refused = v.refused
 				return verified, true, err
 			}
 			v.charged = v.charged || verified.charged

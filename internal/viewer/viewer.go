@@ -37,7 +37,7 @@ type Viewer struct {
 	separator byte     // of groupList
 	link      bool     // the credential is a signed link, which itself permits reading the object
 	charged   bool     // a bad credential in this request has already taken a token
-	refused   *Refusal // of an anonymous viewer: a bad credential that was ignored
+	refused   *Refusal // a bad credential that was ignored
 }
 
 // Unknown returns the error of an anonymous viewer that must have a valid credential. It is a
