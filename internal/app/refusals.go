@@ -81,10 +81,7 @@ func (l *refusalLog) count(key refusalKey, now time.Time) (suppressed int, ok bo
 // newGate returns the gate for a configuration. Its refusals are logged and counted, and so are its
 // fetches of keys.
 func (a *App) newGate(c *config.Config) (*viewer.Gate, error) {
-	for n := range c.Viewers.JWT {
-		a.metrics.AddIssuer(c.Viewers.JWT[n].Issuer)
-	}
-	return viewer.New(&c.Viewers, viewer.Options{
+	g, err := viewer.New(&c.Viewers, viewer.Options{
 		Clock:          time.Now,
 		Log:            a.log,
 		TrustedProxies: c.Proxies,
@@ -96,6 +93,13 @@ func (a *App) newGate(c *config.Config) (*viewer.Gate, error) {
 			a.metrics.KeysFetched(issuer, err, time.Now())
 		},
 	})
+	if err != nil {
+		return nil, err
+	}
+	for n := range c.Viewers.JWT {
+		a.metrics.AddIssuer(c.Viewers.JWT[n].Issuer)
+	}
+	return g, nil
 }
 
 // closeGate closes the gate of a previous configuration, and deletes the metric series of the
