@@ -7,7 +7,7 @@
 //	s3redirect presign   [--config config.yaml] [--head] s3://bucket/key
 //	s3redirect link      [--config config.yaml] [--lifetime 1h] s3://bucket/key
 //	s3redirect integrate [--config config.yaml] [--yes --bucket name …]
-//	s3redirect policy    access|trust|cors|role|assume|revoke [--config config.yaml] --integration name [--format json]
+//	s3redirect policy    DOCUMENT [--config config.yaml] --integration name [--format json]
 //	s3redirect check     [--config config.yaml] [--integration name] [--sample s3://bucket/key]
 //	                     [--origin https://…] [--json]
 //	s3redirect check     [--config config.yaml] --as user [--groups a,b] s3://bucket/key

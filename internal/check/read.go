@@ -50,7 +50,7 @@ func (p *probe) bucketRegion(ctx context.Context, bucket string) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	configured := p.i.Region
-	endpoint := p.i.BucketEndpoint(bucket, p.i.HomeRegion())
+	endpoint := p.i.LookupEndpoint(bucket)
 	found, err := integration.BucketRegion(ctx, p.client, endpoint.URL())
 	region := found
 	switch {

@@ -122,6 +122,10 @@ type Integration struct {
 	Endpoint string `yaml:"endpoint"`
 	// PathStyle puts the bucket in the path instead of the host name. Default false.
 	PathStyle bool `yaml:"path_style"`
+	// DualStack, FIPS and Accelerate select among AWS's hosts; see [presign.Host]. Default false.
+	DualStack  bool `yaml:"dualstack"`
+	FIPS       bool `yaml:"fips"`
+	Accelerate bool `yaml:"accelerate"`
 	// Insecure allows http:// endpoints that are not loopback. Default false.
 	Insecure bool `yaml:"insecure"`
 	// STSEndpoint is the URL that AssumeRole is called at. Default: the regional STS of AWS.
@@ -228,7 +232,7 @@ func (i *Integration) Params() presign.Params {
 // BucketEndpoint returns the endpoint of a bucket in a region. The integration must be valid.
 func (i *Integration) BucketEndpoint(bucket, region string) *presign.Endpoint {
 	if i.Endpoint == "" {
-		return presign.NewEndpoint(region, bucket, i.PathStyle)
+		return presign.NewEndpoint(region, bucket, i.host())
 	}
 	store, err := url.Parse(i.Endpoint)
 	if err != nil {

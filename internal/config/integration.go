@@ -59,6 +59,7 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	}
 	k.checkEndpoint(at+".endpoint", i.Endpoint, i.Insecure, i.PathStyle)
 	k.checkEndpoint(at+".sts_endpoint", i.STSEndpoint, i.Insecure, true)
+	k.checkHost(at, i)
 	k.checkRegion(at, i)
 	k.checkDurations(at, i)
 	k.checkCacheControl(at+".response_cache_control", i)

@@ -297,6 +297,26 @@ func TestNextWithAnotherPathStyle(t *testing.T) {
 	})
 }
 
+func TestNextWithAnotherHost(t *testing.T) {
+	for name, change := range map[string]func(*config.Integration){
+		"dualstack":  func(i *config.Integration) { i.DualStack = true },
+		"fips":       func(i *config.Integration) { i.FIPS = true },
+		"accelerate": func(i *config.Integration) { i.Accelerate = true },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			keys := staticKeys("keys", "one")
+			w := newWorld(t, &fakeSTS{}, []config.Integration{keys})
+			before := w.mustWindow("one")
+			change(&keys)
+			n := w.next(keys)
+			defer n.Close()
+			if n.mustWindow("one") == before {
+				t.Errorf("the window is the same after a change of %s, want another", name)
+			}
+		})
+	}
+}
+
 // A bucket moves to another integration, at another store, while its region is being asked for.
 func TestNextDuringARegionRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -254,9 +254,17 @@ func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 		c.URLLifetime.String(),
 		c.MinRemaining.String(),
 	}
-	// Without tags, the identity is the one that earlier versions compute.
+	// Newer keys count only if they are set, so that older versions agree on the others.
+	for _, key := range []struct {
+		name string
+		set  bool
+	}{{"dualstack", c.DualStack}, {"fips", c.FIPS}, {"accelerate", c.Accelerate}} {
+		if key.set {
+			fields = append(fields, key.name)
+		}
+	}
 	if len(c.SessionTags) > 0 || c.SourceIdentity != "" {
-		fields = append(fields, c.SourceIdentity, strings.Join(c.TransitiveTags, " "))
+		fields = append(fields, "tags", c.SourceIdentity, strings.Join(c.TransitiveTags, " "))
 		for _, name := range slices.Sorted(maps.Keys(c.SessionTags)) {
 			fields = append(fields, name, c.SessionTags[name])
 		}

@@ -77,7 +77,7 @@ func (b *Bucket) locate(ctx context.Context, now time.Time) (*Place, time.Time, 
 	// The call belongs to no request: it continues when the first has given up. The key has the
 	// identity and the URL: after a reload the bucket may belong to another integration, at another
 	// store, while the previous integration's call is in flight.
-	asked := i.placeOf(b.Name, i.config.HomeRegion()).Endpoint.URL()
+	asked := i.config.LookupEndpoint(b.Name).URL()
 	key := string(i.keeper.identity[:]) + asked
 	answer := i.pool.regions.DoChan(key, func() (any, error) { return b.find(asked) })
 	select {

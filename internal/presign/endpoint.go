@@ -1,6 +1,8 @@
 package presign
 
 import (
+	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 
@@ -17,13 +19,70 @@ type Endpoint struct {
 	path   string // "" or /bucket
 }
 
+// Host selects among the hosts that AWS has for a bucket. The zero value is the host of the
+// bucket's region.
+// https://docs.aws.amazon.com/general/latest/gr/s3.html
+type Host struct {
+	PathStyle bool // the bucket is in the path instead of the host name
+	// DualStack hosts have IPv6 addresses, too. The others have IPv4 addresses only.
+	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/dual-stack-endpoints.html
+	DualStack bool
+	// FIPS hosts use cryptography that is validated by FIPS 140.
+	// https://aws.amazon.com/compliance/fips/
+	FIPS bool
+	// Accelerate is Transfer Acceleration.
+	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/transfer-acceleration.html
+	Accelerate bool
+}
+
+// Check returns an error if AWS does not have the host for a bucket in a region.
+func (h Host) Check(region, bucket string) error {
+	p := partition.Of(region)
+	switch {
+	case h.Accelerate && h.FIPS:
+		return errors.New("AWS has no FIPS hosts with acceleration; remove fips or accelerate")
+	case h.Accelerate && h.PathStyle:
+		return errors.New("acceleration requires the bucket in the host name; " +
+			"remove path_style or accelerate")
+	case h.Accelerate && strings.Contains(bucket, "."):
+		return errors.New("acceleration does not work with buckets whose names contain dots; " +
+			"remove accelerate")
+	case h.Accelerate && p.Name != "aws":
+		return fmt.Errorf("the partition %s has no acceleration; remove accelerate", p.Name)
+	case h.FIPS && p.Name == "aws-cn":
+		return errors.New("the partition aws-cn has no FIPS hosts; remove fips")
+	}
+	return nil
+}
+
+// name returns the name of a region's host.
+func (h Host) name(region string) string {
+	suffix := partition.Of(region).DNSSuffix
+	name := "s3"
+	switch {
+	case h.Accelerate:
+		name = "s3-accelerate"
+	case h.FIPS:
+		name = "s3-fips"
+	}
+	if h.DualStack {
+		name += ".dualstack"
+	}
+	if !h.Accelerate {
+		name += "." + region
+	}
+	return name + "." + suffix
+}
+
 // NewEndpoint returns a bucket's endpoint in an AWS region. The bucket is in the host name. It is
-// in the path if pathStyle is true or its name contains dots, because a wildcard certificate does
-// not cover them.
+// in the path if h.PathStyle is true or its name contains dots, because a wildcard certificate does
+// not cover them. Buckets in the path are not accelerated.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
-func NewEndpoint(region, bucket string, pathStyle bool) *Endpoint {
-	host := "s3." + region + "." + partition.Of(region).DNSSuffix
-	return newEndpoint("https", host, bucket, pathStyle || strings.Contains(bucket, "."))
+func NewEndpoint(region, bucket string, h Host) *Endpoint {
+	if strings.Contains(bucket, ".") {
+		h.PathStyle, h.Accelerate = true, false
+	}
+	return newEndpoint("https", h.name(region), bucket, h.PathStyle)
 }
 
 // NewCustomEndpoint returns a bucket's endpoint in the S3-compatible store at the given URL.

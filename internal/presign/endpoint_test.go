@@ -8,34 +8,86 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"s3redirect/internal/partition"
 )
 
-// TestEndpointsMatchSDK compares endpoints with those of the SDK.
+// oracleRegions are regions of all partitions.
+var oracleRegions = []string{
+	"us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "ca-west-1", "mx-central-1",
+	"sa-east-1", "eu-central-1", "eu-central-2", "eu-west-1", "eu-west-2", "eu-west-3",
+	"eu-north-1", "eu-south-1", "eu-south-2", "ap-east-1", "ap-south-1", "ap-northeast-1",
+	"ap-northeast-3", "ap-southeast-1", "ap-southeast-5", "me-central-1", "me-south-1",
+	"il-central-1", "af-south-1", "cn-north-1", "cn-northwest-1", "us-gov-west-1",
+	"us-gov-east-1", "us-iso-east-1", "us-iso-west-1", "us-isob-east-1", "eu-isoe-west-1",
+	"us-isof-south-1", "us-isof-east-1", "eusc-de-east-1",
+}
+
+// oracleHosts are all combinations of the fields of [Host].
+func oracleHosts() (all []Host) {
+	for bits := range 16 {
+		all = append(all, Host{
+			PathStyle:  bits&1 != 0,
+			DualStack:  bits&2 != 0,
+			FIPS:       bits&4 != 0,
+			Accelerate: bits&8 != 0,
+		})
+	}
+	return all
+}
+
+// TestEndpointsMatchSDK compares endpoints with those of the SDK, for every combination of options.
+// A combination that [Host.Check] rejects is one that the SDK rejects, or acceleration in a
+// partition without it.
 func TestEndpointsMatchSDK(t *testing.T) {
 	resolver := s3.NewDefaultEndpointResolverV2()
-	for _, region := range []string{
-		"us-east-1", "eu-central-1", "ap-southeast-5", "me-central-1", "il-central-1",
-		"mx-central-1", "af-south-1", "cn-north-1", "cn-northwest-1", "us-gov-west-1",
-		"us-gov-east-1", "us-iso-east-1", "us-isob-east-1", "eu-isoe-west-1", "us-isof-south-1",
-		"eusc-de-east-1",
-	} {
-		for _, bucket := range []string{"my-bucket", "my.dotted.bucket", "abc"} {
-			for _, pathStyle := range []bool{false, true} {
+	compared, rejected := 0, 0
+	for _, region := range oracleRegions {
+		for _, bucket := range []string{
+			"my-bucket", "my.dotted.bucket", "abc", "ap-1a4n8yjrb3kda96f67zwrwiiuse1a-s3alias",
+		} {
+			for _, h := range oracleHosts() {
 				sdk, err := resolver.ResolveEndpoint(context.Background(), s3.EndpointParameters{
 					Region:         aws.String(region),
 					Bucket:         aws.String(bucket),
-					ForcePathStyle: aws.Bool(pathStyle),
+					ForcePathStyle: aws.Bool(h.PathStyle),
+					UseDualStack:   aws.Bool(h.DualStack),
+					UseFIPS:        aws.Bool(h.FIPS),
+					Accelerate:     aws.Bool(h.Accelerate),
 				})
-				if err != nil {
-					t.Fatal(region, bucket, err)
-				}
-				want := strings.TrimSuffix(sdk.URI.String(), "/") + "/"
-				if got := NewEndpoint(region, bucket, pathStyle).URL(); got != want {
-					t.Errorf("NewEndpoint(%q, %q, %v) = %s, want %s",
-						region, bucket, pathStyle, got, want)
+				problem := h.Check(region, bucket)
+				switch {
+				case problem != nil:
+					rejected++
+					if err == nil && !(h.Accelerate && partition.Of(region).Name != "aws") {
+						t.Errorf("%+v.Check(%q, %q) = %v, want nil", h, region, bucket, problem)
+					}
+				case err != nil:
+					t.Errorf("%+v.Check(%q, %q) = nil, want an error for %v", h, region, bucket, err)
+				default:
+					compared++
+					want := strings.TrimSuffix(sdk.URI.String(), "/") + "/"
+					if got := NewEndpoint(region, bucket, h).URL(); got != want {
+						t.Errorf("NewEndpoint(%q, %q, %+v) = %s, want %s",
+							region, bucket, h, got, want)
+					}
 				}
 			}
 		}
+	}
+	if compared < 1000 || rejected < 500 {
+		t.Errorf("compared %d and rejected %d combinations, want at least 1000 and 500",
+			compared, rejected)
+	}
+}
+
+// TestAccelerateByPattern checks that buckets with dots, which a pattern may match, are served by
+// the region's endpoint.
+func TestAccelerateByPattern(t *testing.T) {
+	h := Host{Accelerate: true, DualStack: true}
+	const want = "https://s3.dualstack.eu-west-1.amazonaws.com/my.bucket/"
+	if got := NewEndpoint("eu-west-1", "my.bucket", h).URL(); got != want {
+		t.Errorf("NewEndpoint(eu-west-1, my.bucket, %+v) = %s, want %s", h, got, want)
 	}
 }
 

@@ -23,7 +23,7 @@ var (
 		SecretAccessKey: "secret/with+odd=characters",
 		SessionToken:    "IQoJb3JpZ2luX2VjE" + strings.Repeat("aB3/+=", 200) + "==",
 	}
-	endpoint = NewEndpoint("eu-central-1", "my-bucket", false)
+	endpoint = NewEndpoint("eu-central-1", "my-bucket", Host{})
 )
 
 func newSigner(t testing.TB, c Credentials, region string, lifetime time.Duration) *Signer {
@@ -102,10 +102,10 @@ func TestURLsMatchSDK(t *testing.T) {
 	ported, _ := url.Parse("https://store.example:443")
 	endpoints := map[string]*Endpoint{
 		"virtual host": endpoint,
-		"dotted":       NewEndpoint("eu-central-1", "my.dotted.bucket", false),
-		"path style":   NewEndpoint("eu-central-1", "my-bucket", true),
-		"china":        NewEndpoint("cn-north-1", "my-bucket", false),
-		"gov":          NewEndpoint("us-gov-west-1", "my-bucket", false),
+		"dotted":       NewEndpoint("eu-central-1", "my.dotted.bucket", Host{}),
+		"path style":   NewEndpoint("eu-central-1", "my-bucket", Host{PathStyle: true}),
+		"china":        NewEndpoint("cn-north-1", "my-bucket", Host{}),
+		"gov":          NewEndpoint("us-gov-west-1", "my-bucket", Host{}),
 		"custom":       NewCustomEndpoint(store, "my-bucket", true),
 		"default port": NewCustomEndpoint(ported, "my-bucket", false),
 	}
