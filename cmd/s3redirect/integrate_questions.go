@@ -103,6 +103,7 @@ func (n *newIntegration) store() (err error) {
 		if n.PathStyle, err = n.agree("path_style", true); err != nil {
 			return err
 		}
+		n.HostStyle = !n.PathStyle
 	}
 	if n.STSEndpoint, err = n.ask(n.optional("sts_endpoint", n.STSEndpoint)); err != nil {
 		return err

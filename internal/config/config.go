@@ -120,7 +120,8 @@ type Integration struct {
 	// hosts (FIPS, dual-stack, VPC interface endpoint). Default: the AWS endpoint of the bucket's
 	// region.
 	Endpoint string `yaml:"endpoint"`
-	// PathStyle puts the bucket in the path instead of the host name. Default false.
+	// PathStyle puts the bucket in the path instead of the host name. Default: true for buckets
+	// with dots in their names at AWS and at https:// endpoints, else false.
 	PathStyle bool `yaml:"path_style"`
 	// DualStack, FIPS and Accelerate select among AWS's hosts; see [presign.Host]. Default false.
 	DualStack  bool `yaml:"dualstack"`
@@ -140,6 +141,9 @@ type Integration struct {
 	MinRemaining    time.Duration `yaml:"min_remaining"`
 	MaxSignatureAge time.Duration `yaml:"max_signature_age"`
 
+	// HostStyle means that the file has path_style: false, so that buckets with dots in their names
+	// are in the host name, too.
+	HostStyle bool `yaml:"-"`
 	// Origin is where the integration is configured.
 	Origin Origin `yaml:"-"`
 }
@@ -238,7 +242,7 @@ func (i *Integration) BucketEndpoint(bucket, region string) *presign.Endpoint {
 	if err != nil {
 		panic("config: an endpoint that passed no check")
 	}
-	return presign.NewCustomEndpoint(store, bucket, i.PathStyle)
+	return presign.NewCustomEndpoint(store, bucket, i.usesPath(store.Scheme, bucket))
 }
 
 // ServedBy returns the integration that serves a bucket. An integration that names the bucket takes

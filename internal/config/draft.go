@@ -53,6 +53,9 @@ func (i *Integration) Draft() Draft {
 			d[key] = v.String()
 		}
 	}
+	if i.HostStyle {
+		d["path_style"] = "false"
+	}
 	return d
 }
 
@@ -84,6 +87,7 @@ func (d Draft) Integration() (*Integration, error) {
 	if errs != nil {
 		return nil, errs
 	}
+	i.HostStyle = d["path_style"] != "" && !i.PathStyle
 	return i, nil
 }
 

@@ -18,6 +18,12 @@ func (i *Integration) host() presign.Host {
 	}
 }
 
+// usesPath reports whether URLs of a bucket at the integration's endpoint have the bucket in the
+// path. A wildcard certificate does not cover names with dots.
+func (i *Integration) usesPath(scheme, bucket string) bool {
+	return i.PathStyle || !i.HostStyle && scheme == "https" && strings.Contains(bucket, ".")
+}
+
 // LookupEndpoint returns the endpoint to ask for a bucket's region. The integration must be valid.
 // The hosts of acceleration may reject requests for a bucket without returning its region.
 func (i *Integration) LookupEndpoint(bucket string) *presign.Endpoint {

@@ -1,6 +1,53 @@
 package config
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
+
+func TestPathStyle(t *testing.T) {
+	for _, c := range []struct{ keys, bucket, want string }{
+		{"endpoint: 'https://s3.example'", "lab", "https://lab.s3.example/"},
+		{"endpoint: 'https://s3.example'", "lab.data", "https://s3.example/lab.data/"},
+		{
+			"endpoint: 'https://s3.example', path_style: false", "lab.data",
+			"https://lab.data.s3.example/",
+		},
+		{"endpoint: 'https://s3.example', path_style: true", "lab", "https://s3.example/lab/"},
+		{
+			"endpoint: 'http://s3.example', insecure: true", "lab.data",
+			"http://lab.data.s3.example/",
+		},
+		{"path_style: false", "lab.data", "https://s3.us-east-1.amazonaws.com/lab.data/"},
+	} {
+		i := parseIntegration(t, fmt.Sprintf("bucket: %s, %s", c.bucket, c.keys))
+		if got := i.BucketEndpoint(c.bucket, "us-east-1").URL(); got != c.want {
+			t.Errorf("%s, bucket %s: the URL is %s, want %s", c.keys, c.bucket, got, c.want)
+		}
+		again, err := i.Draft().Integration()
+		if err != nil {
+			t.Fatalf("%s: Integration() = %v, want no error", c.keys, err)
+		}
+		if got := again.BucketEndpoint(c.bucket, "us-east-1").URL(); got != c.want {
+			t.Errorf("%s, bucket %s: the URL of the draft is %s, want %s",
+				c.keys, c.bucket, got, c.want)
+		}
+	}
+}
+
+// parseIntegration returns an integration with static keys and the given keys, in YAML's flow style.
+func parseIntegration(t *testing.T, keys string) *Integration {
+	t.Helper()
+	c, err := Parse("c", fmt.Appendf(nil, `listen: 127.0.0.1:8080
+viewers: {anonymous: true}
+integrations:
+  - {name: lab, region: us-east-1, access_key_id: a, secret_access_key: b, %s}
+`, keys), noEnv)
+	if err != nil {
+		t.Fatalf("%s: Parse() = %v, want no error", keys, err)
+	}
+	return &c.Integrations[0]
+}
 
 func TestHosts(t *testing.T) {
 	aws := Integration{Bucket: "lab-data", Region: "eu-west-1"}

@@ -348,6 +348,7 @@ func (d *decoder) complete(c *Config) {
 		if i.RoleARN != "" && i.SessionName == "" {
 			i.SessionName = defaultSessionName(i.Name)
 		}
+		i.HostStyle = d.given(at+"path_style") && !i.PathStyle
 		if i.Region == "" && !i.IsAWS() {
 			i.Region = "us-east-1"
 		}

@@ -302,6 +302,7 @@ func TestNextWithAnotherHost(t *testing.T) {
 		"dualstack":  func(i *config.Integration) { i.DualStack = true },
 		"fips":       func(i *config.Integration) { i.FIPS = true },
 		"accelerate": func(i *config.Integration) { i.Accelerate = true },
+		"path_style": func(i *config.Integration) { i.HostStyle = true },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			keys := staticKeys("keys", "one")

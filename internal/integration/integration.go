@@ -258,7 +258,10 @@ func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 	for _, key := range []struct {
 		name string
 		set  bool
-	}{{"dualstack", c.DualStack}, {"fips", c.FIPS}, {"accelerate", c.Accelerate}} {
+	}{
+		{"dualstack", c.DualStack}, {"fips", c.FIPS}, {"accelerate", c.Accelerate},
+		{"host style", c.HostStyle},
+	} {
 		if key.set {
 			fields = append(fields, key.name)
 		}
