@@ -100,9 +100,9 @@ func New(o Options) (_ *App, err error) {
 		level:   &slog.LevelVar{},
 		metrics: metrics.New(o.Version),
 	}
-	a.sts = &integration.AWSSTS{Skew: a.noteSkew}
 	a.level.Set(c.Log.Level)
 	a.log = newLogger(c.Log.Format, a.level, o.Stderr)
+	a.sts = &integration.AWSSTS{Skew: a.noteSkew, Log: a.log}
 	a.refusals = &refusalLog{log: a.log, reasons: map[refusalKey]*refusalCount{}}
 	defer func() {
 		if err != nil {

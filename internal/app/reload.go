@@ -53,6 +53,7 @@ func (a *App) applyLocked(source *config.Source, readErr error) error {
 	a.lastFailure.Store(nil)
 	previous.integrations.Retire(g.integrations)
 	a.sts.Keep(c.Integrations)
+	a.sts.Reload()
 	purged := g.handler.Purge()
 	// Requests that loaded the previous generation before the swap still use its gate, and create
 	// series of its integrations.

@@ -375,3 +375,32 @@ func TestFailedReloadAddsNoIssuer(t *testing.T) {
 		}
 	}
 }
+
+// TestReloadLoadsTheOwnCredentials rotates the process's own credentials in the environment.
+func TestReloadLoadsTheOwnCredentials(t *testing.T) {
+	const second = "AKIASECONDSECONDSECO"
+	t.Setenv("AWS_ACCESS_KEY_ID", testKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", testSecret)
+	a := newTestApp(t)
+	a.cloud.AddUser(fakeaws.User{AccessKeyID: second, SecretAccessKey: testSecret, ARN: "second"})
+	a.cloud.AddRole(fakeaws.Role{ARN: mediaRole, Trusts: []string{testKey, second},
+		Buckets: []string{"demo-media"}, MaxDuration: 400 * time.Hour})
+	var caller string
+	a.cloud.Intercept(func(c *fakeaws.AssumeRoleCall) error {
+		caller = c.CallerARN
+		return nil
+	})
+	keys := "    access_key_id: " + testKey + "\n    secret_access_key: " + testSecret + "\n"
+	text := strings.Replace(a.text, keys, "", 1)
+	a.reload(text)
+	a.wantStatus("before the rotation", mediaObject, http.StatusFound)
+	t.Setenv("AWS_ACCESS_KEY_ID", second)
+	a.reload(text)
+	if _, err := a.Purge("media", ""); err != nil {
+		t.Fatal(err)
+	}
+	a.wantStatus("after the rotation", mediaObject, http.StatusFound)
+	if caller != "second" {
+		t.Errorf("the caller after the reload is %q, want second", caller)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -17,13 +18,12 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
-	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"golang.org/x/sync/singleflight"
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/presign"
@@ -40,15 +40,23 @@ type AWSSTS struct {
 	// Skew is called after each response with the time by which the local clock is ahead of STS's,
 	// to within a second. Optional.
 	Skew func(ahead time.Duration)
+	// Log receives warnings about the process's own credentials. Optional.
+	Log *slog.Logger
 
-	mu      sync.Mutex // guards shared and clients; not held during a call
-	shared  *awshttp.BuildableClient
-	clients map[clientKey]*sts.Client
+	mu         sync.Mutex // guards the fields below; not held during a call
+	shared     *awshttp.BuildableClient
+	clients    map[clientKey]*stsClient
+	own        *ownIdentity // nil: not loaded yet
+	stale      bool         // own must be loaded again
+	rejectedAt time.Time    // when own was last loaded again because STS rejected it
 
-	// loading guards own. It is held while own is loaded, which can call the metadata service of
-	// the machine. It is not held together with mu.
-	loading sync.Mutex
-	own     *aws.Config // the process's own identity; nil: not loaded yet
+	loads singleflight.Group // the load of own in flight
+}
+
+// stsClient is a client and the identity that it calls STS with.
+type stsClient struct {
+	*sts.Client
+	own *ownIdentity // nil: the integration's keys
 }
 
 // clientKey identifies a client. Clients are long-lived: each keeps its connections, and refreshes
@@ -65,10 +73,6 @@ type clientKey struct {
 func (a *AWSSTS) AssumeRole(
 	ctx context.Context, in *AssumeRoleInput,
 ) (presign.Credentials, time.Time, error) {
-	client, err := a.client(ctx, in.Integration)
-	if err != nil {
-		return presign.Credentials{}, time.Time{}, err
-	}
 	input := &sts.AssumeRoleInput{
 		RoleArn:         &in.Integration.RoleARN,
 		RoleSessionName: &in.Integration.SessionName,
@@ -88,7 +92,11 @@ func (a *AWSSTS) AssumeRole(
 	if in.Integration.SourceIdentity != "" {
 		input.SourceIdentity = &in.Integration.SourceIdentity
 	}
-	out, err := client.AssumeRole(ctx, input)
+	var out *sts.AssumeRoleOutput
+	err := a.call(ctx, in.Integration, func(client *sts.Client) (err error) {
+		out, err = client.AssumeRole(ctx, input)
+		return err
+	})
 	if err != nil {
 		// If the clock is far off, STS rejects every call: the error response is the only source.
 		date, parseErr := http.ParseTime(responseHeader(err).Get("Date"))
@@ -127,11 +135,11 @@ func (a *AWSSTS) HasCredentials(ctx context.Context, c *config.Integration) erro
 //
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 func (a *AWSSTS) CallerIdentity(ctx context.Context, c *config.Integration) (string, error) {
-	client, err := a.client(ctx, c)
-	if err != nil {
-		return "", err
-	}
-	out, err := client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	var out *sts.GetCallerIdentityOutput
+	err := a.call(ctx, c, func(client *sts.Client) (err error) {
+		out, err = client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
@@ -146,7 +154,7 @@ func (a *AWSSTS) Keep(integrations []config.Integration) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	maps.DeleteFunc(a.clients, func(key clientKey, _ *sts.Client) bool { return !needed[key] })
+	maps.DeleteFunc(a.clients, func(key clientKey, _ *stsClient) bool { return !needed[key] })
 }
 
 func clientKeyOf(c *config.Integration) clientKey {
@@ -160,43 +168,52 @@ func clientKeyOf(c *config.Integration) clientKey {
 	}
 }
 
-// ownConfig returns the configuration with the process's own credentials.
-func (a *AWSSTS) ownConfig(ctx context.Context) (aws.Config, error) {
-	a.loading.Lock()
-	defer a.loading.Unlock()
-	if a.own == nil {
-		own, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithLogger(logging.Nop{}))
-		if err != nil {
-			return aws.Config{}, err
-		}
-		a.own = &own
+// call calls STS for an integration. If STS rejects the process's own credentials, call loads them
+// again and repeats the call once.
+func (a *AWSSTS) call(
+	ctx context.Context, c *config.Integration, send func(*sts.Client) error,
+) error {
+	client, err := a.client(ctx, c)
+	if err != nil {
+		return err
 	}
-	return *a.own, nil
+	err = send(client.Client)
+	if client.own == nil || !rejectsCredentials(err) || !a.replaced(ctx, client.own) {
+		return err
+	}
+	if client, err = a.client(ctx, c); err != nil {
+		return err
+	}
+	return send(client.Client)
 }
 
-// client returns the client for an integration. It makes one if there is none.
-func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*sts.Client, error) {
+// client returns the client for an integration. It makes one if there is none, or if the process's
+// own credentials were loaded again since.
+func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*stsClient, error) {
+	var own *ownIdentity
+	if c.AccessKeyID == "" {
+		var err error
+		if own, err = a.ownIdentity(ctx); err != nil {
+			return nil, err
+		}
+	}
 	key := clientKeyOf(c)
 	a.mu.Lock()
-	client, ok := a.clients[key]
+	defer a.mu.Unlock()
+	if client, ok := a.clients[key]; ok && client.own == own {
+		return client, nil
+	}
 	if a.shared == nil {
 		a.shared = awshttp.NewBuildableClient()
 	}
 	base := aws.Config{HTTPClient: a.shared} // one for all: each would have its own connections
-	a.mu.Unlock()
-	if ok {
-		return client, nil
-	}
-	if c.AccessKeyID != "" {
+	if own != nil {
+		base = own.config
+	} else {
 		base.Credentials = credentials.NewStaticCredentialsProvider(
 			c.AccessKeyID, string(c.SecretAccessKey), "")
-	} else {
-		var err error
-		if base, err = a.ownConfig(ctx); err != nil {
-			return nil, err
-		}
 	}
-	client = sts.NewFromConfig(base, func(o *sts.Options) {
+	client := &stsClient{own: own, Client: sts.NewFromConfig(base, func(o *sts.Options) {
 		o.Region = key.region
 		if key.endpoint != "" {
 			o.BaseEndpoint = &key.endpoint
@@ -205,14 +222,9 @@ func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*sts.Client
 			o.HTTPClient = a.HTTPClient
 		}
 		o.Retryer = retry.NewStandard(retryOnce)
-	})
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	})}
 	if a.clients == nil {
-		a.clients = map[clientKey]*sts.Client{}
-	}
-	if other, ok := a.clients[key]; ok {
-		return other, nil // made by another call since
+		a.clients = map[clientKey]*stsClient{}
 	}
 	a.clients[key] = client
 	return client, nil

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -40,9 +41,30 @@ type stamp struct {
 
 // equal reports whether two stamps are of the same version.
 func (s stamp) equal(other stamp) bool {
+	if s.info == nil || other.info == nil {
+		return s.info == other.info
+	}
 	return s.info.ModTime().Equal(other.info.ModTime()) && s.info.Size() == other.info.Size() &&
 		s.changed.Equal(other.changed) && os.SameFile(s.info, other.info)
 }
+
+// Versions identifies the versions of files. Files that do not exist, or are not accessible, count
+// as one version.
+type Versions []stamp
+
+// VersionsOf returns the current versions of the files with the given names.
+func VersionsOf(names ...string) Versions {
+	versions := make(Versions, len(names))
+	for i, name := range names {
+		if info, err := os.Stat(name); err == nil {
+			versions[i] = stamp{info, changeTime(info)}
+		}
+	}
+	return versions
+}
+
+// Equal reports whether v and other are the same versions of the same number of files.
+func (v Versions) Equal(other Versions) bool { return slices.EqualFunc(v, other, stamp.equal) }
 
 // New loads a value. load reads the files with the given names. Errors and log lines do not contain
 // these names, which may come from a variable that holds a secret; log should have an attribute

@@ -184,3 +184,24 @@ func newFileValue(t *testing.T, name string, clock func() time.Time) *Value[stri
 	}
 	return v
 }
+
+func TestVersionsOf(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	missing := VersionsOf(name)
+	if !missing.Equal(VersionsOf(name)) {
+		t.Error("the versions of a missing file differ, want them equal")
+	}
+	if err := os.WriteFile(name, []byte("one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first := VersionsOf(name)
+	if first.Equal(missing) || missing.Equal(first) || !first.Equal(VersionsOf(name)) {
+		t.Error("the version of a created file equals that of a missing one, or changes")
+	}
+	if err := os.WriteFile(name, []byte("other"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if VersionsOf(name).Equal(first) {
+		t.Error("the versions of a changed file are equal, want them to differ")
+	}
+}

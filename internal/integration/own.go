@@ -1,0 +1,140 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
+
+	"s3redirect/internal/reread"
+)
+
+// ownIdentity is the process's own identity, as the SDK's default chain found it. It is immutable.
+type ownIdentity struct {
+	config      aws.Config
+	credentials aws.Credentials // the first that the chain returned
+	files       reread.Versions // of the shared files
+}
+
+// rejectionPause is the least time between two loads of the process's own credentials that STS
+// rejected. Without it, a fleet of integrations would load them with every rejected call.
+const rejectionPause = 5 * time.Second
+
+// Reload makes the next call load the process's own credentials again.
+func (a *AWSSTS) Reload() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stale = a.own != nil
+}
+
+// ownIdentity returns the process's own identity. It loads the identity if that has not happened
+// yet, if the shared files have changed, and after [AWSSTS.Reload]. Concurrent calls share a load.
+func (a *AWSSTS) ownIdentity(ctx context.Context) (*ownIdentity, error) {
+	a.mu.Lock()
+	own, stale := a.own, a.stale
+	a.mu.Unlock()
+	if own != nil && !stale && own.files.Equal(reread.VersionsOf(sharedFiles()...)) {
+		return own, nil
+	}
+	// The load belongs to no call: it continues when the first has given up.
+	loaded := a.loads.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
+		defer cancel()
+		return a.load(ctx)
+	})
+	select {
+	case r := <-loaded:
+		own, _ := r.Val.(*ownIdentity)
+		return own, r.Err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// load loads the process's own identity. If that fails, the previous one is kept: the shared files
+// may be half written, and the previous credentials may still be valid.
+func (a *AWSSTS) load(ctx context.Context) (*ownIdentity, error) {
+	a.mu.Lock()
+	previous := a.own
+	a.stale = false // a reload during the load sets it again
+	a.mu.Unlock()
+	// The versions are taken first: if a file changes during the load, the next call loads again.
+	own := &ownIdentity{files: reread.VersionsOf(sharedFiles()...)}
+	var err error
+	own.config, err = awsconfig.LoadDefaultConfig(ctx, awsconfig.WithLogger(logging.Nop{}))
+	if err == nil {
+		own.credentials, err = own.config.Credentials.Retrieve(ctx)
+	}
+	if err != nil && previous == nil {
+		return nil, err
+	}
+	if err != nil {
+		if a.Log != nil {
+			a.Log.Warn("the proxy's own credentials cannot be loaded again; "+
+				"keeping the previous ones", "error", truncate(err))
+		}
+		own.config, own.credentials = previous.config, previous.credentials
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.own = own
+	return own, nil
+}
+
+// replaced loads the process's own credentials again after STS has rejected those of used. It
+// reports whether they differ now.
+func (a *AWSSTS) replaced(ctx context.Context, used *ownIdentity) bool {
+	before, err := used.config.Credentials.Retrieve(ctx)
+	if err != nil {
+		before = used.credentials
+	}
+	now := time.Now()
+	a.mu.Lock()
+	if since := now.Sub(a.rejectedAt); a.own == used && (since < 0 || since >= rejectionPause) {
+		a.stale, a.rejectedAt = true, now
+	}
+	a.mu.Unlock()
+	own, err := a.ownIdentity(ctx)
+	if err != nil {
+		return false
+	}
+	after, err := own.config.Credentials.Retrieve(ctx)
+	return err == nil && (after.AccessKeyID != before.AccessKeyID ||
+		after.SecretAccessKey != before.SecretAccessKey ||
+		after.SessionToken != before.SessionToken)
+}
+
+// rejectsCredentials reports whether an error means that STS does not accept the credentials that
+// signed the call: they were deleted or rotated, or have expired.
+//
+// https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
+func rejectsCredentials(err error) bool {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	switch api.ErrorCode() {
+	case "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "SignatureDoesNotMatch":
+		return true
+	}
+	return false
+}
+
+// sharedFiles returns the names of the SDK's shared files.
+//
+// https://docs.aws.amazon.com/sdkref/latest/guide/file-location.html
+func sharedFiles() []string {
+	env, _ := awsconfig.NewEnvConfig() // an error is about another variable
+	files := []string{env.SharedConfigFile, env.SharedCredentialsFile}
+	if files[0] == "" {
+		files[0] = awsconfig.DefaultSharedConfigFilename()
+	}
+	if files[1] == "" {
+		files[1] = awsconfig.DefaultSharedCredentialsFilename()
+	}
+	return files
+}

@@ -1,0 +1,160 @@
+package integration
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ownEnvironment leaves the process without credentials of its own, and without shared files.
+func ownEnvironment(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{
+		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
+		"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN",
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+	} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "config"))
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(t.TempDir(), "credentials"))
+}
+
+// setOwnKey sets the process's own access key in the environment.
+func setOwnKey(t *testing.T, id string) {
+	t.Helper()
+	t.Setenv("AWS_ACCESS_KEY_ID", id)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", testSecret)
+}
+
+// writeOwnKey writes the process's own access key to the shared credentials file.
+func writeOwnKey(t *testing.T, id string) {
+	t.Helper()
+	text := "[default]\naws_access_key_id = " + id + "\naws_secret_access_key = " + testSecret + "\n"
+	if err := os.WriteFile(
+		os.Getenv("AWS_SHARED_CREDENTIALS_FILE"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keyedSTS is an STS that records the access keys of its callers. It rejects those in rejected with
+// an error code, and answers the others with a session.
+type keyedSTS struct {
+	rejected map[string]string
+	keys     []string
+}
+
+func (k *keyedSTS) RoundTrip(r *http.Request) (*http.Response, error) {
+	_, credential, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	key, _, _ := strings.Cut(credential, "/")
+	k.keys = append(k.keys, key)
+	if code := k.rejected[key]; code != "" {
+		return answer(403, "<ErrorResponse><Error><Code>"+code+"</Code></Error></ErrorResponse>"),
+			nil
+	}
+	expires := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	return answer(200, "<AssumeRoleResponse><AssumeRoleResult><Credentials>"+
+		"<AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"+
+		"<SessionToken>t</SessionToken><Expiration>"+expires+"</Expiration>"+
+		"</Credentials></AssumeRoleResult></AssumeRoleResponse>"), nil
+}
+
+// assume assumes a role with the process's own credentials.
+func assume(sts *AWSSTS) error {
+	i := role("lab", "bucket")
+	_, _, err := sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i})
+	return err
+}
+
+func TestOwnCredentialsAreLoadedAgain(t *testing.T) {
+	const first, second = "AKIAFIRST", "AKIASECOND"
+	for name, c := range map[string]struct {
+		set    func(t *testing.T, id string)
+		rotate func(t *testing.T, sts *AWSSTS)
+		want   []string
+	}{
+		"nothing changed": {setOwnKey, func(*testing.T, *AWSSTS) {}, []string{first, first}},
+		"the shared file changed": {writeOwnKey, func(t *testing.T, _ *AWSSTS) {
+			writeOwnKey(t, second)
+		}, []string{first, second}},
+		"the shared file is broken": {writeOwnKey, func(t *testing.T, _ *AWSSTS) {
+			writeOwnKey(t, "")
+		}, []string{first, first}},
+		"a reload": {setOwnKey, func(t *testing.T, sts *AWSSTS) {
+			setOwnKey(t, second)
+			sts.Reload()
+		}, []string{first, second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ownEnvironment(t)
+			c.set(t, first)
+			server := &keyedSTS{}
+			sts := stsOf(server)
+			if err := assume(sts); err != nil {
+				t.Fatal(err)
+			}
+			c.rotate(t, sts)
+			if err := assume(sts); err != nil || !slices.Equal(server.keys, c.want) {
+				t.Errorf("AssumeRole = %v with the keys %v, want nil with %v", err, server.keys, c.want)
+			}
+		})
+	}
+}
+
+// TestRejectedOwnCredentials checks that own credentials that STS rejects are loaded again, and that
+// the call is repeated once, with other credentials only.
+func TestRejectedOwnCredentials(t *testing.T) {
+	const first, second = "AKIAFIRST", "AKIASECOND"
+	for _, c := range []struct {
+		code    string
+		rotated bool
+		also    string // the code that rejects the second key
+		want    []string
+		ok      bool
+	}{
+		{"InvalidClientTokenId", true, "", []string{first, second}, true},
+		{"ExpiredToken", true, "", []string{first, second}, true},
+		{"ExpiredTokenException", true, "", []string{first, second}, true},
+		{"SignatureDoesNotMatch", true, "", []string{first, second}, true},
+		{"InvalidClientTokenId", true, "InvalidClientTokenId", []string{first, second}, false},
+		{"InvalidClientTokenId", false, "", []string{first}, false},
+		{"AccessDenied", true, "", []string{first}, false},
+	} {
+		t.Run(c.code, func(t *testing.T) {
+			ownEnvironment(t)
+			setOwnKey(t, first)
+			server := &keyedSTS{}
+			sts := stsOf(server)
+			if err := assume(sts); err != nil {
+				t.Fatal(err)
+			}
+			server.keys = nil
+			server.rejected = map[string]string{first: c.code, second: c.also}
+			if c.rotated {
+				setOwnKey(t, second)
+			}
+			if err := assume(sts); (err == nil) != c.ok || !slices.Equal(server.keys, c.want) {
+				t.Errorf("AssumeRole = %v with the keys %v, want success %v with %v",
+					err, server.keys, c.ok, c.want)
+			}
+		})
+	}
+}
+
+// The keys of an integration are not replaced by the process's own.
+func TestRejectedKeysOfAnIntegration(t *testing.T) {
+	ownEnvironment(t)
+	setOwnKey(t, "AKIAOWN")
+	server := &keyedSTS{rejected: map[string]string{testKey: "InvalidClientTokenId"}}
+	i := viaSTS("lab", "bucket")
+	_, _, err := stsOf(server).AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i})
+	if want := []string{testKey}; Classify(err) != Denied || !slices.Equal(server.keys, want) {
+		t.Errorf("AssumeRole = %v with the keys %v, want a denial with %v", err, server.keys, want)
+	}
+}
