@@ -20,6 +20,8 @@ func testEnvironment(name string) (string, bool) {
 		"ID":     "id-from-the-environment",
 		"HOURS":  "1",
 		"SECRET": "canary",
+		"BREAK":  strings.Repeat("canary-", 6) + "\n",
+		"BLANK":  " canary",
 	}[name]
 	return value, ok
 }

@@ -120,6 +120,10 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 			d.fail(n.Line, key, "%v", err)
 			return
 		}
+		if name := d.untrimmed(n.Value); name != "" && isCredential(into, key) {
+			d.fail(n.Line, key, "%v", untrimmedError(name))
+			return
+		}
 		if text == "" {
 			// For example, an empty variable must not silently remove an external_id or an
 			// endpoint.

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strings"
 )
@@ -48,6 +49,35 @@ func (e unsetError) Error() string {
 // be the secret itself, as in ${hunter2}.
 func (unsetError) unnamed() error {
 	return errors.New("the environment variable in this value is not set; set it, or write the value here")
+}
+
+// untrimmed returns the first environment variable of a text whose value begins or ends with white
+// space, or "".
+func (d *decoder) untrimmed(text string) string {
+	for _, name := range Variables(text) {
+		if value, _ := d.getenv(name); strings.TrimSpace(value) != value {
+			return name
+		}
+	}
+	return ""
+}
+
+// untrimmedError is an environment variable whose value begins or ends with white space, in the
+// value of a credential.
+//
+// Variables often end with a line break that their author does not see: echo VALUE | base64
+// encodes it into a Kubernetes Secret. With it, a store answers SignatureDoesNotMatch.
+type untrimmedError string
+
+func (e untrimmedError) Error() string {
+	return fmt.Sprintf("the environment variable %s begins or ends with a blank or a line break; "+
+		"remove it (echo VALUE | base64 adds a line break: use printf '%%s' VALUE | base64)", string(e))
+}
+
+// isCredential reports whether a value is a secret, or the identifier that goes with one.
+func isCredential(into reflect.Value, key string) bool {
+	name := key[strings.LastIndexByte(key, '.')+1:]
+	return into.Type() == reflect.TypeFor[Secret]() || name == "access_key_id" || name == "external_id"
 }
 
 // nearest returns the known name with the smallest edit distance, or "" if none is close.
