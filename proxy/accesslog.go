@@ -178,13 +178,23 @@ func loggedMethod(method string) string {
 }
 
 // appendJSON appends a key or a viewer's ID with JSON's escapes (RFC 8259, section 7). Both are
-// valid UTF-8 without control characters.
+// valid UTF-8. It also escapes the control characters that JSON allows, U+007F to U+009F, because
+// terminals interpret them. UTF-8 encodes U+0080 to U+009F as C2 80 to C2 9F.
 func appendJSON(b []byte, text string) []byte {
-	for i := range len(text) {
-		if c := text[i]; c == '"' || c == '\\' {
-			b = append(b, '\\')
+	const hex = "0123456789abcdef"
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if c == 0xc2 && i+1 < len(text) && text[i+1] < 0xa0 {
+			i++
+			c = text[i]
+		} else if c >= 0x20 && c != 0x7f {
+			if c == '"' || c == '\\' {
+				b = append(b, '\\')
+			}
+			b = append(b, c)
+			continue
 		}
-		b = append(b, text[i])
+		b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 	}
 	return b
 }

@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -127,6 +129,40 @@ func TestAccessLogHasClientAddress(t *testing.T) {
 			t.Errorf("the log contains text of the header: %s", out.String())
 		}
 	}
+}
+
+// Control characters of keys are escaped in both formats, also those that JSON allows.
+func FuzzAccessLogEscapesKeys(f *testing.F) {
+	for _, key := range []string{"Icon\r", "a\nb", "\x01\x1b[2J\x7f", "\u0085\u009b2J", "ä\u00a0", `"\`} {
+		f.Add(key)
+	}
+	f.Fuzz(func(t *testing.T, key string) {
+		if locator.CheckKey(key) != nil {
+			return
+		}
+		line := func(format string) string {
+			var out lockedBuffer
+			a := NewAccessLog(&out, format, slog.New(slog.DiscardHandler), newLostCounter())
+			x := &exchange{
+				Request: viewer.Request{Header: http.Header{}, RemoteAddr: "127.0.0.1:1"},
+				locator: locator.Locator{Bucket: "bucket", Key: key},
+			}
+			a.add(a.line(nil, x, &viewer.Gate{}, 0))
+			a.Close()
+			line := strings.TrimSuffix(out.String(), "\n")
+			if strings.ContainsFunc(line, unicode.IsControl) {
+				t.Errorf("the key %q is logged as %q, want no control characters", key, line)
+			}
+			return line
+		}
+		var got accessLine
+		if err := json.Unmarshal([]byte(line("json")), &got); err != nil || got.Key != key {
+			t.Errorf("the key %q is logged as %q (%v)", key, got.Key, err)
+		}
+		if text := line("text"); !strings.Contains(text, " key="+strconv.Quote(key)+" ") {
+			t.Errorf("the key %q is logged in %s, want it quoted", key, text)
+		}
+	})
 }
 
 func TestAccessLogTextFormat(t *testing.T) {

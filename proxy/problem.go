@@ -121,6 +121,7 @@ func isLocatorError(err error) bool {
 		locator.ErrEmptyKey,
 		locator.ErrLongKey,
 		locator.ErrDotSegment,
+		locator.ErrNUL,
 		locator.ErrControl,
 		locator.ErrInvalidUTF8,
 		locator.ErrBadEscape,

@@ -6,6 +6,34 @@ import (
 	"testing"
 )
 
+// S3 stores keys with control characters, such as the files Icon\r of macOS.
+func TestKeysWithControlCharacters(t *testing.T) {
+	w := newWorld(t)
+	for key, path := range map[string]string{
+		"Icon\r":           "/s3/bucket/Icon%0D",
+		"\x01\t\n\x1b\x7f": "/s3/bucket/%01%09%0A%1B%7F",
+		"Ã¤\u0084":         "/s3/bucket/%C3%83%C2%A4%C2%84",
+	} {
+		w.put("bucket", key, key)
+		location := w.redirect("GET", path)
+		if resp, body := w.fetch("GET", location); resp.StatusCode != 200 || body != key {
+			t.Errorf("%s: got %d %q, want 200 %q", path, resp.StatusCode, body, key)
+		}
+		if name := strings.TrimPrefix(path, "/s3/"); location.EscapedPath() != "/"+name {
+			t.Errorf("%s: redirect to the path %s, want /%s", path, location.EscapedPath(), name)
+		}
+		resp, _ := w.fetch("GET", w.redirect("GET", path+"?download"))
+		if got := resp.Header.Get("Content-Disposition"); got != "attachment" {
+			t.Errorf("%s?download: Content-Disposition %q, want attachment", path, got)
+		}
+	}
+	for _, path := range []string{"/s3/bucket/%00", "/s3/bucket/a%0D%00", "/s3/bucket/..%2F%0D"} {
+		if resp := w.ask("GET", path); problemIn(t, resp).Code != "bad_locator" {
+			t.Errorf("%s: got %d, want 400 bad_locator", path, resp.StatusCode)
+		}
+	}
+}
+
 func TestQueryParameters(t *testing.T) {
 	w := newWorld(t)
 	old := w.put("team-a", "k.txt", "old")

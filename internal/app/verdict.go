@@ -19,13 +19,14 @@ func Verdict(
 			return false, "denied: viewers.anonymous is off"
 		}
 	}
+	object := locator.Printable(l.String())
 	d := viewer.NewRules(c.Viewers.Rules).Decide(&v, l)
 	switch {
 	case d.Rule == 0 && !d.Allowed:
-		return false, fmt.Sprintf("denied: no rule allows %s to read %s", who, l)
+		return false, fmt.Sprintf("denied: no rule allows %s to read %s", who, object)
 	case !d.Allowed:
 		return false, fmt.Sprintf("denied by viewers.rules[%d]: %s may not read %s",
-			d.Rule-1, who, l)
+			d.Rule-1, who, object)
 	}
 	server, ok := c.ServedBy(l.Bucket)
 	switch {
@@ -33,8 +34,8 @@ func Verdict(
 		return false, fmt.Sprintf("denied: no integration serves bucket %s", l.Bucket)
 	case d.Rule == 0:
 		return true, fmt.Sprintf("allowed, because there are no rules: %s may read %s, "+
-			"which integration %s serves", who, l, server.Name)
+			"which integration %s serves", who, object, server.Name)
 	}
 	return true, fmt.Sprintf("allowed by viewers.rules[%d]: %s may read %s, "+
-		"which integration %s serves", d.Rule-1, who, l, server.Name)
+		"which integration %s serves", d.Rule-1, who, object, server.Name)
 }

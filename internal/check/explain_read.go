@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"s3redirect/internal/locator"
 	"s3redirect/internal/policy"
 )
 
@@ -20,7 +21,8 @@ func (p *probe) explainRead(r *response, step string) explanation {
 	if r.mentions("session policy") && !r.mentions("s3:listbucket") {
 		return p.explainSessionPolicy(r)
 	}
-	noObject := "the bucket can be read, but the object does not exist: " + p.sample.Key
+	noObject := "the bucket can be read, but the object does not exist: " +
+		locator.Printable(p.sample.Key)
 	switch {
 	case step == "range":
 		return explainPartial("a Range", text)
@@ -168,7 +170,7 @@ func (p *probe) explainForbidden(r *response, step string) explanation {
 	remedy := p.compareAccessPolicy()
 	if !p.i.ListBucket {
 		reason += ", or the object does not exist (without s3:ListBucket, S3 does not reveal that)"
-		remedy += "; and check that the sample exists: its key is " + p.sample.Key
+		remedy += "; and check that the sample exists: its key is " + locator.Printable(p.sample.Key)
 	}
 	if !p.i.RequesterPays {
 		reason += ", or its requesters pay"

@@ -80,6 +80,15 @@ var storeFaults = []faultTest{
 		"the object does not exist: missing", "--sample",
 	},
 	{
+		"missing object with a control character",
+		func(_ *testing.T, w *world) {
+			w.Sample.Key = "Icon\r"
+			w.replace("    region", "    list_bucket: true\n    region")
+		},
+		"get", Failed,
+		`the object does not exist: "Icon\r"`, "--sample",
+	},
+	{
 		"missing object, denied for s3:ListBucket",
 		storeFails(403, "AccessDenied",
 			`is not authorized to perform: s3:ListBucket on resource: "arn:aws:s3:::photos"`),

@@ -214,7 +214,7 @@ func (p *probe) read(ctx context.Context) {
 		return
 	}
 	length := got.header.Get("Content-Length")
-	p.ok("get", "%s: %s bytes of %s", p.sample, length, got.header.Get("Content-Type"))
+	p.ok("get", "%s: %s bytes of %s", locator.Printable(p.sample.String()), length, got.header.Get("Content-Type"))
 	if length == "0" {
 		p.skip("range", "the object is empty")
 	} else {

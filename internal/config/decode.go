@@ -139,11 +139,13 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 }
 
 // shown returns a value as messages may show it, or "" if they must not. They must not show
-// secrets, or values that may contain another key's secret because of a typo: those with white
-// space or a separator, as in "lab,secret_access_key:VALUE", and those with the name of a key
-// before a colon, as in "token:VALUE".
+// secrets, control characters, or values that may contain another key's secret because of a typo:
+// those with white space or a separator, as in "lab,secret_access_key:VALUE", and those with the
+// name of a key before a colon, as in "token:VALUE".
 func shown(into reflect.Value, written string) string {
-	isSeparator := func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`,;=?&@"'`, r) }
+	isSeparator := func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`,;=?&@"'`, r)
+	}
 	if into.Type() == reflect.TypeFor[Secret]() || strings.ContainsFunc(written, isSeparator) ||
 		strings.Contains(written, ":") && keyInValue().MatchString(written) {
 		return ""

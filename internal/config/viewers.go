@@ -205,8 +205,8 @@ func ruleLocatorProblem(text string) string {
 		return "a * may stand at the end only, for all that begins like that"
 	case strings.ContainsAny(literal, "{}"):
 		return "{user} is the only thing that braces may hold"
-	case strings.ContainsFunc(literal, unicode.IsControl):
-		return "it holds a control character"
+	case strings.Contains(literal, "\x00"):
+		return "keys with NUL are never served"
 	}
 	// The rest of the segment could belong to a longer name.
 	last := strings.LastIndex(key, UserPlaceholder)

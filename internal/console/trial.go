@@ -193,6 +193,6 @@ func (c *Console) preview(w http.ResponseWriter, r *http.Request) {
 			from+"; frame-src "+from+
 			"; base-uri 'none'; form-action 'none'; frame-ancestors 'self'")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	url, name := html.EscapeString(c.viewersURL(r)+l.Path()), html.EscapeString(l.String())
+	url, name := html.EscapeString(c.viewersURL(r)+l.Path()), html.EscapeString(locator.Printable(l.String()))
 	fmt.Fprintf(w, previewPage, url, name, kind, fmt.Sprintf(previewTags[kind], url, name))
 }

@@ -6,8 +6,8 @@ package locator
 import (
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -30,7 +30,8 @@ var (
 	ErrLongKey    = errors.New("the key is longer than S3's limit of 1,024 bytes")
 	ErrDotSegment = errors.New("the key contains a segment '.' or '..', " +
 		"which browsers remove from paths")
-	ErrControl     = errors.New("the key contains a control character")
+	ErrNUL         = errors.New("the key contains NUL, which separates names in many programs")
+	ErrControl     = errors.New("the path contains a control character: percent-encode it")
 	ErrInvalidUTF8 = errors.New("the key is not valid UTF-8")
 	ErrBadEscape   = errors.New("the path contains a '%' without two hexadecimal digits after it")
 	ErrFragment    = errors.New("the path contains a '#': encode it as %23")
@@ -60,7 +61,7 @@ func Parse(s string) (Locator, error) {
 
 // ParsePath parses the raw path of a request, /s3/bucket/key without a query. It splits the path
 // at the first slash after the bucket and percent-decodes the key once; it does not decode plus
-// signs. It does not copy a path that needs no decoding.
+// signs. Control characters must be percent-encoded. It does not copy a path that needs no decoding.
 func ParsePath(path string) (Locator, error) {
 	rest, ok := strings.CutPrefix(path, PathPrefix)
 	if !ok {
@@ -72,6 +73,9 @@ func ParsePath(path string) (Locator, error) {
 	}
 	if strings.IndexByte(key, '#') >= 0 {
 		return Locator{}, ErrFragment
+	}
+	if hasControl(key) {
+		return Locator{}, ErrControl
 	}
 	// Most keys contain no '%', which IndexByte finds out faster than PathUnescape.
 	if strings.IndexByte(key, '%') >= 0 {
@@ -95,7 +99,9 @@ func (l Locator) Path() string {
 	return u.EscapedPath()
 }
 
-// CheckKey returns an error if a decoded key is invalid.
+// CheckKey returns an error if a decoded key is invalid. S3 allows every sequence of Unicode
+// characters in UTF-8 of up to 1,024 bytes; NUL, dot segments and invalid UTF-8 are rejected.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 func CheckKey(key string) error {
 	switch {
 	case key == "":
@@ -103,26 +109,36 @@ func CheckKey(key string) error {
 	case len(key) > MaxKeyBytes:
 		return ErrLongKey
 	}
-	plain := true
-	for i := range len(key) {
-		if c := key[i]; c < 0x20 || c == 0x7f {
-			return ErrControl
-		} else if c >= utf8.RuneSelf {
-			plain = false
-		}
-	}
-	if !plain {
-		if !utf8.ValidString(key) {
-			return ErrInvalidUTF8
-		}
-		if strings.ContainsFunc(key, unicode.IsControl) {
-			return ErrControl
-		}
-	}
-	if HasDotSegment(key) {
+	switch {
+	case strings.IndexByte(key, 0) >= 0:
+		return ErrNUL
+	case !utf8.ValidString(key):
+		return ErrInvalidUTF8
+	case HasDotSegment(key):
 		return ErrDotSegment
 	}
 	return nil
+}
+
+// hasControl reports whether s contains a control character of Unicode: U+0000 to U+001F, or
+// U+007F to U+009F, which UTF-8 encodes as C2 80 to C2 9F.
+func hasControl(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < 0x20, c == 0x7f, c == 0xc2 && i+1 < len(s) && s[i+1] < 0xa0:
+			return true
+		}
+	}
+	return false
+}
+
+// Printable returns a key or a locator for a message. A text with control characters, which could
+// move a terminal's cursor or begin another line, is quoted as in Go, and others are unchanged.
+func Printable(text string) string {
+	if hasControl(text) {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 // HasDotSegment reports whether a segment of key is "." or "..". A backslash also separates

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -26,6 +27,10 @@ func TestParsePath(t *testing.T) {
 		{path: "/s3/bucket/ü", bucket: "bucket", key: "ü"},
 		{path: "/s3/bucket/...", bucket: "bucket", key: "..."},
 		{path: "/s3/bucket/.a/b.", bucket: "bucket", key: ".a/b."},
+		{path: "/s3/bucket/Icon%0D", bucket: "bucket", key: "Icon\r"},
+		{path: "/s3/bucket/%01%09%0a%1b%7f", bucket: "bucket", key: "\x01\t\n\x1b\x7f"},
+		// "ä" whose UTF-8 was decoded as Latin-1 and encoded again.
+		{path: "/s3/bucket/%C3%83%C2%A4%C2%84", bucket: "bucket", key: "Ã¤\u0084"},
 		{path: "/s3/bucket/" + long, bucket: "bucket", key: long},
 		{path: `/s3/bucket/a\..b\.c\d..`, bucket: "bucket", key: `a\..b\.c\d..`},
 
@@ -66,10 +71,13 @@ func TestParsePath(t *testing.T) {
 		{path: "/s3/bucket/%", err: ErrBadEscape},
 		{path: "/s3/bucket/%4", err: ErrBadEscape},
 		{path: "/s3/bucket/%zz", err: ErrBadEscape},
-		{path: "/s3/bucket/a%00b", err: ErrControl},
-		{path: "/s3/bucket/a%0d%0ab", err: ErrControl},
+		{path: "/s3/bucket/a%00b", err: ErrNUL},
+		{path: "/s3/bucket/%1f%00", err: ErrNUL},
+		{path: "/s3/bucket/a\x00b", err: ErrControl},
+		{path: "/s3/bucket/a\rb", err: ErrControl},
 		{path: "/s3/bucket/a\x7fb", err: ErrControl},
-		{path: "/s3/bucket/a%C2%85b", err: ErrControl},
+		{path: "/s3/bucket/a\u0085b", err: ErrControl},
+		{path: "/s3/bucket/%41\u009f", err: ErrControl},
 		{path: "/s3/bucket/%ff%fe", err: ErrInvalidUTF8},
 		{path: "/s3/bucket/%ed%a0%80", err: ErrInvalidUTF8},
 		{path: "/s3/bucket/%c0%ae%c0%ae/key", err: ErrInvalidUTF8},
@@ -97,12 +105,29 @@ func TestParse(t *testing.T) {
 		{text: "s3:///key", err: ErrBucket},
 		{text: "s3://bucket", err: ErrEmptyKey},
 		{text: "s3://bucket/../key", err: ErrDotSegment},
-		{text: "s3://bucket/\n", err: ErrControl},
+		{text: "s3://bucket/Icon\r", bucket: "bucket", key: "Icon\r"},
+		{text: "s3://bucket/a\u0085\x7f", bucket: "bucket", key: "a\u0085\x7f"},
+		{text: "s3://bucket/a\x00", err: ErrNUL},
 	} {
 		l, err := Parse(c.text)
 		if !errors.Is(err, c.err) || l != (Locator{c.bucket, c.key}) {
 			t.Errorf("Parse(%q) = %+v, %v, want bucket %q, key %q, %v",
 				c.text, l, err, c.bucket, c.key, c.err)
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                  "",
+		"s3://bucket/a ü":   "s3://bucket/a ü",
+		`s3://bucket/"a\r"`: `s3://bucket/"a\r"`,
+		"s3://bucket/a\r":   `"s3://bucket/a\r"`,
+		"\x1b[2J\x7f":       `"\x1b[2J\x7f"`,
+		"ü\u009b2J":         `"ü\u009b2J"`,
+	} {
+		if got := Printable(text); got != want {
+			t.Errorf("Printable(%q) = %s, want %s", text, got, want)
 		}
 	}
 }
@@ -191,6 +216,10 @@ func FuzzParsePath(f *testing.F) {
 		"/s3/bucket//a%2Fb+c",
 		"/s3/b%2Fc/d",
 		"/s3/bucket/%ff",
+		"/s3/bucket/Icon%0D",
+		"/s3/bucket/%01%1b%7F%C2%85",
+		"/s3/bucket/\x7f\u0085",
+		"/s3/bucket/%00",
 		"/s3//x",
 	} {
 		f.Add(s)
@@ -207,8 +236,16 @@ func FuzzParsePath(f *testing.F) {
 			!strings.HasPrefix(path, PathPrefix+l.Bucket+"/") {
 			t.Errorf("ParsePath(%q) returns bucket %q, %v", path, l.Bucket, err)
 		}
-		if !utf8.ValidString(l.Key) || l.Key == "" || len(l.Key) > MaxKeyBytes {
+		if !utf8.ValidString(l.Key) || l.Key == "" || len(l.Key) > MaxKeyBytes ||
+			strings.Contains(l.Key, "\x00") {
 			t.Errorf("ParsePath(%q) returns the invalid key %q", path, l.Key)
+		}
+		isVisible := func(r rune) bool { return r > ' ' && r < 0x7f }
+		if encoded := strings.TrimLeftFunc(l.Path(), isVisible); encoded != "" {
+			t.Errorf("Locator.Path() = %q, want visible ASCII characters only", l.Path())
+		}
+		if shown := Printable(l.String()); strings.ContainsFunc(shown, unicode.IsControl) {
+			t.Errorf("Printable(%q) = %q, want no control characters", l.String(), shown)
 		}
 		// A browser must not remove segments from the path.
 		want := PathPrefix + l.Bucket + "/" + l.Key

@@ -74,6 +74,7 @@ func TestLinks(t *testing.T) {
 		{"another key", own, "folder/a b+c%.jpg.bak", false},
 		{"a prefix of the key", own, "folder/a b+c%.jp", false},
 		{"the key encoded twice", own, "folder/a%20b+c%.jpg", false},
+		{"a control character after the key", own, name + "\r", false},
 		{"a letter in upper case", own, "folder/A b+c%.jpg", false},
 		{"an additional slash", own, "folder//a b+c%.jpg", false},
 		{"a later expiry", set(own, "exp", unix(now.Add(2*time.Hour))), name, false},

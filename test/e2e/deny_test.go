@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,6 +26,16 @@ func slashVariants() (targets []string) {
 		targets = append(targets,
 			"/s3/open/"+leading+"secret__XLDIR__",
 			"/s3/open/"+leading+"secret/deep__XLDIR__")
+	}
+	return targets
+}
+
+// controlVariants returns request targets whose keys are in the folder secret of the bucket open, if
+// the store drops control characters.
+func controlVariants() (targets []string) {
+	for _, c := range []string{"%01", "%09", "%0A", "%0D", "%1B", "%7F", "%C2%85"} {
+		targets = append(targets, "/s3/open/"+c+"secret/x", "/s3/open/sec"+c+"ret/x",
+			"/s3/open/secret"+c+"/x", "/s3/open/secret"+c)
 	}
 	return targets
 }
@@ -74,7 +85,7 @@ integrations:
     - {anonymous: true, locators: ["s3://*/*"]}
 `, s.env()...)
 			without := startProxy(t, integration+viewers, s.env()...)
-			all := append(tricks(), slashVariants()...)
+			all := slices.Concat(tricks(), slashVariants(), controlVariants())
 			if len(all) < 1000 {
 				t.Fatalf("there are %d targets, want at least 1000", len(all))
 			}
