@@ -142,6 +142,8 @@ var notKeys = []string{
 	"key_unknown", "link_expired", "link_signature", "link_target", "not_yet_valid",
 	"opaque_cookie", "token_type", "too_large", "untrusted_peer", "id_token_0", "id_token_1",
 	"session_0", "session_1", "invalid_token",
+	// Settings of the AWS SDKs' shared configuration file.
+	"ca_bundle",
 	// A directory, a field of a response, and a recording rule.
 	"integrations.d", "expires_at", "url_hit_ratio",
 }

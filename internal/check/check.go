@@ -72,7 +72,7 @@ type Options struct {
 	Origin string
 	// Clock is the proxy's clock. Required.
 	Clock func() time.Time
-	// Transport sends all requests. The default is http.DefaultTransport.
+	// Transport sends all requests. The default is http.DefaultTransport with AWS_CA_BUNDLE.
 	Transport http.RoundTripper
 	// Report is called with each step as soon as its verdict is known. Required.
 	Report func(Step)
@@ -168,7 +168,7 @@ type probe struct {
 func newProbe(o *Options, i *config.Integration) *probe {
 	transport := o.Transport
 	if transport == nil {
-		transport = http.DefaultTransport
+		transport = integration.NewTransport(http.DefaultTransport.(*http.Transport))
 	}
 	clocks := &clockTransport{transport: transport, now: o.Clock}
 	client := &http.Client{

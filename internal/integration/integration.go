@@ -37,7 +37,8 @@ type Options struct {
 	Log     *slog.Logger
 	Metrics *metrics.Metrics
 	STS     STS
-	// Transport carries the requests for buckets' regions. nil means http.DefaultTransport.
+	// Transport carries the requests for buckets' regions. nil means http.DefaultTransport with
+	// AWS_CA_BUNDLE; see [NewTransport].
 	Transport http.RoundTripper
 	// Shared is the store through which replicas share sessions. nil means that they do not.
 	Shared Shared

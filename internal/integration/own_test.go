@@ -16,7 +16,8 @@ func ownEnvironment(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{
 		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
-		"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN",
+		"AWS_CA_BUNDLE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ROLE_ARN",
+		"AWS_WEB_IDENTITY_TOKEN_FILE",
 		"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
 	} {
 		t.Setenv(name, "")
@@ -107,8 +108,8 @@ func TestOwnCredentialsAreLoadedAgain(t *testing.T) {
 	}
 }
 
-// TestRejectedOwnCredentials checks that own credentials that STS rejects are loaded again, and that
-// the call is repeated once, with other credentials only.
+// TestRejectedOwnCredentials checks that own credentials that STS rejects are loaded again, and
+// that the call is repeated once, with other credentials only.
 func TestRejectedOwnCredentials(t *testing.T) {
 	const first, second = "AKIAFIRST", "AKIASECOND"
 	for _, c := range []struct {

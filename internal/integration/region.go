@@ -149,6 +149,9 @@ type knownRegion string
 func (knownRegion) Deadline() time.Time { return forever }
 
 func newRegions(transport http.RoundTripper) (*regions, error) {
+	if transport == nil {
+		transport = NewTransport(http.DefaultTransport.(*http.Transport))
+	}
 	known, err := cache.New[string, knownRegion](maxFound, nil)
 	return &regions{
 		client: &http.Client{Transport: transport, CheckRedirect: NoRedirects},

@@ -35,7 +35,7 @@ import (
 // The process's own credentials come from the SDK's default chain: environment, shared files, web
 // identity, container, IMDS.
 type AWSSTS struct {
-	// HTTPClient makes the calls. nil means the SDK's client.
+	// HTTPClient makes the calls. nil means the SDK's client, with AWS_CA_BUNDLE.
 	HTTPClient aws.HTTPClient
 	// Skew is called after each response with the time by which the local clock is ahead of STS's,
 	// to within a second. Optional.
@@ -44,7 +44,7 @@ type AWSSTS struct {
 	Log *slog.Logger
 
 	mu         sync.Mutex // guards the fields below; not held during a call
-	shared     *awshttp.BuildableClient
+	shared     *http.Client
 	clients    map[clientKey]*stsClient
 	own        *ownIdentity // nil: not loaded yet
 	stale      bool         // own must be loaded again
@@ -204,7 +204,10 @@ func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*stsClient,
 		return client, nil
 	}
 	if a.shared == nil {
-		a.shared = awshttp.NewBuildableClient()
+		a.shared = &http.Client{
+			Transport:     NewTransport(awshttp.NewBuildableClient().GetTransport()),
+			CheckRedirect: NoRedirects,
+		}
 	}
 	base := aws.Config{HTTPClient: a.shared} // one for all: each would have its own connections
 	if own != nil {
