@@ -162,7 +162,7 @@ func (a *App) newGeneration(c *config.Config, previous *generation) (*generation
 		if previous == nil {
 			g.gate.Close()
 		} else if previous.gate != g.gate {
-			a.closeGate(g)
+			a.closeGateLocked(g)
 		}
 		return nil, err
 	}

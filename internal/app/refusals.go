@@ -102,9 +102,11 @@ func (a *App) newGate(c *config.Config) (*viewer.Gate, error) {
 	return g, nil
 }
 
-// closeGate closes the gate of a previous configuration, and deletes the metric series of the
-// issuers that the current one does not have.
-func (a *App) closeGate(previous *generation) {
+// closeGateLocked closes the gate of a previous configuration, and deletes the metric series of the
+// issuers that the current one does not have. The caller holds a.mu. Otherwise, while a reload
+// brings an issuer back, its gate creates the series, closeGateLocked deletes them because the
+// current configuration still lacks the issuer, and the reload becomes the current configuration.
+func (a *App) closeGateLocked(previous *generation) {
 	previous.gate.Close()
 	current := map[string]bool{}
 	for _, j := range a.current.Load().config.Viewers.JWT {
@@ -115,4 +117,11 @@ func (a *App) closeGate(previous *generation) {
 			a.metrics.ForgetIssuer(j.Issuer)
 		}
 	}
+}
+
+// closeGate calls closeGateLocked when no reload is in progress.
+func (a *App) closeGate(previous *generation) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closeGateLocked(previous)
 }

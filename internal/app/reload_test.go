@@ -358,24 +358,6 @@ func TestReloadForgetsSeriesOfRequestsInFlight(t *testing.T) {
 	})
 }
 
-// A reload that fails creates no series for its issuers, because nothing would delete them.
-func TestFailedReloadAddsNoIssuer(t *testing.T) {
-	a := newTestApp(t)
-	const jwt = "jwt: {issuer: 'https://id.example.com', audience: a}"
-	missing := filepath.Join(t.TempDir(), "missing")
-	for want, viewers := range []string{
-		"{" + jwt + ", basic: {htpasswd_file: '" + missing + "'}}",
-		"{" + jwt + "}",
-	} {
-		a.write(strings.Replace(a.text, "{anonymous: true}", viewers, 1))
-		err := a.Reload()
-		got := strings.Count(a.scrape(), `failures_total{issuer="https://id.example.com"}`)
-		if got != want || (err == nil) != (want == 1) {
-			t.Errorf("%s: Reload = %v, and the issuer has %d series, want %d", viewers, err, got, want)
-		}
-	}
-}
-
 // TestReloadLoadsTheOwnCredentials rotates the process's own credentials in the environment.
 func TestReloadLoadsTheOwnCredentials(t *testing.T) {
 	const second = "AKIASECONDSECONDSECO"
