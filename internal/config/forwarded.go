@@ -2,6 +2,8 @@ package config
 
 import (
 	"net/netip"
+	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -25,8 +27,16 @@ type Forwarded struct {
 func (k *checker) checkForwarded(f *Forwarded) {
 	const at = "viewers.forwarded."
 	for key, name := range map[string]string{"user_header": f.UserHeader, "groups_header": f.GroupsHeader} {
-		if name != "" && !headerName.MatchString(name) {
+		switch {
+		case name == "":
+		case !headerName.MatchString(name):
 			k.wrong(at+key, "%s is not a header name", value(at+key))
+		case slices.Contains(reservedHeaders, textproto.CanonicalMIMEHeaderKey(name)):
+			k.wrong(at+key, "%s has another meaning, and clients set it; name a header that the "+
+				"reverse proxy sets, such as X-Auth-Request-Email", value(at+key))
+		case key == "groups_header" && strings.EqualFold(name, f.UserHeader):
+			k.wrong(at+key, "%s is user_header too, so a user's name would count as a group; "+
+				"name another header", value(at+key))
 		}
 	}
 	if f.UserHeader == "" {
