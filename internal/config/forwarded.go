@@ -5,6 +5,7 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Forwarded names the headers that the reverse proxy sets.
@@ -68,10 +69,15 @@ const foreignToGroups = `,|;"%()[]{}<>`
 // would deny nothing.
 func (k *checker) checkGroup(key, name string) {
 	f := k.Viewers.Forwarded
+	isRead := f != nil && f.GroupsHeader != ""
 	switch {
 	case name == "-":
 		k.wrong(key, "- stands for no groups, as reverse proxies write it; name a group")
-	case name == "" || f == nil || f.GroupsHeader == "" ||
+	case isRead && name != "" && (name[0] == '\'' || strings.Contains(name, "=?") ||
+		strings.ContainsRune(name, utf8.RuneError)):
+		k.wrong(key, "%s cannot come in groups_header, which refuses groups that start with an "+
+			"apostrophe, encoded words (=?) and invalid text", value(key))
+	case name == "" || !isRead ||
 		!strings.ContainsAny(name, foreignToGroups+f.GroupsSeparator) &&
 			strings.TrimSpace(name) == name:
 	case f.GroupsSeparator == ",":

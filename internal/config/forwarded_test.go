@@ -25,3 +25,15 @@ func TestForwardedHeaders(t *testing.T) {
 		}
 	}
 }
+
+// The groups that package viewer refuses in a groups header cannot be named by rules.
+func TestGroupsThatNoHeaderHas(t *testing.T) {
+	for _, group := range []string{"'x", "=?utf-8?q?x?=", "a\ufffd"} {
+		text := "{forwarded: {user_header: X-U, groups_header: X-G, trusted_proxies: [10.0.0.1]}, " +
+			"rules: [{groups: [\"" + group + "\"], locators: ['s3://*/*'], deny: true}]}"
+		_, err := Parse("config.yaml", minimalWith(text), testEnvironment)
+		if err == nil || !strings.Contains(err.Error(), "viewers.rules[0].groups[0]: ") {
+			t.Errorf("%q: Parse = %v, want an error about the group", group, err)
+		}
+	}
+}
