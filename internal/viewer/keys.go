@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	neturl "net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -251,29 +252,40 @@ func (k *keySet) get(ctx context.Context) ([]jose.JSONWebKey, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%s: no usable key", from)
+		return nil, fmt.Errorf("%s: no usable key", withoutQuery(from))
 	}
 	return all, nil
 }
 
 // getJSON decodes the JSON at a URL into a value.
 func (k *keySet) getJSON(ctx context.Context, url string, into any) error {
+	shown := withoutQuery(url)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: invalid URL", shown)
 	}
 	resp, err := k.client.Do(req)
 	if err != nil {
-		return err
+		if wrapped, ok := errors.AsType[*neturl.Error](err); ok {
+			err = wrapped.Err
+		}
+		return fmt.Errorf("%s: %w", shown, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", url, resp.Status)
+		return fmt.Errorf("%s answered %s", shown, resp.Status)
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxKeysBytes)).Decode(into); err != nil {
-		return fmt.Errorf("%s: %w", url, err)
+		return fmt.Errorf("%s: %w", shown, err)
 	}
 	return nil
+}
+
+// withoutQuery returns a URL as errors show it: its query may come from a variable that holds a
+// secret.
+func withoutQuery(url string) string {
+	before, _, _ := strings.Cut(url, "?")
+	return before
 }
 
 // usable reports whether key may verify signatures and is public. Anyone could sign with a

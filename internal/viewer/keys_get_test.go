@@ -277,3 +277,37 @@ func TestKeysAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// The query of jwks_url may come from a variable that holds a secret.
+func TestFetchErrorsHideTheQuery(t *testing.T) {
+	c := jwtViewers()
+	c.JWT[0].JWKSURL = issuer + "/keys?token=canary"
+	body := func(status int, text string) roundTrip {
+		return func(r *http.Request) (*http.Response, error) {
+			return &http.Response{
+				StatusCode: status,
+				Header:     http.Header{},
+				Body:       io.NopCloser(strings.NewReader(text)),
+				Request:    r,
+			}, nil
+		}
+	}
+	for name, transport := range map[string]roundTrip{
+		"down":     func(*http.Request) (*http.Response, error) { return nil, errors.New("refused") },
+		"an error": body(http.StatusBadGateway, ""),
+		"no JSON":  body(http.StatusOK, "x"),
+		"no keys":  body(http.StatusOK, `{"keys": []}`),
+	} {
+		k := newKeySet(&c.JWT[0], Options{Transport: transport, Clock: time.Now})
+		_, err := k.get(t.Context())
+		if err == nil || strings.Contains(err.Error(), "canary") ||
+			!strings.Contains(err.Error(), issuer+"/keys") {
+			t.Errorf("%s: get = %v, want an error with the URL without its query", name, err)
+		}
+		k.close()
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
