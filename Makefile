@@ -20,11 +20,13 @@ CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod v1.10.0
 TOXIPROXY := github.com/Shopify/toxiproxy/v2 v2.12.0 ./cmd/server toxiproxy-server
 MINIO := github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO_CLIENT := github.com/minio/mc v0.0.0-20250313080218-cf909e1063a9 . mcli
+VERSITYGW := github.com/versity/versitygw/cmd/versitygw v1.8.0
+SEAWEEDFS := github.com/seaweedfs/seaweedfs v0.0.0-20261109003541-7506e5f91cd6 ./weed weed
 AXE := axe-core 4.14.1
 GREMLINS := github.com/go-gremlins/gremlins/cmd/gremlins v0.6.0
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
-.PHONY: help build release test e2e bench fuzz wire soak mutation nightly lint tools tools-test tools-bench tools-lint tools-mutation demo clean
+.PHONY: help build release test e2e bench fuzz wire soak mutation stores nightly lint tools tools-test tools-bench tools-lint tools-mutation tools-stores demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1 \t/p' Makefile
@@ -100,7 +102,11 @@ mutation: tools-mutation ## change operators in the most important packages; the
 		$(TOOLS)/gremlins unleash --workers 1 --timeout-coefficient 30 --threshold-efficacy $${p#*:} -S lt ./$${p%:*}; \
 	done
 
-nightly: fuzz wire soak mutation ## what takes too long for every commit
+stores: tools-test tools-stores ## compare the stores with docs/stores/README.md, SeaweedFS included
+	@test -x $(TOOLS)/weed || { echo "stores: SeaweedFS is missing"; exit 1; }
+	go test -count=1 -run '^(TestStores|TestDenyRulesHoldForPathVariants)$$' -v ./test/e2e
+
+nightly: fuzz wire soak mutation stores ## what takes too long for every commit
 
 lint: tools-lint ## gofmt, go vet, golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
@@ -136,7 +142,7 @@ define npm
 	fi
 endef
 
-tools: tools-test tools-lint ## get what tests and lint need: Debian packages (as root), MinIO, oauth2-proxy, golangci-lint …
+tools: tools-test tools-lint ## get what tests and lint need: Debian packages (as root), MinIO, versitygw, oauth2-proxy, golangci-lint …
 
 # packages installs the Debian packages that are not there.
 define packages
@@ -164,6 +170,7 @@ tools-test:
 	$(call packages,$(APT) valkey-server)
 	$(call get,$(MINIO))
 	$(call build,$(MINIO_CLIENT))
+	$(call get,$(VERSITYGW))
 	$(call build,$(OAUTH2_PROXY))
 	$(call build,$(OIDC_PROVIDER))
 	$(call build,$(TOXIPROXY))
@@ -179,6 +186,10 @@ tools-bench:
 
 tools-mutation:
 	$(call get,$(GREMLINS))
+
+# SeaweedFS takes 8 minutes to build. go install refuses its replace directives.
+tools-stores:
+	$(call build,$(SEAWEEDFS))
 
 tools-lint:
 	$(call get,$(LINTER))

@@ -1,6 +1,6 @@
-// Package e2e runs the built binary against real servers: MinIO and Ceph's radosgw as stores, and
-// nginx, Caddy and HAProxy as reverse proxies. It compares the objects that its redirects lead to
-// with those that were stored. `make tools` installs the servers. Each starts when a test first
+// Package e2e runs the built binary against real servers: MinIO, radosgw and versitygw as stores,
+// and nginx, Caddy and HAProxy as reverse proxies. It compares the objects that its redirects lead
+// to with those that were stored. `make tools` installs the servers. Each starts when a test first
 // needs it, listens on loopback, and keeps its files in a folder that is removed at the end.
 package e2e
 
