@@ -115,14 +115,16 @@ func (i *Integration) isInitial(m, c int) bool {
 
 // InitAssumeRole creates the series of AssumeRole calls with the value 0.
 func (i *Integration) InitAssumeRole() {
-	for _, result := range []string{"ok", "denied", "throttled", "unavailable", "malformed"} {
+	for _, result := range []string{
+		"ok", "denied", "throttled", "unavailable", "malformed", "own_credentials",
+	} {
 		i.metrics.assumeRole.WithLabelValues(i.name, result)
 	}
 	i.metrics.assumeRoleDuration.WithLabelValues(i.name)
 }
 
-// AssumeRole counts an AssumeRole call. The result is ok, denied, throttled, unavailable or
-// malformed.
+// AssumeRole counts an AssumeRole call. The result is ok, denied, throttled, unavailable, malformed
+// or own_credentials.
 func (i *Integration) AssumeRole(result string, took time.Duration) {
 	i.metrics.assumeRole.WithLabelValues(i.name, result).Inc()
 	i.metrics.assumeRoleDuration.WithLabelValues(i.name).Observe(took.Seconds())

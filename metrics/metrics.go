@@ -82,7 +82,7 @@ func New(version string) *Metrics {
 		registry: prometheus.NewRegistry(),
 		assumeRole: newCounters("assume_role_total",
 			"AssumeRole calls, by integration and result "+
-				"(ok, denied, throttled, unavailable, malformed).",
+				"(ok, denied, throttled, unavailable, malformed, own_credentials).",
 			"integration", "result"),
 		assumeRoleDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace,

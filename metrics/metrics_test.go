@@ -58,11 +58,12 @@ s3redirect_cache_entries{cache="urls"} 7
 # TYPE s3redirect_cache_evictions_total counter
 s3redirect_cache_evictions_total{cache="urls",reason="capacity"} 3
 # HELP s3redirect_assume_role_total AssumeRole calls, by integration and result ` +
-		`(ok, denied, throttled, unavailable, malformed).
+		`(ok, denied, throttled, unavailable, malformed, own_credentials).
 # TYPE s3redirect_assume_role_total counter
 s3redirect_assume_role_total{integration="lab",result="denied"} 0
 s3redirect_assume_role_total{integration="lab",result="malformed"} 0
 s3redirect_assume_role_total{integration="lab",result="ok"} 1
+s3redirect_assume_role_total{integration="lab",result="own_credentials"} 0
 s3redirect_assume_role_total{integration="lab",result="throttled"} 0
 s3redirect_assume_role_total{integration="lab",result="unavailable"} 0
 # HELP s3redirect_credentials_expiry_timestamp_seconds Unix time at which the newest session ` +

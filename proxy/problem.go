@@ -90,6 +90,10 @@ func (h *Handler) problemOf(err error) *problem {
 		return newProblem(http.StatusBadGateway, "assume_role_denied",
 			"STS denied the role that serves this bucket. The operator must fix the role or the "+
 				"configuration; the proxy's log has the reason.")
+	case errors.As(err, &assume) && assume.Result == integration.OwnCredentials:
+		return newProblem(http.StatusBadGateway, "own_credentials",
+			"The proxy's own credentials cannot be loaded. The operator must fix the proxy's own "+
+				"credentials; the proxy's log has the reason.")
 	case errors.As(err, &assume):
 		p = newProblem(http.StatusServiceUnavailable, "sts_unavailable",
 			"AWS STS is unavailable. Try again later.")

@@ -79,7 +79,7 @@ func (p *probe) credentials(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := p.sts.HasCredentials(ctx, p.i); err != nil {
-		p.fail("credentials", explainNoCredentials())
+		p.fail("credentials", explainOwnCredentials(err))
 		return false
 	}
 	caller, err := p.sts.CallerIdentity(ctx, p.i)

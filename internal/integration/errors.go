@@ -16,6 +16,9 @@ const (
 	Throttled   Result = "throttled"   // STS limits the rate of calls
 	Unavailable Result = "unavailable" // STS was not reached, timed out, or failed
 	Malformed   Result = "malformed"   // the response is not one of STS: the endpoint may be wrong
+	// OwnCredentials means that STS was not called, for want of credentials that the operator must
+	// provide.
+	OwnCredentials Result = "own_credentials"
 )
 
 // AssumeRoleError is returned when an integration has no session. Its text is for the operator's
@@ -32,6 +35,9 @@ func (e *AssumeRoleError) Error() string {
 }
 
 func (e *AssumeRoleError) Unwrap() error { return e.Err }
+
+// ErrOwnCredentials means that the process's own credentials cannot be loaded.
+var ErrOwnCredentials = errors.New("the proxy's own credentials cannot be loaded")
 
 // errMalformed means that a response of STS lacks something or contradicts itself.
 var errMalformed = errors.New("malformed response from STS")

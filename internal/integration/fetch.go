@@ -179,7 +179,7 @@ func (k *keeper) checkSession(s *session, expires, answered time.Time) error {
 func (k *keeper) failedLocked(err error) {
 	now, result := k.clock(), Classify(err)
 	pause := denialPause + time.Duration(k.random()*float64(denialPause))
-	if result != Denied {
+	if result != Denied && result != OwnCredentials {
 		pause = min(longestPause, firstPause<<min(k.failures, 10))
 		pause = max(shortestPause, time.Duration(k.random()*float64(pause)))
 	}

@@ -3,12 +3,15 @@ package integration
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"s3redirect/internal/reread"
 )
@@ -67,7 +70,10 @@ func (a *AWSSTS) load(ctx context.Context) (*ownIdentity, error) {
 	var err error
 	own.config, err = awsconfig.LoadDefaultConfig(ctx, awsconfig.WithLogger(logging.Nop{}))
 	if err == nil {
+		own.config.Credentials = ownProvider{own.config.Credentials}
 		own.credentials, err = own.config.Credentials.Retrieve(ctx)
+	} else {
+		err = fmt.Errorf("%w: %w", ErrOwnCredentials, err)
 	}
 	if err != nil && previous == nil {
 		return nil, err
@@ -84,6 +90,41 @@ func (a *AWSSTS) load(ctx context.Context) (*ownIdentity, error) {
 	a.own = own
 	return own, nil
 }
+
+// ownProvider marks the errors of the SDK's default chain with [ErrOwnCredentials].
+type ownProvider struct{ chain aws.CredentialsProvider }
+
+// Retrieve implements [aws.CredentialsProvider].
+func (p ownProvider) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	c, err := p.chain.Retrieve(ctx)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrOwnCredentials, err)
+	}
+	return c, err
+}
+
+// isTransient reports whether the source of the process's own credentials may work again without
+// the operator: it failed, limits requests, or was not reached. The instance metadata service is
+// always reachable where it exists.
+func isTransient(err error) bool {
+	if errors.Is(err, context.Canceled) {
+		return true
+	}
+	var answer interface{ HTTPStatusCode() int }
+	if errors.As(err, &answer) && answer.HTTPStatusCode() != 0 {
+		status := answer.HTTPStatusCode()
+		return status >= 500 || status == http.StatusTooManyRequests
+	}
+	var operation *smithy.OperationError
+	if errors.As(err, &operation) && operation.Service() == imds {
+		return false
+	}
+	var unsent *smithyhttp.RequestSendError
+	return errors.As(err, &unsent) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// imds is the SDK's name of the instance metadata service.
+const imds = "ec2imds"
 
 // replaced loads the process's own credentials again after STS has rejected those of used. It
 // reports whether they differ now.

@@ -2,7 +2,10 @@ package integration
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -157,5 +160,77 @@ func TestRejectedKeysOfAnIntegration(t *testing.T) {
 	_, _, err := stsOf(server).AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i})
 	if want := []string{testKey}; Classify(err) != Denied || !slices.Equal(server.keys, want) {
 		t.Errorf("AssumeRole = %v with the keys %v, want a denial with %v", err, server.keys, want)
+	}
+}
+
+// TestOwnCredentialsThatCannotBeLoaded checks which failures the operator must fix. STS is not
+// called.
+func TestOwnCredentialsThatCannotBeLoaded(t *testing.T) {
+	profile := func(text string) func(*testing.T) {
+		return func(t *testing.T) {
+			t.Setenv("AWS_PROFILE", "work")
+			if err := os.WriteFile(os.Getenv("AWS_CONFIG_FILE"), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	endpoint := func(status int) func(*testing.T) {
+		return func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(
+				func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+			t.Cleanup(server.Close)
+			t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.URL)
+			t.Setenv("AWS_MAX_ATTEMPTS", "1")
+		}
+	}
+	const source = "[profile s]\naws_access_key_id = AKIA\naws_secret_access_key = s\n"
+	for name, c := range map[string]struct {
+		set  func(*testing.T)
+		want Result
+	}{
+		"none":               {func(*testing.T) {}, OwnCredentials},
+		"an unknown profile": {profile("[profile other]\n"), OwnCredentials},
+		"no SSO session": {profile("[profile work]\nsso_start_url = https://x.example/start\n" +
+			"sso_region = us-east-1\nsso_account_id = 123456789012\nsso_role_name = r\n"),
+			OwnCredentials},
+		"an MFA prompt": {profile("[profile work]\nrole_arn = arn:aws:iam::123456789012:role/r\n" +
+			"source_profile = s\nmfa_serial = arn:aws:iam::123456789012:mfa/ann\n" + source),
+			OwnCredentials},
+		"a container's endpoint that refuses": {endpoint(403), OwnCredentials},
+		"a container's endpoint that fails":   {endpoint(500), Unavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ownEnvironment(t)
+			t.Setenv("HOME", t.TempDir())
+			c.set(t)
+			server := &keyedSTS{}
+			err := assume(stsOf(server))
+			if got := Classify(err); got != c.want || !errors.Is(err, ErrOwnCredentials) {
+				t.Errorf("Classify(%v) = %s, want %s with ErrOwnCredentials", err, got, c.want)
+			}
+			if len(server.keys) > 0 {
+				t.Errorf("STS was called %d times, want 0", len(server.keys))
+			}
+		})
+	}
+}
+
+// Credentials can also become unavailable after they were loaded, when they must be refreshed.
+func TestOwnCredentialsThatCannotBeRefreshed(t *testing.T) {
+	ownEnvironment(t)
+	served := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if served++; served > 1 {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		soon := time.Now().Add(time.Second).UTC().Format(time.RFC3339) // within the refresh window
+		fmt.Fprintf(w, `{"AccessKeyId": "ASIA", "SecretAccessKey": "s", "Token": "t", `+
+			`"Expiration": %q}`, soon)
+	}))
+	t.Cleanup(server.Close)
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.URL)
+	if err := assume(stsOf(&keyedSTS{})); Classify(err) != OwnCredentials {
+		t.Errorf("Classify(%v) = %s, want %s", err, Classify(err), OwnCredentials)
 	}
 }

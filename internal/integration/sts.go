@@ -290,11 +290,16 @@ func Classify(err error) Result {
 	if errors.Is(err, errMalformed) {
 		return Malformed
 	}
+	if errors.Is(err, ErrOwnCredentials) && !isTransient(err) {
+		return OwnCredentials
+	}
 	var answer interface{ HTTPStatusCode() int }
 	if !errors.As(err, &answer) {
 		return Unavailable
 	}
 	switch status := answer.HTTPStatusCode(); {
+	case errors.Is(err, ErrOwnCredentials):
+		return Unavailable // the response is not STS's
 	case status == http.StatusTooManyRequests:
 		return Throttled
 	case status == http.StatusRequestTimeout:
