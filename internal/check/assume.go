@@ -61,7 +61,7 @@ func (p *probe) stsAddress() string {
 	if p.i.STSEndpoint != "" {
 		return p.i.STSEndpoint
 	}
-	region := p.i.HomeRegion()
+	region := p.sts.Region(p.i)
 	return "https://sts." + region + "." + partition.Of(region).DNSSuffix
 }
 

@@ -250,7 +250,8 @@ func explainCredentials(r errorResponse, owner string) (explanation, bool) {
 	case "RegionDisabledException":
 		return explanation{
 			fmt.Sprintf("STS is not active in the region: %s", r),
-			"Activate STS for the region in the account settings of IAM, or enable the region.",
+			"Activate STS for the region in the account settings of IAM, or enable the region; or " +
+				"set sts_region to a region that is enabled.",
 		}, true
 	}
 	return explanation{}, false

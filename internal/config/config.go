@@ -131,6 +131,10 @@ type Integration struct {
 	Insecure bool `yaml:"insecure"`
 	// STSEndpoint is the URL that AssumeRole is called at. Default: the regional STS of AWS.
 	STSEndpoint string `yaml:"sts_endpoint"`
+	// STSRegion is the region of the STS that AssumeRole is called at; with STSEndpoint, the region
+	// that the call is signed for. Default: the process's own region if it is in the role's
+	// partition, else the buckets'; with STSEndpoint the buckets'.
+	STSRegion string `yaml:"sts_region"`
 	// AccessKeyID and SecretAccessKey are static keys. Without RoleARN they sign the URLs; with it,
 	// they sign AssumeRole instead of the process's own credentials.
 	AccessKeyID     string `yaml:"access_key_id"`

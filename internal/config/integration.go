@@ -162,6 +162,7 @@ func (k *checker) checkRole(at string, i *Integration) {
 		k.wrong(at+".session_name", "use 2 to 64 letters, digits and _+=,.@-")
 	}
 	k.checkTags(at, i)
+	k.checkSTSRegion(at+".sts_region", i)
 }
 
 // checkTags checks the session tags and the source identity.
@@ -199,6 +200,27 @@ func (k *checker) checkTags(at string, i *Integration) {
 	}
 }
 
+// checkSTSRegion checks that the STS is in the role's partition: sessions are valid only there.
+func (k *checker) checkSTSRegion(key string, i *Integration) {
+	if i.STSRegion == "" {
+		return
+	}
+	grammar := region
+	if i.STSEndpoint != "" {
+		grammar = foreignRegion
+	}
+	m := roleARN.FindStringSubmatch(i.RoleARN)
+	switch {
+	case i.STSRegion == RegionAuto || !grammar.MatchString(i.STSRegion):
+		k.wrong(key, "%s is not a region; write it as us-east-1", value(key))
+	case i.STSEndpoint == "" && m != nil && m[1] != partition.Of(i.STSRegion).Name:
+		k.wrong(key,
+			"the role is of the partition %s, and the region %s of %s; "+
+				"a role is assumed in its own partition only", m[1],
+			i.STSRegion, partition.Of(i.STSRegion).Name)
+	}
+}
+
 // checkKeys checks an integration that has keys and no role.
 func (k *checker) checkKeys(at string, i *Integration) {
 	for _, key := range []struct {
@@ -210,6 +232,7 @@ func (k *checker) checkKeys(at string, i *Integration) {
 		{"session_tags", len(i.SessionTags) > 0}, {"transitive_tags", len(i.TransitiveTags) > 0},
 		{"source_identity", i.SourceIdentity != ""},
 		{"session_policy", !i.SessionPolicy}, {"sts_endpoint", i.STSEndpoint != ""},
+		{"sts_region", i.STSRegion != ""},
 	} {
 		if key.given {
 			k.wrong(at+"."+key.name, "it applies only to a role, and there is no role_arn; remove it, or add the role").

@@ -23,6 +23,12 @@ type STS interface {
 	AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.Credentials, time.Time, error)
 }
 
+// regional is an [STS] with endpoints in several regions.
+type regional interface {
+	// Region returns the region in which an integration's role is assumed.
+	Region(c *config.Integration) string
+}
+
 // fetch is a call for a session, in flight.
 type fetch struct {
 	started time.Time
@@ -132,7 +138,11 @@ func (k *keeper) obtain(ctx context.Context, index int64) (*session, error) {
 
 // assumeRole gets a session from STS, once the call budget admits it.
 func (k *keeper) assumeRole(ctx context.Context, index int64) (*session, error) {
-	endpoint := k.config.HomeRegion() + " " + k.config.STSEndpoint
+	region := k.config.HomeRegion()
+	if r, ok := k.sts.(regional); ok {
+		region = r.Region(k.config)
+	}
+	endpoint := region + " " + k.config.STSEndpoint
 	leave, err := k.pool.calls.enter(ctx, endpoint, k.healthy.Load())
 	if err != nil {
 		return nil, err

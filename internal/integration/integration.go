@@ -273,6 +273,9 @@ func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 			fields = append(fields, name, c.SessionTags[name])
 		}
 	}
+	if c.STSRegion != "" {
+		fields = append(fields, "sts_region", c.STSRegion)
+	}
 	for _, field := range fields {
 		// With the lengths, different lists of fields never hash the same bytes.
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field))))

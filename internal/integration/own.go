@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -19,6 +20,7 @@ import (
 // ownIdentity is the process's own identity, as the SDK's default chain found it. It is immutable.
 type ownIdentity struct {
 	config      aws.Config
+	region      string          // of the instance, if the credentials come from it; else ""
 	credentials aws.Credentials // the first that the chain returned
 	files       reread.Versions // of the shared files
 }
@@ -75,6 +77,9 @@ func (a *AWSSTS) load(ctx context.Context) (*ownIdentity, error) {
 	} else {
 		err = fmt.Errorf("%w: %w", ErrOwnCredentials, err)
 	}
+	if err == nil && own.credentials.Source == ec2rolecreds.ProviderName {
+		own.region = instanceRegion(ctx)
+	}
 	if err != nil && previous == nil {
 		return nil, err
 	}
@@ -84,6 +89,7 @@ func (a *AWSSTS) load(ctx context.Context) (*ownIdentity, error) {
 				"keeping the previous ones", "error", truncate(err))
 		}
 		own.config, own.credentials = previous.config, previous.credentials
+		own.region = previous.region
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

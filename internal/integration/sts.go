@@ -150,18 +150,16 @@ func (a *AWSSTS) CallerIdentity(ctx context.Context, c *config.Integration) (str
 func (a *AWSSTS) Keep(integrations []config.Integration) {
 	needed := map[clientKey]bool{}
 	for n := range integrations {
-		needed[clientKeyOf(&integrations[n])] = true
+		needed[a.clientKey(&integrations[n])] = true
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	maps.DeleteFunc(a.clients, func(key clientKey, _ *stsClient) bool { return !needed[key] })
 }
 
-func clientKeyOf(c *config.Integration) clientKey {
+func (a *AWSSTS) clientKey(c *config.Integration) clientKey {
 	return clientKey{
-		// Tokens of a regional STS are valid in every region of the partition; those of the global
-		// STS are not.
-		region:          c.HomeRegion(),
+		region:          a.Region(c),
 		endpoint:        c.STSEndpoint,
 		accessKeyID:     c.AccessKeyID,
 		secretAccessKey: c.SecretAccessKey,
@@ -197,7 +195,7 @@ func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*stsClient,
 			return nil, err
 		}
 	}
-	key := clientKeyOf(c)
+	key := a.clientKey(c)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if client, ok := a.clients[key]; ok && client.own == own {

@@ -293,17 +293,15 @@ func TestKeepDropsUnusedClients(t *testing.T) {
 		t.Errorf("%d clients, want 2", n)
 	}
 	sts.Keep([]config.Integration{two})
-	if _, ok := sts.clients[clientKeyOf(&two)]; !ok || len(sts.clients) != 1 {
+	if _, ok := sts.clients[sts.clientKey(&two)]; !ok || len(sts.clients) != 1 {
 		t.Errorf("%d clients after Keep, the kept one among them: %v, want 1", len(sts.clients), ok)
 	}
 }
 
 // The process's own credentials come from the SDK's chain. The STS is that of the region.
 func TestOwnCredentialsAndRegionalSTS(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", testKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", testSecret)
-	t.Setenv("AWS_CONFIG_FILE", "/nonexistent")
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+	ownEnvironment(t)
+	setOwnKey(t, testKey)
 	const (
 		arn    = "arn:aws:iam::123456789012:role/r"
 		arnGov = "arn:aws-us-gov:iam::123456789012:role/r"
