@@ -262,10 +262,10 @@ func (p *probe) anyBucket(otherwise string) string {
 func (p *probe) contentSecurityPolicy() {
 	var origins []string
 	for _, b := range p.i.Buckets() {
-		region, name := p.i.Region, b
-		if region == config.RegionAuto && p.sample != nil && p.region != "" {
+		region, name := p.i.FixedRegion(), b
+		if region == "" && p.sample != nil && p.region != "" {
 			region = p.region
-		} else if region == config.RegionAuto {
+		} else if region == "" {
 			region = "REGION"
 		}
 		if locator.IsPattern(b) {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/policy"
 )
@@ -45,7 +44,7 @@ func (p *probe) cors(ctx context.Context) {
 	case p.unreached[bucket]:
 		p.skip("cors", "the bucket could not be reached; see the step region")
 		return
-	case bucket == "" || p.sample == nil && p.i.Region == config.RegionAuto:
+	case bucket == "" || p.sample == nil && p.i.FixedRegion() == "":
 		p.skip("cors", "no bucket to check; name an object with --sample")
 		return
 	}

@@ -304,7 +304,7 @@ var storeFaults = []faultTest{
 			storeAnswers(anything)(t, w)
 			w.replace("region: eu-central-1", "region: auto")
 		},
-		"region", Failed,
-		"does not return the region of photos", "instead of auto",
+		"region", Warning,
+		"does not return the region of photos; using us-east-1", "instead of auto",
 	},
 }

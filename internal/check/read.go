@@ -49,9 +49,9 @@ func (p *probe) regions(ctx context.Context) {
 func (p *probe) bucketRegion(ctx context.Context, bucket string) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	configured := p.i.Region
+	configured := p.i.FixedRegion()
 	endpoint := p.i.LookupEndpoint(bucket)
-	found, err := integration.BucketRegion(ctx, p.client, endpoint.URL())
+	found, told, err := p.askRegion(ctx, bucket)
 	region := found
 	switch {
 	case errors.Is(err, integration.ErrNoSuchBucket):
@@ -62,22 +62,32 @@ func (p *probe) bucketRegion(ctx context.Context, bucket string) {
 		p.unreached[bucket] = true
 		p.fail("region", explainRegionUnavailable(endpoint.Origin(), err))
 		return
-	case err != nil && configured == config.RegionAuto:
+	case err != nil && configured == "":
 		p.fail("region", explanation{
 			"the region is auto, but the store does not return the region of " + bucket,
 			"Set the bucket's region instead of auto.",
 		})
 		return
-	case err != nil:
+	case err != nil && configured != config.RegionAuto:
 		p.skip("region", "the store does not return the region of %s; using %s", bucket, configured)
 		region = configured
-	case configured != config.RegionAuto && found != configured && p.i.IsAWS():
+	case configured == config.RegionAuto:
+		p.ok("region", "%s is in Cloudflare R2, whose region is auto", bucket)
+		region = configured
+	case configured == "" && !told:
+		p.warn("region", explanation{
+			fmt.Sprintf("the region is auto, but the store does not return the region of %s; using %s",
+				bucket, found),
+			"Set the region that the store's documentation names, instead of auto. If the store " +
+				"has GetBucketLocation, allow s3:GetBucketLocation.",
+		})
+	case configured != "" && found != configured && p.i.IsAWS():
 		p.fail("region", explanation{
 			fmt.Sprintf("%s is in %s, but the integration's region is %s, so S3 rejects its URLs",
 				bucket, found, configured),
 			"Set region: " + found + ", or auto, or move the bucket to its own integration.",
 		})
-	case configured != config.RegionAuto && found != configured:
+	case configured != "" && found != configured:
 		p.warn("region", explanation{
 			fmt.Sprintf("the store reports %s for %s, but the integration's region is %s",
 				found, bucket, configured),
@@ -88,10 +98,30 @@ func (p *probe) bucketRegion(ctx context.Context, bucket string) {
 	}
 	if p.sample != nil && bucket == p.sample.Bucket {
 		p.region = region
-		if !p.i.IsAWS() && configured != config.RegionAuto {
+		if !p.i.IsAWS() && configured != "" {
 			p.region = configured // the proxy signs for it
 		}
 	}
+}
+
+// askRegion asks the store for a bucket's region as the proxy does. If the region is configured, it
+// sends only the unsigned request.
+func (p *probe) askRegion(
+	ctx context.Context, bucket string,
+) (region string, told bool, err error) {
+	q := &integration.Question{
+		Integration: p.i,
+		Bucket:      bucket,
+		Client:      p.client,
+		Clock:       p.Clock,
+		Credentials: func(context.Context) (presign.Credentials, error) { return p.session, nil },
+	}
+	if p.i.FixedRegion() == "" {
+		return q.Ask(ctx)
+	}
+	endpoint := p.i.BucketEndpoint(bucket, p.i.HomeRegion())
+	region, err = integration.BucketRegion(ctx, p.client, endpoint.URL())
+	return region, err == nil, err
 }
 
 func explainNoBucket(bucket string) explanation {

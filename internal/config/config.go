@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -104,7 +105,7 @@ type Integration struct {
 	// ListBucket states that the role has s3:ListBucket, so S3 answers 404 instead of 403 for a
 	// missing key. Default false.
 	ListBucket bool `yaml:"list_bucket"`
-	// Region is the buckets' region, or [RegionAuto].
+	// Region is the buckets' region, or [RegionAuto]. Default with Endpoint: us-east-1.
 	Region string `yaml:"region"`
 	// FileVersioning allows ?versionId=. Default false.
 	FileVersioning bool `yaml:"file_versioning"`
@@ -177,6 +178,24 @@ func (i *Integration) Buckets() []string {
 		return []string{i.Bucket}
 	}
 	return i.PermittedBuckets
+}
+
+// r2Host matches the hosts of Cloudflare R2, with and without a jurisdiction.
+var r2Host = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)?\.r2\.cloudflarestorage\.com$`)
+
+// FixedRegion returns the region of all of the integration's buckets, or "" if it is looked up for
+// each. R2 is never asked: its only region is auto, and GetBucketLocation returns a location that is
+// not one.
+//
+// https://developers.cloudflare.com/r2/data-access/s3-api/api/#bucket-region
+func (i *Integration) FixedRegion() string {
+	if i.Region != RegionAuto {
+		return i.Region
+	}
+	if u, err := url.Parse(i.Endpoint); err == nil && r2Host.MatchString(strings.ToLower(u.Hostname())) {
+		return RegionAuto
+	}
+	return ""
 }
 
 // HomeRegion returns the integration's region or, if that is auto, a region of its partition.

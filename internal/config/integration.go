@@ -252,6 +252,9 @@ func (k *checker) checkRegion(at string, i *Integration) {
 		k.wrong(key, "a region is needed: that of the buckets, such as us-east-1, or auto to look it up")
 	case i.Region != "auto" && !grammar.MatchString(i.Region):
 		k.wrong(key, "%s is not a region; write it as %s", value(key), like)
+	case !i.IsAWS() && i.FixedRegion() == "":
+		k.warn(key, "few stores report a bucket's region: if yours does not, URLs are signed for "+
+			"us-east-1; set the region that the store's documentation names")
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"s3redirect/cache"
-	"s3redirect/internal/config"
 	"s3redirect/internal/partition"
 	"s3redirect/internal/presign"
 )
@@ -48,8 +47,8 @@ var forever = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newBucket(name string, i *Integration) *Bucket {
 	b := &Bucket{Name: name, Integration: i}
-	if i.config.Region != config.RegionAuto {
-		b.place.Store(i.placeOf(name, i.config.Region))
+	if region := i.config.FixedRegion(); region != "" {
+		b.place.Store(i.placeOf(name, region))
 	}
 	return b
 }
@@ -61,7 +60,8 @@ func (i *Integration) placeOf(bucket, region string) *Place {
 
 // locate returns where the bucket is, and the instant at which that was known: later than now if
 // the request waited. With region auto the first request asks the store, and the answer is kept. The
-// error wraps [ErrNoSuchBucket], [ErrRegionNotTold] or [ErrRegionUnavailable], or is the context's.
+// error wraps [ErrNoSuchBucket], [ErrRegionNotTold] or [ErrRegionUnavailable], or is an
+// [*AssumeRoleError] or the context's.
 func (b *Bucket) locate(ctx context.Context, now time.Time) (*Place, time.Time, error) {
 	if p := b.place.Load(); p != nil {
 		return p, now, nil
@@ -112,11 +112,14 @@ func (b *Bucket) find(asked string) (*Place, error) {
 		b.place.Store(p)
 		return p, nil
 	}
-	region, err := regions.ask(ctx, i.Name, asked)
+	region, told, err := b.ask(ctx)
 	if err == nil && i.config.IsAWS() &&
 		partition.Of(region).Name != i.config.Partition() {
 		err = fmt.Errorf("%w: it reports %s, which is in another partition than the role",
 			ErrRegionNotTold, region)
+	}
+	if denied, ok := errors.AsType[*AssumeRoleError](err); ok {
+		return nil, denied // the keeper has logged it, and decides when to try again
 	}
 	if err != nil {
 		b.failure.Store(&regionFailure{err: err, until: i.keeper.clock().Add(RegionPause)})
@@ -125,9 +128,44 @@ func (b *Bucket) find(asked string) (*Place, error) {
 	}
 	p := i.placeOf(b.Name, region)
 	b.place.Store(p)
+	if !told {
+		log.Warn("the store does not report the bucket's region; using the default, "+
+			"set region if the store rejects it", "bucket", b.Name, "region", region)
+		return p, nil
+	}
 	regions.known.Add(asked, knownRegion(region))
 	log.Info("bucket region found", "bucket", b.Name, "region", region)
 	return p, nil
+}
+
+// ask asks the store for the bucket's region, once the budget admits the call.
+func (b *Bucket) ask(ctx context.Context) (region string, told bool, err error) {
+	i := b.Integration
+	leave, err := i.pool.regions.calls.enter(ctx, i.Name, true)
+	if err != nil {
+		return "", false, fmt.Errorf("%w: %w", ErrRegionUnavailable, err)
+	}
+	defer leave()
+	q := &Question{
+		Integration: i.config,
+		Bucket:      b.Name,
+		Client:      i.pool.regions.client,
+		Clock:       i.keeper.clock,
+		Credentials: i.credentials,
+	}
+	return q.Ask(ctx)
+}
+
+// credentials returns the credentials of the current window. It waits for STS if need be. The error
+// is an [*AssumeRoleError], or wraps [ErrRegionUnavailable].
+func (i *Integration) credentials(ctx context.Context) (presign.Credentials, error) {
+	w, _, err := i.Window(ctx, i.keeper.clock(), 0)
+	if _, ok := errors.AsType[*AssumeRoleError](err); ok {
+		return presign.Credentials{}, err
+	} else if err != nil {
+		return presign.Credentials{}, fmt.Errorf("%w: %w", ErrRegionUnavailable, err)
+	}
+	return w.session.credentials, nil
 }
 
 // maxQuestions bounds the region requests in flight. A client that may read all buckets that match
@@ -158,16 +196,6 @@ func newRegions(transport http.RoundTripper) (*regions, error) {
 		calls:  newBudget(maxQuestions),
 		known:  known,
 	}, err
-}
-
-// ask asks an integration's store, once the budget admits the call.
-func (r *regions) ask(ctx context.Context, integration, bucketURL string) (string, error) {
-	leave, err := r.calls.enter(ctx, integration, true)
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrRegionUnavailable, err)
-	}
-	defer leave()
-	return BucketRegion(ctx, r.client, bucketURL)
 }
 
 // NoRedirects makes an [http.Client] return redirects instead of following them. S3 answers a

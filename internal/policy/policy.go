@@ -82,10 +82,17 @@ func readStatements(i *config.Integration) []Statement {
 		get.Resource = append(get.Resource, arn+"/*")
 		list.Resource = append(list.Resource, arn)
 	}
+	statements := []Statement{get}
 	if i.ListBucket {
-		return []Statement{get, list}
+		statements = append(statements, list)
 	}
-	return []Statement{get}
+	if !i.IsAWS() && i.FixedRegion() == "" {
+		// The proxy asks such a store for its buckets' regions.
+		statements = append(statements, Statement{
+			Effect: "Allow", Action: []string{"s3:GetBucketLocation"}, Resource: list.Resource,
+		})
+	}
+	return statements
 }
 
 // decryptStatement returns the statement that allows decryption with keys, in requests made through

@@ -66,6 +66,14 @@ func TestSession(t *testing.T) {
 			read, true,
 		},
 		{
+			"a store whose regions are looked up",
+			func(c *config.Integration) {
+				c.Region, c.Endpoint, c.STSEndpoint = "auto", "https://store.example", "https://store.example"
+			},
+			read + `,{"Effect":"Allow","Action":["s3:GetBucketLocation"],` +
+				`"Resource":["arn:aws:s3:::bucket"]}`, true,
+		},
+		{
 			"versions and patterns in China",
 			func(c *config.Integration) {
 				c.Bucket, c.PermittedBuckets = "", []string{"photos", "team-*"}

@@ -26,7 +26,13 @@ func minio(t *testing.T) *store {
 }
 
 var startedMinIO = sync.OnceValues(func() (*store, error) {
-	dir := filepath.Join(workDir, "minio")
+	return startMinIO("minio", "us-east-1")
+})
+
+// startMinIO starts a MinIO in a region, with its files in a directory of workDir. Without a region
+// it is in us-east-1 but does not report that to an unsigned HeadBucket.
+func startMinIO(name, region string) (*store, error) {
+	dir := filepath.Join(workDir, name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -37,6 +43,7 @@ var startedMinIO = sync.OnceValues(func() (*store, error) {
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	s := &store{
 		endpoint: "http://" + address,
+		region:   region,
 		// The secret has characters that are special in YAML, URLs or logs.
 		owner: aws.Credentials{
 			AccessKeyID:     "minio-owner",
@@ -46,7 +53,7 @@ var startedMinIO = sync.OnceValues(func() (*store, error) {
 	process, err := startServer(dir, "minio", []string{
 		"MINIO_ROOT_USER=" + s.owner.AccessKeyID,
 		"MINIO_ROOT_PASSWORD=" + s.owner.SecretAccessKey,
-		"MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_SITE_REGION=us-east-1",
+		"MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_SITE_REGION=" + region,
 	}, "minio", "server", filepath.Join(dir, "data"), "--address", address, "--quiet")
 	if err != nil {
 		return nil, err
@@ -59,4 +66,4 @@ var startedMinIO = sync.OnceValues(func() (*store, error) {
 		_, err := s.client(s.owner).ListBuckets(context.Background(), &s3.ListBucketsInput{})
 		return err == nil
 	})
-})
+}

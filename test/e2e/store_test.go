@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -26,6 +27,7 @@ import (
 type store struct {
 	endpoint string
 	owner    aws.Credentials
+	region   string // "" is us-east-1
 }
 
 // client returns an SDK client for the setup of tests. It does not sign the URLs that tests fetch.
@@ -34,7 +36,7 @@ func (s *store) client(keys aws.Credentials) *s3.Client {
 	return s3.New(s3.Options{
 		BaseEndpoint:               &s.endpoint,
 		UsePathStyle:               true,
-		Region:                     "us-east-1",
+		Region:                     cmp.Or(s.region, "us-east-1"),
 		Credentials:                aws.CredentialsProviderFunc(provider),
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
