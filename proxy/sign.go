@@ -7,6 +7,7 @@ import (
 
 	"s3redirect/cache"
 	"s3redirect/internal/integration"
+	"s3redirect/internal/locator"
 	"s3redirect/internal/presign"
 )
 
@@ -30,6 +31,9 @@ func (h *Handler) sign(
 ) (*integration.Window, error) {
 	bucket, ok := h.integrations.Find(x.locator.Bucket, x.now)
 	if !ok {
+		if err := locator.CheckBucket(x.locator.Bucket); err != nil {
+			return nil, err // only S3-compatible stores have such names
+		}
 		return nil, errBucket
 	}
 	x.counts = bucket.Integration.Metrics

@@ -118,11 +118,12 @@ type Integration struct {
 	// [OverridesSafe] or [OverridesAll]. Default OverridesSafe; so is "".
 	Overrides string `yaml:"overrides"`
 	// Endpoint is the URL of an S3-compatible store, as browsers reach it, or of one of S3's own
-	// hosts (FIPS, dual-stack, VPC interface endpoint). Default: the AWS endpoint of the bucket's
-	// region.
+	// hosts (FIPS, dual-stack, VPC interface endpoint). It may have a path, which precedes the
+	// bucket. Default: the AWS endpoint of the bucket's region.
 	Endpoint string `yaml:"endpoint"`
 	// PathStyle puts the bucket in the path instead of the host name. Default: true for buckets
-	// with dots in their names at AWS and at https:// endpoints, else false.
+	// with dots in their names at AWS and at https:// endpoints, and for those with '_', else
+	// false. Names that browsers would change in a host name are always in the path.
 	PathStyle bool `yaml:"path_style"`
 	// DualStack, FIPS and Accelerate select among AWS's hosts; see [presign.Host]. Default false.
 	DualStack  bool `yaml:"dualstack"`
@@ -277,7 +278,7 @@ func (c *Config) ServedBy(bucket string) (found *Integration, ok bool) {
 			return i, true
 		}
 		for _, p := range i.PermittedBuckets {
-			if found == nil && locator.IsPattern(p) && locator.MatchBucket(p, bucket) {
+			if found == nil && locator.IsPattern(p) && i.MatchBucket(p, bucket) {
 				found = i
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"s3redirect/internal/locator"
 	"s3redirect/internal/partition"
 	"s3redirect/internal/presign"
 )
@@ -19,9 +20,15 @@ func (i *Integration) host() presign.Host {
 }
 
 // usesPath reports whether URLs of a bucket at the integration's endpoint have the bucket in the
-// path. A wildcard certificate does not cover names with dots.
+// path. A wildcard certificate does not cover names with dots, and not every resolver accepts '_'.
 func (i *Integration) usesPath(scheme, bucket string) bool {
-	return i.PathStyle || !i.HostStyle && scheme == "https" && strings.Contains(bucket, ".")
+	switch {
+	case i.PathStyle || !locator.IsHostLabel(bucket):
+		return true
+	case i.HostStyle:
+		return false
+	}
+	return strings.Contains(bucket, "_") || scheme == "https" && strings.Contains(bucket, ".")
 }
 
 // LookupEndpoint returns the endpoint to ask for a bucket's region. The integration must be valid.

@@ -18,6 +18,16 @@ func TestPathStyle(t *testing.T) {
 			"endpoint: 'http://s3.example', insecure: true", "lab.data",
 			"http://lab.data.s3.example/",
 		},
+		{"endpoint: 'https://s3.example'", "lab_data", "https://s3.example/lab_data/"},
+		{
+			"endpoint: 'https://s3.example', path_style: false", "lab_data",
+			"https://lab_data.s3.example/",
+		},
+		{
+			"endpoint: 'https://s3.example/a/v1', path_style: false", "Lab",
+			"https://s3.example/a/v1/Lab/",
+		},
+		{"endpoint: 'https://s3.example/a/v1/'", "lab", "https://lab.s3.example/a/v1/"},
 		{"path_style: false", "lab.data", "https://s3.us-east-1.amazonaws.com/lab.data/"},
 	} {
 		i := parseIntegration(t, fmt.Sprintf("bucket: %s, %s", c.bucket, c.keys))

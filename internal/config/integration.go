@@ -60,6 +60,7 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	k.checkEndpoint(at+".endpoint", i.Endpoint, i.Insecure, i.PathStyle)
 	k.checkEndpoint(at+".sts_endpoint", i.STSEndpoint, i.Insecure, true)
 	k.checkHost(at, i)
+	k.checkBucketInHost(at, i)
 	k.checkRegion(at, i)
 	k.checkDurations(at, i)
 	k.checkCacheControl(at+".response_cache_control", i)
@@ -115,17 +116,13 @@ func (k *checker) checkScope(at string, i *Integration) {
 	case i.Bucket != "" && locator.IsPattern(i.Bucket):
 		k.wrong(at+".bucket", "a pattern belongs into permitted_buckets; bucket is one bucket's name")
 	case i.Bucket != "":
-		if err := locator.CheckBucket(i.Bucket); err != nil {
+		if err := i.checkBucket(i.Bucket); err != nil {
 			k.wrong(at+".bucket", "%s is %v", value(at+".bucket"), err)
 		}
 	}
 	for n, b := range i.PermittedBuckets {
 		key := at + ".permitted_buckets[" + strconv.Itoa(n) + "]"
-		check := locator.CheckBucket
-		if locator.IsPattern(b) {
-			check = locator.CheckPattern
-		}
-		if err := check(b); err != nil {
+		if err := i.checkBucket(b); err != nil {
 			k.wrong(key, "%s is %v", value(key), err)
 		}
 	}
@@ -262,7 +259,11 @@ func (k *checker) checkEndpoint(key, endpoint string, insecure, pathStyle bool) 
 	if endpoint == "" {
 		return
 	}
-	u := k.checkOrigin(key, endpoint, "https://minio.internal:9000")
+	origin, sound := k.checkBase(key, endpoint)
+	if !sound {
+		return
+	}
+	u := k.checkOrigin(key, origin, "https://minio.internal:9000")
 	if u == nil {
 		return
 	}

@@ -174,7 +174,7 @@ func (k *checker) checkRule(at string, r *Rule) {
 	}
 	for n, text := range r.Locators {
 		key := fmt.Sprintf("%s.locators[%d]", at, n)
-		if problem := ruleLocatorProblem(text); problem != "" {
+		if problem := k.ruleLocatorProblem(text); problem != "" {
 			k.wrong(key, "%s: %s", value(key), problem)
 		} else if r.Anonymous && strings.Contains(text, UserPlaceholder) {
 			k.wrong(key, "%s: who asks anonymously has no name to put for {user}", value(key))
@@ -186,17 +186,13 @@ func (k *checker) checkRule(at string, r *Rule) {
 const UserPlaceholder = "{user}"
 
 // ruleLocatorProblem returns what is wrong with a rule's locator, or "".
-func ruleLocatorProblem(text string) string {
+func (k *checker) ruleLocatorProblem(text string) string {
 	rest, ok := strings.CutPrefix(text, "s3://")
 	bucket, key, slash := strings.Cut(rest, "/")
 	if !ok || !slash || key == "" {
 		return `write it as "s3://bucket/key", or "s3://bucket/prefix/*"`
 	}
-	check := locator.CheckBucket
-	if locator.IsPattern(bucket) {
-		check = locator.CheckPattern
-	}
-	if err := check(bucket); err != nil {
+	if err := k.checkRuleBucket(bucket); err != nil {
 		return err.Error()
 	}
 	literal := strings.ReplaceAll(strings.TrimSuffix(key, "*"), UserPlaceholder, "u")

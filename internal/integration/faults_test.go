@@ -318,6 +318,32 @@ func TestNextWithAnotherHost(t *testing.T) {
 	}
 }
 
+// Patterns match only names that are valid in the integration's store.
+func TestFindChecksNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		aws, store := staticKeys("aws", "*"), staticKeys("store", "My_Bucket", "Team_*")
+		store.Endpoint = "https://x.example.co/storage/v1/s3"
+		w := newWorld(t, &fakeSTS{}, []config.Integration{aws, store})
+		for name, want := range map[string]string{
+			"My_Bucket": "https://x.example.co/storage/v1/s3/My_Bucket/",
+			"Team_a":    "https://x.example.co/storage/v1/s3/Team_a/",
+			"photos":    "https://photos.s3.us-east-1.amazonaws.com/",
+			"my_bucket": "", "Photos": "", "photos--x-s3": "", "team_a": "",
+		} {
+			got := ""
+			if b, ok := w.Find(name, time.Now()); ok {
+				got = b.place.Load().Endpoint.URL()
+			}
+			if got != want {
+				t.Errorf("Find(%q) returns a bucket at %q, want %q", name, got, want)
+			}
+			if want == "" && !w.Ready(name, time.Now()) {
+				t.Errorf("Ready(%q) = false, want true: no integration serves it", name)
+			}
+		}
+	})
+}
+
 // A bucket moves to another integration, at another store, while its region is being asked for.
 func TestNextDuringARegionRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

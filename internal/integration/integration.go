@@ -298,7 +298,7 @@ func (s *Set) Find(name string, now time.Time) (*Bucket, bool) {
 		return b, true
 	}
 	for _, p := range s.patterns {
-		if locator.MatchBucket(p.text, name) {
+		if p.integration.config.MatchBucket(p.text, name) {
 			name = strings.Clone(name) // it shares memory with a request
 			b := newBucket(name, p.integration)
 			s.found.Add(name, b)
@@ -320,7 +320,7 @@ func (s *Set) Ready(name string, now time.Time) bool {
 	}
 	// A bucket that no integration serves is answered at once.
 	return !slices.ContainsFunc(s.patterns, func(p pattern) bool {
-		return locator.MatchBucket(p.text, name)
+		return p.integration.config.MatchBucket(p.text, name)
 	})
 }
 

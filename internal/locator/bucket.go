@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -57,6 +58,47 @@ func CheckBucket(name string) error {
 	return nil
 }
 
+// CheckStoreBucket returns an error that wraps [ErrBucket] if no store has buckets with the name. A
+// name has 3 to 255 characters of A-Z, a-z, 0-9, '.', '-' and '_', begins and ends with a letter,
+// digit or '_', and does not contain "..". None of them change in a URL. AWS allowed such names
+// before 2018, and compatible stores do; each store accepts some of them. Names that begin with a
+// dot are internal to some stores.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+// https://docs.ceph.com/en/latest/radosgw/config-ref/ (rgw_relaxed_s3_bucket_names)
+func CheckStoreBucket(name string) error {
+	if len(name) < 3 || len(name) > 255 {
+		return fmt.Errorf("%w: it must have 3 to 255 characters", ErrBucket)
+	}
+	for i := range len(name) {
+		switch c := name[i]; {
+		case isWord(c):
+		case c != '.' && c != '-':
+			return fmt.Errorf("%w: it may contain only A-Z, a-z, 0-9, '.', '-' and '_'", ErrBucket)
+		case i == 0 || i == len(name)-1:
+			return fmt.Errorf("%w: it must begin and end with a letter, a digit or '_'", ErrBucket)
+		case c == '.' && name[i-1] == '.':
+			return fmt.Errorf("%w: it must not contain two adjacent dots", ErrBucket)
+		}
+	}
+	return nil
+}
+
+func isWord(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_'
+}
+
+// IsHostLabel reports whether a valid bucket name can be the beginning of a host name. Browsers
+// convert capitals in hosts to lower case, and reject invalid xn-- labels.
+func IsHostLabel(name string) bool {
+	return !HasCapital(name) && !strings.Contains(name, "xn--") && !slices.ContainsFunc(
+		strings.Split(name, "."), func(label string) bool { return len(label) > 63 })
+}
+
+// HasCapital reports whether a bucket name or a pattern contains a capital letter.
+func HasCapital(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return 'A' <= r && r <= 'Z' })
+}
+
 // IsPattern reports whether s is a pattern and not a bucket name.
 func IsPattern(s string) bool { return strings.IndexByte(s, '*') >= 0 }
 
@@ -71,6 +113,21 @@ func CheckPattern(pattern string) error {
 		c := pattern[i]
 		if c != '*' && c != '.' && c != '-' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
 			return fmt.Errorf("%w: a pattern may contain only a-z, 0-9, '.', '-' and '*'",
+				ErrBucket)
+		}
+	}
+	return nil
+}
+
+// CheckStorePattern returns an error that wraps [ErrBucket] if pattern is not a valid pattern of the
+// names that [CheckStoreBucket] accepts.
+func CheckStorePattern(pattern string) error {
+	if len(pattern) > 255 {
+		return fmt.Errorf("%w: a pattern must not have more than 255 characters", ErrBucket)
+	}
+	for i := range len(pattern) {
+		if c := pattern[i]; c != '*' && c != '.' && c != '-' && !isWord(c) {
+			return fmt.Errorf("%w: a pattern may contain only A-Z, a-z, 0-9, '.', '-', '_' and '*'",
 				ErrBucket)
 		}
 	}

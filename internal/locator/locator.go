@@ -39,7 +39,7 @@ var (
 
 // Locator is the name of an object.
 type Locator struct {
-	Bucket string // a valid bucket name
+	Bucket string // a valid bucket name of some store; see [CheckStoreBucket]
 	Key    string // decoded
 }
 
@@ -50,7 +50,7 @@ func Parse(s string) (Locator, error) {
 		return Locator{}, ErrNotLocator
 	}
 	bucket, key, _ := strings.Cut(rest, "/")
-	if err := CheckBucket(bucket); err != nil {
+	if err := CheckStoreBucket(bucket); err != nil {
 		return Locator{}, err
 	}
 	if err := CheckKey(key); err != nil {
@@ -68,7 +68,7 @@ func ParsePath(path string) (Locator, error) {
 		return Locator{}, ErrNotPath
 	}
 	bucket, key, _ := strings.Cut(rest, "/")
-	if err := CheckBucket(bucket); err != nil {
+	if err := CheckStoreBucket(bucket); err != nil {
 		return Locator{}, err
 	}
 	if strings.IndexByte(key, '#') >= 0 {

@@ -152,6 +152,50 @@ func TestCheckBucket(t *testing.T) {
 	}
 }
 
+func TestCheckStoreBucket(t *testing.T) {
+	for _, name := range []string{
+		"abc", "My_Bucket", "_abc_", "UPPER", "a.b-c_D", "192.168.5.4", "xn--abc", "abc-s3alias",
+		strings.Repeat("A", 255),
+	} {
+		if err := CheckStoreBucket(name); err != nil {
+			t.Errorf("CheckStoreBucket(%q) = %v, want nil", name, err)
+		}
+	}
+	for _, name := range []string{
+		"", "ab", "..", "...", strings.Repeat("a", 256), "a b", "a/b", `a\b`, "-abc", "abc-", ".abc",
+		"abc.", "a..b", "bücket", "a\x00b", "a\nb", "a*b", "a?b", "a%41b", "a:b", "a@b", "a#b",
+		"a;b", "${x}", "a~b", "a+b",
+	} {
+		if err := CheckStoreBucket(name); !errors.Is(err, ErrBucket) {
+			t.Errorf("CheckStoreBucket(%q) = %v, want ErrBucket", name, err)
+		}
+		if _, err := ParsePath(PathPrefix + name + "/key"); err == nil && name != "a/b" {
+			t.Errorf("ParsePath() accepts the bucket %q, want an error", name)
+		}
+	}
+	for _, p := range []string{"My_*", "*", "A.b-*"} {
+		if err := CheckStorePattern(p); err != nil {
+			t.Errorf("CheckStorePattern(%q) = %v, want nil", p, err)
+		}
+	}
+	for _, p := range []string{"a/*", "a?*", "a%*", "ü*", "a*" + strings.Repeat("a", 254)} {
+		if err := CheckStorePattern(p); !errors.Is(err, ErrBucket) {
+			t.Errorf("CheckStorePattern(%q) = %v, want ErrBucket", p, err)
+		}
+	}
+}
+
+func TestIsHostLabel(t *testing.T) {
+	for name, want := range map[string]bool{
+		"lab": true, "a.b": true, "a_b": true, "Lab": false, "xn--lab": false, "a.xn--b": false,
+		strings.Repeat("a", 63): true, strings.Repeat("a", 64): false,
+	} {
+		if got := IsHostLabel(name); got != want {
+			t.Errorf("IsHostLabel(%q) = %v, want %v", name, got, want)
+		}
+	}
+}
+
 func TestMatchBucket(t *testing.T) {
 	for _, c := range []struct {
 		pattern, name string
@@ -220,6 +264,7 @@ func FuzzParsePath(f *testing.F) {
 		"/s3/bucket/%01%1b%7F%C2%85",
 		"/s3/bucket/\x7f\u0085",
 		"/s3/bucket/%00",
+		"/s3/My_Bucket/key",
 		"/s3//x",
 	} {
 		f.Add(s)
@@ -232,7 +277,7 @@ func FuzzParsePath(f *testing.F) {
 			}
 			return
 		}
-		if err := CheckBucket(l.Bucket); err != nil ||
+		if err := CheckStoreBucket(l.Bucket); err != nil ||
 			!strings.HasPrefix(path, PathPrefix+l.Bucket+"/") {
 			t.Errorf("ParsePath(%q) returns bucket %q, %v", path, l.Bucket, err)
 		}

@@ -16,7 +16,7 @@ type Endpoint struct {
 	Host string
 
 	origin string // scheme://host
-	path   string // "" or /bucket
+	path   string // the custom endpoint's path, then /bucket if the bucket is in the path
 }
 
 // Host selects among the hosts that AWS has for a bucket. The zero value is the host of the
@@ -85,7 +85,8 @@ func NewEndpoint(region, bucket string, h Host) *Endpoint {
 	return newEndpoint("https", h.name(region), bucket, h.PathStyle)
 }
 
-// NewCustomEndpoint returns a bucket's endpoint in the S3-compatible store at the given URL.
+// NewCustomEndpoint returns a bucket's endpoint in the S3-compatible store at the given URL. A path
+// of the URL precedes the bucket, and is signed. It must not contain escapes.
 func NewCustomEndpoint(store *url.URL, bucket string, pathStyle bool) *Endpoint {
 	host := strings.ToLower(store.Host)
 	// The signature covers the Host header, in which browsers omit the scheme's default port.
@@ -95,7 +96,9 @@ func NewCustomEndpoint(store *url.URL, bucket string, pathStyle bool) *Endpoint 
 	case "http":
 		host = strings.TrimSuffix(host, ":80")
 	}
-	return newEndpoint(store.Scheme, host, bucket, pathStyle)
+	e := newEndpoint(store.Scheme, host, bucket, pathStyle)
+	e.path = strings.TrimSuffix(store.Path, "/") + e.path
+	return e
 }
 
 func newEndpoint(scheme, host, bucket string, pathStyle bool) *Endpoint {

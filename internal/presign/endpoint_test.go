@@ -108,6 +108,15 @@ func TestCustomEndpoints(t *testing.T) {
 		{"https://Store.Example:443", true, "https://store.example/scans/", "store.example"},
 		{"http://127.0.0.1:80", true, "http://127.0.0.1/scans/", "127.0.0.1"},
 		{"http://[::1]:9000", true, "http://[::1]:9000/scans/", "[::1]:9000"},
+		{"https://minio.internal:9000/", true, "https://minio.internal:9000/scans/", "minio.internal:9000"},
+		{
+			"https://x.storage.example.co/storage/v1/s3", true,
+			"https://x.storage.example.co/storage/v1/s3/scans/", "x.storage.example.co",
+		},
+		{
+			"https://x.storage.example.co/storage/v1/s3/", false,
+			"https://scans.x.storage.example.co/storage/v1/s3/", "scans.x.storage.example.co",
+		},
 	} {
 		store, err := url.Parse(c.store)
 		if err != nil {
@@ -117,6 +126,18 @@ func TestCustomEndpoints(t *testing.T) {
 		if e.URL() != c.url || e.Host != c.host {
 			t.Errorf("NewCustomEndpoint(%q): URL %s, Host %s, want %s, %s",
 				c.store, e.URL(), e.Host, c.url, c.host)
+		}
+		if strings.Contains(c.store, "example.co/") {
+			sdk, err := s3.NewDefaultEndpointResolverV2().ResolveEndpoint(
+				context.Background(), s3.EndpointParameters{
+					Region:         aws.String("us-east-1"),
+					Bucket:         aws.String("scans"),
+					Endpoint:       aws.String(c.store),
+					ForcePathStyle: aws.Bool(c.pathStyle),
+				})
+			if err != nil || strings.TrimSuffix(sdk.URI.String(), "/")+"/" != c.url {
+				t.Errorf("the SDK resolves %s to %s, %v, want %s", c.store, &sdk.URI, err, c.url)
+			}
 		}
 	}
 }

@@ -100,6 +100,7 @@ func TestURLsMatchSDK(t *testing.T) {
 	static := Credentials{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "s"}
 	store, _ := url.Parse("https://MinIO.internal:9000")
 	ported, _ := url.Parse("https://store.example:443")
+	based, _ := url.Parse("https://x.storage.example.co/storage/v1/s3")
 	endpoints := map[string]*Endpoint{
 		"virtual host": endpoint,
 		"dotted":       NewEndpoint("eu-central-1", "my.dotted.bucket", Host{}),
@@ -108,6 +109,8 @@ func TestURLsMatchSDK(t *testing.T) {
 		"gov":          NewEndpoint("us-gov-west-1", "my-bucket", Host{}),
 		"custom":       NewCustomEndpoint(store, "my-bucket", true),
 		"default port": NewCustomEndpoint(ported, "my-bucket", false),
+		"base path":    NewCustomEndpoint(based, "My_Bucket", true),
+		"base, host":   NewCustomEndpoint(based, "my-bucket", false),
 	}
 	params := map[string]string{
 		"none": "",

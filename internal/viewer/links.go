@@ -86,7 +86,7 @@ func ParseTarget(text string) (Target, error) {
 	bucket, ok := strings.CutPrefix(folder, locator.Scheme)
 	if ok && !strings.Contains(bucket, "/") {
 		t := Target{Locator: locator.Locator{Bucket: bucket}, Prefix: true}
-		return t, locator.CheckBucket(bucket)
+		return t, locator.CheckStoreBucket(bucket)
 	}
 	l, err := locator.Parse(folder + "/")
 	if err != nil {

@@ -173,6 +173,27 @@ func TestAllowRulesAreExact(t *testing.T) {
 }
 
 // A link to a folder is not allowed if any spelling of a key in the folder is denied.
+// Buckets whose names differ in case are different buckets.
+func TestRulesCompareBucketsExactly(t *testing.T) {
+	rules := rulesOf(
+		denied("s3://Secret/*", "s3://Team_*/*"),
+		allowed("s3://Photos/*", "s3://secret/*", "s3://team_*/*"),
+	)
+	for text, want := range map[string]bool{
+		"s3://Photos/x": true, "s3://photos/x": false, "s3://PHOTOS/x": false,
+		"s3://Secret/x": false, "s3://secret/x": true, "s3://SECRET/x": false,
+		"s3://Team_a/x": false, "s3://team_a/x": true, "s3://team_A/x": true,
+	} {
+		l, err := locator.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := rules.Decide(&Viewer{ID: "ann"}, l).Allowed; got != want {
+			t.Errorf("Decide(%s) = %v, want %v", text, got, want)
+		}
+	}
+}
+
 func TestDenyRulesForFolderLinks(t *testing.T) {
 	rules := rulesOf(
 		denied("s3://bucket/secret/*", "s3://bucket/a//b/c", "s3://bucket/users/{user}/diary"),
