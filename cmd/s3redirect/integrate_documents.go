@@ -65,7 +65,10 @@ func (n *newIntegration) showDocuments() error {
 		}
 	}
 	more := "It is needed for every bucket that the patterns match."
-	if !slices.ContainsFunc(n.Buckets(), locator.IsPattern) {
+	switch {
+	case n.HasAccessPoint():
+		more = "It is needed for the bucket behind the access point."
+	case !slices.ContainsFunc(n.Buckets(), locator.IsPattern):
 		more = "Or: " + n.command("cors --format cli")
 	}
 	if err := show(document.KindCORS, more); err != nil {
@@ -103,6 +106,9 @@ func (n *newIntegration) command(words string) string {
 		if n.ListBucket {
 			line = append(line, "--list-bucket")
 		}
+	}
+	if n.AccessPoint != "" {
+		line = append(line, "--access-point", n.AccessPoint)
 	}
 	if n.Endpoint != "" {
 		line = append(line, "--endpoint", n.Endpoint)

@@ -37,6 +37,8 @@ func (d *draft) register(flags *flag.FlagSet) {
 		"the `name` of the integration; default: the bucket's name")
 	flags.Var(&d.buckets, "bucket", "a `bucket`, or a pattern such as team-*; may be repeated; "+
 		"one bucket makes a scoped integration, several buckets or a pattern a default integration")
+	flags.StringVar(&d.AccessPoint, "access-point", "",
+		"the `ARN` of the access point through which the bucket is read")
 	flags.StringVar(&d.Region, "region", "", "the `region` of the buckets, or auto")
 	flags.StringVar(&d.RoleARN, "role-arn", "", "the `ARN` of the role")
 	flags.StringVar(&d.ExternalID, "external-id", "",

@@ -82,7 +82,8 @@ type corsCheck struct {
 
 func (p *probe) newCORSCheck(bucket, target string, signed bool, origin string) *corsCheck {
 	args := "cors"
-	if !slices.ContainsFunc(p.i.Buckets(), locator.IsPattern) { // commands do not accept patterns
+	// Commands do not accept patterns and access points.
+	if !slices.ContainsFunc(p.i.Buckets(), locator.IsPattern) && !p.i.HasAccessPoint() {
 		args = "cors --format cli"
 	}
 	c := &corsCheck{

@@ -7,15 +7,16 @@ import (
 	"strings"
 
 	"s3redirect/internal/locator"
+	"s3redirect/internal/presign"
 )
 
 // checkBucket returns an error if a bucket or a pattern is not valid in the integration's store.
 func (i *Integration) checkBucket(bucket string) error {
 	isPattern := locator.IsPattern(bucket)
 	switch {
-	case i.Endpoint == "" && isPattern:
+	case i.IsAWS() && isPattern:
 		return locator.CheckPattern(bucket)
-	case i.Endpoint == "":
+	case i.IsAWS():
 		return locator.CheckBucket(bucket)
 	case isPattern:
 		return locator.CheckStorePattern(bucket)
@@ -23,15 +24,29 @@ func (i *Integration) checkBucket(bucket string) error {
 	return locator.CheckStoreBucket(bucket)
 }
 
+// checkBucketName checks a bucket or a pattern of an integration.
+func (k *checker) checkBucketName(key string, i *Integration, bucket string) {
+	if i.Endpoint == "" {
+		if err := presign.CheckSupported(bucket); err != nil {
+			k.wrong(key, "%s: %v", value(key), err)
+			return
+		}
+	}
+	if err := i.checkBucket(bucket); err != nil {
+		k.wrong(key, "%s is %v", value(key), err)
+	}
+}
+
 // MatchBucket reports whether one of the integration's patterns matches a bucket. It matches only
 // names that are valid in the integration's store.
 //
 // A * matches a capital letter only in a pattern that has one itself: a store whose file system
-// ignores case would serve the bucket secret as SECRET, which no rule about secret matches.
+// ignores case would serve the bucket secret as SECRET, which no rule about secret matches. For the
+// same reason patterns do not match aliases of access points, which are other names of buckets.
 func (i *Integration) MatchBucket(pattern, bucket string) bool {
 	return locator.MatchBucket(pattern, bucket) &&
 		(!locator.HasCapital(bucket) || locator.HasCapital(pattern)) &&
-		i.checkBucket(bucket) == nil
+		!locator.IsReserved(bucket) && i.checkBucket(bucket) == nil
 }
 
 // checkRuleBucket returns an error if no integration can serve the bucket or the pattern of a rule.
@@ -43,7 +58,7 @@ func (k *checker) checkRuleBucket(bucket string) error {
 	}
 	for n := range k.Integrations {
 		i := &k.Integrations[n]
-		if i.Endpoint != "" && slices.ContainsFunc(i.Buckets(), func(served string) bool {
+		if !i.IsAWS() && slices.ContainsFunc(i.Buckets(), func(served string) bool {
 			return locator.Overlap(served, bucket) &&
 				(!locator.HasCapital(bucket) || locator.HasCapital(served))
 		}) {

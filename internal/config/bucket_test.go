@@ -17,6 +17,10 @@ func TestMatchBucket(t *testing.T) {
 		{aws, "team-*", "team-a_b", false},
 		{aws, "*", strings.Repeat("a", 64), false},
 		{aws, "*", "abc--x-s3", false},
+		{store, "*", "abc--x-s3", false},
+		// It is another name of a bucket that a rule may deny.
+		{aws, "*", "secret-a1b2-s3alias", false},
+		{store, "*", "secret-a1b2-s3alias", false},
 		{store, "team-*", "team-a_b", true},
 		{store, "*", strings.Repeat("a", 64), true},
 		{store, "Team-*", "Team-A", true},

@@ -81,6 +81,9 @@ type Integration struct {
 	Name string `yaml:"name"`
 	// Bucket makes this a scoped integration, which serves only this bucket.
 	Bucket string `yaml:"bucket"`
+	// AccessPoint is the ARN of the access point through which Bucket is read. Bucket is then only
+	// the name under which clients address it. Optional.
+	AccessPoint string `yaml:"access_point"`
 	// PermittedBuckets makes it a default integration: names, or patterns in which * matches any
 	// characters.
 	PermittedBuckets []string `yaml:"permitted_buckets"`
@@ -204,6 +207,9 @@ func (i *Integration) HomeRegion() string {
 	if i.Region != RegionAuto && i.Region != "" {
 		return i.Region
 	}
+	if p, err := presign.ParseAccessPoint(i.AccessPoint); err == nil {
+		return p.Region
+	}
 	if arn := strings.Split(i.RoleARN, ":"); len(arn) > 1 {
 		if p, ok := partition.Named(arn[1]); ok {
 			return p.Home
@@ -260,6 +266,9 @@ func (i *Integration) Params() presign.Params {
 // BucketEndpoint returns the endpoint of a bucket in a region. The integration must be valid.
 func (i *Integration) BucketEndpoint(bucket, region string) *presign.Endpoint {
 	if i.Endpoint == "" {
+		if p, err := presign.ParseAccessPoint(i.AccessPoint); err == nil {
+			return p.Endpoint(i.host())
+		}
 		return presign.NewEndpoint(region, bucket, i.host())
 	}
 	store, err := url.Parse(i.Endpoint)

@@ -60,6 +60,9 @@ func (k *checker) checkHost(at string, i *Integration) {
 		return
 	}
 	for n, bucket := range i.Buckets() {
+		if i.AccessPoint != "" {
+			break // see checkAccessPoint
+		}
 		if err := i.host().Check(i.HomeRegion(), bucket); err != nil {
 			k.wrong(set[0], "%s: %v", value(bucketKey(at, i, n)), err)
 			return

@@ -59,6 +59,7 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	}
 	k.checkEndpoint(at+".endpoint", i.Endpoint, i.Insecure, i.PathStyle)
 	k.checkEndpoint(at+".sts_endpoint", i.STSEndpoint, i.Insecure, true)
+	k.checkAccessPoint(at, i)
 	k.checkHost(at, i)
 	k.checkBucketInHost(at, i)
 	k.checkRegion(at, i)
@@ -116,15 +117,11 @@ func (k *checker) checkScope(at string, i *Integration) {
 	case i.Bucket != "" && locator.IsPattern(i.Bucket):
 		k.wrong(at+".bucket", "a pattern belongs into permitted_buckets; bucket is one bucket's name")
 	case i.Bucket != "":
-		if err := i.checkBucket(i.Bucket); err != nil {
-			k.wrong(at+".bucket", "%s is %v", value(at+".bucket"), err)
-		}
+		k.checkBucketName(at+".bucket", i, i.Bucket)
 	}
 	for n, b := range i.PermittedBuckets {
 		key := at + ".permitted_buckets[" + strconv.Itoa(n) + "]"
-		if err := i.checkBucket(b); err != nil {
-			k.wrong(key, "%s is %v", value(key), err)
-		}
+		k.checkBucketName(key, i, b)
 	}
 }
 
@@ -245,6 +242,7 @@ func (k *checker) checkRegion(at string, i *Integration) {
 		grammar, like = foreignRegion, "us-east-1, or what the store calls it"
 	}
 	switch {
+	case i.Region == "" && i.AccessPoint != "": // see checkAccessPoint
 	case i.Region == "":
 		k.wrong(key, "a region is needed: that of the buckets, such as us-east-1, or auto to look it up")
 	case i.Region != "auto" && !grammar.MatchString(i.Region):

@@ -17,6 +17,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"s3redirect/internal/presign"
 )
 
 // Load reads and parses a configuration file and the files that it includes. Its error is an
@@ -347,6 +349,10 @@ func (d *decoder) complete(c *Config) {
 		}
 		if i.RoleARN != "" && i.SessionName == "" {
 			i.SessionName = defaultSessionName(i.Name)
+		}
+		if p, err := presign.ParseAccessPoint(i.AccessPoint); err == nil &&
+			(i.Region == "" || i.Region == RegionAuto) {
+			i.Region = p.Region
 		}
 		i.HostStyle = d.given(at+"path_style") && !i.PathStyle
 		if i.Region == "" && !i.IsAWS() {

@@ -303,6 +303,9 @@ func TestNextWithAnotherHost(t *testing.T) {
 		"fips":       func(i *config.Integration) { i.FIPS = true },
 		"accelerate": func(i *config.Integration) { i.Accelerate = true },
 		"path_style": func(i *config.Integration) { i.HostStyle = true },
+		"access_point": func(i *config.Integration) {
+			i.AccessPoint = "arn:aws:s3:us-east-1:123456789012:accesspoint/lab"
+		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			keys := staticKeys("keys", "one")

@@ -276,6 +276,9 @@ func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 	if c.STSRegion != "" {
 		fields = append(fields, "sts_region", c.STSRegion)
 	}
+	if c.AccessPoint != "" {
+		fields = append(fields, "access point", c.AccessPoint)
+	}
 	for _, field := range fields {
 		// With the lengths, different lists of fields never hash the same bytes.
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field))))

@@ -11,17 +11,30 @@ import (
 // ErrBucket is wrapped by all errors about bucket names and patterns.
 var ErrBucket = errors.New("not a bucket name")
 
-// Prefixes and suffixes that S3 reserves, among others for access point aliases, Object Lambda
-// access points, multi-region access points, directory buckets and table buckets.
+// Prefixes and suffixes that S3 reserves, among others for Object Lambda access points, Outposts,
+// multi-region access points, directory buckets and table buckets.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 var (
 	reservedPrefixes = []string{"xn--", "sthree-"}
-	reservedSuffixes = []string{"-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"}
+	reservedSuffixes = []string{"--ol-s3", "--op-s3", ".mrap", "--x-s3", "--xa-s3", "--table-s3"}
 )
+
+// IsAlias reports whether name is the alias of an access point, which stands for a bucket.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html
+func IsAlias(name string) bool { return strings.HasSuffix(name, "-s3alias") }
+
+// IsReserved reports whether name has a prefix or a suffix that S3 reserves, or is an alias.
+func IsReserved(name string) bool {
+	hasPrefix := func(p string) bool { return strings.HasPrefix(name, p) }
+	hasSuffix := func(s string) bool { return strings.HasSuffix(name, s) }
+	return IsAlias(name) || slices.ContainsFunc(reservedPrefixes, hasPrefix) ||
+		slices.ContainsFunc(reservedSuffixes, hasSuffix)
+}
 
 // CheckBucket returns an error that wraps [ErrBucket] if name is not a valid bucket name. A bucket
 // name has 3 to 63 characters of a-z, 0-9, '.' and '-', begins and ends with a letter or digit,
-// does not contain "..", and is not an IP address. S3 reserves some prefixes and suffixes.
+// does not contain "..", and is not an IP address. S3 reserves some prefixes and suffixes. The alias
+// of an access point is valid.
 func CheckBucket(name string) error {
 	if len(name) < 3 || len(name) > 63 {
 		return fmt.Errorf("%w: it must have 3 to 63 characters", ErrBucket)

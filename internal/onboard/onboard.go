@@ -50,6 +50,8 @@ var questions = []Question{
 	{Key: Several, Group: GroupTry, Label: "The role is for several permitted buckets, not for one bucket alone",
 		YesNo: true, Default: "false"},
 	{Key: "bucket", Group: GroupBuckets, Label: "Bucket", Hint: "The integration serves this bucket and no other."},
+	{Key: "access_point", Group: GroupBuckets, Label: "Access point",
+		Hint: "The ARN of the access point through which the bucket is read. Default: none."},
 	{Key: "permitted_buckets", Group: GroupBuckets, Label: "Permitted buckets",
 		Hint: "Separate them with blanks; * matches any characters, as in team-*."},
 	{Key: "name", Group: GroupBuckets, Label: "Name",

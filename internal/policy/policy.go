@@ -77,11 +77,7 @@ func readStatements(i *config.Integration) []Statement {
 		get.Action = append(get.Action, "s3:GetObjectVersion")
 	}
 	list := Statement{Effect: "Allow", Action: []string{"s3:ListBucket"}}
-	for _, bucket := range i.Buckets() {
-		arn := "arn:" + i.Partition() + ":s3:::" + bucket
-		get.Resource = append(get.Resource, arn+"/*")
-		list.Resource = append(list.Resource, arn)
-	}
+	list.Resource, get.Resource = resources(i)
 	statements := []Statement{get}
 	if i.ListBucket {
 		statements = append(statements, list)
@@ -93,6 +89,20 @@ func readStatements(i *config.Integration) []Statement {
 		})
 	}
 	return statements
+}
+
+// resources returns the ARNs of the integration's buckets and of their objects. An access point
+// stands for a bucket; IAM does not know it by its alias.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-policies.html
+func resources(i *config.Integration) (buckets, objects []string) {
+	if i.AccessPoint != "" {
+		return []string{i.AccessPoint}, []string{i.AccessPoint + "/object/*"}
+	}
+	for _, bucket := range i.Buckets() {
+		arn := "arn:" + i.Partition() + ":s3:::" + bucket
+		buckets, objects = append(buckets, arn), append(objects, arn+"/*")
+	}
+	return buckets, objects
 }
 
 // decryptStatement returns the statement that allows decryption with keys, in requests made through

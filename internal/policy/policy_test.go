@@ -47,6 +47,17 @@ func TestSession(t *testing.T) {
 	}{
 		{"one bucket", func(*config.Integration) {}, read + "," + decrypt, true},
 		{
+			"access point",
+			func(c *config.Integration) {
+				c.AccessPoint = "arn:aws:s3:eu-central-1:123456789012:accesspoint/lab"
+				c.ListBucket = true
+			},
+			`{"Effect":"Allow","Action":["s3:GetObject"],"Resource":[` +
+				`"arn:aws:s3:eu-central-1:123456789012:accesspoint/lab/object/*"]},` +
+				`{"Effect":"Allow","Action":["s3:ListBucket"],"Resource":[` +
+				`"arn:aws:s3:eu-central-1:123456789012:accesspoint/lab"]},` + decrypt, true,
+		},
+		{
 			"custom STS endpoint",
 			func(c *config.Integration) { c.STSEndpoint = "http://127.0.0.1" },
 			read + "," + decrypt, true,

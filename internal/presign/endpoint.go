@@ -55,15 +55,15 @@ func (h Host) Check(region, bucket string) error {
 	return nil
 }
 
-// name returns the name of a region's host.
-func (h Host) name(region string) string {
+// name returns the name of a region's host. It begins with prefix, s3 or s3-accesspoint.
+func (h Host) name(prefix, region string) string {
 	suffix := partition.Of(region).DNSSuffix
-	name := "s3"
+	name := prefix
 	switch {
 	case h.Accelerate:
-		name = "s3-accelerate"
+		name += "-accelerate"
 	case h.FIPS:
-		name = "s3-fips"
+		name += "-fips"
 	}
 	if h.DualStack {
 		name += ".dualstack"
@@ -82,7 +82,7 @@ func NewEndpoint(region, bucket string, h Host) *Endpoint {
 	if strings.Contains(bucket, ".") {
 		h.PathStyle, h.Accelerate = true, false
 	}
-	return newEndpoint("https", h.name(region), bucket, h.PathStyle)
+	return newEndpoint("https", h.name("s3", region), bucket, h.PathStyle)
 }
 
 // NewCustomEndpoint returns a bucket's endpoint in the S3-compatible store at the given URL. A path

@@ -261,6 +261,10 @@ func (r *Request) cors() (string, []string, error) {
 	notes := []string{note}
 	if r.Format != JSON {
 		for _, b := range i.Buckets() {
+			if i.HasAccessPoint() {
+				return "", nil, fmt.Errorf("%s is an access point, but CORS is set on the bucket "+
+					"behind it; name that bucket with --bucket instead of --integration", b)
+			}
 			if locator.IsPattern(b) {
 				return "", nil, fmt.Errorf("%s is a pattern, but CORS is set on single buckets; "+
 					"name the buckets with --bucket instead of --integration", b)

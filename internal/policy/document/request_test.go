@@ -331,6 +331,14 @@ func TestRequest(t *testing.T) {
 			err:     "team-* is a pattern",
 		},
 		{
+			name: "CORS of an access point as commands",
+			request: Request{Kind: KindCORS, Format: CLI, Integration: role(
+				func(i *config.Integration) {
+					i.AccessPoint = "arn:aws:s3:eu-central-1:123456789012:accesspoint/lab"
+				})},
+			err: "CORS is set on the bucket behind it",
+		},
+		{
 			name:    "unknown kind",
 			request: Request{Kind: "acces", Integration: lab},
 			err:     `document "acces"`,
