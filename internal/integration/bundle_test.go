@@ -87,8 +87,8 @@ func TestRegionRequestsTrustTheBundle(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if region, err := r.ask(context.Background(), "lab", server.URL); (err == nil) != trusted {
-			t.Errorf("ask = %q, %v, want success %v", region, err, trusted)
+		if region, err := BucketRegion(context.Background(), r.client, server.URL); (err == nil) != trusted {
+			t.Errorf("BucketRegion = %q, %v, want success %v", region, err, trusted)
 		}
 	})
 }
