@@ -133,7 +133,9 @@ func TestAccessLogHasClientAddress(t *testing.T) {
 
 // Control characters of keys are escaped in both formats, also those that JSON allows.
 func FuzzAccessLogEscapesKeys(f *testing.F) {
-	for _, key := range []string{"Icon\r", "a\nb", "\x01\x1b[2J\x7f", "\u0085\u009b2J", "ä\u00a0", `"\`} {
+	for _, key := range []string{
+		"Icon\r", "a\nb", "\x01\x1b[2J\x7f", "\u0085\u009b2J", "ä\u00a0", `"\`,
+	} {
 		f.Add(key)
 	}
 	f.Fuzz(func(t *testing.T, key string) {

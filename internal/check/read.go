@@ -244,7 +244,8 @@ func (p *probe) read(ctx context.Context) {
 		return
 	}
 	length := got.header.Get("Content-Length")
-	p.ok("get", "%s: %s bytes of %s", locator.Printable(p.sample.String()), length, got.header.Get("Content-Type"))
+	sample, kind := locator.Printable(p.sample.String()), got.header.Get("Content-Type")
+	p.ok("get", "%s: %s bytes of %s", sample, length, kind)
 	if length == "0" {
 		p.skip("range", "the object is empty")
 	} else {

@@ -7,9 +7,10 @@ import (
 	"s3redirect/internal/presign"
 )
 
-// HasAccessPoint reports whether one of the integration's buckets is only a name of an access point.
+// HasAccessPoint reports whether one of the integration's buckets is a name of an access point.
 func (i *Integration) HasAccessPoint() bool {
-	return i.AccessPoint != "" || i.Endpoint == "" && slices.ContainsFunc(i.Buckets(), locator.IsAlias)
+	return i.AccessPoint != "" ||
+		i.Endpoint == "" && slices.ContainsFunc(i.Buckets(), locator.IsAlias)
 }
 
 // checkAccessPoint checks access_point, and that policies can name the access points of aliases.
@@ -28,7 +29,8 @@ func (k *checker) checkAccessPoint(at string, i *Integration) {
 	case i.Endpoint != "":
 		k.wrong(key, "its host follows from the ARN, and endpoint names one; remove either")
 	case len(i.PermittedBuckets) > 0:
-		k.wrong(key, "an access point belongs to one bucket; write bucket instead of permitted_buckets")
+		k.wrong(key, "an access point belongs to one bucket; "+
+			"write bucket instead of permitted_buckets")
 	case i.Region != p.Region:
 		k.wrong(at+".region", "the access point is in %s; remove region", p.Region)
 	default:
@@ -55,8 +57,8 @@ func (k *checker) checkAliases(at string, i *Integration) {
 			k.wrong(key, "policies name access points by their ARNs; set access_point to the ARN, "+
 				"or session_policy: false")
 		case i.RoleARN != "" && i.SessionPolicy:
-			k.wrong(key, "policies name access points by their ARNs; move it to an integration with "+
-				"access_point, or set session_policy: false")
+			k.wrong(key, "policies name access points by their ARNs; "+
+				"move it to an integration with access_point, or set session_policy: false")
 		}
 	}
 }

@@ -65,7 +65,8 @@ func (k *checker) checkRuleBucket(bucket string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("no integration with an endpoint serves this bucket, and at AWS it is %w", err)
+	return fmt.Errorf("no integration with an endpoint serves this bucket, "+
+		"and at AWS it is %w", err)
 }
 
 // baseGrammar is the path of an endpoint. URLs contain these characters without escapes.

@@ -188,15 +188,15 @@ func (i *Integration) Buckets() []string {
 var r2Host = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)?\.r2\.cloudflarestorage\.com$`)
 
 // FixedRegion returns the region of all of the integration's buckets, or "" if it is looked up for
-// each. R2 is never asked: its only region is auto, and GetBucketLocation returns a location that is
-// not one.
+// each. R2 is never asked, because its only region is called auto.
 //
-// https://developers.cloudflare.com/r2/data-access/s3-api/api/#bucket-region
+// https://developers.cloudflare.com/r2/data-access/s3-api/api/
 func (i *Integration) FixedRegion() string {
 	if i.Region != RegionAuto {
 		return i.Region
 	}
-	if u, err := url.Parse(i.Endpoint); err == nil && r2Host.MatchString(strings.ToLower(u.Hostname())) {
+	u, err := url.Parse(i.Endpoint)
+	if err == nil && r2Host.MatchString(strings.ToLower(u.Hostname())) {
 		return RegionAuto
 	}
 	return ""

@@ -45,7 +45,8 @@ func TestPathStyle(t *testing.T) {
 	}
 }
 
-// parseIntegration returns an integration with static keys and the given keys, in YAML's flow style.
+// parseIntegration returns an integration with static credentials and the given keys, in YAML's
+// flow style.
 func parseIntegration(t *testing.T, keys string) *Integration {
 	t.Helper()
 	c, err := Parse("c", fmt.Appendf(nil, `listen: 127.0.0.1:8080
@@ -76,7 +77,9 @@ func TestHosts(t *testing.T) {
 			"https://lab-data.s3.dualstack.eu-west-1.amazonaws.com/",
 		},
 		{
-			with(func(i *Integration) { i.FIPS, i.DualStack, i.Region = true, true, "us-gov-west-1" }),
+			with(func(i *Integration) {
+				i.FIPS, i.DualStack, i.Region = true, true, "us-gov-west-1"
+			}),
 			"https://lab-data.s3-fips.dualstack.us-gov-west-1.amazonaws.com/",
 			"https://lab-data.s3-fips.dualstack.us-gov-west-1.amazonaws.com/",
 		},

@@ -193,6 +193,7 @@ func (c *Console) preview(w http.ResponseWriter, r *http.Request) {
 			from+"; frame-src "+from+
 			"; base-uri 'none'; form-action 'none'; frame-ancestors 'self'")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	url, name := html.EscapeString(c.viewersURL(r)+l.Path()), html.EscapeString(locator.Printable(l.String()))
+	url := html.EscapeString(c.viewersURL(r) + l.Path())
+	name := html.EscapeString(locator.Printable(l.String()))
 	fmt.Fprintf(w, previewPage, url, name, kind, fmt.Sprintf(previewTags[kind], url, name))
 }

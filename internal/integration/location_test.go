@@ -30,11 +30,15 @@ func locationStore(status int, body string, requests *[]*http.Request) roundTrip
 	}
 }
 
+const storeURL = "https://store.example"
+
+// locationOf returns the response to GetBucketLocation.
+func locationOf(text string) string {
+	return `<?xml version="1.0"?><LocationConstraint ` +
+		`xmlns="http://s3.amazonaws.com/doc/2006-03-01/">` + text + `</LocationConstraint>`
+}
+
 func TestStoresAreAskedForLocation(t *testing.T) {
-	location := func(text string) string {
-		return `<?xml version="1.0"?><LocationConstraint ` +
-			`xmlns="http://s3.amazonaws.com/doc/2006-03-01/">` + text + `</LocationConstraint>`
-	}
 	failure := func(code, region string) string {
 		return "<Error><Code>" + code + "</Code><Region>" + region + "</Region></Error>"
 	}
@@ -44,12 +48,12 @@ func TestStoresAreAskedForLocation(t *testing.T) {
 		want   string
 		err    error
 	}{
-		"a region":             {200, location("eu-central-003"), "eu-central-003", nil},
-		"a region in capitals": {200, location("\n  US_East\n"), "US_East", nil},
-		"an empty constraint":  {200, location(""), "us-east-1", nil},
-		"EU":                   {200, location("EU"), "eu-west-1", nil},
-		"an invalid region":    {200, location("evil.example/"), "us-east-1", nil},
-		"a long region":        {200, location(strings.Repeat("a", 65)), "us-east-1", nil},
+		"a region":             {200, locationOf("eu-central-003"), "eu-central-003", nil},
+		"a region in capitals": {200, locationOf("\n  US_East\n"), "US_East", nil},
+		"an empty constraint":  {200, locationOf(""), "us-east-1", nil},
+		"EU":                   {200, locationOf("EU"), "eu-west-1", nil},
+		"an invalid region":    {200, locationOf("evil.example/"), "us-east-1", nil},
+		"a long region":        {200, locationOf(strings.Repeat("a", 65)), "us-east-1", nil},
 		"another document":     {200, "<html></html>", "us-east-1", nil},
 		"no document":          {200, "anything", "us-east-1", nil},
 		"not allowed":          {403, failure("AccessDenied", ""), "us-east-1", nil},
@@ -65,7 +69,7 @@ func TestStoresAreAskedForLocation(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var requests []*http.Request
 				w := newWorld(t, &fakeSTS{},
-					[]config.Integration{atStore(staticKeys("lab", "bucket"), "https://store.example")},
+					[]config.Integration{atStore(staticKeys("lab", "bucket"), storeURL)},
 					withTransport(locationStore(c.status, c.body, &requests)))
 				defer w.Close()
 				for range 2 {
@@ -78,7 +82,8 @@ func TestStoresAreAskedForLocation(t *testing.T) {
 					t.Fatalf("%d requests, want HEAD and GET", len(requests))
 				}
 				got := requests[1]
-				if got.Method != "GET" || got.URL.Path != "/bucket/" || !got.URL.Query().Has("location") {
+				if got.Method != "GET" || got.URL.Path != "/bucket/" ||
+					!got.URL.Query().Has("location") {
 					t.Errorf("the second request is %s %s, want GET /bucket/?location", got.Method,
 						got.URL.Redacted())
 				}
@@ -102,7 +107,7 @@ func TestLocationIsAskedWithTheSession(t *testing.T) {
 		c.STSEndpoint = "https://store.example"
 		var requests []*http.Request
 		w := newWorld(t, sts, []config.Integration{c},
-			withTransport(locationStore(200, "<LocationConstraint>r1</LocationConstraint>", &requests)))
+			withTransport(locationStore(200, locationOf("r1"), &requests)))
 		defer w.Close()
 		_, _, err := w.bucket("bucket").locate(context.Background(), time.Now())
 		var failed *AssumeRoleError

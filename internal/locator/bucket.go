@@ -33,8 +33,8 @@ func IsReserved(name string) bool {
 
 // CheckBucket returns an error that wraps [ErrBucket] if name is not a valid bucket name. A bucket
 // name has 3 to 63 characters of a-z, 0-9, '.' and '-', begins and ends with a letter or digit,
-// does not contain "..", and is not an IP address. S3 reserves some prefixes and suffixes. The alias
-// of an access point is valid.
+// does not contain "..", and is not an IP address. S3 reserves some prefixes and suffixes. The
+// alias of an access point is valid.
 func CheckBucket(name string) error {
 	if len(name) < 3 || len(name) > 63 {
 		return fmt.Errorf("%w: it must have 3 to 63 characters", ErrBucket)
@@ -132,8 +132,8 @@ func CheckPattern(pattern string) error {
 	return nil
 }
 
-// CheckStorePattern returns an error that wraps [ErrBucket] if pattern is not a valid pattern of the
-// names that [CheckStoreBucket] accepts.
+// CheckStorePattern returns an error that wraps [ErrBucket] if pattern is not a valid pattern of
+// the names that [CheckStoreBucket] accepts.
 func CheckStorePattern(pattern string) error {
 	if len(pattern) > 255 {
 		return fmt.Errorf("%w: a pattern must not have more than 255 characters", ErrBucket)

@@ -30,7 +30,7 @@ var (
 	ErrLongKey    = errors.New("the key is longer than S3's limit of 1,024 bytes")
 	ErrDotSegment = errors.New("the key contains a segment '.' or '..', " +
 		"which browsers remove from paths")
-	ErrNUL         = errors.New("the key contains NUL, which separates names in many programs")
+	ErrNUL         = errors.New("the key contains NUL, which is never served")
 	ErrControl     = errors.New("the path contains a control character: percent-encode it")
 	ErrInvalidUTF8 = errors.New("the key is not valid UTF-8")
 	ErrBadEscape   = errors.New("the path contains a '%' without two hexadecimal digits after it")
@@ -61,7 +61,8 @@ func Parse(s string) (Locator, error) {
 
 // ParsePath parses the raw path of a request, /s3/bucket/key without a query. It splits the path
 // at the first slash after the bucket and percent-decodes the key once; it does not decode plus
-// signs. Control characters must be percent-encoded. It does not copy a path that needs no decoding.
+// signs. Control characters must be percent-encoded. It does not copy a path that needs no
+// decoding.
 func ParsePath(path string) (Locator, error) {
 	rest, ok := strings.CutPrefix(path, PathPrefix)
 	if !ok {

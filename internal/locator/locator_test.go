@@ -134,7 +134,8 @@ func TestPrintable(t *testing.T) {
 
 func TestCheckBucket(t *testing.T) {
 	for _, name := range []string{
-		"abc", "abc-s3alias", "1-2", "a.b.c", "my-bucket", "1.2.3", "1.2.3.4.5", "256.1.1.1", "a--b", "a.-b",
+		"abc", "abc-s3alias", "1-2",
+		"a.b.c", "my-bucket", "1.2.3", "1.2.3.4.5", "256.1.1.1", "a--b", "a.-b",
 		strings.Repeat("a", 63),
 	} {
 		if err := CheckBucket(name); err != nil {

@@ -79,7 +79,8 @@ func TestSession(t *testing.T) {
 		{
 			"a store whose regions are looked up",
 			func(c *config.Integration) {
-				c.Region, c.Endpoint, c.STSEndpoint = "auto", "https://store.example", "https://store.example"
+				c.Region, c.Endpoint = "auto", "https://store.example"
+				c.STSEndpoint = c.Endpoint
 			},
 			read + `,{"Effect":"Allow","Action":["s3:GetBucketLocation"],` +
 				`"Resource":["arn:aws:s3:::bucket"]}`, true,

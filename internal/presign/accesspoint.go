@@ -29,7 +29,7 @@ var (
 	errMultiRegion = errors.New("multi-Region access points are not supported: " +
 		"their requests need another signature, SigV4A; " +
 		"use an access point of one region, or the bucket")
-	errOutposts = errors.New("Outposts are not supported: " +
+	errOutposts = errors.New("access points of S3 on Outposts are not supported: " +
 		"their requests are signed for another service, s3-outposts")
 	errObjectLambda = errors.New("Object Lambda access points are not supported: " +
 		"their requests are signed for another service, s3-object-lambda")

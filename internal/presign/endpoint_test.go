@@ -63,7 +63,8 @@ func TestEndpointsMatchSDK(t *testing.T) {
 						t.Errorf("%+v.Check(%q, %q) = %v, want nil", h, region, bucket, problem)
 					}
 				case err != nil:
-					t.Errorf("%+v.Check(%q, %q) = nil, want an error for %v", h, region, bucket, err)
+					t.Errorf("%+v.Check(%q, %q) = nil, want an error for %v",
+						h, region, bucket, err)
 				default:
 					compared++
 					want := strings.TrimSuffix(sdk.URI.String(), "/") + "/"
@@ -108,7 +109,7 @@ func TestCustomEndpoints(t *testing.T) {
 		{"https://Store.Example:443", true, "https://store.example/scans/", "store.example"},
 		{"http://127.0.0.1:80", true, "http://127.0.0.1/scans/", "127.0.0.1"},
 		{"http://[::1]:9000", true, "http://[::1]:9000/scans/", "[::1]:9000"},
-		{"https://minio.internal:9000/", true, "https://minio.internal:9000/scans/", "minio.internal:9000"},
+		{"https://minio.internal/", true, "https://minio.internal/scans/", "minio.internal"},
 		{
 			"https://x.storage.example.co/storage/v1/s3", true,
 			"https://x.storage.example.co/storage/v1/s3/scans/", "x.storage.example.co",

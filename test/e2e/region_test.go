@@ -54,7 +54,8 @@ func TestRegionAuto(t *testing.T) {
 			}
 			s.createBucket(t, "region-auto")
 			s.put(t, "region-auto", "key", []byte("text"))
-			integration := "\nintegrations:\n  - name: role\n    bucket: region-auto" + auto(c.integration)
+			integration := "\nintegrations:\n  - name: role\n    bucket: region-auto" +
+				auto(c.integration)
 			p := startProxy(t, integration, env...)
 			location := p.location(t, http.MethodGet, path("region-auto", "key"))
 			if !strings.Contains(location, "%2F"+c.scope) {
