@@ -16,6 +16,9 @@ import (
 
 // assume gets the session that the proxy would sign with, and reports whether it got one.
 func (p *probe) assume(ctx context.Context) bool {
+	if p.i.OwnCredentials {
+		return p.ownCredentials(ctx)
+	}
 	if p.i.RoleARN == "" {
 		p.skip("assume_role", "the integration has access keys and no role")
 		p.session = presign.Credentials{

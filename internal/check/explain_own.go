@@ -3,13 +3,18 @@ package check
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
 	"github.com/aws/smithy-go"
+
+	"s3redirect/internal/config"
+	"s3redirect/internal/presign"
 )
 
 // explainOwnCredentials explains why the proxy's own credentials cannot be loaded.
@@ -88,4 +93,41 @@ func inContainer() bool {
 		}
 	}
 	return false
+}
+
+// ownCredentials checks the credentials of an integration that signs with the process's own, and
+// reports whether there are any.
+func (p *probe) ownCredentials(ctx context.Context) bool {
+	const skipped = "the proxy's own credentials sign the URLs"
+	if p.i.Endpoint == "" && !p.credentials(ctx) {
+		p.reportClock()
+		p.skip("assume_role", skipped)
+		return false
+	}
+	var err error
+	p.session, p.expires, err = p.assumeRole(ctx, p.i)
+	if err != nil {
+		p.fail("credentials", explainOwnCredentials(err))
+		p.skip("assume_role", skipped)
+		return false
+	}
+	if p.i.Endpoint != "" { // its own STS, if there is one, is unknown
+		p.ok("credentials", "the access key ID is %s", p.session.AccessKeyID)
+	}
+	p.reportClock()
+	p.skip("assume_role", skipped)
+	remaining := p.expires.Sub(p.Clock()).Round(time.Second)
+	switch {
+	case p.expires.IsZero():
+		p.expires = p.Clock().Add(presign.MaxLifetime)
+	case remaining < p.i.URLLifetime:
+		p.warn("session", explanation{
+			fmt.Sprintf("the proxy's own credentials expire in %s, before the URLs that they sign, "+
+				"which should live %s", config.Short(remaining), config.Short(p.i.URLLifetime)),
+			"Shorten url_lifetime, or use credentials that live longer, or a role.",
+		})
+	default:
+		p.ok("session", "the proxy's own credentials expire in %s", config.Short(remaining))
+	}
+	return true
 }

@@ -76,3 +76,26 @@ func TestOwnCredentials(t *testing.T) {
 		})
 	}
 }
+
+// TestOwnCredentialsSign checks an integration that signs with the proxy's own credentials.
+func TestOwnCredentialsSign(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", key)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", secret)
+	t.Setenv("AWS_SESSION_TOKEN", "")
+	w := newWorld()
+	w.user.Buckets = []string{"photos"}
+	w.integration = "  - {name: lab, bucket: photos, region: eu-central-1, own_credentials: true}\n"
+	steps, _ := w.check(t)
+	verdicts := map[string]Verdict{}
+	for _, s := range steps {
+		verdicts[s.Name] = s.Verdict
+		checkText(t, s)
+	}
+	for name, want := range map[string]Verdict{
+		"credentials": OK, "assume_role": Skipped, "get": OK,
+	} {
+		if verdicts[name] != want {
+			t.Errorf("step %s = %q, want %q, of %+v", name, verdicts[name], want, steps)
+		}
+	}
+}

@@ -79,7 +79,7 @@ func (k *checker) check() {
 		at := fmt.Sprintf("integrations[%d]", n)
 		k.checkName(at, i.Name, names)
 		k.checkIntegration(at, i)
-		if i.RoleARN != "" {
+		if i.RoleARN != "" || i.OwnCredentials {
 			roles++
 		}
 	}

@@ -144,6 +144,9 @@ type Integration struct {
 	// they sign AssumeRole instead of the process's own credentials.
 	AccessKeyID     string `yaml:"access_key_id"`
 	SecretAccessKey Secret `yaml:"secret_access_key"`
+	// OwnCredentials makes the process's own credentials sign the URLs, without a role. Default
+	// false.
+	OwnCredentials bool `yaml:"own_credentials"`
 	// URLLifetime, MinRemaining and MaxSignatureAge default to the file's. The integration's own
 	// MaxSignatureAge lowers the file's URLLifetime, and MinRemaining to at most a third of it.
 	URLLifetime     time.Duration `yaml:"url_lifetime"`

@@ -47,7 +47,7 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	switch {
 	case i.RoleARN != "":
 		k.checkRole(at, i)
-	case i.AccessKeyID == "":
+	case i.AccessKeyID == "" && !i.OwnCredentials:
 		k.wrong(at, "a role_arn is needed, or, for a store without roles, access_key_id and secret_access_key").
 			Needs = []string{at + ".role_arn", at + ".access_key_id"}
 	default:
@@ -56,6 +56,11 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	if (i.AccessKeyID == "") != (i.SecretAccessKey == "") {
 		k.wrong(at, "access_key_id and secret_access_key go together; set both or neither").
 			Needs = []string{at + ".access_key_id", at + ".secret_access_key"}
+	}
+	if i.OwnCredentials && (i.RoleARN != "" || i.AccessKeyID != "") {
+		k.wrong(at+".own_credentials",
+			"the proxy's own credentials sign the URLs without a role_arn or an access_key_id; "+
+				"remove those, or this key")
 	}
 	k.checkEndpoint(at+".endpoint", i.Endpoint, i.Insecure, i.PathStyle)
 	k.checkEndpoint(at+".sts_endpoint", i.STSEndpoint, i.Insecure, true)

@@ -16,6 +16,10 @@ const (
 	secretKeyKey = "secret_access_key"
 )
 
+// fileKeys are the keys that a draft cannot set or change: they give an integration the process's own
+// permissions, which its user may not have.
+var fileKeys = []string{"own_credentials"}
+
 // checkVariables returns an error if a change names environment variables that its user must not
 // use. An access key ID is sent in the clear to the draft's endpoint and is part of every URL, so a
 // variable with a secret must never become one. Each of the two keys may name only the variables of
@@ -53,6 +57,8 @@ func (c *Console) checkVariables(
 		names := config.Variables(text)
 		used, mayName := secrets[key]
 		switch {
+		case slices.Contains(fileKeys, key) && text != before[key]:
+			no.keys[key] = "only the configuration file can set this key"
 		case text == before[key] && (!mayName || !moved):
 		case !mayName && strings.Contains(text, "${"):
 			no.keys[key] = "write the value itself: only the two keys can name an environment " +

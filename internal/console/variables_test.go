@@ -97,6 +97,9 @@ func TestVariablesOfDrafts(t *testing.T) {
 		"variable in another key": {add("external_id", "${FRESH_KEY}"),
 			"external_id", "only the two keys"},
 
+		"own credentials": {add("own_credentials", "true", "access_key_id", "",
+			"secret_access_key", ""), "own_credentials", "only the configuration file"},
+
 		"change of another key": {change("lab", "file_versioning", "true"), "", allowed},
 		"change with its own variables": {change("lab",
 			"access_key_id", "${LAB_KEY}", "secret_access_key", "${LAB_SECRET}", "endpoint",

@@ -19,7 +19,9 @@ type AssumeRoleInput struct {
 
 // STS assumes roles. [Classify] classifies its errors.
 type STS interface {
-	// AssumeRole returns a session's credentials and their expiry as reported by STS.
+	// AssumeRole returns a session's credentials and their expiry as reported by STS. For an
+	// integration that uses the process's own credentials, it returns these and their expiry, or
+	// the zero time if they do not expire.
 	AssumeRole(ctx context.Context, in *AssumeRoleInput) (presign.Credentials, time.Time, error)
 }
 
@@ -143,6 +145,9 @@ func (k *keeper) assumeRole(ctx context.Context, index int64) (*session, error) 
 		region = r.Region(k.config)
 	}
 	endpoint := region + " " + k.config.STSEndpoint
+	if k.config.OwnCredentials {
+		endpoint = "own credentials"
+	}
 	leave, err := k.pool.calls.enter(ctx, endpoint, k.healthy.Load())
 	if err != nil {
 		return nil, err
@@ -159,6 +164,12 @@ func (k *keeper) assumeRole(ctx context.Context, index int64) (*session, error) 
 	// it.
 	s := &session{window: index, issued: called.Truncate(time.Second), credentials: credentials}
 	s.expires = earlier(expires, s.issued.Add(k.config.SessionDuration)).Truncate(time.Second)
+	if k.config.OwnCredentials {
+		s.expires = expires.Truncate(time.Second)
+		if expires.IsZero() { // static keys: sign from the window's start on, as replicas do
+			s.issued, s.expires = time.Time{}, forever
+		}
+	}
 	if err == nil {
 		err = k.checkSession(s, expires, answered)
 	}
@@ -173,6 +184,13 @@ func (k *keeper) assumeRole(ctx context.Context, index int64) (*session, error) 
 // checkSession checks what STS returned.
 func (k *keeper) checkSession(s *session, expires, answered time.Time) error {
 	c := s.credentials
+	if k.config.OwnCredentials {
+		if s.expires.Sub(answered) < 2*k.plan.floor {
+			return fmt.Errorf("%w: they expire at %s, and now is %s", ErrOwnCredentials,
+				expires.UTC().Format(time.RFC3339), answered.UTC().Format(time.RFC3339))
+		}
+		return nil
+	}
 	if c.AccessKeyID == "" || c.SecretAccessKey == "" || c.SessionToken == "" || expires.IsZero() {
 		return fmt.Errorf("%w: no access key, secret key, session token or expiry", errMalformed)
 	}
@@ -205,7 +223,11 @@ func (k *keeper) failedLocked(err error) {
 	if k.pool.life.Err() != nil {
 		return // Close has ended the call
 	}
-	k.log.Error("AssumeRole failed",
+	message := "AssumeRole failed"
+	if k.config.OwnCredentials {
+		message = "loading the proxy's own credentials failed"
+	}
+	k.log.Error(message,
 		"result", string(result),
 		"error", truncate(err),
 		"failures", k.failures,
@@ -228,7 +250,9 @@ func (k *keeper) addLocked(s *session) {
 	}
 	next.sessions = append(next.sessions, s)
 	k.pool.sessions.Add(k.identity, next)
-	k.metrics.SessionExpires(s.expires)
+	if s.expires.Before(forever) {
+		k.metrics.SessionExpires(s.expires)
+	}
 
 	w := k.windowLocked(s.window, s)
 	k.log.Info("session ready",
@@ -243,7 +267,7 @@ func (k *keeper) addLocked(s *session) {
 		k.log.Warn("session is shorter than its window needs: "+
 			"URLs may have less than min_remaining left; "+
 			"check the role's maximum session duration and the clock",
-			"asked", k.config.SessionDuration.String(),
+			"asked", k.config.SessionDuration.String(), // 0 for the process's own credentials
 			"got", life.Round(time.Second).String())
 	}
 }

@@ -163,9 +163,9 @@ func newIntegration(
 	withCORS := i.Params
 	withCORS.CORS = true
 	i.cors = withCORS.Canonical()
-	if c.RoleARN != "" {
+	if c.RoleARN != "" || c.OwnCredentials {
 		i.Metrics.InitAssumeRole()
-		if o.Shared != nil {
+		if o.Shared != nil && !c.OwnCredentials {
 			i.Metrics.InitSharedSessions()
 		}
 	}
@@ -197,13 +197,16 @@ func newIntegration(
 		sts:           o.STS,
 		pool:          p,
 	}
-	i.keeper.joinFleet(p.store)
+	if !c.OwnCredentials { // replicas may have other credentials
+		i.keeper.joinFleet(p.store)
+	}
 	return i
 }
 
-// staticSession returns the session of an integration with static keys, or nil for one with a role.
+// staticSession returns the session of an integration with static keys, or nil for one with a role or
+// with the process's own credentials.
 func staticSession(c *config.Integration) *session {
-	if c.RoleARN != "" {
+	if c.RoleARN != "" || c.OwnCredentials {
 		return nil
 	}
 	return &session{expires: forever, credentials: presign.Credentials{
@@ -278,6 +281,9 @@ func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 	}
 	if c.AccessPoint != "" {
 		fields = append(fields, "access point", c.AccessPoint)
+	}
+	if c.OwnCredentials {
+		fields = append(fields, "own_credentials")
 	}
 	for _, field := range fields {
 		// With the lengths, different lists of fields never hash the same bytes.

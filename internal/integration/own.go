@@ -14,6 +14,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"s3redirect/internal/presign"
 	"s3redirect/internal/reread"
 )
 
@@ -23,6 +24,7 @@ type ownIdentity struct {
 	region      string          // of the instance, if the credentials come from it; else ""
 	credentials aws.Credentials // the first that the chain returned
 	files       reread.Versions // of the shared files
+	loaded      time.Time
 }
 
 // rejectionPause is the least time between two loads of the process's own credentials that STS
@@ -60,6 +62,35 @@ func (a *AWSSTS) ownIdentity(ctx context.Context) (*ownIdentity, error) {
 	}
 }
 
+// ownReuse is how long credentials that expire are reused for new sessions.
+const ownReuse = time.Minute
+
+// ownSession returns the process's own credentials and their expiry, or the zero time if they do
+// not expire. It loads credentials that expire again. The SDK's cache would keep them until shortly
+// before they expire, and then prolong those of an instance whose metadata service is unreachable,
+// while S3 counts the true expiry.
+func (a *AWSSTS) ownSession(ctx context.Context) (presign.Credentials, time.Time, error) {
+	a.mu.Lock()
+	if a.own != nil && a.own.credentials.CanExpire && time.Since(a.own.loaded) >= ownReuse {
+		a.stale = true
+	}
+	a.mu.Unlock()
+	own, err := a.ownIdentity(ctx)
+	if err != nil {
+		return presign.Credentials{}, time.Time{}, err
+	}
+	c := own.credentials
+	var expires time.Time
+	if c.CanExpire {
+		expires = c.Expires
+	}
+	return presign.Credentials{
+		AccessKeyID:     c.AccessKeyID,
+		SecretAccessKey: c.SecretAccessKey,
+		SessionToken:    c.SessionToken,
+	}, expires, nil
+}
+
 // load loads the process's own identity. If that fails, the previous one is kept: the shared files
 // may be half written, and the previous credentials may still be valid.
 func (a *AWSSTS) load(ctx context.Context) (*ownIdentity, error) {
@@ -68,12 +99,12 @@ func (a *AWSSTS) load(ctx context.Context) (*ownIdentity, error) {
 	a.stale = false // a reload during the load sets it again
 	a.mu.Unlock()
 	// The versions are taken first: if a file changes during the load, the next call loads again.
-	own := &ownIdentity{files: reread.VersionsOf(sharedFiles()...)}
+	own := &ownIdentity{files: reread.VersionsOf(sharedFiles()...), loaded: time.Now()}
 	var err error
 	own.config, err = awsconfig.LoadDefaultConfig(ctx, awsconfig.WithLogger(logging.Nop{}))
 	if err == nil {
 		own.config.Credentials = ownProvider{own.config.Credentials}
-		own.credentials, err = own.config.Credentials.Retrieve(ctx)
+		own.credentials, err = exactCredentials(ctx)
 	} else {
 		err = fmt.Errorf("%w: %w", ErrOwnCredentials, err)
 	}
@@ -95,6 +126,20 @@ func (a *AWSSTS) load(ctx context.Context) (*ownIdentity, error) {
 	defer a.mu.Unlock()
 	a.own = own
 	return own, nil
+}
+
+// exactCredentials returns the process's own credentials with their true expiry. The cache of the
+// SDK's default configuration reports them as expired some minutes earlier, to refresh them in time.
+func exactCredentials(ctx context.Context) (aws.Credentials, error) {
+	c, err := awsconfig.LoadDefaultConfig(ctx,
+		awsconfig.WithLogger(logging.Nop{}),
+		awsconfig.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) {
+			o.ExpiryWindow = 0
+		}))
+	if err != nil {
+		return aws.Credentials{}, fmt.Errorf("%w: %w", ErrOwnCredentials, err)
+	}
+	return ownProvider{c.Credentials}.Retrieve(ctx)
 }
 
 // ownProvider marks the errors of the SDK's default chain with [ErrOwnCredentials].

@@ -73,6 +73,9 @@ type clientKey struct {
 func (a *AWSSTS) AssumeRole(
 	ctx context.Context, in *AssumeRoleInput,
 ) (presign.Credentials, time.Time, error) {
+	if in.Integration.OwnCredentials {
+		return a.ownSession(ctx)
+	}
 	input := &sts.AssumeRoleInput{
 		RoleArn:         &in.Integration.RoleARN,
 		RoleSessionName: &in.Integration.SessionName,

@@ -120,7 +120,11 @@ func (r *Request) Write() (text string, notes []string, err error) {
 			notes = append(notes, noteListBucket)
 		}
 		if i.RoleARN == "" {
-			notes = append(notes, noteKeys)
+			if i.OwnCredentials {
+				notes = append(notes, noteOwn)
+			} else {
+				notes = append(notes, noteKeys)
+			}
 			text, err = r.Format.WritePolicy(policy.RoleName(i), access)
 			return text, r.addDeployNote(notes), err
 		}
@@ -143,6 +147,8 @@ const (
 		"with list_bucket: true (--list-bucket) it answers 404"
 	noteKeys = "the integration has access keys and no role; " +
 		"attach this policy to the user that owns the keys"
+	noteOwn = "the integration uses the proxy's own credentials and no role; " +
+		"attach this policy to the proxy's own role or user"
 	noteRoleChaining = "a session that a role obtains by role chaining lasts one hour at most, " +
 		"whatever the role's maximum is; keep session_duration at 1h"
 	noteNoExternalID = "there is no external ID: anyone who can add integrations to the proxy " +
