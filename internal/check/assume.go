@@ -70,8 +70,11 @@ func (p *probe) stsAddress() string {
 
 // owner names the credentials that sign requests to STS.
 func (p *probe) owner() string {
-	if p.i.AccessKeyID != "" {
+	switch {
+	case p.i.AccessKeyID != "":
 		return "the integration's access key"
+	case p.i.WebIdentityTokenFile != "":
+		return "the web identity's token"
 	}
 	return "the proxy's own credentials"
 }
@@ -82,8 +85,12 @@ func (p *probe) credentials(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := p.sts.HasCredentials(ctx, p.i); err != nil {
-		p.fail("credentials", explainOwnCredentials(err))
+		p.fail("credentials", p.explainNoToken(err))
 		return false
+	}
+	if p.i.WebIdentityTokenFile != "" {
+		p.ok("credentials", "the web identity's token can be read")
+		return true
 	}
 	caller, err := p.sts.CallerIdentity(ctx, p.i)
 	if err == nil && caller != "" {
@@ -153,6 +160,9 @@ func (p *probe) explainAssumeRole(err error) explanation {
 	r, answered := parseSDKError(err)
 	if !answered {
 		return explainUnreachable("STS", p.stsAddress(), err)
+	}
+	if e, ok := p.explainWebIdentity(r); ok {
+		return e
 	}
 	if e, ok := explainCredentials(r, p.owner()); ok {
 		return e
@@ -313,6 +323,10 @@ func account(arn string) string {
 func (p *probe) externalID(ctx context.Context) {
 	const risk = "anyone who can add integrations to the proxy could use this role " +
 		"(the confused deputy problem)"
+	if p.i.WebIdentityTokenFile != "" {
+		p.skip("external_id", "a role is assumed with a web identity without an external ID")
+		return
+	}
 	if p.i.ExternalID == "" {
 		p.warn("external_id", explanation{
 			"there is no external ID: " + risk,

@@ -144,6 +144,9 @@ type Integration struct {
 	// they sign AssumeRole instead of the process's own credentials.
 	AccessKeyID     string `yaml:"access_key_id"`
 	SecretAccessKey Secret `yaml:"secret_access_key"`
+	// WebIdentityTokenFile is a file with the OpenID Connect token that the role is assumed with,
+	// instead of credentials. It is read again for each call. Optional.
+	WebIdentityTokenFile string `yaml:"web_identity_token_file"`
 	// OwnCredentials makes the process's own credentials sign the URLs, without a role. Default
 	// false.
 	OwnCredentials bool `yaml:"own_credentials"`

@@ -162,6 +162,21 @@ func (k *checker) checkRole(at string, i *Integration) {
 	}
 	k.checkTags(at, i)
 	k.checkSTSRegion(at+".sts_region", i)
+	switch {
+	case i.WebIdentityTokenFile == "":
+	case i.AccessKeyID != "":
+		k.wrong(at+".web_identity_token_file",
+			"the role is assumed either with a web identity or with access_key_id; remove one of them")
+	case i.ExternalID != "":
+		k.wrong(at+".external_id",
+			"a role is assumed with a web identity without an external ID; remove it, and restrict "+
+				"the subject and the audience in the role's trust policy")
+	case len(i.SessionTags) > 0 || i.SourceIdentity != "":
+		k.wrong(at+".web_identity_token_file",
+			"the web identity's token decides the session's tags and source identity; "+
+				"remove session_tags and source_identity").
+			Instead = []string{at + ".session_tags", at + ".source_identity"}
+	}
 }
 
 // checkTags checks the session tags and the source identity.
@@ -232,6 +247,7 @@ func (k *checker) checkKeys(at string, i *Integration) {
 		{"source_identity", i.SourceIdentity != ""},
 		{"session_policy", !i.SessionPolicy}, {"sts_endpoint", i.STSEndpoint != ""},
 		{"sts_region", i.STSRegion != ""},
+		{"web_identity_token_file", i.WebIdentityTokenFile != ""},
 	} {
 		if key.given {
 			k.wrong(at+"."+key.name, "it applies only to a role, and there is no role_arn; remove it, or add the role").
@@ -310,7 +326,8 @@ func (k *checker) checkDurations(at string, i *Integration) {
 		k.wrong(key, "%s is out of AssumeRole's bounds; use %s to %s", Short(i.SessionDuration),
 			Short(shortest), Short(longest))
 		return
-	case i.IsAWSSTS() && i.SessionDuration > maxChainedSession && i.AccessKeyID == "":
+	case i.IsAWSSTS() && i.SessionDuration > maxChainedSession && i.AccessKeyID == "" &&
+		i.WebIdentityTokenFile == "":
 		k.warn(key, "AWS refuses sessions longer than 1h if the proxy itself runs as a role (role chaining)")
 	}
 	period := i.URLLifetime - i.MinRemaining

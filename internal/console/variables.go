@@ -17,8 +17,8 @@ const (
 )
 
 // fileKeys are the keys that a draft cannot set or change: they give an integration the process's own
-// permissions, which its user may not have.
-var fileKeys = []string{"own_credentials"}
+// permissions, or send a file to the draft's STS.
+var fileKeys = []string{"own_credentials", "web_identity_token_file"}
 
 // checkVariables returns an error if a change names environment variables that its user must not
 // use. An access key ID is sent in the clear to the draft's endpoint and is part of every URL, so a
@@ -57,8 +57,8 @@ func (c *Console) checkVariables(
 		names := config.Variables(text)
 		used, mayName := secrets[key]
 		switch {
-		case slices.Contains(fileKeys, key) && text != before[key]:
-			no.keys[key] = "only the configuration file can set this key"
+		case slices.Contains(fileKeys, key) && (text != before[key] || text != "" && moved):
+			no.keys[key] = "only the configuration file can set this key, or change the endpoints with it"
 		case text == before[key] && (!mayName || !moved):
 		case !mayName && strings.Contains(text, "${"):
 			no.keys[key] = "write the value itself: only the two keys can name an environment " +

@@ -99,6 +99,9 @@ func TestVariablesOfDrafts(t *testing.T) {
 
 		"own credentials": {add("own_credentials", "true", "access_key_id", "",
 			"secret_access_key", ""), "own_credentials", "only the configuration file"},
+		"web identity": {add("web_identity_token_file", "/etc/passwd", "access_key_id", "",
+			"secret_access_key", "", "role_arn", roleARN, "sts_endpoint",
+			"https://evil.example.com"), "web_identity_token_file", "only the configuration file"},
 
 		"change of another key": {change("lab", "file_versioning", "true"), "", allowed},
 		"change with its own variables": {change("lab",

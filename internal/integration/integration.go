@@ -285,6 +285,9 @@ func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 	if c.OwnCredentials {
 		fields = append(fields, "own_credentials")
 	}
+	if c.WebIdentityTokenFile != "" {
+		fields = append(fields, "web_identity_token_file", c.WebIdentityTokenFile)
+	}
 	for _, field := range fields {
 		// With the lengths, different lists of fields never hash the same bytes.
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field))))

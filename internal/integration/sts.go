@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"golang.org/x/sync/singleflight"
 
@@ -65,6 +66,7 @@ type clientKey struct {
 	region, endpoint string
 	accessKeyID      string
 	secretAccessKey  config.Secret
+	webIdentity      bool
 }
 
 // AssumeRole implements [STS].
@@ -75,6 +77,9 @@ func (a *AWSSTS) AssumeRole(
 ) (presign.Credentials, time.Time, error) {
 	if in.Integration.OwnCredentials {
 		return a.ownSession(ctx)
+	}
+	if in.Integration.WebIdentityTokenFile != "" {
+		return a.assumeRoleWithWebIdentity(ctx, in)
 	}
 	input := &sts.AssumeRoleInput{
 		RoleArn:         &in.Integration.RoleARN,
@@ -101,20 +106,31 @@ func (a *AWSSTS) AssumeRole(
 		return err
 	})
 	if err != nil {
-		// If the clock is far off, STS rejects every call: the error response is the only source.
-		date, parseErr := http.ParseTime(responseHeader(err).Get("Date"))
-		if parseErr == nil && a.Skew != nil {
-			a.Skew(time.Since(date).Truncate(time.Second))
-		}
+		a.noteErrorSkew(err)
 		return presign.Credentials{}, time.Time{}, err
 	}
-	if skew, ok := awsmiddleware.GetAttemptSkew(out.ResultMetadata); ok && a.Skew != nil {
+	return a.session(out.Credentials, out.ResultMetadata)
+}
+
+// noteErrorSkew reports the skew of an error response. If the clock is far off, STS rejects every
+// call: the error response is the only source.
+func (a *AWSSTS) noteErrorSkew(err error) {
+	date, parseErr := http.ParseTime(responseHeader(err).Get("Date"))
+	if parseErr == nil && a.Skew != nil {
+		a.Skew(time.Since(date).Truncate(time.Second))
+	}
+}
+
+// session returns the session in a response of STS.
+func (a *AWSSTS) session(
+	c *types.Credentials, metadata middleware.Metadata,
+) (presign.Credentials, time.Time, error) {
+	if skew, ok := awsmiddleware.GetAttemptSkew(metadata); ok && a.Skew != nil {
 		a.Skew(-skew)
 	}
-	if out.Credentials == nil {
+	if c == nil {
 		return presign.Credentials{}, time.Time{}, fmt.Errorf("%w: no credentials", errMalformed)
 	}
-	c := out.Credentials
 	return presign.Credentials{
 		AccessKeyID:     aws.ToString(c.AccessKeyId),
 		SecretAccessKey: aws.ToString(c.SecretAccessKey),
@@ -125,6 +141,10 @@ func (a *AWSSTS) AssumeRole(
 // HasCredentials returns an error if there are no credentials to call STS with: neither the
 // integration's keys nor the process's own.
 func (a *AWSSTS) HasCredentials(ctx context.Context, c *config.Integration) error {
+	if c.WebIdentityTokenFile != "" {
+		_, err := readToken(c.WebIdentityTokenFile)
+		return err
+	}
 	client, err := a.client(ctx, c)
 	if err != nil {
 		return err
@@ -138,6 +158,9 @@ func (a *AWSSTS) HasCredentials(ctx context.Context, c *config.Integration) erro
 //
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 func (a *AWSSTS) CallerIdentity(ctx context.Context, c *config.Integration) (string, error) {
+	if c.WebIdentityTokenFile != "" {
+		return "", errNoCaller
+	}
 	var out *sts.GetCallerIdentityOutput
 	err := a.call(ctx, c, func(client *sts.Client) (err error) {
 		out, err = client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
@@ -166,6 +189,7 @@ func (a *AWSSTS) clientKey(c *config.Integration) clientKey {
 		endpoint:        c.STSEndpoint,
 		accessKeyID:     c.AccessKeyID,
 		secretAccessKey: c.SecretAccessKey,
+		webIdentity:     c.WebIdentityTokenFile != "",
 	}
 }
 
@@ -192,7 +216,7 @@ func (a *AWSSTS) call(
 // own credentials were loaded again since.
 func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*stsClient, error) {
 	var own *ownIdentity
-	if c.AccessKeyID == "" {
+	if c.AccessKeyID == "" && c.WebIdentityTokenFile == "" {
 		var err error
 		if own, err = a.ownIdentity(ctx); err != nil {
 			return nil, err
@@ -211,9 +235,12 @@ func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*stsClient,
 		}
 	}
 	base := aws.Config{HTTPClient: a.shared} // one for all: each would have its own connections
-	if own != nil {
+	switch {
+	case own != nil:
 		base = own.config
-	} else {
+	case key.webIdentity:
+		base.Credentials = aws.AnonymousCredentials{} // the token is the credential
+	default:
 		base.Credentials = credentials.NewStaticCredentialsProvider(
 			c.AccessKeyID, string(c.SecretAccessKey), "")
 	}
@@ -284,6 +311,9 @@ func Classify(err error) Result {
 	}
 	var api smithy.APIError
 	if errors.As(err, &api) {
+		if api.ErrorCode() == "IDPCommunicationError" {
+			return Unavailable // of the web identity's provider
+		}
 		if _, throttled := retry.DefaultThrottleErrorCodes[api.ErrorCode()]; throttled {
 			return Throttled
 		}
