@@ -59,7 +59,7 @@ func TestEndpointsMatchSDK(t *testing.T) {
 				switch {
 				case problem != nil:
 					rejected++
-					if err == nil && !(h.Accelerate && partition.Of(region).Name != "aws") {
+					if err == nil && (!h.Accelerate || partition.Of(region).Name == "aws") {
 						t.Errorf("%+v.Check(%q, %q) = %v, want nil", h, region, bucket, problem)
 					}
 				case err != nil:
