@@ -251,6 +251,9 @@ func (i *Integration) IsAWSSTS() bool {
 	return i.STSEndpoint == "" || partition.IsSTSHost(hostOf(i.STSEndpoint))
 }
 
+// STSEndpointRegion returns the region that is part of STSEndpoint's host at AWS, or "".
+func (i *Integration) STSEndpointRegion() string { return partition.STSRegion(hostOf(i.STSEndpoint)) }
+
 // LacksSTS reports whether the store has no STS, so that only access keys can sign. AWS STS's
 // sessions are valid only at AWS.
 func (i *Integration) LacksSTS() bool { return !i.IsAWS() && i.STSEndpoint == "" }

@@ -220,14 +220,14 @@ func (k *checker) checkSTSRegion(key string, i *Integration) {
 		return
 	}
 	grammar := region
-	if i.STSEndpoint != "" {
+	if !i.IsAWSSTS() {
 		grammar = foreignRegion
 	}
 	m := roleARN.FindStringSubmatch(i.RoleARN)
 	switch {
 	case i.STSRegion == RegionAuto || !grammar.MatchString(i.STSRegion):
 		k.wrong(key, "%s is not a region; write it as us-east-1", value(key))
-	case i.STSEndpoint == "" && m != nil && m[1] != partition.Of(i.STSRegion).Name:
+	case i.IsAWSSTS() && m != nil && m[1] != partition.Of(i.STSRegion).Name:
 		k.wrong(key,
 			"the role is of the partition %s, and the region %s of %s; "+
 				"a role is assumed in its own partition only", m[1],

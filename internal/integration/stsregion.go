@@ -24,6 +24,8 @@ func (a *AWSSTS) Region(c *config.Integration) string {
 	switch {
 	case c.STSRegion != "":
 		return c.STSRegion
+	case c.STSEndpointRegion() != "": // AWS accepts only signatures for the host's region
+		return c.STSEndpointRegion()
 	case c.STSEndpoint != "":
 		return home
 	}

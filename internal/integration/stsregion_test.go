@@ -54,6 +54,10 @@ func TestRegionOfSTS(t *testing.T) {
 			"sts.us-east-2.amazonaws.com", "us-east-2"},
 		"region auto": {"eu-west-1", "", "auto", arn, "", "",
 			"sts.eu-west-1.amazonaws.com", "eu-west-1"},
+		"interface endpoint": {
+			"eu-west-1", "", "eu-south-2", arn, "https://vpce-1a.sts.us-east-1.vpce.amazonaws.com", "",
+			"vpce-1a.sts.us-east-1.vpce.amazonaws.com", "us-east-1",
+		},
 		"another partition": {"eu-west-1", "", "us-gov-east-1", arnGov, "", "",
 			"sts.us-gov-east-1.amazonaws.com", "us-gov-east-1"},
 		"not a region of AWS": {"auto", "", "eu-south-2", arn, "", "",

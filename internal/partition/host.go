@@ -20,7 +20,7 @@ var (
 		`(?:-fips|-accesspoint|-accesspoint-fips)?(?:\.dualstack)?(?:\.` + region + `(?:\.vpce)?)?|` +
 		`-accelerate(?:\.dualstack)?|` +
 		`-(?:fips-)?` + region + `|-external-1)$`)
-	stsHost = regexp.MustCompile(`^(?:.+\.)?sts(?:-fips)?(?:\.` + region + `(?:\.vpce)?)?$`)
+	stsHost = regexp.MustCompile(`^(?:.+\.)?sts(?:-fips)?(?:\.(` + region + `)(?:\.vpce)?)?$`)
 )
 
 // IsS3Host reports whether host is one of S3's own host names in some partition: regional, FIPS,
@@ -31,14 +31,26 @@ func IsS3Host(host string) bool { return isHost(s3Host, host) }
 // regional, FIPS, dual-stack or VPC interface endpoint.
 func IsSTSHost(host string) bool { return isHost(stsHost, host) }
 
-func isHost(grammar *regexp.Regexp, host string) bool {
+// STSRegion returns the region in a host name of AWS STS, or "" if it has none.
+func STSRegion(host string) string {
+	if m := match(stsHost, host); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+func isHost(grammar *regexp.Regexp, host string) bool { return match(grammar, host) != nil }
+
+// match returns the submatches of a grammar in a host's labels before the DNS suffix, or nil.
+func match(grammar *regexp.Regexp, host string) []string {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	for _, p := range partitions {
 		for _, suffix := range []string{p.DNSSuffix, p.dualStackSuffix} {
-			if labels, ok := strings.CutSuffix(host, "."+suffix); ok && grammar.MatchString(labels) {
-				return true
+			labels, ok := strings.CutSuffix(host, "."+suffix)
+			if m := grammar.FindStringSubmatch(labels); ok && m != nil {
+				return m
 			}
 		}
 	}
-	return false
+	return nil
 }

@@ -79,6 +79,9 @@ func (r *Request) check() error {
 		return fmt.Errorf("unknown format %q; use json, terraform, cloudformation or cli", r.Format)
 	case r.Kind == KindRole && r.Format == JSON:
 		return errRoleJSON
+	case needsRole && r.Integration.OwnCredentials:
+		return fmt.Errorf("integration %s uses the proxy's own credentials and no role, so it has "+
+			"no %s document", r.Integration.Name, r.Kind)
 	case needsRole && r.Integration.RoleARN == "":
 		return fmt.Errorf("integration %s has access keys and no role, so it has no %s document",
 			r.Integration.Name, r.Kind)
