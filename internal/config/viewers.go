@@ -159,6 +159,10 @@ func (k *checker) checkRule(at string, r *Rule) {
 	if r.Anonymous && !k.Viewers.Anonymous {
 		k.wrong(at+".anonymous", "the rule never applies, because viewers.anonymous is off")
 	}
+	if f := k.Viewers.Forwarded; len(r.Groups) > 0 && f != nil && f.GroupsHeader == "" {
+		k.warn(at+".groups", "viewers.forwarded has no groups_header, so its viewers are in no group, "+
+			"and the rule does not apply to them; set groups_header")
+	}
 	for key, names := range map[string][]string{"users": r.Users, "groups": r.Groups} {
 		for n, name := range names {
 			if name == "" || strings.ContainsFunc(name, unicode.IsControl) {

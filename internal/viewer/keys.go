@@ -81,9 +81,16 @@ func newKeySet(c *config.JWT, o Options) *keySet {
 	}
 }
 
-// close cancels the fetch in flight and waits for it to end.
+// close cancels the fetch in flight and waits for it to end. It cancels while it holds k.mu, so that
+// no fetch starts during the Wait:
+//
+//	fetch: k.ctx is not canceled
+//	close: cancels, Wait: the counter is zero
+//	fetch: background.Go, which must not happen during Wait
 func (k *keySet) close() {
+	k.mu.Lock()
 	k.cancel()
+	k.mu.Unlock()
 	k.background.Wait()
 }
 
