@@ -11,6 +11,7 @@
 //	s3redirect check     [--config config.yaml] [--integration name] [--sample s3://bucket/key]
 //	                     [--origin https://…] [--json]
 //	s3redirect check     [--config config.yaml] --as user [--groups a,b] s3://bucket/key
+//	s3redirect check     [--config config.yaml] --token - [s3://bucket/key]
 //	s3redirect version
 //
 // # Serve
@@ -70,6 +71,7 @@ Usage:
   s3redirect policy    access|trust|cors|…    print the documents that an integration needs
   s3redirect check     [--sample URL]         try the integrations and explain what fails
   s3redirect check     --as user URL          report whether a user may read an object, and by which rule
+  s3redirect check     --token -              explain the token on standard input
   s3redirect version                          print the version
 
 Run s3redirect COMMAND --help for the flags of a command.
