@@ -9,7 +9,7 @@ import (
 	"s3redirect/internal/config"
 )
 
-// TestOwnCredentialsProblem checks the problem of a proxy without credentials of its own.
+// TestOwnCredentialsProblem checks the problem of a proxy without credentials.
 func TestOwnCredentialsProblem(t *testing.T) {
 	for name, value := range map[string]string{
 		"AWS_PROFILE":                 "canary-profile",

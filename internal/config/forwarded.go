@@ -65,7 +65,7 @@ const separators = `,|;:/#&+~^`
 // foreignToGroups are the characters that no group in a groups header may contain.
 const foreignToGroups = `,|;"%()[]{}<>`
 
-// checkGroup rejects names that no viewer's groups can contain: a rule that denies such a group
+// checkGroup rejects names that no viewer's groups can contain: a rule that denies that group
 // would deny nothing.
 func (k *checker) checkGroup(key, name string) {
 	f := k.Viewers.Forwarded

@@ -205,7 +205,7 @@ func (k *checker) checkTags(at string, i *Integration) {
 	for n, name := range i.TransitiveTags {
 		if _, ok := i.SessionTags[name]; !ok {
 			k.wrong(at+".transitive_tags["+strconv.Itoa(n)+"]",
-				"session_tags has no such name; list names of session_tags")
+				"session_tags does not have the name; list names of session_tags")
 		}
 	}
 	if i.SourceIdentity != "" && (!sessionName.MatchString(i.SourceIdentity) ||

@@ -38,8 +38,7 @@ type Question struct {
 // they do not answer it, the region is [DefaultRegion]. The error wraps [ErrNoSuchBucket],
 // [ErrRegionNotTold] (AWS only) or [ErrRegionUnavailable], or is one of Credentials.
 func (q *Question) Ask(ctx context.Context) (region string, told bool, err error) {
-	bucketURL := q.Integration.BucketEndpoint(q.Bucket, q.Integration.HomeRegion()).URL()
-	region, err = BucketRegion(ctx, q.Client, bucketURL)
+	region, err = BucketRegion(ctx, q.Client, q.Integration.LookupEndpoint(q.Bucket).URL())
 	if !errors.Is(err, ErrRegionNotTold) || q.Integration.IsAWS() {
 		return region, err == nil, err
 	}

@@ -165,3 +165,25 @@ func TestLocationErrorsContainNoSignature(t *testing.T) {
 		t.Errorf("locate() = %v, want ErrRegionUnavailable without a URL", err)
 	}
 }
+
+// The region is asked for at the region's host: acceleration's hosts may not report it.
+func TestRegionIsNotAskedOfAcceleration(t *testing.T) {
+	i := role("lab", "bucket")
+	i.Region, i.Accelerate = "auto", true
+	var host string
+	q := &Question{
+		Integration: &i,
+		Bucket:      "bucket",
+		Client: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			host = r.URL.Host
+			a := answer(http.StatusForbidden, "")
+			a.Header = http.Header{"X-Amz-Bucket-Region": {"eu-west-1"}}
+			return a, nil
+		})},
+		Clock: time.Now,
+	}
+	region, _, err := q.Ask(t.Context())
+	if err != nil || region != "eu-west-1" || strings.Contains(host, "accelerate") {
+		t.Errorf("Ask = %s, %v at %s, want eu-west-1 at the region's host", region, err, host)
+	}
+}

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// ownEnvironment leaves the process without credentials of its own, and without shared files.
+// ownEnvironment leaves the process without credentials and shared files.
 func ownEnvironment(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{

@@ -83,7 +83,7 @@ func readStatements(i *config.Integration) []Statement {
 		statements = append(statements, list)
 	}
 	if !i.IsAWS() && i.FixedRegion() == "" {
-		// The proxy asks such a store for its buckets' regions.
+		// The proxy asks the store for its buckets' regions.
 		statements = append(statements, Statement{
 			Effect: "Allow", Action: []string{"s3:GetBucketLocation"}, Resource: list.Resource,
 		})
