@@ -57,7 +57,7 @@ func (i *Integration) sum(counter int) (n uint64) {
 // that requests cannot create series.
 var (
 	methods = [...]string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPost}
-	codes   = [...]int{302, 200, 204, 400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 502, 503}
+	codes   = [...]int{302, 200, 204, 206, 304, 400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 502, 503}
 )
 
 const other = "other"
@@ -141,6 +141,22 @@ func (i *Integration) InitSharedSessions() {
 // refused or error.
 func (i *Integration) SharedSession(result string) {
 	i.metrics.sharedSessions.WithLabelValues(i.name, result).Inc()
+}
+
+// InitInPlace creates the series of documents that are answered in place with the value 0.
+func (i *Integration) InitInPlace() {
+	for _, result := range []string{
+		"served", "too_large", "active_type", "other_status", "not_found", "denied", "overloaded",
+		"unavailable",
+	} {
+		i.metrics.inPlace.WithLabelValues(i.name, result)
+	}
+}
+
+// InPlace counts a request for a document that is answered in place. The result is one of
+// [Integration.InitInPlace]'s.
+func (i *Integration) InPlace(result string) {
+	i.metrics.inPlace.WithLabelValues(i.name, result).Inc()
 }
 
 // SessionExpires sets the time at which the newest session expires.

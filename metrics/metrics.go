@@ -43,6 +43,7 @@ type Metrics struct {
 	assumeRoleDuration *prometheus.HistogramVec
 	credentialsExpiry  *prometheus.GaugeVec
 	sharedSessions     *prometheus.CounterVec
+	inPlace            *prometheus.CounterVec
 	viewerRefusals     *prometheus.CounterVec
 	keysFailures       *prometheus.CounterVec
 	keysRefresh        *prometheus.GaugeVec
@@ -97,6 +98,11 @@ func New(version string) *Metrics {
 			"Accesses to the shared session store, by integration and result "+
 				"(hit, miss, stored, refused, error).",
 			"integration", "result"),
+		inPlace: newCounters("in_place_total",
+			"Requests for documents that are answered in place, by integration and result "+
+				"(served, too_large, active_type, other_status, not_found, denied, overloaded, "+
+				"unavailable).",
+			"integration", "result"),
 		viewerRefusals: newCounters("viewer_refusals_total",
 			"Credentials that were refused, by method (jwt, basic, forwarded, link) and reason.",
 			"method", "reason"),
@@ -120,7 +126,7 @@ func New(version string) *Metrics {
 	m.registry.MustRegister(
 		m.RequestDuration, m.URLRemaining, m.URLBytes, m.AccessLogLost, m.ClockJumps, m.ClockSkew,
 		newCollector(m), m.assumeRole, m.assumeRoleDuration, m.credentialsExpiry,
-		m.sharedSessions, m.viewerRefusals, m.keysFailures, m.keysRefresh,
+		m.sharedSessions, m.inPlace, m.viewerRefusals, m.keysFailures, m.keysRefresh,
 		m.reloadSuccess, m.reloadTimestamp, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -196,6 +202,7 @@ func (m *Metrics) Forget(name string) {
 	m.assumeRoleDuration.DeletePartialMatch(labels)
 	m.credentialsExpiry.DeletePartialMatch(labels)
 	m.sharedSessions.DeletePartialMatch(labels)
+	m.inPlace.DeletePartialMatch(labels)
 }
 
 // Integration returns the metrics of an integration, or of [NoIntegration]. It returns the same

@@ -133,7 +133,11 @@ func (h *Handler) presignOne(
 	if err := h.allowed(&x.viewer, x.locator); err != nil {
 		return expires, err
 	}
-	window, err := h.sign(ctx, x, http.MethodGet, "")
+	bucket, err := h.find(x)
+	if err != nil {
+		return expires, err
+	}
+	window, err := h.sign(ctx, x, bucket, http.MethodGet, "")
 	if err != nil {
 		return expires, err
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"s3redirect/internal/inplace"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/presign"
 	"s3redirect/internal/viewer"
@@ -30,8 +31,9 @@ type exchange struct {
 	admitted bool
 
 	answer
-	begun   bool // the header of a response with a body was written, so no problem can replace it
-	aborted bool // that response is incomplete
+	begun   bool   // the header of a response with a body was written, so no problem can replace it
+	aborted bool   // that response is incomplete
+	release func() // if not nil, returns the memory of the answer's document
 
 	object presign.Object
 
@@ -40,12 +42,13 @@ type exchange struct {
 	shard metrics.Shard
 }
 
-// answer is the response to a GET or HEAD request for an object: a redirect or a problem.
+// answer is the response to a GET or HEAD request for an object: a redirect, a document or a problem.
 type answer struct {
 	status       int
 	origin       []string // Access-Control-Allow-Origin; nil: the field is omitted
 	cacheControl []string
-	location     []byte // in the exchange's buffer
+	location     []byte            // in the exchange's buffer
+	document     *inplace.Document // nil for all requests that the wire answers
 	problem      *problem
 }
 
@@ -131,7 +134,7 @@ func (h *Handler) locate(x *exchange) (err error) {
 		}
 		return err
 	}
-	if !x.mayWait() && !h.integrations.Ready(x.locator.Bucket, x.now) {
+	if !x.mayWait() && !h.integrations.Ready(x.locator, x.now) {
 		return errWait
 	}
 	if err := h.admit(x); err != nil {
@@ -145,7 +148,16 @@ func (h *Handler) locate(x *exchange) (err error) {
 		// was evicted or purged since.
 		ctx = context.Background()
 	}
-	window, err := h.sign(ctx, x, x.method, x.query)
+	bucket, err := h.find(x)
+	if err != nil {
+		return err
+	}
+	if bucket.Integration.InPlace.Matches(x.locator.Key) {
+		if answered, err := h.fetch(x, bucket); answered || err != nil {
+			return err
+		}
+	}
+	window, err := h.sign(ctx, x, bucket, x.method, x.query)
 	if err != nil {
 		return err
 	}

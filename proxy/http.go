@@ -16,6 +16,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.Request, x.method = *viewer.NewRequest(r), r.Method
 	x.path, x.query = splitTarget(r.RequestURI)
 	h.serve(w, r, x)
+	if x.release != nil {
+		x.release()
+	}
 	aborted := x.aborted
 	h.end(x, start, metrics.NetHTTP)
 	if aborted {
@@ -49,6 +52,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 		}
 		if x.problem != nil {
 			x.writeProblem(w)
+			return
+		}
+		if x.document != nil {
+			x.writeDocument(w, r)
 			return
 		}
 		header["Cache-Control"], header["Content-Length"] = x.cacheControl, noContent

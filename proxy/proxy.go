@@ -9,6 +9,7 @@ package proxy
 import (
 	"hash/maphash"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 
 	"s3redirect/cache"
 	"s3redirect/internal/config"
+	"s3redirect/internal/inplace"
 	"s3redirect/internal/integration"
 	"s3redirect/internal/viewer"
 	"s3redirect/metrics"
@@ -43,6 +45,9 @@ type Options struct {
 	PublicURL string
 	// AccessLog gets a line per request. If nil, requests are not logged.
 	AccessLog *AccessLog
+	// Transport carries the requests for documents that are answered in place. nil means
+	// http.DefaultTransport with AWS_CA_BUNDLE; see [integration.NewTransport].
+	Transport http.RoundTripper
 	// Previous is the handler of the previous configuration. The new handler takes over its cache.
 	// If nil, the new handler starts with an empty cache.
 	Previous *Handler
@@ -65,6 +70,8 @@ type Handler struct {
 	attribution  bool
 	vary         []string
 	bodies       *budget // for all bodies in flight
+	documents    *inplace.Fetcher
+	reading      *budget // bounds the documents that a client holds while it reads them
 	exchanges    sync.Pool
 
 	referrerPolicy []string
@@ -77,9 +84,9 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	bodies := newBudget(maxBodies)
-	if o.Previous != nil {
-		bodies = o.Previous.bodies // some of its requests may still be in flight
+	bodies, documents, reading := newBudget(maxBodies), newFetcher(o), newReadBudget()
+	if p := o.Previous; p != nil { // some of its requests may still be in flight
+		bodies, documents, reading = p.bodies, p.documents, p.reading
 	}
 	// Scripts get another URL than pages, their response may be limited to one origin, and it is
 	// not cached.
@@ -99,6 +106,8 @@ func New(o Options) (*Handler, error) {
 		attribution:    o.Attribution,
 		vary:           []string{strings.Join(vary, ", ")},
 		bodies:         bodies,
+		documents:      documents,
+		reading:        reading,
 		referrerPolicy: []string{o.ReferrerPolicy},
 	}
 	h.exchanges.New = func() any {

@@ -23,12 +23,8 @@ type signature struct {
 // Deadline returns when the URL expires. It implements [cache.Perishable].
 func (s signature) Deadline() time.Time { return time.Unix(int64(s.expires), 0) }
 
-// sign writes the URL of the exchange's object to x.buf, and returns the window that it belongs to.
-// The caller has checked that the viewer may read the object. sign may wait for STS or the store,
-// so it updates x.now.
-func (h *Handler) sign(
-	ctx context.Context, x *exchange, method, query string,
-) (*integration.Window, error) {
+// find returns the bucket of the exchange's object, and makes its integration count the request.
+func (h *Handler) find(x *exchange) (*integration.Bucket, error) {
 	bucket, ok := h.integrations.Find(x.locator.Bucket, x.now)
 	if !ok {
 		if err := locator.CheckBucket(x.locator.Bucket); err != nil {
@@ -37,6 +33,15 @@ func (h *Handler) sign(
 		return nil, errBucket
 	}
 	x.counts = bucket.Integration.Metrics
+	return bucket, nil
+}
+
+// sign writes the URL of the exchange's object to x.buf, and returns the window that it belongs to.
+// The caller has checked that the viewer may read the object. sign may wait for STS or the store,
+// so it updates x.now.
+func (h *Handler) sign(
+	ctx context.Context, x *exchange, bucket *integration.Bucket, method, query string,
+) (*integration.Window, error) {
 	attributed := ""
 	if h.attribution {
 		attributed = x.viewer.ID

@@ -259,6 +259,7 @@ func TestDocumentedMetrics(t *testing.T) {
 	// The demo has no shared session store and no credentials, so it lacks their metrics.
 	exported := map[string]bool{
 		"s3redirect_shared_sessions_total":          true,
+		"s3redirect_in_place_total":                 true,
 		"s3redirect_viewer_refusals_total":          true,
 		"s3redirect_jwks_refresh_failures_total":    true,
 		"s3redirect_jwks_refresh_timestamp_seconds": true,

@@ -120,6 +120,8 @@ type Integration struct {
 	// Overrides is the set of response-* parameters viewers may use: [OverridesNone],
 	// [OverridesSafe] or [OverridesAll]. Default OverridesSafe; so is "".
 	Overrides string `yaml:"overrides"`
+	// InPlace selects documents that the proxy answers itself instead of redirecting. Optional.
+	InPlace *InPlace `yaml:"in_place"`
 	// Endpoint is the URL of an S3-compatible store, as browsers reach it, or of one of S3's own
 	// hosts (FIPS, dual-stack, VPC interface endpoint). It may have a path, which precedes the
 	// bucket. Default: the AWS endpoint of the bucket's region.

@@ -274,6 +274,9 @@ func setScalar(into reflect.Value, text string) error {
 		into.SetInt(int64(v))
 		return nil
 	}
+	if b, ok := into.Addr().Interface().(*Bytes); ok {
+		return b.UnmarshalText([]byte(text))
+	}
 	if u, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		// slog would take "info+1" as well.
 		if !slices.Contains([]string{"debug", "info", "warn", "error"}, text) || u.UnmarshalText([]byte(text)) != nil {

@@ -48,7 +48,9 @@ func (i *Integration) Draft() Draft {
 		case bool:
 			d[key] = fmt.Sprint(x)
 		case map[string]string:
-			d[key] = mappingText(x)
+			d[key] = flowText(x)
+		case *InPlace:
+			d[key] = flowText(x)
 		default:
 			d[key] = v.String()
 		}
@@ -78,6 +80,15 @@ func (d Draft) Integration() (*Integration, error) {
 				errs = append(errs, &Error{Key: key, Problem: "write it as {name: value, other: value}"})
 			}
 			field.Set(reflect.ValueOf(all))
+		case field.Kind() == reflect.Pointer:
+			field.Set(reflect.New(field.Type().Elem()))
+			setDefaults(field.Elem())
+			strict := yaml.NewDecoder(strings.NewReader(d[key]))
+			strict.KnownFields(true)
+			if strict.Decode(field.Interface()) != nil {
+				errs = append(errs, &Error{Key: key,
+					Problem: "write it as {" + fieldNames(field.Type().Elem())[0] + ": …}"})
+			}
 		default:
 			if err := setScalar(field, d[key]); err != nil {
 				errs = append(errs, &Error{Key: key, Problem: err.Error()})
@@ -147,7 +158,7 @@ func yamlValue(key, text string) string {
 			value.SetString(item)
 			n.Content = append(n.Content, value)
 		}
-	case reflect.Map:
+	case reflect.Map, reflect.Pointer:
 		var document yaml.Node
 		if yaml.Unmarshal([]byte(text), &document) == nil && len(document.Content) == 1 &&
 			document.Content[0].Kind == yaml.MappingNode {
@@ -174,11 +185,11 @@ func yamlValue(key, text string) string {
 	return strings.TrimSuffix(string(out), "\n")
 }
 
-// mappingText returns a mapping as YAML on one line. Its keys are sorted.
-func mappingText(all map[string]string) string {
+// flowText returns a mapping as YAML on one line. The keys of a map are sorted.
+func flowText(mapping any) string {
 	n := &yaml.Node{}
-	if err := n.Encode(all); err != nil {
-		panic("config: " + err.Error()) // texts can always be encoded
+	if err := n.Encode(mapping); err != nil {
+		panic("config: " + err.Error()) // texts and lists of texts can always be encoded
 	}
 	n.Style = yaml.FlowStyle
 	out, err := yaml.Marshal(n)
@@ -204,11 +215,15 @@ func draftText(value *yaml.Node) string {
 	case value.Tag == "!!null":
 		return ""
 	case value.Kind == yaml.MappingNode:
-		var all map[string]string
+		var texts map[string]string // keeps numbers as they are written
+		if value.Decode(&texts) == nil {
+			return flowText(texts)
+		}
+		var all map[string]any
 		if value.Decode(&all) != nil {
 			return ""
 		}
-		return mappingText(all)
+		return flowText(all)
 	case value.Kind != yaml.SequenceNode:
 		return value.Value
 	}

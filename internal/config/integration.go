@@ -71,6 +71,7 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	k.checkDurations(at, i)
 	k.checkCacheControl(at+".response_cache_control", i)
 	k.checkOverrides(at+".overrides", i.Overrides)
+	k.checkInPlace(at+".in_place", i.InPlace)
 }
 
 func (k *checker) checkOverrides(key, overrides string) {

@@ -259,6 +259,8 @@ func setDefaults(v reflect.Value) {
 		}
 	case *Integration:
 		*c = Integration{SessionPolicy: true}
+	case *InPlace:
+		*c = InPlace{MaxBytes: defaultInPlace}
 	case *JWT:
 		*c = JWT{
 			AudienceClaims: []string{"aud"}, Algorithms: []string{"RS256", "ES256"},

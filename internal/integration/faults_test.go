@@ -15,6 +15,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
 )
 
 // pauses returns the intervals between calls to an STS that always fails.
@@ -340,7 +341,7 @@ func TestFindChecksNames(t *testing.T) {
 			if got != want {
 				t.Errorf("Find(%q) returns a bucket at %q, want %q", name, got, want)
 			}
-			if want == "" && !w.Ready(name, time.Now()) {
+			if want == "" && !w.Ready(locator.Locator{Bucket: name, Key: "k"}, time.Now()) {
 				t.Errorf("Ready(%q) = false, want true: no integration serves it", name)
 			}
 		}

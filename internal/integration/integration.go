@@ -55,6 +55,8 @@ type Integration struct {
 	Versions bool
 	// Overrides selects the response-* parameters that are allowed; see [config.Integration].
 	Overrides string
+	// InPlace selects documents that the proxy answers itself; nil selects none.
+	InPlace *config.InPlace
 	// Params are the parameters of every URL, whatever the request.
 	Params  presign.Params
 	Metrics *metrics.Integration
@@ -154,6 +156,7 @@ func newIntegration(
 		Name:      c.Name,
 		Versions:  c.FileVersioning,
 		Overrides: c.Overrides,
+		InPlace:   c.InPlace,
 		Params:    c.Params(),
 		Metrics:   o.Metrics.Integration(c.Name),
 		config:    c,
@@ -168,6 +171,9 @@ func newIntegration(
 		if o.Shared != nil && !c.OwnCredentials {
 			i.Metrics.InitSharedSessions()
 		}
+	}
+	if c.InPlace != nil {
+		i.Metrics.InitInPlace()
 	}
 	log := o.Log.With("integration", c.Name)
 	sessionPolicy, fits := policy.Session(c)
@@ -320,19 +326,20 @@ func (s *Set) Find(name string, now time.Time) (*Bucket, bool) {
 	return nil, false
 }
 
-// Ready reports whether a request for a bucket can be answered without waiting for STS or the store.
-// It has no effects: it starts no calls, counts nothing and remembers nothing.
-func (s *Set) Ready(name string, now time.Time) bool {
-	b, ok := s.buckets[name]
+// Ready reports whether a request for an object can be answered without waiting for STS or the
+// store. It has no effects: it starts no calls, counts nothing and remembers nothing.
+func (s *Set) Ready(l locator.Locator, now time.Time) bool {
+	b, ok := s.buckets[l.Bucket]
 	if !ok && len(s.patterns) > 0 {
-		b, ok = s.found.Peek(name, now)
+		b, ok = s.found.Peek(l.Bucket, now)
 	}
 	if ok {
-		return b.place.Load() != nil && b.Integration.keeper.ready(now)
+		return b.place.Load() != nil && b.Integration.keeper.ready(now) &&
+			!b.Integration.InPlace.Matches(l.Key) // the store answers
 	}
 	// A bucket that no integration serves is answered at once.
 	return !slices.ContainsFunc(s.patterns, func(p pattern) bool {
-		return p.integration.config.MatchBucket(p.text, name)
+		return p.integration.config.MatchBucket(p.text, l.Bucket)
 	})
 }
 

@@ -114,6 +114,9 @@ var questions = []Question{
 		Hint:  "For objects that were stored without one, such as private, max-age=1800."},
 	{Key: "overrides", Group: GroupSessions, Label: "Overrides",
 		Hint: "The response headers that clients may override: none, safe or all. Default: safe."},
+	{Key: "in_place", Group: GroupSessions, Label: "Documents answered in place",
+		Hint: "Small documents that refer to others, such as {suffixes: [.m3u8, .mpd, .vtt]}. " +
+			"Default: none; all objects are redirected."},
 	{Key: "url_lifetime", Group: GroupSessions, Label: "URL lifetime",
 		Hint: "Such as 45m. Default: that of the configuration."},
 	{Key: "min_remaining", Group: GroupSessions, Label: "Minimum remaining lifetime",

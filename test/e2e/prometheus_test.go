@@ -141,6 +141,7 @@ integrations:
     url_lifetime: 11h
     min_remaining: 1h
     session_duration: 12h
+    in_place: {suffixes: [.m3u8]}
 `+withRole, append(s.env(), "SHARED="+shared.address, fleetKey,
 		"ISSUER="+issuer)...)
 	m := startPrometheus(t, p)
