@@ -45,6 +45,7 @@ integrations:
     role_arn: arn:aws:iam::123456789012:role/media
     external_id: 5f0e4e39-8d4c-4b53-9c6e-2b1f0a7c9d10
     session_duration: 15m
+    in_place: {suffixes: [.m3u8]}   # so that the segments of the film are found
     endpoint: %[3]s
     sts_endpoint: %[4]s
     path_style: true

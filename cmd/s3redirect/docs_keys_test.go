@@ -140,7 +140,8 @@ var notKeys = []string{
 	// Reasons for refusing a credential, and the parts of a split cookie.
 	"claim_missing", "claim_wrong", "cookie_chunks", "duplicate_header", "groups_unreadable",
 	"key_unknown", "link_expired", "link_signature", "link_target", "not_yet_valid",
-	"opaque_cookie", "token_type", "too_large", "untrusted_peer", "id_token_0", "id_token_1",
+	"opaque_cookie", "token_type", "too_large", "active_type",
+	"other_status", "untrusted_peer", "id_token_0", "id_token_1",
 	"session_0", "session_1", "invalid_token",
 	// Settings of the AWS SDKs' shared configuration file.
 	"ca_bundle",

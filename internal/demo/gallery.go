@@ -56,6 +56,8 @@ var exhibitTags = map[string]string{
 	"image": `<img data-source src="%[1]s" alt="%[2]s" title="%[3]s">`,
 	"video": `<video data-source src="%[1]s" aria-label="%[2]s" title="%[3]s" ` +
 		`controls loop muted playsinline preload="metadata"></video>`,
+	"application": `<video data-film="%[1]s" aria-label="%[2]s" title="%[3]s" ` +
+		`controls loop muted playsinline></video>`,
 	"text": `<pre data-source data-text="%[1]s" title="%[3]s">Loading…</pre>`,
 }
 

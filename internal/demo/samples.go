@@ -2,7 +2,7 @@ package demo
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"image"
 	"image/jpeg"
 	"image/png"
@@ -20,6 +20,8 @@ type Sample struct {
 	Data        []byte
 	Title       string
 	Alt         string // text alternative, for screen readers
+	// Parts are the objects that the sample refers to by relative references.
+	Parts []Sample
 }
 
 // The buckets of the samples.
@@ -35,6 +37,11 @@ var dayMP4 []byte
 
 //go:embed media/orbits.svg
 var orbitsSVG []byte
+
+// film is day.mp4 as HLS: a playlist that refers to its segments.
+//
+//go:embed media/day
+var film embed.FS
 
 const note = `The key of this note contains a space, an umlaut, a plus and a percent sign. ` +
 	`Each is encoded in one way in the page and in another in the presigned URL.
@@ -84,7 +91,27 @@ func Samples() []Sample {
 		Title:       "A note with special characters in its key",
 		Alt:         "A text file",
 	}
-	return append(samples, orbits, day, text)
+	playlist := media(filmFolder+"day.m3u8", "application/vnd.apple.mpegurl", "The same day, as HLS",
+		"The sun rises and sets above two ranges of hills, in a playlist and its segments")
+	playlist.Data = filmPart("day.m3u8")
+	for _, name := range []string{"init.mp4", "0.m4s", "1.m4s", "2.m4s"} {
+		part := media(filmFolder+name, "video/mp4", "", "")
+		part.Data = filmPart(name)
+		playlist.Parts = append(playlist.Parts, part)
+	}
+	return append(samples, orbits, day, playlist, text)
+}
+
+// filmFolder is the folder of the keys of the playlist and its segments.
+const filmFolder = "video/day/"
+
+// filmPart returns the playlist, or one of the files that it refers to.
+func filmPart(name string) []byte {
+	data, err := film.ReadFile("media/day/" + name)
+	if err != nil {
+		panic(err) // the files are embedded
+	}
+	return data
 }
 
 // AddSamples creates the samples' buckets in region and stores the samples there, last modified a
@@ -94,6 +121,7 @@ func AddSamples(c *fakeaws.Cloud, samples []Sample, region string, now time.Time
 	// 4.2.2), so a new object would not be cached.
 	modified := now.AddDate(0, -1, 0)
 	for _, s := range samples {
+		AddSamples(c, s.Parts, region, now)
 		c.CreateBucket(s.Locator.Bucket, region)
 		c.Put(s.Locator, fakeaws.Object{
 			ContentType: s.ContentType,

@@ -51,6 +51,17 @@ func TestSamplesMatchTheirContentType(t *testing.T) {
 			if moov < 0 || mdat < moov {
 				t.Errorf("%s: moov at %d, mdat at %d; want moov first", s.Locator, moov, mdat)
 			}
+		case "application/vnd.apple.mpegurl":
+			folder := strings.TrimSuffix(s.Locator.Key, "day.m3u8")
+			for _, part := range s.Parts {
+				name, below := strings.CutPrefix(part.Locator.Key, folder)
+				if !below || !strings.Contains(string(s.Data), name) || len(part.Data) == 0 {
+					t.Errorf("%s does not refer to %s, or that is empty", s.Locator, part.Locator)
+				}
+			}
+			if got, want := len(s.Parts), 1+strings.Count(string(s.Data), "#EXTINF"); got != want {
+				t.Errorf("%s has %d parts, want %d", s.Locator, got, want)
+			}
 		case "image/svg+xml":
 			if strings.Contains(string(s.Data), "href") {
 				t.Errorf("%s contains a reference", s.Locator)

@@ -50,6 +50,7 @@ func TestDemoInChromium(t *testing.T) {
 			if want := "the store agree"; !strings.Contains(got, want) {
 				t.Errorf("text on the page = %q, want a text with %q", got, want)
 			}
+			b.checkFilm()
 			before := b.numbers()
 			after := before
 			// Try again if the window ended meanwhile: the next window has other URLs.
@@ -67,6 +68,22 @@ func TestDemoInChromium(t *testing.T) {
 				t.Errorf("the page shows %q redirects, want at least 1", shown)
 			}
 		})
+	}
+}
+
+// checkFilm plays the film, whose playlist is answered in place, to its end.
+func (p *tab) checkFilm() {
+	p.t.Helper()
+	got := p.js(`new Promise(done => {
+		const film = document.querySelector("[data-film]");
+		film.loop = false;
+		film.playbackRate = 8;
+		film.onended = () => done("ended after " + Math.round(film.currentTime) + " s");
+		film.onerror = () => done("error " + film.error?.message);
+		film.play().catch(e => done(String(e)));
+	})`)
+	if want := "ended after 6 s"; got != want {
+		p.t.Errorf("film: %s, want %s", got, want)
 	}
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# generate.sh computes day.mp4, the demo's video: for six seconds a sun crosses the sky above two ranges
-# of hills. day.mp4 is committed, so ffmpeg (with libx264) is needed only to change it.
+# generate.sh computes day.mp4 and day/, the demo's videos: for six seconds a sun crosses the sky above two ranges
+# of hills. They are committed, so ffmpeg (with libx264) is needed only to change it.
 set -eu
 cd "$(dirname "$0")"
 
@@ -31,3 +31,9 @@ ffmpeg -hide_banner -loglevel error -y \
 	-colorspace bt709 -color_primaries bt709 -color_trc bt709 \
 	-map_metadata -1 -fflags +bitexact -flags:v +bitexact -movflags +faststart \
 	day.mp4
+
+# The same film as HLS: a playlist and its segments of two seconds. It is not encoded again.
+mkdir -p day
+ffmpeg -hide_banner -loglevel error -y -i day.mp4 -c copy -map_metadata -1 -fflags +bitexact \
+	-f hls -hls_time 2 -hls_playlist_type vod -hls_segment_type fmp4 -hls_flags independent_segments \
+	-hls_fmp4_init_filename init.mp4 -hls_segment_filename 'day/%d.m4s' day/day.m3u8
