@@ -166,13 +166,18 @@ func TestRedirectAllocations(t *testing.T) {
 	if raceEnabled || onWire {
 		t.Skip("the race detector allocates, and so do the tests' requests on the wire")
 	}
-	w := newWorld(t, func(c *config.Config, o *Options) { o.URLs = 100_000 })
+	w := newWorld(t, withContentTypes, func(c *config.Config, o *Options) { o.URLs = 100_000 })
 	same := func(int) string { return "/s3/bucket/some/folder/photo.jpg" }
+	typed := func(int) string { return "/s3/bucket/some/folder/drawing.SVG" }
 	another := func(n int) string { return fmt.Sprintf("/s3/bucket/some/folder/photo-%d.jpg", n) }
 	least := allocations(t, bare("https://s3.localhost/?"+strings.Repeat("x", 1700)), same)
 	const location = 2
 	if hit := allocations(t, w, same); hit > least+location {
 		t.Errorf("a hit makes %v allocations, want at most %v + %d", hit, least, location)
+	}
+	if hit := allocations(t, w, typed); hit > least+location {
+		t.Errorf("a hit with a content type makes %v allocations, want at most %v + %d", hit, least,
+			location)
 	}
 	if miss := allocations(t, w, another); miss > least+location {
 		t.Errorf("a miss makes %v allocations, want at most %v + %d", miss, least, location)

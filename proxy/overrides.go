@@ -11,7 +11,7 @@ import (
 
 // checkOverrides returns an error if an integration does not let viewers override the headers of
 // the store's response in this way. given holds the names of the parameters in the request, and p
-// their values.
+// their values. p has a content type only if the request has one: the operator may configure any.
 //
 // An application that stores uploads may rely on their Content-Type or Content-Disposition to keep
 // browsers from running them. An override must not undo that, so OverridesSafe allows only types in
@@ -30,7 +30,7 @@ func checkOverrides(overrides string, given []string, p *presign.Params) error {
 		return nil
 	}
 	kind := p.ResponseContentType
-	if kind != "" && slices.Contains(given, paramContentType) && !isPassive(kind) {
+	if kind != "" && !isPassive(kind) {
 		return badQuery(paramContentType + " is not allowed: the integration has overrides: safe" +
 			"; use a type such as image/png, application/pdf or text/plain")
 	}
@@ -42,7 +42,7 @@ func checkOverrides(overrides string, given []string, p *presign.Params) error {
 	case "attachment":
 		return nil
 	case "inline":
-		if p.ResponseContentType != "" {
+		if kind != "" {
 			return nil
 		}
 		return badQuery(paramDisposition + "=inline needs a " + paramContentType +

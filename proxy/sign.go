@@ -46,7 +46,7 @@ func (h *Handler) sign(
 	if h.attribution {
 		attributed = x.viewer.ID
 	}
-	params, err := parseParams(query, bucket.Integration, x.cors, attributed)
+	params, err := parseParams(query, x.locator.Key, bucket.Integration, x.cors, attributed)
 	if err != nil {
 		return nil, err
 	}

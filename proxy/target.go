@@ -31,16 +31,19 @@ func splitTarget(t string) (path, query string) {
 // maxValue bounds a parameter's value, in bytes. Values become part of the URL.
 const maxValue = 1024
 
-// parseParams returns the canonical query of a request's known parameters. It ignores all others.
+// parseParams returns the canonical query of a key's URL with a request's known parameters. It
+// ignores all others.
 // cors is true for URLs that scripts read across origins. attributed is the ID of the viewer that
 // the URL names, or "" for none.
 func parseParams(
-	query string, i *integration.Integration, cors bool, attributed string,
+	query, key string, i *integration.Integration, cors bool, attributed string,
 ) (canonical string, err error) {
 	if query == "" && attributed == "" {
-		return i.CanonicalParams(cors), nil
+		return i.CanonicalParams(key, cors), nil
 	}
-	p := i.Params
+	p := i.ParamsOf(key)
+	configuredType := p.ResponseContentType
+	p.ResponseContentType = ""
 	p.CORS, p.Viewer = cors, attributed
 	var seen []string
 	for pair := range strings.SplitSeq(query, "&") {
@@ -73,6 +76,11 @@ func parseParams(
 	}
 	if err := checkOverrides(i.Overrides, seen, &p); err != nil {
 		return "", err
+	}
+	// An empty type is the same as none: it does not bring back a stored type that the operator has
+	// replaced.
+	if p.ResponseContentType == "" {
+		p.ResponseContentType = configuredType
 	}
 	return p.Canonical(), nil
 }

@@ -162,6 +162,7 @@ func (p *probe) signAt(start time.Time, method, params string) (string, error) {
 func (p *probe) params(version string) string {
 	params := p.i.Params()
 	params.VersionID = version
+	params.ResponseContentType = p.i.ContentTypeOf(p.sample.Key)
 	return params.Canonical()
 }
 

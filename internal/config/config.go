@@ -122,6 +122,10 @@ type Integration struct {
 	Overrides string `yaml:"overrides"`
 	// InPlace selects documents that the proxy answers itself instead of redirecting. Optional.
 	InPlace *InPlace `yaml:"in_place"`
+	// ContentTypes are the Content-Types of S3's responses for keys with a suffix, such as .svg,
+	// signed into their URLs. Case does not matter, and the longest suffix takes precedence.
+	// Default: that of the object.
+	ContentTypes map[string]string `yaml:"content_types"`
 	// Endpoint is the URL of an S3-compatible store, as browsers reach it, or of one of S3's own
 	// hosts (FIPS, dual-stack, VPC interface endpoint). It may have a path, which precedes the
 	// bucket. Default: the AWS endpoint of the bucket's region.
@@ -269,7 +273,8 @@ func hostOf(text string) string {
 	return u.Hostname()
 }
 
-// Params returns the parameters that every URL of the integration carries.
+// Params returns the parameters that every URL of the integration carries. Those of a key with one
+// of the [Integration.ContentTypes] also carry its type.
 func (i *Integration) Params() presign.Params {
 	return presign.Params{RequesterPays: i.RequesterPays, ResponseCacheControl: i.ResponseCacheControl}
 }

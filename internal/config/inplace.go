@@ -26,14 +26,13 @@ const (
 	defaultInPlace Bytes = 4 << 20
 	minInPlace     Bytes = 1 << 10
 
-	maxSuffixes     = 32
-	maxSuffixLength = 64 // bytes
+	maxSuffixes = 32
 )
 
 // Matches reports whether a document's key ends in one of the suffixes. A nil InPlace matches no key.
 func (p *InPlace) Matches(key string) bool {
 	return p != nil && slices.ContainsFunc(p.Suffixes, func(suffix string) bool {
-		return len(key) >= len(suffix) && strings.EqualFold(key[len(key)-len(suffix):], suffix)
+		return endsIn(key, suffix)
 	})
 }
 
@@ -69,15 +68,6 @@ func (k *checker) checkInPlace(key string, p *InPlace) {
 		k.wrong(key+".max_bytes", "%s is out of bounds; use %v to %v", value(key+".max_bytes"),
 			minInPlace, MaxInPlace)
 	}
-}
-
-// isSuffix reports whether text is a dot and then letters, digits, '.', '_' and '-'.
-func isSuffix(text string) bool {
-	return len(text) > 1 && len(text) <= maxSuffixLength && text[0] == '.' &&
-		!strings.ContainsFunc(text, func(r rune) bool {
-			return r != '.' && r != '_' && r != '-' &&
-				(r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
-		})
 }
 
 // Bytes is a number of bytes. In a file it has a unit, as in 4MiB.

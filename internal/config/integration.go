@@ -72,6 +72,7 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	k.checkCacheControl(at+".response_cache_control", i)
 	k.checkOverrides(at+".overrides", i.Overrides)
 	k.checkInPlace(at+".in_place", i.InPlace)
+	k.checkContentTypes(at+".content_types", i.ContentTypes)
 }
 
 func (k *checker) checkOverrides(key, overrides string) {

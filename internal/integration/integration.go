@@ -57,14 +57,15 @@ type Integration struct {
 	Overrides string
 	// InPlace selects documents that the proxy answers itself; nil selects none.
 	InPlace *config.InPlace
-	// Params are the parameters of every URL, whatever the request.
+	// Params are the parameters of every URL, whatever the request; see also [Integration.ParamsOf].
 	Params  presign.Params
 	Metrics *metrics.Integration
 
-	config      *config.Integration
-	plain, cors string // Params in canonical form
-	keeper      *keeper
-	pool        *pool
+	config    *config.Integration
+	canonical canonicalParams // of Params
+	types     []typedParams   // for keys with a content type, the longest suffix first
+	keeper    *keeper
+	pool      *pool
 }
 
 // pool holds what a set shares with the sets that follow it.
@@ -157,15 +158,11 @@ func newIntegration(
 		Versions:  c.FileVersioning,
 		Overrides: c.Overrides,
 		InPlace:   c.InPlace,
-		Params:    c.Params(),
 		Metrics:   o.Metrics.Integration(c.Name),
 		config:    c,
 		pool:      p,
 	}
-	i.plain = i.Params.Canonical()
-	withCORS := i.Params
-	withCORS.CORS = true
-	i.cors = withCORS.Canonical()
+	i.setParams(c)
 	if c.RoleARN != "" || c.OwnCredentials {
 		i.Metrics.InitAssumeRole()
 		if o.Shared != nil && !c.OwnCredentials {
@@ -219,15 +216,6 @@ func staticSession(c *config.Integration) *session {
 		AccessKeyID:     c.AccessKeyID,
 		SecretAccessKey: string(c.SecretAccessKey),
 	}}
-}
-
-// CanonicalParams returns [Integration.Params] in canonical form, for scripts that read across
-// origins if cors is true.
-func (i *Integration) CanonicalParams(cors bool) string {
-	if cors {
-		return i.cors
-	}
-	return i.plain
 }
 
 // Window returns the window to sign with, and the instant for which it was chosen: later than now

@@ -69,7 +69,7 @@ func (s *Set) Presign(
 		Method:   method,
 		Endpoint: r.Place.Endpoint,
 		Key:      l.Key,
-		Params:   bucket.Integration.CanonicalParams(false),
+		Params:   bucket.Integration.CanonicalParams(l.Key, false),
 	}
 	return string(r.Signer.AppendURL(nil, o, r.Signer.Sign(o))), nil
 }

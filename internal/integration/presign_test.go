@@ -34,7 +34,7 @@ func TestPresignIsTheProxysURL(t *testing.T) {
 				Method:   method,
 				Endpoint: r.Place.Endpoint,
 				Key:      l.Key,
-				Params:   w.bucket("bucket").Integration.CanonicalParams(false),
+				Params:   w.bucket("bucket").Integration.CanonicalParams(l.Key, false),
 			}
 			if want := string(r.Signer.AppendURL(nil, o, r.Signer.Sign(o))); u != want {
 				t.Errorf("Presign(%s) = %s, want %s", method, u, want)

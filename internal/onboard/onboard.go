@@ -117,6 +117,8 @@ var questions = []Question{
 	{Key: "in_place", Group: GroupSessions, Label: "Documents answered in place",
 		Hint: "Small documents that refer to others, such as {suffixes: [.m3u8, .mpd, .vtt]}. " +
 			"Default: none; all objects are redirected."},
+	{Key: "content_types", Group: GroupSessions, Label: "Content types",
+		Hint: "By suffix, for objects that were stored without one, such as {.svg: image/svg+xml}."},
 	{Key: "url_lifetime", Group: GroupSessions, Label: "URL lifetime",
 		Hint: "Such as 45m. Default: that of the configuration."},
 	{Key: "min_remaining", Group: GroupSessions, Label: "Minimum remaining lifetime",
