@@ -128,7 +128,7 @@ func TestDocumentedKeys(t *testing.T) {
 // notKeys are words in the pages that look like configuration keys but are not.
 var notKeys = []string{
 	// Steps of check.
-	"assume_role", "head_by_get", "signature_age", "url_size",
+	"assume_role", "head_by_get", "mixed_content", "signature_age", "url_size",
 	// Terms of nginx and other reverse proxies.
 	"auth_request", "copy_headers", "forward_auth", "header_up", "limit_conn", "proxy_cache",
 	"proxy_pass", "proxy_set_header",

@@ -240,6 +240,7 @@ func (p *probe) run(ctx context.Context) {
 		p.read(ctx)
 	}
 	p.reportClock()
+	p.mixedContent()
 	p.cors(ctx)
 	p.contentSecurityPolicy()
 }

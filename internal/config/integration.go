@@ -290,14 +290,15 @@ func (k *checker) checkEndpoint(key, endpoint string, insecure, pathStyle bool) 
 	}
 	_, err := netip.ParseAddr(u.Hostname())
 	switch {
-	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !insecure && !IsLoopback(u.Hostname()):
 		k.wrong(key, "over http:// anyone on the network path can read the URLs; use https://, or set insecure: true")
 	case err == nil && !pathStyle:
 		k.wrong(key, "an IP address cannot be prefixed with a bucket; set path_style: true, or use a host name")
 	}
 }
 
-func isLoopback(host string) bool {
+// IsLoopback reports whether a URL's host is this machine. Browsers treat it like https://.
+func IsLoopback(host string) bool {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.IsLoopback()
 	}
