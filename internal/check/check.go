@@ -237,7 +237,9 @@ func (p *probe) run(ctx context.Context) {
 	case p.region == "":
 		p.skip("read", "the region of the sample's bucket is unknown")
 	default:
-		p.read(ctx)
+		if p.read(ctx) {
+			p.front(ctx)
+		}
 	}
 	p.reportClock()
 	p.mixedContent()

@@ -236,13 +236,14 @@ func (p *probe) try(
 // https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffer_size
 const nginxBuffer = 4096 - 162
 
-// read reads the sample as a browser would: the entire object, a range, and its headers only.
-func (p *probe) read(ctx context.Context) {
+// read reads the sample as a browser would: the entire object, a range, and its headers only. It
+// reports whether the object can be read.
+func (p *probe) read(ctx context.Context) bool {
 	params := p.params("")
 	got, ok := p.try(ctx, "get", http.MethodGet, params, []int{http.StatusOK})
 	if !ok {
 		p.skip("range", "the object cannot be read")
-		return
+		return false
 	}
 	length := got.header.Get("Content-Length")
 	sample, kind := locator.Printable(p.sample.String()), got.header.Get("Content-Type")
@@ -259,6 +260,7 @@ func (p *probe) read(ctx context.Context) {
 	p.signatureAge(ctx, params)
 	p.versions(ctx, got.header.Get("X-Amz-Version-Id"))
 	p.urlSize(params)
+	return true
 }
 
 func (p *probe) readRange(ctx context.Context, params string) {

@@ -38,6 +38,8 @@ type world struct {
 	user        fakeaws.User
 	integration string // in the configuration
 	moreConfig  string // other keys of the configuration
+	// prepare is called with the configuration before the check. Optional.
+	prepare func(*config.Config)
 	Options
 }
 
@@ -135,7 +137,11 @@ func (w *world) useStaticKeys(id, secret string) {
 // check runs a check.
 func (w *world) check(t *testing.T) (steps []Step, ok bool) {
 	t.Helper()
-	text := "listen: 127.0.0.1:8080\nviewers: {anonymous: true}\n" + w.moreConfig +
+	viewers := "viewers: {anonymous: true}\n"
+	if strings.Contains(w.moreConfig, "viewers:") {
+		viewers = ""
+	}
+	text := "listen: 127.0.0.1:8080\n" + viewers + w.moreConfig +
 		"integrations:\n" + w.integration
 	noEnvironment := func(string) (string, bool) { return "", false }
 	c, err := config.Parse("config.yaml", []byte(text), noEnvironment)
@@ -147,6 +153,9 @@ func (w *world) check(t *testing.T) (steps []Step, ok bool) {
 		w.cloud.AddRole(w.role)
 	}
 	w.Config = c
+	if w.prepare != nil {
+		w.prepare(c)
+	}
 	w.Report = func(s Step) { steps = append(steps, s) }
 	if ok, err = Run(context.Background(), w.Options); err != nil {
 		t.Fatal(err)
