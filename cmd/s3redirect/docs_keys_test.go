@@ -130,9 +130,10 @@ var notKeys = []string{
 	// Steps of check.
 	"assume_role", "head_by_get", "mixed_content", "signature_age", "url_size",
 	// Terms of nginx and other reverse proxies.
-	"auth_request", "copy_headers", "forward_auth", "header_up", "limit_conn", "proxy_cache",
+	"auth_request", "copy_headers", "forward_auth", "header_up",
+	"http_resp_hdr_len", "http_resp_size", "limit_conn", "proxy_cache",
 	"proxy_pass", "proxy_set_header",
-	"real_ip_header", "request_uri", "set_real_ip_from",
+	"real_ip_header", "request_uri", "set_real_ip_from", "vcl_deliver", "vcl_recv",
 	// Parameters of Redis URLs, and claims of OpenID Connect.
 	"master_set", "sentinel_password", "sentinel_username", "_claim_names", "email_verified",
 	"client_id", "common_name", "groups_direct", "preferred_username", "resource_access",

@@ -155,7 +155,7 @@ server {
 // nginx's default buffers.
 func TestLongLocations(t *testing.T) {
 	t.Parallel()
-	need(t, "haproxy", "caddy")
+	need(t, "haproxy", "caddy", "varnishd")
 	_, p := startOddKeys(t, "long-location")
 	// nginx accepts request lines of at most 8 kB. The URL encodes each ! as %21, so the Location
 	// is longer than the request.
@@ -166,6 +166,7 @@ func TestLongLocations(t *testing.T) {
 		"nginx":   behindShippedNginx(t, p, ""),
 		"haproxy": behindShippedHAProxy(t, p),
 		"caddy":   behindShippedCaddy(t, "Caddyfile", p),
+		"varnish": behindShippedVarnish(t, p),
 	} {
 		a := fetch(t, http.MethodGet, "http://"+f.host+target)
 		if err := a.checkRedirect(); err != nil || len(a.header.Get("Location")) < 8000 {

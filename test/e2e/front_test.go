@@ -57,7 +57,7 @@ var forgeries = map[string][]string{
 // authenticates no viewers passes on none.
 func TestFrontsOwnTheirHeaders(t *testing.T) {
 	t.Parallel()
-	need(t, "nginx", "caddy", "haproxy")
+	need(t, "nginx", "caddy", "haproxy", "varnishd")
 	const from = "127.0.0.2"              // the fronts connect from 127.0.0.1
 	var asked atomic.Pointer[http.Header] // of the last request to the sign-in proxy
 	auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -81,6 +81,7 @@ func TestFrontsOwnTheirHeaders(t *testing.T) {
 			behindShippedCaddy(t, "forward_auth.Caddyfile", p, "127.0.0.1:4180", signIn),
 			"proxy",
 		},
+		{"varnish", behindShippedVarnish(t, p), ""},
 		{"haproxy", behindShippedHAProxy(t, p), ""},
 		{"haproxy, client certificates", behindClientCertificates(t, p), "certificate"},
 	} {
@@ -93,6 +94,11 @@ func TestFrontsOwnTheirHeaders(t *testing.T) {
 				name := c.name + ", " + viewer + ", " + forgery
 				asked.Store(nil)
 				a := c.f.ask(t, from, viewer, "/s3/b/k", header...)
+				if c.name == "varnish" && a.status == http.StatusBadRequest &&
+					strings.Contains(strings.Join(header, "\n"), "X-Forwarded-For") &&
+					strings.Contains(forgery, "named") {
+					continue // Varnish rejects requests that name it in Connection
+				}
 				var got http.Header
 				if err := json.Unmarshal(a.body, &got); err != nil {
 					t.Errorf("%s: got %d %s, error %v, want the request's header",
