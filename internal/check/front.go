@@ -54,6 +54,9 @@ func (p *probe) front(ctx context.Context) {
 	case p.PolicyCommand != nil:
 		p.skip(stepFront, "the proxy does not serve this integration yet; once it does, check it again")
 		return
+	case p.i.InPlace.Matches(p.sample.Key):
+		p.skip(stepFront, "the sample is answered in place (in_place); sample an object that is redirected")
+		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, frontTimeout)
 	defer cancel()
