@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"s3redirect/internal/inplace"
@@ -42,13 +43,15 @@ type exchange struct {
 	shard metrics.Shard
 }
 
-// answer is the response to a GET or HEAD request for an object: a redirect, a document or a problem.
+// answer is the response to a GET or HEAD request for an object: a redirect, a document, a
+// judgment or a problem.
 type answer struct {
 	status       int
 	origin       []string // Access-Control-Allow-Origin; nil: the field is omitted
 	cacheControl []string
 	location     []byte            // in the exchange's buffer
 	document     *inplace.Document // nil for all requests that the wire answers
+	identifier   string            // of a judgment: the field S3redirect-Object
 	problem      *problem
 }
 
@@ -123,9 +126,10 @@ func (h *Handler) fail(x *exchange, err error) {
 	}
 }
 
-// locate makes a redirect to the object's URL the answer.
+// locate makes a redirect to the object's URL the answer, or a judgment if the path asks for one.
 func (h *Handler) locate(x *exchange) (err error) {
-	if x.locator, err = locator.ParsePath(x.path); err != nil {
+	path, judged := strings.CutPrefix(x.path, pathAuthorize)
+	if x.locator, err = locator.ParsePath(path); err != nil {
 		switch {
 		case x.path == pathPresign || x.path == pathLink:
 			return errMethod
@@ -134,11 +138,14 @@ func (h *Handler) locate(x *exchange) (err error) {
 		}
 		return err
 	}
-	if !x.mayWait() && !h.integrations.Ready(x.locator, x.now) {
+	if !judged && !x.mayWait() && !h.integrations.Ready(x.locator, x.now) {
 		return errWait
 	}
 	if err := h.admit(x); err != nil {
 		return err
+	}
+	if judged {
+		return h.authorize(x)
 	}
 	x.admitted, x.cors = true, isCORS(x.Header)
 	ctx := x.Context

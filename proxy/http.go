@@ -58,7 +58,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 			x.writeDocument(w, r)
 			return
 		}
-		header["Cache-Control"], header["Content-Length"] = x.cacheControl, noContent
+		header["Cache-Control"] = x.cacheControl
+		if x.status == http.StatusNoContent {
+			header[headerObject] = []string{x.identifier}
+			w.WriteHeader(x.status)
+			return
+		}
+		header["Content-Length"] = noContent
 		// Middleware may keep the header after the exchange returned to its pool, so the URL is
 		// copied.
 		header["Location"] = []string{string(x.location)}

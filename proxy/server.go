@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/locator"
 	"s3redirect/internal/wire"
 	"s3redirect/metrics"
 )
@@ -150,7 +149,7 @@ func newWire(o ServerOptions, viewers *http.Server) *wire.Server {
 	viewers.ConnContext = wire.ConnContext
 	return &wire.Server{
 		Handler:       o.Wire,
-		Prefix:        locator.PathPrefix,
+		Prefixes:      plainPrefixes,
 		HTTP:          viewers,
 		Log:           o.Log,
 		HeaderTimeout: readTimeout,

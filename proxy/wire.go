@@ -27,9 +27,12 @@ func (h *Handler) AppendResponse(dst []byte, r *wire.Request) ([]byte, bool) {
 		h.recycle(x)
 		return dst, false
 	}
-	if x.problem != nil {
+	switch {
+	case x.problem != nil:
 		dst = h.appendProblem(dst, x, r)
-	} else {
+	case x.status == http.StatusNoContent:
+		dst = h.appendJudgment(dst, x, r)
+	default:
 		dst = h.appendRedirect(dst, x, r)
 	}
 	h.end(x, start, metrics.Wire)

@@ -21,7 +21,6 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/locator"
 	"s3redirect/internal/wire"
 )
 
@@ -117,6 +116,7 @@ func TestWireWritesWhatNetHTTPWrites(t *testing.T) {
 			"/s3/scans/photo.jpg", "/s3/scans/a%20b?download=x", "/s3/scans/x?versionId=1",
 			"/s3/unserved/x", "/s3/scans/../x", "/s3/scans/", "/s3/UPPER/x", "/s3/",
 			"/s3/scans/x?exp=1&kid=k&sig=x",
+			"/authorize/s3/scans/photo.jpg", "/authorize/s3/scans/x?versionId=1", "/authorize/s3/",
 		} {
 			for _, method := range []string{"GET", "HEAD"} {
 				for _, fields := range []string{
@@ -297,7 +297,7 @@ func TestExchangesHaveShards(t *testing.T) {
 // readPlain returns a plain request.
 func readPlain(t testing.TB, head string) *wire.Request {
 	t.Helper()
-	r, ok := wire.ReadRequest([]byte(head), locator.PathPrefix, "192.0.2.1:1")
+	r, ok := wire.ReadRequest([]byte(head), plainPrefixes, "192.0.2.1:1")
 	if !ok {
 		t.Fatalf("%q is not plain", head)
 	}

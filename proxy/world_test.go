@@ -210,7 +210,7 @@ func (w *world) answerOnWire(r *http.Request) *http.Response {
 	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: h\r\n", r.Method, r.RequestURI)
 	_ = r.Header.Write(&head) // a buffer's Write does not fail
 	head.WriteString("\r\n")
-	plain, ok := wire.ReadRequest(head.Bytes(), locator.PathPrefix, r.RemoteAddr)
+	plain, ok := wire.ReadRequest(head.Bytes(), plainPrefixes, r.RemoteAddr)
 	if !ok {
 		return nil
 	}

@@ -233,7 +233,7 @@ func (c *conn) answer() {
 	b := c.buffer
 	r, start := &b.request, 0
 	for b.size-start >= c.minHead() {
-		v := r.read(b.data[start:b.size], c.server.Prefix)
+		v := r.read(b.data[start:b.size], c.server.Prefixes)
 		if v == incomplete && b.size-start < maxHead {
 			break
 		}

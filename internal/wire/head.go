@@ -30,7 +30,7 @@ type field struct{ name, value span }
 // where the last call stopped, if that returned incomplete; b must then begin with the same bytes.
 // A line that is not plain is noticed as soon as it is complete: net/http may answer it before the
 // head ends.
-func (r *Request) read(b []byte, prefix string) verdict {
+func (r *Request) read(b []byte, prefixes []string) verdict {
 	r.head = b
 	for {
 		length := bytes.IndexByte(b[r.size:], '\n')
@@ -44,7 +44,7 @@ func (r *Request) read(b []byte, prefix string) verdict {
 		}
 		switch {
 		case start == 0:
-			if !r.readRequestLine(b[:end], prefix) {
+			if !r.readRequestLine(b[:end], prefixes) {
 				return odd
 			}
 		case start == end:
@@ -64,7 +64,7 @@ func (r *Request) complete() verdict {
 	return plain
 }
 
-func (r *Request) readRequestLine(line []byte, prefix string) bool {
+func (r *Request) readRequestLine(line []byte, prefixes []string) bool {
 	const version = " HTTP/1.1"
 	switch {
 	case bytes.HasPrefix(line, []byte("GET ")):
@@ -79,11 +79,21 @@ func (r *Request) readRequestLine(line []byte, prefix string) bool {
 		return false
 	}
 	target := line[start:end]
-	if len(target) < len(prefix) || string(target[:len(prefix)]) != prefix || !isTarget(target) {
+	if !hasPrefix(target, prefixes) || !isTarget(target) {
 		return false
 	}
 	r.target = span{uint16(start), uint16(end)}
 	return true
+}
+
+// hasPrefix reports whether a target begins with one of the prefixes.
+func hasPrefix(target []byte, prefixes []string) bool {
+	for _, p := range prefixes {
+		if len(target) >= len(p) && string(target[:len(p)]) == p {
+			return true
+		}
+	}
+	return false
 }
 
 // isTarget reports whether a target is plain. net/http itself answers targets with bad escapes.

@@ -123,7 +123,7 @@ var oddities = map[string]string{
 // read reads a head at the start of text.
 func readHead(text string) (*Request, verdict) {
 	r := &Request{}
-	return r, r.read([]byte(text), "/s3/")
+	return r, r.read([]byte(text), []string{"/s3/"})
 }
 
 func TestPlainHeads(t *testing.T) {
@@ -219,7 +219,7 @@ func BenchmarkReadHead(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				r.reset()
-				if got := r.read(head, "/s3/"); got != plain {
+				if got := r.read(head, []string{"/s3/"}); got != plain {
 					b.Fatal(fmt.Errorf("read = %v, want plain", got))
 				}
 			}

@@ -85,12 +85,14 @@ func peerOf(remoteAddr string) netip.Addr {
 
 // ReadRequest returns the plain request in head, for tests and benchmarks of a [Handler]. ok is
 // false if head is not exactly one plain request.
-func ReadRequest(head []byte, prefix, remoteAddr string) (r *Request, ok bool) {
+func ReadRequest(
+	head []byte, prefixes []string, remoteAddr string,
+) (r *Request, ok bool) {
 	r = &Request{
 		RemoteAddr: remoteAddr,
 		Peer:       peerOf(remoteAddr),
 		server:     &detached,
 		values:     make([]string, 0, 16),
 	}
-	return r, r.read(head, prefix) == plain && r.size == len(head)
+	return r, r.read(head, prefixes) == plain && r.size == len(head)
 }

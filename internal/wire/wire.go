@@ -9,7 +9,7 @@
 // A request is plain if it is in this subset of RFC 9112:
 //
 //   - The method is GET or HEAD, and the version is HTTP/1.1.
-//   - The target begins with the server's prefix. It consists of visible ASCII characters except #,
+//   - The target begins with one of the server's prefixes. It consists of visible ASCII characters except #,
 //     and each % in its path is followed by two hexadecimal digits.
 //   - Every line ends with CRLF, and contains no other CR or LF.
 //   - Each field has a name of token characters, a colon, and a value of visible ASCII characters,
@@ -50,8 +50,8 @@ type Handler interface {
 type Server struct {
 	// Handler answers plain requests.
 	Handler Handler
-	// Prefix begins the targets of plain requests.
-	Prefix string
+	// Prefixes begin the targets of plain requests.
+	Prefixes []string
 	// HTTP answers all other requests.
 	HTTP *http.Server
 	// Log gets the panics of Handler.

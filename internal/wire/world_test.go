@@ -74,7 +74,7 @@ func newHTTP(h http.Handler) *http.Server {
 func newServer(h Handler) *Server {
 	return &Server{
 		Handler:       h,
-		Prefix:        "/s3/",
+		Prefixes:      []string{"/s3/"},
 		HTTP:          newHTTP(echo{}),
 		Log:           slog.New(slog.DiscardHandler),
 		HeaderTimeout: time.Minute,

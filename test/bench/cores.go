@@ -118,7 +118,7 @@ func workersRequests(workers, keys int) ([][]*wire.Request, error) {
 		for n := range keys {
 			head := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n",
 				keyPath((n+w*keys/workers)%keys))
-			r, ok := wire.ReadRequest(head, locator.PathPrefix, "192.0.2.1:1")
+			r, ok := wire.ReadRequest(head, []string{locator.PathPrefix}, "192.0.2.1:1")
 			if !ok {
 				return nil, fmt.Errorf("the wire does not accept %q", head)
 			}
