@@ -131,8 +131,8 @@ var notKeys = []string{
 	"assume_role", "head_by_get", "mixed_content", "signature_age", "url_size",
 	// Terms of nginx and other reverse proxies.
 	"auth_request", "copy_headers", "forward_auth", "header_up",
-	"http_resp_hdr_len", "http_resp_size", "limit_conn", "proxy_cache",
-	"proxy_pass", "proxy_set_header",
+	"http_resp_hdr_len", "http_resp_size", "limit_conn", "proxy_cache", "proxy_cache_valid",
+	"proxy_pass", "proxy_set_header", "proxy_ssl_trusted_certificate",
 	"real_ip_header", "request_uri", "set_real_ip_from", "vcl_deliver", "vcl_recv",
 	// Parameters of Redis URLs, and claims of OpenID Connect.
 	"master_set", "sentinel_password", "sentinel_username", "_claim_names", "email_verified",

@@ -74,6 +74,8 @@ func TestFrontsOwnTheirHeaders(t *testing.T) {
 	}{
 		{"nginx", behindShippedNginx(t, p, ""), ""},
 		{"nginx, compose", behindComposedNginx(t, p), ""},
+		{"nginx, follow", behindFollower(t, p, "follow.conf").front, ""},
+		{"nginx, follow-all", behindFollower(t, p, "follow-all.conf").front, ""},
 		{"nginx, auth_request", behindAuthRequest(t, p, signIn), "proxy"},
 		{"caddy", behindShippedCaddy(t, "Caddyfile", p), ""},
 		{

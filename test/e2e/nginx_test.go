@@ -12,6 +12,12 @@ import (
 // nginxWith starts nginx with the content of its http block.
 func nginxWith(t *testing.T, host, block string) *front {
 	t.Helper()
+	return nginxLogging(t, "warn", host, block)
+}
+
+// nginxLogging is nginxWith with a level of the error log.
+func nginxLogging(t *testing.T, level, host, block string) *front {
+	t.Helper()
 	need(t, "nginx")
 	dir := t.TempDir()
 	asUs := ""
@@ -19,7 +25,7 @@ func nginxWith(t *testing.T, host, block string) *front {
 		asUs = "user root;" // by default its workers run as nobody, who cannot read this directory
 	}
 	text := fmt.Sprintf(`%[3]s daemon off; pid %[1]s/nginx.pid;
-error_log stderr warn; worker_processes 1;
+error_log stderr %[4]s; worker_processes 1;
 events { worker_connections 256; }
 http {
   access_log off; types { text/html html; image/png png; }
@@ -28,7 +34,7 @@ http {
   fastcgi_temp_path %[1]s/fastcgi; uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
   %[2]s
 }
-`, dir, block, asUs)
+`, dir, block, asUs, level)
 	path := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
