@@ -6,6 +6,7 @@
 package inplace
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -252,6 +253,14 @@ func (f *Fetcher) hold(fl *flight, n int64) bool {
 	return true
 }
 
+// shrink returns the bytes that a flight holds beyond n.
+func (f *Fetcher) shrink(fl *flight, n int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held.release(fl.integration, fl.held-n)
+	fl.held = n
+}
+
 // get makes the request. Its error does not contain the URL.
 func (f *Fetcher) get(ctx context.Context, k key, fl *flight) (*Document, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, k.url, nil)
@@ -298,6 +307,10 @@ func (f *Fetcher) read(resp *http.Response, limit int64, fl *flight) ([]byte, er
 		more, err := resp.Body.Read(body[n:])
 		n += more
 		switch {
+		case errors.Is(err, io.EOF) && int64(n) < size: // only if no length was stated
+			body = bytes.Clone(body[:n])
+			f.shrink(fl, int64(n))
+			return body, nil
 		case errors.Is(err, io.EOF):
 			return body[:n:n], nil
 		case err != nil: // io.ErrUnexpectedEOF if the store closed the connection early

@@ -197,6 +197,23 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestUnstatedLength checks that a document whose length the store does not state takes no more
+// memory than it needs.
+func TestUnstatedLength(t *testing.T) {
+	f, _ := newFetcher(&store{answer: func(*http.Request) (*http.Response, error) {
+		return response(200, strings.NewReader("#EXTM3U\n"), -1), nil
+	}})
+	d, release, err := f.Fetch(t.Context(), "lab", presigned, limit)
+	if err != nil || string(d.Body) != "#EXTM3U\n" || cap(d.Body) > 64 {
+		t.Fatalf("Fetch = %v, %v, want the playlist in as many bytes", d, err)
+	}
+	if f.held.total != 8 {
+		t.Errorf("%d bytes are held, want 8", f.held.total)
+	}
+	release()
+	checkUnused(t, f)
+}
+
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
