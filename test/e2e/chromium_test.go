@@ -18,7 +18,7 @@ import (
 )
 
 // browser starts a headless Chromium with a new profile and returns the context of its tab.
-func browser(t *testing.T) context.Context {
+func browser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	path, err := find("chromium")
 	if err != nil {
@@ -39,7 +39,7 @@ func browser(t *testing.T) context.Context {
 		// not.
 		chromedp.Flag("host-resolver-rules", "MAP *.insecure.example 127.0.0.1"),
 	}
-	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	allocator, cancel := chromedp.NewExecAllocator(t.Context(), append(options, more...)...)
 	t.Cleanup(cancel)
 	tab, closeTab := chromedp.NewContext(allocator)
 	t.Cleanup(closeTab)
@@ -49,16 +49,16 @@ func browser(t *testing.T) context.Context {
 	return tab
 }
 
-// tab is a browser tab. Its methods fail the test on errors.
+// tab is a tab in Chromium. It implements webPage.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
 }
 
-func openTab(t *testing.T) *tab {
+func openTab(t *testing.T, more ...chromedp.ExecAllocatorOption) *tab {
 	t.Helper()
 	need(t, "chromium")
-	return &tab{t: t, ctx: browser(t)}
+	return &tab{t: t, ctx: browser(t, more...)}
 }
 
 // another opens a tab of the same browser, with the same cookies and the same cache. The caller
@@ -85,6 +85,13 @@ func (p *tab) open(url string) {
 	p.t.Helper()
 	p.do(chromedp.Navigate(url))
 }
+
+func (p *tab) back() {
+	p.t.Helper()
+	p.do(chromedp.NavigateBack())
+}
+
+func (p *tab) close() { _ = chromedp.Cancel(p.ctx) }
 
 // js evaluates a script and returns the string with which its promise is fulfilled.
 func (p *tab) js(script string) string {
