@@ -69,26 +69,6 @@ func (c *cors) write(header http.Header, origin []string) {
 	}
 }
 
-// isCORS reports whether the browser will apply CORS checks to the object: for fetch(), and for
-// elements with the crossorigin attribute. Browsers send Sec-Fetch-Mode
-// (https://www.w3.org/TR/fetch-metadata/#sec-fetch-mode-header), except over plain HTTP. There,
-// isCORS relies on Origin, which browsers send unless the page has the proxy's origin.
-func isCORS(header viewer.Header) bool {
-	if mode := header.Values("Sec-Fetch-Mode"); len(mode) > 0 {
-		return mode[0] == "cors"
-	}
-	return len(header.Values("Origin")) > 0
-}
-
-// fromElement reports whether the request comes from an element, such as an image with the
-// crossorigin attribute or a font, and not from a script. Elements never send HEAD. Browsers send
-// Sec-Fetch-Dest (https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header) together with
-// Sec-Fetch-Mode.
-func fromElement(header viewer.Header) bool {
-	destination := header.Values("Sec-Fetch-Dest")
-	return len(destination) > 0 && destination[0] != "empty"
-}
-
 // preflight adds the headers of a response to a preflight request.
 func (c *cors) preflight(header http.Header, r *http.Request, methods string) {
 	if r.Header.Get("Access-Control-Request-Method") == "" {

@@ -21,6 +21,7 @@ import (
 type exchange struct {
 	viewer.Request
 	method, path, query string
+	host                string // of the request; "" if the client sent none
 
 	now     time.Time
 	locator locator.Locator
@@ -168,10 +169,11 @@ func (h *Handler) locate(x *exchange) (err error) {
 	if err != nil {
 		return err
 	}
+	if h.blocked(x) {
+		return errCrossOrigin
+	}
 	x.status, x.location, x.cacheControl = http.StatusFound, x.buf, noStore
-	// A browser would answer a script's HEAD with the redirect that it cached for GET (RFC 9111,
-	// section 4), whose URL S3 rejects for HEAD.
-	if !x.cors || fromElement(x.Header) {
+	if mayStore(x.Header, x.cors) {
 		x.cacheControl = h.cacheControl(capMaxAge(window.MaxAge(x.now), &x.viewer, x.now))
 	}
 	return nil

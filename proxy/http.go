@@ -13,7 +13,7 @@ import (
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := h.clock()
 	x := h.begin(start)
-	x.Request, x.method = *viewer.NewRequest(r), r.Method
+	x.Request, x.method, x.host = *viewer.NewRequest(r), r.Method, r.Host
 	x.path, x.query = splitTarget(r.RequestURI)
 	h.serve(w, r, x)
 	if x.release != nil {

@@ -53,7 +53,6 @@ func TestScriptsGetTheirOwnURLs(t *testing.T) {
 	}{
 		{plain, []string{"Sec-Fetch-Mode: no-cors"}}, // <img>, <video>
 		{plain, []string{"Sec-Fetch-Mode: navigate"}},
-		{plain, []string{"Sec-Fetch-Mode: same-origin"}},
 		{plain, []string{"Sec-Fetch-Mode: no-cors", "Origin: https://app.example.com"}},
 		{plain, []string{"Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"}},
 		{script, []string{"Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: image"}}, // <img crossorigin>

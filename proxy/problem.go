@@ -51,6 +51,12 @@ var (
 	errDenied = newProblem(http.StatusForbidden, "viewer_denied", "Access denied.")
 	errLink   = newProblem(http.StatusUnauthorized, "viewer_unknown",
 		"The link has expired, or is not valid for this object.")
+	errCrossOrigin = newProblem(http.StatusBadRequest, "cross_origin_required",
+		"The page requests this object from its own origin only (Sec-Fetch-Mode: same-origin), so the "+
+			"browser would not follow the redirect to the store. For captions, add the crossorigin "+
+			"attribute to the video or audio element that the track belongs to, and allow CORS on the "+
+			"bucket. Read a Worker's script with fetch() and start it from a blob URL, or serve it from "+
+			"the page's origin.")
 	errBucket = newProblem(http.StatusNotFound, "bucket_not_permitted",
 		"No integration serves this bucket.")
 	errInternal = newProblem(http.StatusInternalServerError, "internal_error",

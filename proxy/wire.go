@@ -21,7 +21,7 @@ func (h *Handler) AppendResponse(dst []byte, r *wire.Request) ([]byte, bool) {
 		Peer:       viewer.Canonical(r.Peer),
 		Context:    noWait,
 	}
-	x.method = r.Method
+	x.method, x.host = r.Method, r.Host
 	x.path, x.query = splitTarget(r.Target)
 	if !h.redirect(x) {
 		h.recycle(x)

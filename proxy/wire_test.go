@@ -123,6 +123,8 @@ func TestWireWritesWhatNetHTTPWrites(t *testing.T) {
 					"",
 					"Origin: https://app.example.com\r\nSec-Fetch-Mode: cors\r\n",
 					"Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: image\r\nOrigin: null\r\n",
+					"Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: video\r\n",
+					"Sec-Fetch-Mode: same-origin\r\n",
 					"Connection: close\r\n",
 				} {
 					head := method + " " + target + " HTTP/1.1\r\nHost: h\r\n" + fields + "\r\n"

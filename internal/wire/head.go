@@ -61,6 +61,8 @@ func (r *Request) complete() verdict {
 		return odd
 	}
 	r.Target = view(r.head[r.target.start:r.target.end])
+	host := r.fields[r.host].value
+	r.Host = view(r.head[host.start:host.end])
 	return plain
 }
 
@@ -158,6 +160,7 @@ func (r *Request) allows(name string, value []byte) bool {
 			return true
 		}
 		r.hosts++
+		r.host = len(r.fields) // readField appends it
 		return r.hosts == 1 && isHost(value)
 	case len("Expect"):
 		return !strings.EqualFold(name, "Expect")

@@ -13,6 +13,8 @@ type Request struct {
 	Method string
 	// Target is the request target as the client sent it: a path with or without a query.
 	Target string
+	// Host is the value of the Host field, as in [net/http.Request].
+	Host string
 	// RemoteAddr is the address of the peer, as in [net/http.Request].
 	RemoteAddr string
 	// Peer is the address in RemoteAddr, or the zero address if it has none.
@@ -22,6 +24,7 @@ type Request struct {
 	head   []byte // begins with the head
 	size   int    // the bytes of head that were read so far
 	target span
+	host   int // the index of the Host field
 	fields []field
 	values []string // what Values returned
 
