@@ -58,7 +58,8 @@ var elements = map[string]struct{ html, metadata string }{
 }
 
 // inWebKit has what WebKitGTK sends instead. The mode of its track without crossorigin is contrary
-// to the standard: https://html.spec.whatwg.org/multipage/media.html#sourcing-out-of-band-text-tracks
+// to the standard:
+// https://html.spec.whatwg.org/multipage/media.html#sourcing-out-of-band-text-tracks
 var inWebKit = map[string]string{
 	"embed":  "iframe navigate",
 	"object": "iframe navigate",
