@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"time"
 
 	"s3redirect/internal/locator"
@@ -20,21 +21,25 @@ func (h *Handler) identify(x *exchange, n int) (err error) {
 
 // admit identifies the viewer and checks that they may read the exchange's object. It runs before
 // any cache lookup: that another viewer was given a URL does not entitle this one to it.
-func (h *Handler) admit(x *exchange) (err error) {
-	if h.gate.Links() == nil || !viewer.HasLink(x.query) {
-		if err := h.identify(x, 1); err != nil {
-			return err
-		}
-		return h.allowed(&x.viewer, x.locator)
+//
+// A link in the path or the query decides alone. One in a cookie, which a browser also sends where
+// it is of no use, only adds to what the viewer may read without it.
+func (h *Handler) admit(x *exchange) error {
+	if h.hasLink(x) {
+		return h.admitLink(x)
 	}
-	// The request counts against the client's address, whether its link is valid or not.
-	if err := h.gate.Limit(&x.viewer, &x.Request, 1, x.now); err != nil {
+	err := h.identify(x, 1)
+	if err == nil {
+		if err = h.allowed(&x.viewer, x.locator); err == nil {
+			return nil
+		}
+		return h.admitCookie(x, err, x.viewer.ID == "")
+	}
+	if !viewer.IsAnonymous(err) {
 		return err
 	}
-	if x.viewer, err = h.gate.FromLink(&x.Request, x.query, x.locator, x.now); err != nil {
-		return errLink
-	}
-	return nil
+	refused, ok := errors.AsType[*viewer.Refusal](err)
+	return h.admitCookie(x, err, ok && refused.IsGuess())
 }
 
 // allowed returns an error if v may not read l. Anonymous clients get an error that wraps

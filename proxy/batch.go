@@ -13,19 +13,16 @@ import (
 	"time"
 
 	"s3redirect/internal/locator"
-	"s3redirect/internal/viewer"
 )
 
 const (
 	pathPresign = "/presign"
-	pathLink    = "/link"
 
 	// maxLocators is the maximum number of locators in a batch.
 	maxLocators = 1000
 	// maxPresignBody is enough for maxLocators keys of 1,024 bytes in which every non-ASCII
 	// character is escaped (\u00fc), as some encoders do.
 	maxPresignBody = maxLocators * 3200
-	maxLinkBody    = 16 << 10
 	// batchCost and locatorCost are the memory that a batch and each of its locators need besides
 	// their text, in bytes. A client that does not read the response holds it for up to
 	// writeTimeout.
@@ -142,55 +139,6 @@ func (h *Handler) presignOne(
 		return expires, err
 	}
 	return window.Expires.UTC(), nil
-}
-
-// link answers POST /link with a signed link. The viewer must be identified, and must be allowed to
-// read everything that the link gives access to.
-func (h *Handler) link(w http.ResponseWriter, r *http.Request, x *exchange) error {
-	if h.gate.Links() == nil {
-		return errNotFound
-	}
-	if err := h.identify(x, 1); err != nil {
-		return err
-	}
-	var asked struct{ locator, lifetime string }
-	b, err := h.readBody(w, r, x, maxLinkBody, map[string]func(*body) error{
-		"locator":  func(b *body) error { return b.text(&asked.locator) },
-		"lifetime": func(b *body) error { return b.text(&asked.lifetime) },
-	})
-	if err != nil {
-		return err
-	}
-	b.release() // the two values are small
-	target, err := viewer.ParseTarget(asked.locator)
-	if err != nil {
-		return badRequest("locator: " + err.Error())
-	}
-	lifetime := h.gate.Links().MaxLifetime()
-	if asked.lifetime != "" {
-		if lifetime, err = time.ParseDuration(asked.lifetime); err != nil {
-			return badRequest("lifetime is not a duration; write it as 30m or 24h")
-		}
-	}
-	switch {
-	case x.viewer.ID == "" && h.gate.CanChallenge():
-		return x.viewer.Unknown()
-	case x.viewer.ID == "", !h.gate.AllowTarget(&x.viewer, target):
-		return errDenied
-	}
-	if _, ok := h.integrations.Find(target.Bucket, x.now); !ok {
-		return errBucket
-	}
-	until := x.now.Add(lifetime).Truncate(time.Second)
-	query, err := h.gate.Links().Query(target, x.now, until)
-	if err != nil {
-		return badRequest(err.Error())
-	}
-	return h.writeJSON(w, x, struct {
-		URL       string    `json:"url"`
-		Query     string    `json:"query"`
-		ExpiresAt time.Time `json:"expires_at"`
-	}{h.publicURL + target.Path() + "?" + query, query, until.UTC()})
 }
 
 func badRequest(detail string) *problem {

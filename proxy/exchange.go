@@ -22,6 +22,7 @@ type exchange struct {
 	viewer.Request
 	method, path, query string
 	host                string // of the request; "" if the client sent none
+	token               string // the segment of the path with a link, or ""
 
 	now     time.Time
 	locator locator.Locator
@@ -130,7 +131,7 @@ func (h *Handler) fail(x *exchange, err error) {
 // locate makes a redirect to the object's URL the answer, or a judgment if the path asks for one.
 func (h *Handler) locate(x *exchange) (err error) {
 	path, judged := strings.CutPrefix(x.path, pathAuthorize)
-	if x.locator, err = locator.ParsePath(path); err != nil {
+	if err = h.parsePath(x, path); err != nil {
 		switch {
 		case x.path == pathPresign || x.path == pathLink:
 			return errMethod

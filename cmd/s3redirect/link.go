@@ -18,6 +18,8 @@ func makeLink(_ context.Context, args []string, stdout, stderr io.Writer) error 
 	path := flags.String("config", "config.yaml", "the configuration `file`")
 	lifetime := flags.Duration("lifetime", 0,
 		"the link's lifetime; 0 means viewers.links.max_lifetime")
+	form := flags.String("form", string(viewer.LinkQuery),
+		"the link's `form`: query, path (relative references keep the link) or cookie")
 	if err := parse(flags, args, stderr, "s3://bucket/key"); err != nil {
 		return err
 	}
@@ -37,10 +39,23 @@ func makeLink(_ context.Context, args []string, stdout, stderr io.Writer) error 
 	if *lifetime == 0 {
 		*lifetime = links.MaxLifetime()
 	}
-	query, err := links.Query(target, now, now.Add(*lifetime).Truncate(time.Second))
+	if err := links.CheckForm(viewer.LinkForm(*form)); err != nil {
+		return usageError{fmt.Errorf("s3redirect link: %w", err)}
+	}
+	until := now.Add(*lifetime).Truncate(time.Second)
+	query, err := links.Query(target, now, until)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(stdout, strings.TrimSuffix(c.PublicURL, "/")+target.Path()+"?"+query)
+	text := strings.TrimSuffix(c.PublicURL, "/")
+	switch viewer.LinkForm(*form) {
+	case viewer.LinkPath:
+		text += target.LinkPath(viewer.Token(query))
+	case viewer.LinkCookie:
+		text = "Set-Cookie: " + links.Cookie(target, query, now, until).String()
+	default:
+		text += target.Path() + "?" + query
+	}
+	_, err = fmt.Fprintln(stdout, text)
 	return err
 }

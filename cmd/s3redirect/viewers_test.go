@@ -221,6 +221,7 @@ func TestLinkCommand(t *testing.T) {
 		{"photos/x"},
 		{"--lifetime", "49h", "s3://photos/x"},
 		{"--lifetime", "-1h", "s3://photos/x"},
+		{"--form", "header", "s3://photos/x"},
 		{},
 	} {
 		code, stdout, stderr := running(append([]string{"link", "--config", path}, args...)...)
@@ -228,5 +229,48 @@ func TestLinkCommand(t *testing.T) {
 			t.Errorf("link %q: exit code %d, stdout %q, stderr %q, want an error",
 				args, code, stdout, stderr)
 		}
+	}
+}
+
+// All forms of a link have the same query.
+func TestLinkForms(t *testing.T) {
+	without := writeConfig(t, viewersConfig)
+	code, stdout, stderr := running("link", "--config", without, "--form", "cookie", "s3://photos/a/*")
+	if code != 2 || stdout != "" || !strings.Contains(stderr, "set viewers.links.cookie") {
+		t.Errorf("link --form cookie: exit code %d, stdout %q, stderr %q, want 2 and what to set",
+			code, stdout, stderr)
+	}
+	path := writeConfig(t, strings.Replace(viewersConfig, "links: {", "links: {cookie: s3link, ", 1))
+	links := viewer.NewLinks(&config.Links{
+		Keys:        []config.LinkKey{{ID: "k1", Secret: "canary-of-a-link-with-32-bytes!!"}},
+		MaxLifetime: 48 * time.Hour,
+	})
+	object := locator.Locator{Bucket: "photos", Key: "a b/x"}
+	link := func(form string) string {
+		code, stdout, stderr := running("link", "--config", path, "--lifetime", "1h", "--form", form,
+			"s3://photos/a b/*")
+		if code != 0 {
+			t.Fatalf("link --form %s: exit code %d, want 0: %s", form, code, stderr)
+		}
+		return strings.TrimSuffix(stdout, "\n")
+	}
+	const base = "https://media.example.com/s3/"
+	token, rest, _ := strings.Cut(strings.TrimPrefix(link("path"), base), "/")
+	if _, err := links.CheckToken(token, "", object, time.Now()); err != nil || rest != "photos/a%20b/" {
+		t.Errorf("link --form path = %s~TOKEN/%s, CheckToken = %v, want %s~TOKEN/photos/a%%20b/, nil",
+			base, rest, err, base)
+	}
+	line, ok := strings.CutPrefix(link("cookie"), "Set-Cookie: ")
+	c, err := http.ParseSetCookie(line)
+	if !ok || err != nil {
+		t.Fatalf("link --form cookie = %s, %v, want a Set-Cookie line", line, err)
+	}
+	if _, err := links.Check(c.Value, object, time.Now()); err != nil || c.Name != "s3link" ||
+		c.Path != "/s3/photos/" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode ||
+		c.MaxAge < 3000 || c.MaxAge > 3600 {
+		t.Errorf("link --form cookie = %s, Check = %v, want s3link for /s3/photos/, for an hour", line, err)
+	}
+	if query := link("query"); !strings.HasPrefix(query, base+"photos/a%20b/?exp=") {
+		t.Errorf("link --form query = %s, want %sphotos/a%%20b/?exp=…", query, base)
 	}
 }

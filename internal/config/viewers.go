@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -48,6 +49,8 @@ type Links struct {
 	Keys []LinkKey `yaml:"keys"`
 	// MaxLifetime bounds the lifetime of a link. Default 24h.
 	MaxLifetime time.Duration `yaml:"max_lifetime"`
+	// Cookie names a cookie that may hold a link's query. Default: none.
+	Cookie string `yaml:"cookie"`
 }
 
 // LinkKey is a key that signs links.
@@ -93,6 +96,7 @@ const (
 
 var (
 	headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.1; a cookie's name as well
+	cookiePart = regexp.MustCompile(`^[._][0-9]+$`)
 	keyID      = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 )
 
@@ -149,6 +153,44 @@ func (k *checker) checkLinks(l *Links) {
 		k.wrong(at+"max_lifetime", "%s is out of bounds; use 1s to 8784h (366 days), in whole seconds",
 			Short(l.MaxLifetime))
 	}
+	if l.Cookie != "" {
+		k.checkLinkCookie(at+"cookie", l.Cookie)
+	}
+	// A document that is reached through a link has the link in its URL.
+	if slices.Contains(leakyPolicies, k.ReferrerPolicy) {
+		k.wrong("referrer_policy", "with %s, browsers would send links to other sites, because viewers.links "+
+			"is on; use no-referrer or strict-origin", value("referrer_policy"))
+	}
+}
+
+// leakyPolicies are the referrer policies with which browsers send a page's path to other origins.
+// https://www.w3.org/TR/referrer-policy/#referrer-policies
+var leakyPolicies = []string{"no-referrer-when-downgrade", "unsafe-url"}
+
+// checkLinkCookie checks the name of the cookie that may hold a link.
+func (k *checker) checkLinkCookie(key, name string) {
+	switch {
+	case !headerName.MatchString(name):
+		k.wrong(key, "%s is not a cookie name", value(key))
+	// RFC 6265bis, section 4.1.3.2
+	case len(name) >= len("__Host-") && strings.EqualFold(name[:len("__Host-")], "__Host-"):
+		k.wrong(key, "browsers take a __Host- cookie for the path / only, and a link's cookie is for one bucket; "+
+			"use __Secure-, or no prefix")
+	}
+	for n := range k.Viewers.JWT {
+		if cookie := k.Viewers.JWT[n].Cookie; cookie != "" && isCookieOf(name, cookie) {
+			k.wrong(key, "%s would be read as a token, because it is the cookie of the item %s of viewers.jwt "+
+				"or a part of it; name another cookie",
+				value(key), place{fmt.Sprintf("viewers.jwt[%d].cookie", n), key})
+			return
+		}
+	}
+}
+
+// isCookieOf reports whether a cookie is the named one or a part of it, such as name.0 or name_1.
+func isCookieOf(cookie, name string) bool {
+	rest, ok := strings.CutPrefix(cookie, name)
+	return ok && (rest == "" || cookiePart.MatchString(rest))
 }
 
 func (k *checker) checkRule(at string, r *Rule) {

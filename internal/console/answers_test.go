@@ -286,7 +286,8 @@ func TestTryParsesLocators(t *testing.T) {
 		return a, r.status
 	}
 	for _, locator := range []string{"s3://photos/a b/ü.jpg", "/s3/photos/a%20b/%C3%BC.jpg",
-		" https://media.example.com/s3/photos/a%20b/%C3%BC.jpg?versionId=1 "} {
+		" https://media.example.com/s3/photos/a%20b/%C3%BC.jpg?versionId=1 ",
+		"https://media.example.com/s3/~ZXhwPTE/photos/a%20b/%C3%BC.jpg"} {
 		a, status := ask(url.Values{
 			"locator": {locator}, "user": {" ann "}, "groups": {"lab, staff,"},
 		})

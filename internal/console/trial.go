@@ -78,7 +78,8 @@ func (c *Console) try(r *http.Request) (any, error) {
 	return a, nil
 }
 
-// parseLocator parses s3://bucket/key, the path of a request, or a whole URL.
+// parseLocator parses s3://bucket/key, the path of a request, or a whole URL. It drops a link in the
+// path, like one in the query.
 func parseLocator(text string) (l locator.Locator, err error) {
 	text = strings.TrimSpace(text)
 	switch at := strings.Index(text, locator.PathPrefix); {
@@ -87,7 +88,7 @@ func parseLocator(text string) (l locator.Locator, err error) {
 	case at == 0 ||
 		at > 0 && (strings.HasPrefix(text, "https://") || strings.HasPrefix(text, "http://")):
 		p, _, _ := strings.Cut(text[at:], "?")
-		l, err = locator.ParsePath(p)
+		l, _, err = locator.ParseLinkPath(p)
 	default:
 		return l, &refusal{status: http.StatusBadRequest,
 			text: "write the locator as s3://bucket/key or /s3/bucket/key"}

@@ -16,6 +16,9 @@ const (
 	PathPrefix = "/s3/"
 	// Scheme is the prefix of locators.
 	Scheme = "s3://"
+	// TokenPrefix begins the segment of a path that holds a link. No bucket's name begins with it,
+	// so a path never has both meanings.
+	TokenPrefix = "~"
 	// MaxKeyBytes is the maximum length of a key in bytes of UTF-8.
 	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 	MaxKeyBytes = 1024
@@ -68,6 +71,24 @@ func ParsePath(path string) (Locator, error) {
 	if !ok {
 		return Locator{}, ErrNotPath
 	}
+	return parseRest(rest)
+}
+
+// ParseLinkPath parses the raw path of a request that may have a link in it: /s3/~TOKEN/bucket/key.
+// It returns the segment ~TOKEN as the client sent it, or "" for a path without one, which it
+// parses like [ParsePath]. It does not verify the token.
+func ParseLinkPath(path string) (l Locator, token string, err error) {
+	if !strings.HasPrefix(path, PathPrefix+TokenPrefix) {
+		l, err = ParsePath(path)
+		return l, "", err
+	}
+	token, rest, _ := strings.Cut(path[len(PathPrefix):], "/")
+	l, err = parseRest(rest)
+	return l, token, err
+}
+
+// parseRest parses what follows the prefix of a path: bucket/key with a percent-encoded key.
+func parseRest(rest string) (Locator, error) {
 	bucket, key, _ := strings.Cut(rest, "/")
 	if err := CheckStoreBucket(bucket); err != nil {
 		return Locator{}, err
@@ -98,6 +119,12 @@ func (l Locator) String() string { return Scheme + l.Bucket + "/" + l.Key }
 func (l Locator) Path() string {
 	u := url.URL{Path: PathPrefix + l.Bucket + "/" + l.Key}
 	return u.EscapedPath()
+}
+
+// LinkPath returns the locator as /s3/~TOKEN/bucket/key with a percent-encoded key. token is the
+// segment ~TOKEN.
+func (l Locator) LinkPath(token string) string {
+	return PathPrefix + token + l.Path()[len(PathPrefix)-1:]
 }
 
 // CheckKey returns an error if a decoded key is invalid. S3 allows every sequence of Unicode

@@ -316,3 +316,62 @@ func BenchmarkParsePath(b *testing.B) {
 		}
 	}
 }
+
+func TestParseLinkPath(t *testing.T) {
+	for path, want := range map[string]string{ // the token, the locator; "" means an error
+		"/s3/bucket/a/b":       " s3://bucket/a/b",
+		"/s3/~ab/bucket/a%2Fb": "~ab s3://bucket/a/b",
+		"/s3/~/bucket/a":       "~ s3://bucket/a",
+		"/s3/~a~b/bucket/~c/d": "~a~b s3://bucket/~c/d",
+		"/s3/bucket/~ab/c":     " s3://bucket/~ab/c",
+		"/s3/~ab/~cd/bucket/a": "",
+		"/s3/%7Eab/bucket/a":   "",
+		"/s3//~ab/bucket/a":    "",
+		"/s3/~ab":              "",
+		"/s3/~ab/":             "",
+		"/s3/~ab/bucket":       "",
+		"/s3/~ab/bucket/":      "",
+		"/s3/~ab/bucket/../a":  "",
+		"/s3/~ab/../bucket/a":  "",
+		"/s4/~ab/bucket/a":     "",
+	} {
+		l, token, err := ParseLinkPath(path)
+		got := ""
+		if err == nil {
+			got = token + " " + l.String()
+		}
+		if got != want {
+			t.Errorf("ParseLinkPath(%q) = %q, %v, want %q", path, got, err, want)
+		}
+	}
+	l := Locator{Bucket: "bucket", Key: "ü/a b"}
+	if got, want := l.LinkPath("~ab"), "/s3/~ab/bucket/%C3%BC/a%20b"; got != want {
+		t.Errorf("LinkPath = %q, want %q", got, want)
+	}
+}
+
+// A path has a link or a bucket in its first segment, and never both. What follows the link is
+// parsed as without it.
+func FuzzParseLinkPath(f *testing.F) {
+	for _, path := range []string{
+		"/s3/bucket/k", "/s3/~ab/bucket/k", "/s3/~/~/k", "/s3/~ab/bucket/%2e%2e/k", "/s3/~ab", "/s3/",
+	} {
+		f.Add(path)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		plain, plainErr := ParsePath(path)
+		l, token, err := ParseLinkPath(path)
+		switch {
+		case token == "" && (l != plain || (err == nil) != (plainErr == nil)):
+			t.Errorf("ParseLinkPath(%q) = %v, %v, want %v, %v as ParsePath", path, l, err, plain, plainErr)
+		case token != "" && plainErr == nil:
+			t.Errorf("ParsePath(%q) = %v, want an error, because %q is a token", path, plain, token)
+		case token != "" && err == nil:
+			rest := strings.TrimPrefix(path, PathPrefix+token)
+			without, err := ParsePath(PathPrefix + strings.TrimPrefix(rest, "/"))
+			if err != nil || without != l || strings.Contains(token, "/") {
+				t.Errorf("ParseLinkPath(%q) = %v, %q, want %v, %v", path, l, token, without, err)
+			}
+		}
+	})
+}

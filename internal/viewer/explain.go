@@ -160,5 +160,9 @@ var explanations = map[Method]map[Reason]explanation{
 			"the link's query is larger than 8 KiB or has more than 32 parameters",
 			"Copy the whole link, and add no parameters.",
 		},
+		ReasonDuplicate: {
+			"the request has a link in its path and in its query, or two cookies with a link",
+			"Use one link, and delete the cookie that a parent domain set.",
+		},
 	},
 }

@@ -12,7 +12,7 @@ import (
 // ignored. A bad credential takes a token from its address's bucket; a request without a credential
 // is no guess and takes none. While the bucket is empty, credentials are not verified, except those
 // in the cache. The error wraps [ErrUnknown] or [ErrUnavailable], or is a [*LimitError] or the
-// context's cause. It is a [*Refusal] if the request has a credential.
+// context's cause. It wraps a [*Refusal] if the request has a credential.
 func (g *Gate) Identify(r *Request, now time.Time) (Viewer, error) {
 	v, err := g.identify(r, now)
 	refused, ok := errors.AsType[*Refusal](err)
@@ -66,9 +66,24 @@ func (g *Gate) identify(r *Request, now time.Time) (v Viewer, err error) {
 	case g.anonymous:
 		return v, nil
 	case v.refused != nil:
-		return v, v.refused
+		return v, ignoredError{v.refused}
 	}
 	return v, errNoCredential
+}
+
+// ignoredError is the error of a request all of whose credentials are bad ones that are ignored if
+// anonymous clients are served.
+type ignoredError struct{ *Refusal }
+
+// Unwrap returns the refusal.
+func (e ignoredError) Unwrap() error { return e.Refusal }
+
+// IsAnonymous reports whether an error of [Gate.Identify] means that the request is the same as one
+// without credentials, and anonymous clients are not served. It returns false for a bad credential
+// that the client sent on purpose, such as a wrong password.
+func IsAnonymous(err error) bool {
+	_, ignored := errors.AsType[ignoredError](err)
+	return ignored || errors.Is(err, errNoCredential)
 }
 
 // fromHeaders returns the viewer that the reverse proxy names. A user header from any other

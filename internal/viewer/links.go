@@ -41,6 +41,7 @@ const linkPurpose = "s3redirect link v1 read\n"
 type Links struct {
 	keys        []linkKey
 	maxLifetime time.Duration
+	cookie      string // the cookie that may hold a link, or ""
 }
 
 // linkKey is a signing key. The secret is in a function so that printing a linkKey cannot reveal
@@ -52,7 +53,7 @@ type linkKey struct {
 
 // NewLinks returns the Links of a valid configuration.
 func NewLinks(c *config.Links) *Links {
-	l := &Links{maxLifetime: c.MaxLifetime}
+	l := &Links{maxLifetime: c.MaxLifetime, cookie: c.Cookie}
 	for _, k := range c.Keys {
 		l.keys = append(l.keys, linkKey{id: k.ID, mac: func() hash.Hash {
 			return hmac.New(sha256.New, []byte(string(k.Secret)))

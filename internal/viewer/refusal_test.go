@@ -62,6 +62,7 @@ type refusalCase struct {
 	name    string
 	request func(t *testing.T) *http.Request
 	link    func(t *testing.T, l *Links) string
+	inPath  bool // the link is in the path, too
 	method  Method
 	reason  Reason
 }
@@ -241,6 +242,10 @@ var refusalCases = []refusalCase{
 			return q + "&x=" + strings.Repeat("x", maxLinkQuery)
 		}),
 	},
+	{
+		name: "a link in the path and in the query", method: MethodLink, reason: ReasonDuplicate,
+		link: linkTo("s3://bucket/k", time.Minute, same), inPath: true,
+	},
 }
 
 // Each refusal is reported once, with its reason, and has a cause and a remedy. Neither contains
@@ -260,7 +265,11 @@ func TestRefusals(t *testing.T) {
 			if c.reason == ReasonLinkExpired {
 				now = now.Add(2 * time.Hour)
 			}
-			_, err = g.FromLink(NewRequest(request("192.0.2.1:1")), query,
+			token := ""
+			if c.inPath {
+				token = Token(query)
+			}
+			_, err = g.FromLink(NewRequest(request("192.0.2.1:1")), token, query,
 				locator.Locator{Bucket: "bucket", Key: "k"}, now)
 		} else {
 			_, err = g.Identify(NewRequest(c.request(t)), now)

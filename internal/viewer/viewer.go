@@ -138,7 +138,8 @@ func (g *Gate) identityHeaders() (names []string) {
 	if g.forwarded != nil || g.tokens != nil || g.basic != nil {
 		names = append(names, "Authorization")
 	}
-	if g.forwarded != nil || g.tokens != nil && len(g.tokens.cookies)+len(g.tokens.headers) > 0 {
+	if g.forwarded != nil || g.tokens != nil && len(g.tokens.cookies)+len(g.tokens.headers) > 0 ||
+		g.links != nil && g.links.cookie != "" {
 		names = append(names, "Cookie")
 	}
 	if g.forwarded != nil {
@@ -207,19 +208,20 @@ func validName(name string) bool {
 	})
 }
 
-// FromLink returns the viewer of a request with a signed link in its query, which allows reading l.
-// The error is a [*Refusal] if the link is not valid for l.
+// FromLink returns the viewer of a request with a signed link, which allows reading l. The link is
+// in the segment token of the path or, if token is "", in the query. The error is a [*Refusal] if
+// the link is not valid for l.
 func (g *Gate) FromLink(
-	r *Request, query string, l locator.Locator, now time.Time,
+	r *Request, token, query string, l locator.Locator, now time.Time,
 ) (Viewer, error) {
-	until, err := g.links.Check(query, l, now)
-	if err != nil {
-		if refused, ok := errors.AsType[*Refusal](err); ok {
-			g.observe(r, refused)
-		}
-		return Viewer{}, err
+	var until time.Time
+	var err error
+	if token != "" {
+		until, err = g.links.CheckToken(token, query, l, now)
+	} else {
+		until, err = g.links.Check(query, l, now)
 	}
-	return Viewer{Until: until, link: true}, nil
+	return g.fromLink(r, until, err)
 }
 
 // Allow reports whether v may read l.
