@@ -235,6 +235,7 @@ func TestShippedSite(t *testing.T) {
 		"listen 443 ssl http2", "listen "+host+" ssl http2",
 		"/etc/ssl/app.example.com.crt", authority.certificate,
 		"/etc/ssl/app.example.com.key", authority.key,
+		"/var/log/nginx/access.log", filepath.Join(t.TempDir(), "access.log"),
 		"/var/www/app", pages)
 	nginxWith(t, host, "include "+dir+"/site.conf;")
 	for path, status := range map[string]int{

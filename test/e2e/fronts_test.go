@@ -102,15 +102,15 @@ server { listen %[2]s; include %[1]s/location.conf; %[3]s }`, dir, host, more))
 }
 
 // behindShippedHAProxy starts HAProxy as shipped, with and without TLS, and checks that it answers
-// with TLS and HTTP/2.
-func behindShippedHAProxy(t *testing.T, p *proxy) *front {
+// with TLS and HTTP/2. more are further pieces to replace.
+func behindShippedHAProxy(t *testing.T, p *proxy, more ...string) *front {
 	t.Helper()
 	host, secure := freeAddress(t), freeAddress(t)
 	authority := newAuthority(t)
 	pieces := append(haproxyPieces(t, p, authority),
 		"127.0.0.1:8000", host,
 		":443 ssl", secure+" ssl")
-	dir := shipped(t, "haproxy", pieces...)
+	dir := shipped(t, "haproxy", append(pieces, more...)...)
 	f := startFront(t, dir, host, "haproxy", "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
 	resp, err := authority.client.Get("https://" + secure + "/s3/not-served/x")
 	if err != nil {

@@ -39,7 +39,7 @@ func TestFrontsAreAnsweredOnTheWire(t *testing.T) {
 		"caddy": func(t *testing.T, p *proxy) *front {
 			return behindShippedCaddy(t, "Caddyfile", p)
 		},
-		"haproxy": behindShippedHAProxy,
+		"haproxy": func(t *testing.T, p *proxy) *front { return behindShippedHAProxy(t, p) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
