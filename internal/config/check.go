@@ -101,7 +101,8 @@ func (k *checker) needIntegrations() {
 			"there are no integrations yet, so nothing is served; add one in the console at admin_listen")
 	default:
 		k.wrong("integrations",
-			"at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region")
+			"at least one integration is needed: a name, a bucket (or permitted_buckets), a role_arn and a region").
+			Needs = []string{"include", "admin.token", "admin"}
 	}
 }
 
@@ -216,7 +217,9 @@ func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duratio
 	sound := true
 	wrong := func(key, format string, args ...any) *Problem {
 		sound = false
-		return k.wrong(prefix+key, format, args...)
+		p := k.wrong(prefix+key, format, args...)
+		p.Needs = lifetimeKeys(prefix)
+		return p
 	}
 	switch {
 	case lifetime%time.Second != 0 || remaining%time.Second != 0:
@@ -239,6 +242,15 @@ func (k *checker) checkLifetimes(prefix string, lifetime, remaining time.Duratio
 	return sound
 }
 
+// lifetimeKeys are the keys that decide an integration's lifetimes or, without a prefix, the top
+// level's.
+func lifetimeKeys(prefix string) (keys []string) {
+	for _, name := range []string{"url_lifetime", "min_remaining", "max_signature_age"} {
+		keys = append(keys, name, prefix+name)
+	}
+	return keys
+}
+
 // checkSignatureAge checks the top-level max_signature_age or, with a prefix, an integration's. A
 // URL's signature is made when its window begins, so it can become as old as url_lifetime.
 func (k *checker) checkSignatureAge(prefix string, lifetime, age time.Duration) {
@@ -252,9 +264,10 @@ func (k *checker) checkSignatureAge(prefix string, lifetime, age time.Duration) 
 		k.wrong(key, "%s is not a positive number of whole seconds; write it as 15m", Short(age))
 	case lifetime > age:
 		lifetimeKey := prefix + "url_lifetime"
-		k.wrong(lifetimeKey, "url_lifetime (%s) must not be longer than max_signature_age (%s) %s: "+
+		p := k.wrong(lifetimeKey, "url_lifetime (%s) must not be longer than max_signature_age (%s) %s: "+
 			"the store would reject URLs before they expire", Short(lifetime), Short(age),
-			place{key, lifetimeKey}).Instead = []string{"url_lifetime", key}
+			place{key, lifetimeKey})
+		p.Instead, p.Needs = []string{"url_lifetime", key}, lifetimeKeys(prefix)
 	}
 }
 

@@ -46,10 +46,14 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	k.checkScope(at, i)
 	switch {
 	case i.RoleARN != "":
+		before := len(k.problems)
 		k.checkRole(at, i)
+		for n := before; n < len(k.problems); n++ { // AWS's grammar differs from that of other stores
+			k.problems[n].Needs = append(k.problems[n].Needs, at+".endpoint", at+".sts_endpoint")
+		}
 	case i.AccessKeyID == "" && !i.OwnCredentials:
 		k.wrong(at, "a role_arn is needed, or, for a store without roles, access_key_id and secret_access_key").
-			Needs = []string{at + ".role_arn", at + ".access_key_id"}
+			Needs = []string{at + ".role_arn", at + ".access_key_id", at + ".own_credentials"}
 	default:
 		k.checkKeys(at, i)
 	}
@@ -62,14 +66,14 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 			"the proxy's own credentials sign the URLs without a role_arn or an access_key_id; "+
 				"remove those, or this key")
 	}
-	k.checkEndpoint(at+".endpoint", i.Endpoint, i.Insecure, i.PathStyle)
-	k.checkEndpoint(at+".sts_endpoint", i.STSEndpoint, i.Insecure, true)
+	k.checkEndpoint(at, "endpoint", i.Endpoint, i.Insecure, i.PathStyle)
+	k.checkEndpoint(at, "sts_endpoint", i.STSEndpoint, i.Insecure, true)
 	k.checkAccessPoint(at, i)
 	k.checkHost(at, i)
 	k.checkBucketInHost(at, i)
 	k.checkRegion(at, i)
 	k.checkDurations(at, i)
-	k.checkCacheControl(at+".response_cache_control", i)
+	k.checkCacheControl(at+".", i)
 	k.checkOverrides(at+".overrides", i.Overrides)
 	k.checkInPlace(at+".in_place", i.InPlace)
 	k.checkContentTypes(at+".content_types", i.ContentTypes)
@@ -88,7 +92,8 @@ var cacheDirective = regexp.MustCompile(`^[a-z-]+(=[0-9]+)?$`)
 
 // checkCacheControl checks the Cache-Control of objects. A browser must not keep an object for
 // longer than its URL stays the same.
-func (k *checker) checkCacheControl(key string, i *Integration) {
+func (k *checker) checkCacheControl(prefix string, i *Integration) {
+	key := prefix + "response_cache_control"
 	if i.ResponseCacheControl == "" {
 		return
 	}
@@ -105,7 +110,7 @@ func (k *checker) checkCacheControl(key string, i *Integration) {
 		case ages && time.Duration(age)*time.Second > window:
 			k.wrong(key,
 				"%s is longer than a URL stays the same; use %d seconds (url_lifetime less min_remaining) at most",
-				directive, int(window.Seconds()))
+				directive, int(window.Seconds())).Needs = lifetimeKeys(prefix)
 		default:
 			continue
 		}
@@ -120,7 +125,8 @@ func (k *checker) checkScope(at string, i *Integration) {
 			"bucket and permitted_buckets exclude each other: the first is for a role of one "+
 				"bucket, the second for a role of several")
 	case i.Bucket == "" && len(i.PermittedBuckets) == 0:
-		k.wrong(at, "a bucket is needed, or a list of permitted_buckets")
+		k.wrong(at, "a bucket is needed, or a list of permitted_buckets").
+			Needs = []string{at + ".bucket", at + ".permitted_buckets"}
 	case i.Bucket != "" && locator.IsPattern(i.Bucket):
 		k.wrong(at+".bucket", "a pattern belongs into permitted_buckets; bucket is one bucket's name")
 	case i.Bucket != "":
@@ -207,7 +213,8 @@ func (k *checker) checkTags(at string, i *Integration) {
 	for n, name := range i.TransitiveTags {
 		if _, ok := i.SessionTags[name]; !ok {
 			k.wrong(at+".transitive_tags["+strconv.Itoa(n)+"]",
-				"session_tags does not have the name; list names of session_tags")
+				"session_tags does not have the name; list names of session_tags").
+				Needs = []string{key}
 		}
 	}
 	if i.SourceIdentity != "" && (!sessionName.MatchString(i.SourceIdentity) ||
@@ -267,19 +274,22 @@ func (k *checker) checkRegion(at string, i *Integration) {
 	switch {
 	case i.Region == "" && i.AccessPoint != "": // see checkAccessPoint
 	case i.Region == "":
-		k.wrong(key, "a region is needed: that of the buckets, such as us-east-1, or auto to look it up")
+		k.wrong(key, "a region is needed: that of the buckets, such as us-east-1, or auto to look it up").
+			Needs = []string{at + ".access_point", at + ".endpoint"}
 	case i.Region != "auto" && !grammar.MatchString(i.Region):
-		k.wrong(key, "%s is not a region; write it as %s", value(key), like)
+		k.wrong(key, "%s is not a region; write it as %s", value(key), like).
+			Needs = []string{at + ".endpoint"}
 	case !i.IsAWS() && i.FixedRegion() == "":
 		k.warn(key, "few stores report a bucket's region: if yours does not, URLs are signed for "+
 			"us-east-1; set the region that the store's documentation names")
 	}
 }
 
-func (k *checker) checkEndpoint(key, endpoint string, insecure, pathStyle bool) {
+func (k *checker) checkEndpoint(at, name, endpoint string, insecure, pathStyle bool) {
 	if endpoint == "" {
 		return
 	}
+	key := at + "." + name
 	origin, sound := k.checkBase(key, endpoint)
 	if !sound {
 		return
@@ -291,9 +301,11 @@ func (k *checker) checkEndpoint(key, endpoint string, insecure, pathStyle bool) 
 	_, err := netip.ParseAddr(u.Hostname())
 	switch {
 	case u.Scheme == "http" && !insecure && !IsLoopback(u.Hostname()):
-		k.wrong(key, "over http:// anyone on the network path can read the URLs; use https://, or set insecure: true")
+		k.wrong(key, "over http:// anyone on the network path can read the URLs; use https://, or set insecure: true").
+			Needs = []string{at + ".insecure"}
 	case err == nil && !pathStyle:
-		k.wrong(key, "an IP address cannot be prefixed with a bucket; set path_style: true, or use a host name")
+		k.wrong(key, "an IP address cannot be prefixed with a bucket; set path_style: true, or use a host name").
+			Needs = []string{at + ".path_style"}
 	}
 }
 
@@ -336,12 +348,12 @@ func (k *checker) checkDurations(at string, i *Integration) {
 	period := i.URLLifetime - i.MinRemaining
 	lead := min(5*time.Minute, period/4)
 	if i.URLLifetime+lead > i.SessionDuration && period > 0 {
-		k.wrong(key,
+		p := k.wrong(key,
 			"a URL lives no longer than the session that signed "+
 				"it, which is fetched up to %s ahead: url_lifetime (%s) + %s must not be more than "+
 				"session_duration (%s)",
-			Short(lead), Short(i.URLLifetime), Short(lead), Short(i.SessionDuration)).
-			Instead = []string{prefix + "url_lifetime", "url_lifetime"}
+			Short(lead), Short(i.URLLifetime), Short(lead), Short(i.SessionDuration))
+		p.Instead, p.Needs = []string{prefix + "url_lifetime", "url_lifetime"}, lifetimeKeys(prefix)
 	}
 }
 

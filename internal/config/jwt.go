@@ -177,6 +177,7 @@ func (k *checker) checkIssuerURL(key, text string, insecure bool) {
 	u := k.checkOrigin(key, origin, "https://id.example.com")
 	if u != nil && u.Scheme == "http" && !insecure && !IsLoopback(u.Hostname()) {
 		k.wrong(key, "over http:// anyone on the network path could replace the keys; "+
-			"use https://, or set insecure: true")
+			"use https://, or set insecure: true").
+			Needs = []string{key[:strings.LastIndexByte(key, '.')] + ".insecure"}
 	}
 }

@@ -12,8 +12,8 @@ type Problem struct {
 	Key string
 	// Instead are keys to report if the file has no Key.
 	Instead []string
-	// Needs are the keys that the problem depends on. It is not reported if the value of one of
-	// them is broken, because that is reported already.
+	// Needs are the keys that the problem depends on, besides Key and those in the message. It is
+	// not reported if the value of one of them is broken, because that is reported already.
 	Needs   []string
 	Warning bool
 	format  string
@@ -77,10 +77,26 @@ func (d *decoder) report(c *Config, problems []Problem) {
 		case p.Warning:
 			w := Error{File: at.file, Line: at.line, Key: d.localKey(key), Problem: message}
 			c.Warnings = append(c.Warnings, w.Error())
-		case !slices.ContainsFunc(append(p.Needs, key), func(key string) bool { return d.broken[key] }):
+		case !slices.ContainsFunc(slices.Concat(p.Needs, p.Others(), []string{p.Key, key}), d.isBroken):
 			d.failAt(at, key, "%s", message)
 		}
 	}
+}
+
+// isBroken reports whether the value of a key, of a key that encloses it, or of one of its items is
+// broken.
+func (d *decoder) isBroken(key string) bool {
+	for outer := key; outer != ""; outer = outer[:max(0, strings.LastIndexAny(outer, ".["))] {
+		if d.broken[outer] {
+			return true
+		}
+	}
+	for other := range d.broken {
+		if _, item := strings.CutPrefix(other, key+"["); item {
+			return true
+		}
+	}
+	return false
 }
 
 // has reports whether one of the files contains a key.

@@ -106,7 +106,7 @@ func (k *checker) checkViewers() {
 		k.wrong("viewers",
 			"no client may read anything; "+
 				"configure forwarded, jwt, basic or links, or set anonymous: true to serve every "+
-				"client that can reach listen")
+				"client that can reach listen").Needs = []string{"viewers.anonymous", "viewers.jwt"}
 	}
 	if v.Forwarded != nil {
 		k.checkForwarded(v.Forwarded)
@@ -126,7 +126,8 @@ func (k *checker) checkViewers() {
 		k.checkRule(fmt.Sprintf("viewers.rules[%d]", n), &v.Rules[n])
 	}
 	if l := v.RateLimit; l != nil && (l.PerSecond < 1 || l.Burst < 1) {
-		k.wrong("viewers.rate_limit", "per_second and burst are needed, and both are 1 at least")
+		k.wrong("viewers.rate_limit", "per_second and burst are needed, and both are 1 at least").
+			Needs = []string{"viewers.rate_limit.per_second", "viewers.rate_limit.burst"}
 	}
 }
 
@@ -196,10 +197,12 @@ func isCookieOf(cookie, name string) bool {
 func (k *checker) checkRule(at string, r *Rule) {
 	if len(r.Users) == 0 && len(r.Groups) == 0 && !r.Known && !r.Anonymous {
 		k.wrong(at,
-			"the rule matches no client; set users, groups, known: true (all authenticated clients) or anonymous: true")
+			"the rule matches no client; set users, groups, known: true (all authenticated clients) or anonymous: true").
+			Needs = []string{at + ".users", at + ".groups", at + ".known", at + ".anonymous"}
 	}
 	if r.Anonymous && !k.Viewers.Anonymous {
-		k.wrong(at+".anonymous", "the rule never applies, because viewers.anonymous is off")
+		k.wrong(at+".anonymous", "the rule never applies, because viewers.anonymous is off").
+			Needs = []string{"viewers.anonymous"}
 	}
 	if f := k.Viewers.Forwarded; len(r.Groups) > 0 && f != nil && f.GroupsHeader == "" {
 		k.warn(at+".groups", "viewers.forwarded has no groups_header, so its viewers are in no group, "+

@@ -1,0 +1,201 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+)
+
+// everyKey is a valid configuration with almost every key.
+const everyKey = `
+listen: 127.0.0.1:8080
+admin_listen: 127.0.0.1:9090
+admin:
+  token: Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI=
+  hosts: [admin.example.com]
+  variables: {ids: [SCANS_KEY], secrets: [SCANS_SECRET]}
+public_url: https://media.example.com
+trusted_proxies: [10.0.0.0/8]
+url_lifetime: 50m
+min_remaining: 20m
+max_signature_age: 51m
+referrer_policy: no-referrer
+drain_delay: 5s
+integrations:
+  - name: shared
+    permitted_buckets: [photos, "team-*"]
+    role_arn: arn:aws:iam::123456789012:role/s3redirect
+    external_id: 9d0c3a53-6d1f-4f0e-9f55-1f1f1f1f1f1f
+    region: auto
+  - name: lab
+    bucket: my-bucket
+    role_arn: arn:aws:iam::210987654321:role/reader
+    external_id: 1c6f2f0a-58b7-4f0e-8a53-2e2e2e2e2e2e
+    region: eu-central-1
+    session_name: s3redirect-lab
+    session_tags: {team: media}
+    transitive_tags: [team]
+    source_identity: s3redirect
+    session_duration: 1h
+    session_policy: true
+    file_versioning: true
+    list_bucket: false
+    response_cache_control: private, max-age=60
+    overrides: safe
+    requester_pays: false
+    dualstack: false
+    fips: false
+    accelerate: false
+    own_credentials: false
+    url_lifetime: 20m
+    min_remaining: 10m
+    max_signature_age: 51m
+  - name: point
+    bucket: pictures
+    access_point: arn:aws:s3:eu-central-1:210987654321:accesspoint/reader
+    role_arn: arn:aws:iam::210987654321:role/reader
+    web_identity_token_file: /var/run/secrets/token
+  - name: own
+    bucket: own-bucket
+    own_credentials: true
+    region: eu-central-1
+  - name: onprem
+    bucket: scans
+    endpoint: https://minio.internal:9000
+    path_style: true
+    region: us-east-1
+    insecure: false
+    sts_endpoint: https://minio.internal:9000
+    role_arn: arn:minio:iam:::role/s3redirect
+    sts_region: us-east-1
+    access_key_id: AKIA
+    secret_access_key: hunter2
+viewers:
+  anonymous: true
+  forwarded:
+    user_header: X-Auth-Request-Email
+    groups_header: X-Auth-Request-Groups
+    groups_separator: "|"
+    trusted_proxies: [10.0.0.0/8]
+  jwt:
+    - issuer: https://id.example.com
+      audience: media
+      audience_claims: [aud]
+      jwks_url: https://id.example.com/keys
+      insecure: false
+      algorithms: [RS256, ES256]
+      cookie: session
+      header: Cf-Access-Jwt-Assertion
+      user_claim: email
+      lowercase_user: true
+      groups_claim: groups
+      required_claims: {hd: example.com}
+      leeway: 30s
+  basic: {htpasswd_file: /etc/s3redirect/htpasswd}
+  links:
+    keys: [{id: k1, secret: Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI=}]
+    max_lifetime: 24h
+  rules:
+    - {groups: [suspended], locators: ["s3://*/*"], deny: true}
+    - {users: [ann@example.com], groups: [lab], locators: ["s3://my-bucket/*"]}
+    - {known: true, locators: ["s3://photos/users/{user}/*"]}
+    - {anonymous: true, locators: ["s3://photos/public/*"]}
+  rate_limit: {per_second: 50, burst: 500}
+  attribution: true
+cors: {allowed_origins: [https://app.example.com]}
+cache:
+  urls: 65536
+  credentials: 1000
+  redis:
+    url: redis://127.0.0.1:6379/0
+    encryption_key: Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI=
+    old_encryption_keys: [Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI=]
+log: {level: info, format: json, access: false}
+`
+
+// otherWays are configurations with the keys that everyKey cannot have, or in which one of its keys
+// is the only way to make them valid.
+var otherWays = []string{
+	`listen: :8080
+viewers: {anonymous: true}
+integrations:
+  - {name: a, bucket: aaa, endpoint: "http://10.1.2.3:9000", path_style: true, insecure: true,
+     region: local, access_key_id: AKIA, secret_access_key: hunter2}
+  - {name: r, bucket: bbb, role_arn: "arn:aws-cn:iam::123456789012:role/r", region: cn-north-1,
+     session_duration: 45m, url_lifetime: 30m}
+`, `listen: :8080
+admin: {token: Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI=}
+viewers: {jwt: {issuer: "http://id.example.com", insecure: true, audience: [a], jwks_url: "http://id.example.com/x"}}
+`, `listen: :8080
+url_lifetime: 20m
+viewers: {forwarded: {user_header: X-User, trusted_proxies: [10.0.0.1]}}
+integrations:
+  - {name: a, bucket: aaa, role_arn: "arn:aws:iam::123456789012:role/r", region: us-east-1,
+     session_duration: 25m, min_remaining: 5m}
+`, `listen: :8080
+max_signature_age: 10m
+viewers: {basic: {htpasswd_file: users}}
+integrations:
+  - {name: a, bucket: aaa, role_arn: "arn:aws:iam::123456789012:role/r", region: us-east-1,
+     max_signature_age: 20m, url_lifetime: 20m, response_cache_control: max-age=200}
+`, `listen: :8080
+viewers: {links: {keys: [{id: k, secret: Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI=}]}}
+trusted_proxies: [10.0.0.0/8]
+integrations:
+  - {name: a, bucket: aaa, role_arn: "arn:aws:iam::123456789012:role/r", region: us-east-1, fips: true}
+  - {name: x, bucket: bbb, role_arn: "arn:aws:iam::123456789012:role/r", region: us-east-1,
+     access_key_id: AKIA, secret_access_key: hunter2, session_duration: 12h, url_lifetime: 11h}
+`}
+
+// A value that cannot be parsed has one error, about this value. Its key counts as neither missing
+// nor set to its default in other checks.
+func TestBrokenValueHasOneError(t *testing.T) {
+	for _, text := range append(otherWays, everyKey) {
+		if got := verdict(text); !strings.HasPrefix(got, "ok\n") {
+			t.Fatalf("%s: Parse() reports %s, want ok", text, got)
+		}
+		var root yaml.Node
+		if err := yaml.Unmarshal([]byte(text), &root); err != nil {
+			t.Fatal(err)
+		}
+		if tried := breakEach(t, &root, root.Content[0], ""); tried < 10 {
+			t.Errorf("%s: %d broken values were tried, want at least 10", text, tried)
+		}
+	}
+}
+
+// breakEach breaks each value below n, one at a time, in each way that a value can be unparsable,
+// and checks that Parse reports one error. It returns the number of broken configurations.
+func breakEach(t *testing.T, root, n *yaml.Node, key string) (tried int) {
+	t.Helper()
+	unset := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "${NOT_SET}"}
+	list := &yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{
+		{Kind: yaml.SequenceNode, Content: []*yaml.Node{unset}}}}
+	for i, child := range n.Content {
+		at := key + "[]"
+		if n.Kind == yaml.MappingNode {
+			at = key + "." + n.Content[max(0, i-1)].Value
+		}
+		if n.Kind == yaml.MappingNode && i%2 == 0 {
+			continue // a key
+		}
+		good := *child
+		for _, bad := range []*yaml.Node{unset, list} {
+			*child = *bad
+			text, err := yaml.Marshal(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Split(strings.TrimSpace(verdict(string(text))), "\n")
+			if len(got) != 1 || got[0] == "ok" {
+				t.Errorf("%s = %q: Parse() reports\n%s\nwant one error", at, bad.Value,
+					strings.Join(got, "\n"))
+			}
+			tried++
+		}
+		*child = good
+		tried += breakEach(t, root, child, at)
+	}
+	return tried
+}
