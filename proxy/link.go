@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/viewer"
 )
@@ -107,8 +108,8 @@ func (h *Handler) link(w http.ResponseWriter, r *http.Request, x *exchange) erro
 	}
 	lifetime := h.gate.Links().MaxLifetime()
 	if asked.lifetime != "" {
-		if lifetime, err = time.ParseDuration(asked.lifetime); err != nil {
-			return badRequest("lifetime is not a duration; write it as 30m or 24h")
+		if lifetime, err = config.ParseDuration(asked.lifetime); err != nil {
+			return badRequest("lifetime is not a duration; write it as 30m, 24h or 30d")
 		}
 	}
 	switch {

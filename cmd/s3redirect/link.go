@@ -16,8 +16,9 @@ import (
 func makeLink(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("link", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
-	lifetime := flags.Duration("lifetime", 0,
-		"the link's lifetime; 0 means viewers.links.max_lifetime")
+	var lifetime duration
+	flags.Var(&lifetime, "lifetime",
+		"the link's lifetime, a `duration` such as 1h or 30d; 0 means viewers.links.max_lifetime")
 	form := flags.String("form", string(viewer.LinkQuery),
 		"the link's `form`: query, path (relative references keep the link) or cookie")
 	if err := parse(flags, args, stderr, "s3://bucket/key"); err != nil {
@@ -36,13 +37,13 @@ func makeLink(_ context.Context, args []string, stdout, stderr io.Writer) error 
 			"add keys to it to sign links", *path)}
 	}
 	links, now := viewer.NewLinks(c.Viewers.Links), time.Now()
-	if *lifetime == 0 {
-		*lifetime = links.MaxLifetime()
+	if lifetime == 0 {
+		lifetime = duration(links.MaxLifetime())
 	}
 	if err := links.CheckForm(viewer.LinkForm(*form)); err != nil {
 		return usageError{fmt.Errorf("s3redirect link: %w", err)}
 	}
-	until := now.Add(*lifetime).Truncate(time.Second)
+	until := now.Add(time.Duration(lifetime)).Truncate(time.Second)
 	query, err := links.Query(target, now, until)
 	if err != nil {
 		return err
@@ -57,5 +58,17 @@ func makeLink(_ context.Context, args []string, stdout, stderr io.Writer) error 
 		text += target.Path() + "?" + query
 	}
 	_, err = fmt.Fprintln(stdout, text)
+	return err
+}
+
+// duration is a [flag.Value] that accepts durations as the configuration does.
+type duration time.Duration
+
+func (d *duration) String() string { return config.Short(time.Duration(*d)) }
+
+// Set implements [flag.Value].
+func (d *duration) Set(text string) error {
+	parsed, err := config.ParseDuration(text)
+	*d = duration(parsed)
 	return err
 }

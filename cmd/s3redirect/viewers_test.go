@@ -28,7 +28,7 @@ listen: 127.0.0.1:0
 public_url: https://media.example.com
 viewers:
   anonymous: true
-  links: {keys: [{id: k1, secret: canary-of-a-link-with-32-bytes!!}], max_lifetime: 48h}
+  links: {keys: [{id: k1, secret: canary-of-a-link-with-32-bytes!!}], max_lifetime: 2d}
   rules:
     - {groups: [suspended], locators: ["s3://*/*"], deny: true}
     - {users: [ann], locators: ["s3://team-a/*"]}

@@ -345,7 +345,7 @@ func TestMessagesForMistypedSecrets(t *testing.T) {
 			"the value is not a referrer policy; use one of " +
 			strings.Join(referrerPolicies, ", "),
 		"url_lifetime: 45m\n  " + canary: "config.yaml:1: url_lifetime: " +
-			"invalid duration; write it as 45m, 1h30m or 168h (7 days)",
+			"invalid duration; write it as 45m, 1h30m or 7d (days of 24 hours)",
 		"cache: {redis: {url: \"http://u:" + canary + "@h\", encryption_key: " + filler +
 			"}}": "config.yaml:1: cache.redis.url: " +
 			"invalid URL; write it as redis://user:password@host:6379/0, or rediss:// with TLS; " +

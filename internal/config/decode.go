@@ -24,7 +24,9 @@ type decoder struct {
 	getenv func(string) (string, bool)
 	errs   Errors
 	broken map[string]bool // the keys with a mistake in their values
-	places map[string]position
+	// unparsed are the keys in broken whose values could not be parsed. It is nil until all are.
+	unparsed map[string]bool
+	places   map[string]position
 	// local maps integrations of included files to their keys relative to their own file: "" if the
 	// file holds only one.
 	local map[int]string
@@ -264,12 +266,9 @@ func fieldNamed(v reflect.Value, name string) reflect.Value {
 // setScalar parses a text into a value. Its error does not contain the text.
 func setScalar(into reflect.Value, text string) error {
 	if into.Type() == reflect.TypeFor[time.Duration]() {
-		v, err := time.ParseDuration(text)
+		v, err := ParseDuration(text)
 		if err != nil {
-			if _, number := strconv.ParseFloat(text, 64); number == nil {
-				return errors.New("a duration needs a unit, as in 45m, 1h or 30s")
-			}
-			return errors.New("invalid duration; write it as 45m, 1h30m or 168h (7 days)")
+			return err
 		}
 		into.SetInt(int64(v))
 		return nil
@@ -288,10 +287,15 @@ func setScalar(into reflect.Value, text string) error {
 	case reflect.String:
 		into.SetString(text)
 	case reflect.Bool:
-		if text != "true" && text != "false" {
+		// YAML 1.2, section 10.3.2: the core schema.
+		switch text {
+		case "true", "True", "TRUE":
+			into.SetBool(true)
+		case "false", "False", "FALSE":
+			into.SetBool(false)
+		default:
 			return errors.New("write true or false")
 		}
-		into.SetBool(text == "true")
 	case reflect.Int:
 		v, err := strconv.Atoi(strings.ReplaceAll(text, "_", ""))
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/textproto"
 	"os"
 	"reflect"
@@ -59,6 +60,7 @@ func (s *Source) Parse(getenv func(string) (string, bool)) (*Config, error) {
 		d.broken["integrations"] = true // there may be more
 	}
 	s.checkInclude(c, d)
+	d.unparsed = maps.Clone(d.broken)
 	d.complete(c)
 	d.report(c, Validate(c))
 	d.report(c, certificateProblems(c))

@@ -13,7 +13,7 @@ type Problem struct {
 	// Instead are keys to report if the file has no Key.
 	Instead []string
 	// Needs are the keys that the problem depends on, besides Key and those in the message. It is
-	// not reported if the value of one of them is broken, because that is reported already.
+	// not reported if the value of one of them could not be parsed, because that is reported already.
 	Needs   []string
 	Warning bool
 	format  string
@@ -77,22 +77,24 @@ func (d *decoder) report(c *Config, problems []Problem) {
 		case p.Warning:
 			w := Error{File: at.file, Line: at.line, Key: d.localKey(key), Problem: message}
 			c.Warnings = append(c.Warnings, w.Error())
-		case !slices.ContainsFunc(slices.Concat(p.Needs, p.Others(), []string{p.Key, key}), d.isBroken):
+		case !d.broken[key] &&
+			!slices.ContainsFunc(slices.Concat(p.Needs, p.Others(), []string{p.Key, key}), d.isUnparsed):
 			d.failAt(at, key, "%s", message)
 		}
 	}
 }
 
-// isBroken reports whether the value of a key, of a key that encloses it, or of one of its items is
-// broken.
-func (d *decoder) isBroken(key string) bool {
+// isUnparsed reports whether the value of a key, of an enclosing key or of an item could not be
+// parsed, which has an error of its own. The list of integrations does not count for its items: an
+// included file that cannot be read leaves those of the others.
+func (d *decoder) isUnparsed(key string) bool {
 	for outer := key; outer != ""; outer = outer[:max(0, strings.LastIndexAny(outer, ".["))] {
-		if d.broken[outer] {
+		if d.unparsed[outer] && (outer == key || outer != "integrations") {
 			return true
 		}
 	}
-	for other := range d.broken {
-		if _, item := strings.CutPrefix(other, key+"["); item {
+	for other := range d.unparsed {
+		if strings.HasPrefix(other, key+"[") {
 			return true
 		}
 	}
