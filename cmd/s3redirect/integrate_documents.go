@@ -174,7 +174,8 @@ func (n *newIntegration) askForTags() (err error) {
 func expand(i *config.Integration) {
 	value := func(s string) string {
 		if name, ok := strings.CutPrefix(s, "${"); ok {
-			return os.Getenv(strings.TrimSuffix(name, "}"))
+			value, _ := config.Lookup(strings.TrimSuffix(name, "}")) // its question has accepted it
+			return value
 		}
 		return s
 	}

@@ -117,16 +117,20 @@ func (n *newIntegration) store() (err error) {
 	return err
 }
 
-// variable asks for an environment variable and returns it in the form ${NAME}.
+// variable asks for a variable and returns it in the form ${NAME}.
 func (n *newIntegration) variable(key, given string) (string, error) {
 	name := func(s string) string { return strings.TrimSuffix(strings.TrimPrefix(s, "${"), "}") }
 	literal := given != "" && !strings.HasPrefix(given, "${") // an access key ID itself, which is not a secret
 	q := n.question(key, given)
 	q.accept = func(s string) error {
-		if !literal && os.Getenv(name(s)) == "" {
-			return fmt.Errorf("the environment variable %s is not set", name(s))
+		if literal {
+			return nil
 		}
-		return nil
+		value, err := config.Lookup(name(s))
+		if err == nil && value == "" {
+			err = fmt.Errorf("the environment variable %s is empty", name(s))
+		}
+		return err
 	}
 	answer, err := n.ask(q)
 	if literal || err != nil {

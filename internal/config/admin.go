@@ -20,12 +20,13 @@ type Admin struct {
 	// are always accepted. Any other name could belong to a page that directs its visitors'
 	// browsers here (DNS rebinding).
 	Hosts []string `yaml:"hosts"`
-	// Variables are the environment variables that users of the console may name in a draft.
+	// Variables are the variables that users of the console may name in a draft.
 	// Default: none.
 	Variables AdminVariables `yaml:"variables"`
 }
 
-// AdminVariables are the environment variables that drafts of the console may name. An access key
+// AdminVariables are the variables that drafts of the console may name: environment variables,
+// file:PATH and credential:NAME. An access key
 // ID is part of every URL, so IDs must not contain a variable that holds a secret.
 type AdminVariables struct {
 	// IDs are the variables that access_key_id may name.
@@ -64,10 +65,10 @@ func (k *checker) checkAdmin() {
 
 func (k *checker) checkVariables(list string, names []string) {
 	for n, name := range names {
-		if !envName.MatchString(name) {
+		if !isVariableName(name) {
 			key := fmt.Sprintf("%s[%d]", list, n)
-			k.wrong(key, "%s is not the name of an environment variable; write the name alone, such as SCANS_KEY",
-				value(key))
+			k.wrong(key, "%s is not the name of a variable; write the name alone, such as SCANS_KEY, "+
+				"file:/run/secrets/scans or credential:scans", value(key))
 		}
 	}
 }

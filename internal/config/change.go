@@ -233,18 +233,11 @@ func (s *Source) isEditable(f *file, root *yaml.Node) bool {
 		return false
 	}
 	for _, key := range SecretKeys() {
-		if _, value := child(root, key); value != nil && value.Tag != "!!null" && !isVariable(value.Value) {
+		if _, value := child(root, key); value != nil && value.Tag != "!!null" && !IsVariable(value.Value) {
 			return false
 		}
 	}
 	return true
-}
-
-// isVariable reports whether the whole text is one ${NAME}.
-func isVariable(text string) bool {
-	name, ok := strings.CutPrefix(text, "${")
-	name, closed := strings.CutSuffix(name, "}")
-	return ok && closed && envName.MatchString(name)
 }
 
 // Parse returns the configuration as it will be after the change, with the changed integration at

@@ -21,7 +21,7 @@ import (
 // the nearest known key, remembers the line of each value, and replaces ${NAME}.
 type decoder struct {
 	file   string
-	getenv func(string) (string, bool)
+	lookup func(name string) (string, error) // the values of ${NAME}
 	errs   Errors
 	broken map[string]bool // the keys with a mistake in their values
 	// unparsed are the keys in broken whose values could not be parsed. It is nil until all are.
@@ -34,8 +34,8 @@ type decoder struct {
 	single []string
 }
 
-func newDecoder(file string, getenv func(string) (string, bool)) *decoder {
-	return &decoder{file: file, getenv: getenv, broken: map[string]bool{},
+func newDecoder(file string, v *variables) *decoder {
+	return &decoder{file: file, lookup: v.lookup, broken: map[string]bool{},
 		places: map[string]position{}, local: map[int]string{}}
 }
 
@@ -114,8 +114,8 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	default:
 		shown := shown(into, n.Value)
 		d.places[key] = position{file: d.file, line: n.Line, written: shown}
-		text, err := expand(n.Value, d.getenv)
-		if unset, ok := errors.AsType[unsetError](err); ok && shown == "" {
+		text, err := expand(n.Value, d.lookup)
+		if unset, ok := errors.AsType[variableError](err); ok && shown == "" {
 			err = unset.unnamed()
 		}
 		if err != nil {

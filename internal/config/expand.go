@@ -10,9 +10,9 @@ import (
 
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// expand replaces ${NAME} by environment variables and $${ by ${. It does not expand the values of
-// variables again.
-func expand(text string, getenv func(string) (string, bool)) (string, error) {
+// expand replaces ${NAME}, ${file:PATH} and ${credential:NAME} by the values that lookup returns,
+// and $${ by ${. It does not expand these values again.
+func expand(text string, lookup func(name string) (string, error)) (string, error) {
 	var b strings.Builder
 	for {
 		before, rest, found := strings.Cut(text, "${")
@@ -26,52 +26,52 @@ func expand(text string, getenv func(string) (string, bool)) (string, error) {
 			continue
 		}
 		name, after, closed := strings.Cut(rest, "}")
-		if !closed || !envName.MatchString(name) {
-			return "", errors.New("${ must be followed by the name of a variable and }; write a literal ${ as $${")
+		if !closed || !isVariableName(name) {
+			return "", invalidName(name, closed)
 		}
-		value, set := getenv(name)
-		if !set {
-			return "", unsetError(name)
+		value, err := lookup(name)
+		if err != nil {
+			return "", err
 		}
 		b.WriteString(before + value)
 		text = after
 	}
 }
 
-// unsetError is an environment variable that is not set.
-type unsetError string
-
-func (e unsetError) Error() string {
-	return fmt.Sprintf("the environment variable %s is not set; set it, or write the value here", string(e))
+// invalidName returns an error about the name of a variable, without the name.
+func invalidName(name string, closed bool) error {
+	switch {
+	case closed && strings.HasPrefix(name, filePrefix):
+		return errors.New("${file: must be followed by an absolute path, without . or .. or repeated " +
+			"slashes, and }")
+	case closed && strings.HasPrefix(name, credentialPrefix):
+		return errors.New("${credential: must be followed by the name of a systemd credential, " +
+			"without slashes, and }")
+	}
+	return errors.New("${ must be followed by the name of a variable and }; write a literal ${ as $${")
 }
 
-// unnamed returns the error without the variable's name. In the value of a secret key, the name may
-// be the secret itself, as in ${hunter2}.
-func (unsetError) unnamed() error {
-	return errors.New("the environment variable in this value is not set; set it, or write the value here")
-}
-
-// untrimmed returns the first environment variable of a text whose value begins or ends with white
-// space, or "".
+// untrimmed returns the first variable of a text whose value begins or ends with white space, or "".
 func (d *decoder) untrimmed(text string) string {
 	for _, name := range Variables(text) {
-		if value, _ := d.getenv(name); strings.TrimSpace(value) != value {
+		if value, _ := d.lookup(name); strings.TrimSpace(value) != value {
 			return name
 		}
 	}
 	return ""
 }
 
-// untrimmedError is an environment variable whose value begins or ends with white space, in the
-// value of a credential.
+// untrimmedError is a variable whose value begins or ends with white space, in the value of a
+// credential.
 //
 // Variables often end with a line break that their author does not see: echo VALUE | base64
 // encodes it into a Kubernetes Secret. With it, a store answers SignatureDoesNotMatch.
 type untrimmedError string
 
 func (e untrimmedError) Error() string {
-	return fmt.Sprintf("the environment variable %s begins or ends with a blank or a line break; "+
-		"remove it (echo VALUE | base64 adds a line break: use printf '%%s' VALUE | base64)", string(e))
+	return fmt.Sprintf("%s begins or ends with a blank or a line break; "+
+		"remove it (echo VALUE | base64 adds a line break: use printf '%%s' VALUE | base64)",
+		kindOf(string(e), true))
 }
 
 // isCredential reports whether a value is a secret, or the identifier that goes with one.

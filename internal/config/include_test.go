@@ -203,7 +203,7 @@ func TestInclude(t *testing.T) {
 				"integrations.d/*.yaml\n" +
 				"config.yaml:3: include[2]: d/: this is not a pattern of file names; write it as " +
 				"integrations.d/*.yaml\n" +
-				"config.yaml:3: include[3]: ${ID}/x: environment variables are not supported here; " +
+				"config.yaml:3: include[3]: ${ID}/x: variables are not supported here; " +
 				"write the path itself\n" +
 				"config.yaml:3: include[5]: ..: this is not a pattern of file names; write it as " +
 				"integrations.d/*.yaml"},

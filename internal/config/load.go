@@ -47,7 +47,7 @@ func (s *Source) Parse(getenv func(string) (string, bool)) (*Config, error) {
 	}
 	c := &Config{}
 	setDefaults(reflect.ValueOf(c).Elem())
-	d := newDecoder(s.path, getenv)
+	d := newDecoder(s.path, &variables{getenv, s.secrets})
 	d.decode(root, reflect.ValueOf(c).Elem(), "")
 	for n := range c.Integrations {
 		c.Integrations[n].Origin = Origin{File: s.path, Line: d.places[fmt.Sprintf("integrations[%d]", n)].line}

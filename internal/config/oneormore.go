@@ -53,8 +53,8 @@ func (d *decoder) texts(n *yaml.Node, into reflect.Value, key string) {
 		case v.ShortTag() == "!!bool" && v.Value != "true" && v.Value != "false":
 			d.fail(v.Line, key, "write true or false, as tokens do, or quote the value")
 		default:
-			text, err := expand(v.Value, d.getenv)
-			unset, ok := errors.AsType[unsetError](err)
+			text, err := expand(v.Value, d.lookup)
+			unset, ok := errors.AsType[variableError](err)
 			if ok && shown(reflect.ValueOf(text), v.Value) == "" {
 				err = unset.unnamed()
 			}

@@ -35,6 +35,7 @@ type Source struct {
 	patterns []pattern // the valid items of the include key
 	files    []*file   // the included files, sorted by path
 	problems Errors    // the included files that cannot be read
+	secrets  []*file   // the files that variables name, sorted by path; see readSecrets
 	// unwritten means that the main file does not exist yet. Saving a change creates it and the
 	// directory of the first pattern.
 	unwritten bool
@@ -47,13 +48,15 @@ type pattern struct {
 	dir, glob string // dir includes the directory of the main file
 }
 
-// file is an included file.
+// file is an included file, or one that holds a secret.
 type file struct {
 	path    string
 	text    []byte
 	link    bool        // a symbolic link
 	info    fs.FileInfo // nil if the file was not read from disk
 	settled bool        // info identifies the content
+	secrets []string    // the file: and credential: variables in text
+	problem string      // why a file that holds a secret cannot be read, or ""
 }
 
 // Read reads a configuration file and the files that it includes. Its error is an [Errors]. Read
@@ -64,6 +67,7 @@ func Read(path string) (*Source, error) { return (&Source{path: path}).Reread() 
 func New(path string, text []byte) *Source {
 	s := &Source{path: path, main: text, isFile: true, unwritten: true, patterns: includePatterns(path, text)}
 	s.readIncluded(nil)
+	s.readSecrets(nil)
 	return s
 }
 
@@ -79,19 +83,22 @@ func (s *Source) Reread() (*Source, error) {
 		next.patterns = includePatterns(s.path, text)
 	}
 	next.readIncluded(s.files)
+	next.readSecrets(s.secrets)
 	return next, nil
 }
 
 // Equal reports whether two sources have the same files with the same content and the same
-// problems. A nil source equals only itself.
+// problems, including the files that variables name. A nil source equals only itself.
 func (s *Source) Equal(other *Source) bool {
 	if s == nil || other == nil {
 		return s == other
 	}
+	same := func(a, b *file) bool {
+		return a == b || a.path == b.path && a.problem == b.problem && bytes.Equal(a.text, b.text)
+	}
 	return s.path == other.path && bytes.Equal(s.main, other.main) &&
-		slices.EqualFunc(s.files, other.files, func(a, b *file) bool {
-			return a == b || a.path == b.path && bytes.Equal(a.text, b.text)
-		}) &&
+		slices.EqualFunc(s.files, other.files, same) &&
+		slices.EqualFunc(s.secrets, other.secrets, same) &&
 		slices.EqualFunc(s.problems, other.problems, func(a, b *Error) bool { return *a == *b })
 }
 
@@ -147,7 +154,7 @@ func includePatterns(path string, text []byte) (patterns []pattern) {
 // patternProblem returns what is wrong with an item of the include key, or "".
 func patternProblem(text string) string {
 	if strings.Contains(text, "${") {
-		return "environment variables are not supported here; write the path itself"
+		return "variables are not supported here; write the path itself"
 	}
 	_, err := filepath.Match(filepath.Base(text), "")
 	switch base := filepath.Base(text); {
@@ -243,15 +250,14 @@ func (f *file) read(previous *file) (*file, error) {
 		return nil, nil
 	}
 	if err == nil && previous != nil && previous.settled && previous.link == f.link &&
-		os.SameFile(info, previous.info) &&
-		info.Size() == previous.info.Size() && info.ModTime().Equal(previous.info.ModTime()) {
+		sameVersion(info, previous.info) {
 		return previous, nil
 	}
 	if err == nil && !info.Mode().IsRegular() {
 		return f, errors.New("it is not a regular file; remove it from the directory")
 	}
 	if err == nil {
-		f.text, f.info, err = readRegular(f.path)
+		f.text, f.info, err = readRegular(f.path, maxBytes+1)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -261,11 +267,22 @@ func (f *file) read(previous *file) (*file, error) {
 	case err != nil:
 		return f, errors.New("it cannot be read: " + err.Error())
 	}
-	f.settled = time.Since(f.info.ModTime()) > settleTime
+	f.settle()
+	f.secrets = secretNames(f.text)
 	return f, nil
 }
 
-func readRegular(path string) (text []byte, info fs.FileInfo, err error) {
+// settle decides whether f.info identifies the content.
+func (f *file) settle() { f.settled = time.Since(f.info.ModTime()) > settleTime }
+
+// sameVersion reports whether two descriptions are those of the same version of a file, provided
+// that it has settled.
+func sameVersion(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// readRegular reads at most limit bytes of a regular file.
+func readRegular(path string, limit int64) (text []byte, info fs.FileInfo, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
@@ -275,6 +292,6 @@ func readRegular(path string) (text []byte, info fs.FileInfo, err error) {
 	if info, err = f.Stat(); err != nil {
 		return nil, nil, err
 	}
-	text, err = io.ReadAll(io.LimitReader(f, maxBytes+1))
+	text, err = io.ReadAll(io.LimitReader(f, limit))
 	return text, info, err
 }

@@ -8,18 +8,18 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Variables returns the environment variables that a text names as ${NAME}.
+// Variables returns the names of the variables in a text: those of environment variables, and with
+// their prefixes file:PATH and credential:NAME.
 func Variables(text string) (names []string) {
 	// A text with an error does not load, so ignore it here.
-	_, _ = expand(text, func(name string) (string, bool) {
+	_, _ = expand(text, func(name string) (string, error) {
 		names = append(names, name)
-		return "", true
+		return "", nil
 	})
 	return names
 }
 
-// SecretVariables returns the environment variables that the secrets of the configuration name. It
-// skips the integration whose name in its file is except.
+// SecretVariables returns the variables that the secrets of the configuration name. It skips the integration whose name in its file is except.
 func (s *Source) SecretVariables(except string) (names []string) {
 	collect := func(n *yaml.Node, t reflect.Type) {
 		for _, secret := range secretsIn(n, t) {

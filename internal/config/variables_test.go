@@ -10,7 +10,8 @@ func TestVariables(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "[]", "plain": "[]", "${A}": "[A]",
 		"x${A}y${B_2}z": "[A B_2]", "$${A}": "[]", "$${A}${B}": "[B]", "${A": "[]", "${A}${": "[A]",
-		"$A": "[]", "${a}": "[a]",
+		"$A": "[]", "${a}": "[a]", "${file:/run/x}${credential:a.b}": "[file:/run/x credential:a.b]",
+		"${file:run/x}": "[]", "${file:/run/../x}": "[]", "${credential:../x}": "[]", "${file:}": "[]",
 	} {
 		if got := fmt.Sprint(Variables(text)); got != want {
 			t.Errorf("Variables(%q) = %s, want %s", text, got, want)

@@ -110,8 +110,6 @@ type changed struct {
 	integration *config.Integration
 }
 
-var variable = regexp.MustCompile(`^\$\{[A-Za-z_][A-Za-z0-9_]*\}$`)
-
 // changed applies a request. It returns an error if the resulting configuration does not load.
 func (c *Console) changed(in *changeRequest) (*changed, error) {
 	source, before, err := c.read()
@@ -119,7 +117,7 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 		return nil, err
 	}
 	for _, key := range config.SecretKeys() {
-		if text := in.Draft[key]; text != "" && !variable.MatchString(text) {
+		if text := in.Draft[key]; text != "" && !config.IsVariable(text) {
 			return nil, &refusal{status: http.StatusUnprocessableEntity,
 				text: "a secret stays out of the file and of this page",
 				keys: map[string]string{key: "name an environment variable, such as " +

@@ -9,7 +9,7 @@ import (
 	"s3redirect/internal/config"
 )
 
-// Only these two keys of a draft may name environment variables, because the page and the documents
+// Only these two keys of a draft may name variables, because the page and the documents
 // show the values of all others.
 const (
 	keyIDKey     = "access_key_id"
@@ -20,8 +20,8 @@ const (
 // permissions, or send a file to the draft's STS.
 var fileKeys = []string{"own_credentials", "web_identity_token_file"}
 
-// checkVariables returns an error if a change names environment variables that its user must not
-// use. An access key ID is sent in the clear to the draft's endpoint and is part of every URL, so a
+// checkVariables returns an error if a change names variables that its user must not use: environment
+// variables, files or systemd credentials. It runs before any variable is looked up. An access key ID is sent in the clear to the draft's endpoint and is part of every URL, so a
 // variable with a secret must never become one. Each of the two keys may name only the variables of
 // its own list in admin.variables, and none that a secret of the file uses. The lists are separate
 // because a secret stays secret after its integration is removed. An integration keeps its current
@@ -61,8 +61,7 @@ func (c *Console) checkVariables(
 			no.keys[key] = "only the configuration file can set this key, or change the endpoints with it"
 		case text == before[key] && (!mayName || !moved):
 		case !mayName && strings.Contains(text, "${"):
-			no.keys[key] = "write the value itself: only the two keys can name an environment " +
-				"variable here"
+			no.keys[key] = "write the value itself: only the two keys can name a variable here"
 		case !mayName:
 		case slices.ContainsFunc(names, func(name string) bool {
 			return !slices.Contains(allowed[key], name)

@@ -3,6 +3,8 @@ package console
 import (
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,7 +17,7 @@ import (
 const variablesFile = `listen: 127.0.0.1:8080
 admin:
   token: ` + testToken + `
-  variables: {ids: [FRESH_KEY, LAB_KEY], secrets: [FRESH_SECRET, LAB_SECRET, LINK_KEY, FLEET_KEY, ELSEWHERE]}
+  variables: {ids: [FRESH_KEY, LAB_KEY], secrets: [FRESH_SECRET, LAB_SECRET, LINK_KEY, FLEET_KEY, ELSEWHERE, "file:LISTED", "credential:scans", "file:USED"]}
 viewers:
   anonymous: true
   links: {keys: [{id: k1, secret: "x${LINK_KEY}"}]}
@@ -23,7 +25,7 @@ cache:
   redis: {url: "redis://:${FLEET_KEY}@127.0.0.1:6379/0", encryption_key: Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI=}
 include: [integrations.d/*.yaml]
 integrations:
-  - {name: elsewhere, bucket: elsewhere, region: us-east-1, access_key_id: AKIA, secret_access_key: "x${ELSEWHERE}"}
+  - {name: elsewhere, bucket: elsewhere, region: us-east-1, access_key_id: AKIA, secret_access_key: "x${ELSEWHERE}${file:USED}"}
 -- lab.yaml --
 ` + config.Marker + `
 name: lab
@@ -41,10 +43,25 @@ access_key_id: ${HOME}
 secret_access_key: ${OTHER_SECRET}
 `
 
+// withFiles returns text with the paths of two files that hold secrets: LISTED, which admin.variables
+// lists, and USED, which it also lists although another secret uses it.
+func withFiles(t *testing.T, text string) (with, listed, used string) {
+	t.Helper()
+	dir := t.TempDir()
+	listed, used = filepath.Join(dir, "listed"), filepath.Join(dir, "used")
+	for _, path := range []string{listed, used} {
+		if err := os.WriteFile(path, []byte("canary-of-a-file\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return strings.NewReplacer("LISTED", listed, "USED", used).Replace(text), listed, used
+}
+
 // A draft may name only variables of the allow-list, and none that a secret of the file uses. An
 // integration keeps its own variables while its endpoints stay the same. Other variables are
 // rejected before they are looked up, by every endpoint that takes a draft.
 func TestVariablesOfDrafts(t *testing.T) {
+	file, listed, taken := withFiles(t, variablesFile)
 	fresh := map[string]string{"name": "new", "bucket": "fresh",
 		"region": "us-east-1", "endpoint": "https://new.example.com",
 		"access_key_id": "${FRESH_KEY}", "secret_access_key": "${FRESH_SECRET}"}
@@ -97,6 +114,21 @@ func TestVariablesOfDrafts(t *testing.T) {
 		"variable in another key": {add("external_id", "${FRESH_KEY}"),
 			"external_id", "only the two keys"},
 
+		"file of the list":             {add("secret_access_key", "${file:"+listed+"}"), "", allowed},
+		"file outside the list":        {add("secret_access_key", "${file:/etc/passwd}"), "secret_access_key", elsewhere},
+		"file as the key ID":           {add("access_key_id", "${file:"+listed+"}"), "access_key_id", elsewhere},
+		"another spelling of the file": {add("secret_access_key", "${file:/."+listed+"}"), "secret_access_key", "environment variable"},
+		"file that does not exist": {add("access_key_id", "${file:/NOT_SET}"),
+			"access_key_id", elsewhere},
+		"relative file":            {add("secret_access_key", "${file:config.yaml}"), "secret_access_key", "environment variable"},
+		"part of a file's content": {add("access_key_id", "AKIA${file:/etc/passwd}"), "access_key_id", elsewhere},
+		"file of another secret":   {add("secret_access_key", "${file:"+taken+"}"), "secret_access_key", used},
+		"credential outside the list": {add("secret_access_key", "${credential:other}"),
+			"secret_access_key", elsewhere},
+		"credential as the key ID": {add("access_key_id", "${credential:scans}"), "access_key_id", elsewhere},
+		"file in another key":      {add("bucket", "${file:"+listed+"}"), "bucket", "only the two keys"},
+		"variable in a tag": {add("role_arn", roleARN, "sts_endpoint", "https://evil.example.com",
+			"session_tags", "{a: '${HOME}'}"), "session_tags", "only the two keys"},
 		"own credentials": {add("own_credentials", "true", "access_key_id", "",
 			"secret_access_key", ""), "own_credentials", "only the configuration file"},
 		"web identity": {add("web_identity_token_file", "/etc/passwd", "access_key_id", "",
@@ -129,7 +161,7 @@ func TestVariablesOfDrafts(t *testing.T) {
 			"${FRESH_SECRET}"), "", allowed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, variablesFile)
+			w := newWorld(t, file)
 			w.signInAs("ann")
 			for target, body := range map[string]map[string]any{
 				"/api/changes":   c.change,
@@ -151,7 +183,7 @@ func TestVariablesOfDrafts(t *testing.T) {
 						target, a.status, a.body, c.want, c.key)
 				}
 			}
-			if w.file() != variablesFile {
+			if w.file() != file {
 				t.Errorf("the file has changed to\n%s", w.file())
 			}
 		})
@@ -160,9 +192,10 @@ func TestVariablesOfDrafts(t *testing.T) {
 
 // Without admin.variables a draft must not name any variable.
 func TestNoVariablesByDefault(t *testing.T) {
-	w := newWorld(t, strings.Replace(variablesFile,
-		"  variables: {ids: [FRESH_KEY, LAB_KEY], secrets: [FRESH_SECRET, LAB_SECRET, LINK_KEY, "+
-			"FLEET_KEY, ELSEWHERE]}\n", "", 1))
+	file, _, _ := withFiles(t, variablesFile)
+	from := strings.Index(file, "  variables:")
+	to := from + strings.Index(file[from:], "\n") + 1
+	w := newWorld(t, file[:from]+file[to:])
 	w.signInAs("ann")
 	draft := map[string]string{"name": "new", "bucket": "fresh",
 		"region": "us-east-1", "endpoint": "https://new.example.com",
@@ -181,7 +214,8 @@ func TestNoVariablesByDefault(t *testing.T) {
 
 // A secret's variable must not be used as a key ID, even after its integration is removed.
 func TestSecretVariableOfRemovedIntegration(t *testing.T) {
-	w := newWorld(t, variablesFile)
+	file, _, _ := withFiles(t, variablesFile)
+	w := newWorld(t, file)
 	w.signInAs("ann")
 	shown, no, status := w.changing(map[string]any{"action": "remove", "name": "lab"})
 	if status != http.StatusOK {
