@@ -131,6 +131,20 @@ func (i *Integration) Check(getenv func(string) (string, bool)) Errors {
 	return i.Draft().Check(getenv)
 }
 
+// NamesVariable reports whether the value of a key contains ${, as the configuration reads it. The
+// text of a mapping is YAML, in which an escape such as \x24 stands for the dollar sign.
+func (d Draft) NamesVariable(key string) bool {
+	root, err := parseYAML("draft", []byte(Draft{key: d[key]}.Text()))
+	if err != nil {
+		return true // it does not load
+	}
+	var names func(n *yaml.Node) bool
+	names = func(n *yaml.Node) bool {
+		return strings.Contains(n.Value, "${") || slices.ContainsFunc(n.Content, names)
+	}
+	return root != nil && names(root)
+}
+
 // Marker is the first line of the files that this program writes. It replaces and removes only
 // files with this line.
 const Marker = "# Written by s3redirect."

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"s3redirect/internal/config"
 )
@@ -60,7 +59,7 @@ func (c *Console) checkVariables(
 		case slices.Contains(fileKeys, key) && (text != before[key] || text != "" && moved):
 			no.keys[key] = "only the configuration file can set this key, or change the endpoints with it"
 		case text == before[key] && (!mayName || !moved):
-		case !mayName && strings.Contains(text, "${"):
+		case !mayName && after.NamesVariable(key):
 			no.keys[key] = "write the value itself: only the two keys can name a variable here"
 		case !mayName:
 		case slices.ContainsFunc(names, func(name string) bool {

@@ -129,6 +129,13 @@ func TestVariablesOfDrafts(t *testing.T) {
 		"file in another key":      {add("bucket", "${file:"+listed+"}"), "bucket", "only the two keys"},
 		"variable in a tag": {add("role_arn", roleARN, "sts_endpoint", "https://evil.example.com",
 			"session_tags", "{a: '${HOME}'}"), "session_tags", "only the two keys"},
+		"escaped variable in a tag": {add("role_arn", roleARN, "sts_endpoint", "https://evil.example.com",
+			"session_tags", `{a: "\x24{HOME}"}`), "session_tags", "only the two keys"},
+		"folded variable in a tag": {add("role_arn", roleARN, "sts_endpoint", "https://evil.example.com",
+			"session_tags", "{a: \"$\\\n  {HOME}\"}"), "session_tags", "only the two keys"},
+		"escaped file in the name of a tag": {add("role_arn", roleARN, "sts_endpoint", "https://evil.example.com",
+			"session_tags", `{"\x24{file:/etc/passwd}": a}`), "session_tags", "only the two keys"},
+
 		"own credentials": {add("own_credentials", "true", "access_key_id", "",
 			"secret_access_key", ""), "own_credentials", "only the configuration file"},
 		"web identity": {add("web_identity_token_file", "/etc/passwd", "access_key_id", "",
