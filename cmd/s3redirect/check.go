@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"s3redirect/internal/app"
 	"s3redirect/internal/check"
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
@@ -31,6 +32,11 @@ func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	origin := flags.String("origin", "",
 		"the `origin` of a page that reads with fetch(), such as https://app.example.com")
 	asJSON := flags.Bool("json", false, "print JSON")
+	const offlineUsage = "check only what serve checks before it listens: the configuration and the " +
+		"files that it names; nothing is sent over the network"
+	var offline bool
+	flags.BoolVar(&offline, "offline", false, offlineUsage)
+	flags.BoolVar(&offline, "config-only", false, "the same as --offline")
 	as := flags.String("as", "",
 		"evaluate the rules for this `user` and s3://bucket/key instead of checking integrations")
 	groups := flags.String("groups", "", "with --as: the user's `groups`, separated by commas")
@@ -39,6 +45,10 @@ func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		"with the value `-`: read a token from standard input, and explain it; with s3://bucket/key, "+
 			"evaluate the rules for its viewer")
 	switch {
+	case slices.ContainsFunc(args, isFlag("offline", "config-only")) &&
+		slices.ContainsFunc(args, isFlag("sample", "origin", "as", "anonymous", "token")):
+		return usageError{errors.New("s3redirect check: --offline checks the configuration only; " +
+			"remove --sample, --origin, --as, --anonymous or --token")}
 	case slices.ContainsFunc(args, isFlag("token")):
 		return checkToken(ctx, flags, args, tokenFlags{path, token, as, anonymous, asJSON}, stdout,
 			stderr)
@@ -51,11 +61,12 @@ func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
-	c, err := config.Load(*path)
+	_, c, err := app.Load(*path)
 	if err != nil {
 		return usageError{err}
 	}
 	o := check.Options{
+		Offline:      offline,
 		Config:       c,
 		ConfigFile:   *path,
 		Integrations: names,

@@ -12,7 +12,6 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
 	"s3redirect/internal/app"
-	"s3redirect/internal/config"
 	"s3redirect/proxy"
 )
 
@@ -25,11 +24,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
-	source, err := config.Read(*path)
-	if err != nil {
-		return usageError{err}
-	}
-	c, err := source.Parse(os.LookupEnv)
+	source, c, err := app.Load(*path)
 	if err != nil {
 		return usageError{err}
 	}

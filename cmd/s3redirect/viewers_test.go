@@ -185,7 +185,7 @@ func TestServeRejectsAMissingPasswordFile(t *testing.T) {
 	path := writeConfig(t, strings.Replace(viewersConfig, "  anonymous: true\n",
 		"  anonymous: true\n  basic: {htpasswd_file: /no/such/file}\n", 1))
 	code, _, stderr := running("serve", "--config", path)
-	want := path + ": viewers.basic.htpasswd_file: no such file or directory; " +
+	want := path + ":6: viewers.basic.htpasswd_file: no such file or directory; " +
 		"create the file with htpasswd -B\n"
 	if code != 2 || stderr != want {
 		t.Errorf("serve: exit code %d, stderr %q, want 2, %q", code, stderr, want)

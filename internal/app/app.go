@@ -79,8 +79,8 @@ type Options struct {
 	Version string
 }
 
-// ConfigError is a configuration that parses but cannot be used, for example because the htpasswd
-// file is unreadable. Its text starts with the configuration key.
+// ConfigError is a configuration that [Load] accepts but that cannot be used, for example because the
+// htpasswd file was removed since. Its text starts with the configuration key.
 type ConfigError struct{ Err error }
 
 func (e *ConfigError) Error() string { return e.Err.Error() }
@@ -110,11 +110,7 @@ func New(o Options) (_ *App, err error) {
 		}
 	}()
 	if r := c.Cache.Redis; r != nil {
-		a.store, err = sessionstore.NewRedis(sessionstore.Options{
-			URL:   string(r.URL),
-			Keys:  r.Keys(),
-			Clock: time.Now,
-		})
+		a.store, err = sessionstore.NewRedis(storeOptions(r))
 		if err != nil {
 			return nil, &ConfigError{fmt.Errorf("cache.redis: %w", err)}
 		}
@@ -129,6 +125,11 @@ func New(o Options) (_ *App, err error) {
 	a.current.Store(g)
 	a.metrics.ConfigRead(true, time.Now())
 	return a, nil
+}
+
+// storeOptions returns the options of the store that replicas share.
+func storeOptions(r *config.Redis) sessionstore.Options {
+	return sessionstore.Options{URL: string(r.URL), Keys: r.Keys(), Clock: time.Now}
 }
 
 // newGeneration builds everything that c describes. It reuses from previous, which may be nil, what

@@ -88,7 +88,7 @@ func (a *App) parse(
 	if readErr != nil {
 		return nil, nil, readErr
 	}
-	c, err := source.Parse(os.LookupEnv)
+	c, err := parse(source)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -91,9 +91,9 @@ func TestReloadReadsThePasswordFile(t *testing.T) {
 		t.Error("the reload replaced the gate, want the same one")
 	}
 	write("canary")
-	var invalid *ConfigError
+	var invalid config.Errors
 	if err := a.Reload(); !errors.As(err, &invalid) || strings.Contains(err.Error(), "canary") {
-		t.Errorf("Reload with a broken password file = %v, want a ConfigError without its text", err)
+		t.Errorf("Reload with a broken password file = %v, want config.Errors without its text", err)
 	}
 	want("new", http.StatusFound)
 }

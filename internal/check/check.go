@@ -56,6 +56,8 @@ func (s *Setting) String() string { return s.Key + ": " + s.Value }
 type Options struct {
 	// Config is the configuration. Required.
 	Config *config.Config
+	// Offline reports the configuration's warnings and sends nothing over the network.
+	Offline bool
 	// ConfigFile is the name of the configuration file, for the commands in remedies. The default
 	// is config.yaml.
 	ConfigFile string
@@ -96,6 +98,9 @@ func Run(ctx context.Context, o Options) (ok bool, err error) {
 		report(s)
 	}
 	o.configuration()
+	if o.Offline {
+		return ok, nil
+	}
 	for _, i := range chosen {
 		p := newProbe(&o, i)
 		p.run(ctx)

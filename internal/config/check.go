@@ -125,11 +125,14 @@ var referrerPolicies = []string{"no-referrer", "no-referrer-when-downgrade", "or
 
 func (k *checker) checkListeners() {
 	for key, address := range map[string]string{"listen": k.Listen, "admin_listen": k.AdminListen} {
-		switch _, port, err := net.SplitHostPort(address); {
+		switch host, port, err := net.SplitHostPort(address); {
 		case address == "":
 			k.wrong(key, "an address is needed: host:port, such as 127.0.0.1:8080, or :8080 for every interface")
 		case err != nil:
 			k.wrong(key, "%s is not an address; write host:port, such as 127.0.0.1:8080", value(key))
+		case !isListenHost(host):
+			k.wrong(key, "%s has a host that is neither an address nor a host name; write it as "+
+				"127.0.0.1:8080", value(key))
 		default:
 			if _, err := net.LookupPort("tcp", port); err != nil {
 				k.wrong(key, "%s has no port from 0 to 65535", value(key))
@@ -139,6 +142,16 @@ func (k *checker) checkListeners() {
 	if k.Listen == k.AdminListen && !strings.HasSuffix(k.Listen, ":0") {
 		k.wrong("admin_listen", "it must differ from listen; use an address that viewers cannot reach")
 	}
+}
+
+// isListenHost reports whether host is an address, or may be the name of one. A name whose last label
+// is a number is a mistyped address: RFC 3696, section 2.
+func isListenHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil || host == "" {
+		return true
+	}
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	return hostGrammar.MatchString(host) && strings.Trim(last, "0123456789") != ""
 }
 
 // checkTLS requires both files. [certificateProblems] reads them.

@@ -41,6 +41,14 @@ func Parse(name string, data []byte, getenv func(string) (string, bool)) (*Confi
 // Parse parses and checks the configuration. getenv looks up environment variables. Its error is an
 // [Errors], with all mistakes of all files.
 func (s *Source) Parse(getenv func(string) (string, bool)) (*Config, error) {
+	return s.ParseAnd(getenv, func(*Config) []Problem { return nil })
+}
+
+// ParseAnd is like Parse, and also reports the problems that verify finds. verify gets the
+// configuration even if it has other mistakes.
+func (s *Source) ParseAnd(
+	getenv func(string) (string, bool), verify func(*Config) []Problem,
+) (*Config, error) {
 	root, err := parseMain(s.path, s.main)
 	if err != nil {
 		return nil, err
@@ -65,6 +73,7 @@ func (s *Source) Parse(getenv func(string) (string, bool)) (*Config, error) {
 	d.report(c, Validate(c))
 	d.report(c, certificateProblems(c))
 	d.report(c, s.variableProblems(c))
+	d.report(c, verify(c))
 	if len(d.errs) > 0 {
 		rank := map[string]int{s.path: -1}
 		for n, f := range s.files {

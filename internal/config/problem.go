@@ -20,6 +20,11 @@ type Problem struct {
 	args    []any // of format; values and places are rendered from the file
 }
 
+// NewProblem returns a mistake in the value of a key.
+func NewProblem(key, message string) Problem {
+	return Problem{Key: key, format: "%s", args: []any{message}}
+}
+
 // value is a key whose value a message shows as the file has it: with ${NAME} unexpanded, and never
 // a secret.
 type value string

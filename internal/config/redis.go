@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -21,8 +23,15 @@ func decodeKey(text Secret) ([]byte, error) {
 
 var (
 	redisSchemes = []string{"redis", "rediss", "valkey", "valkeys"}
+	redisPath    = regexp.MustCompile(`^(/[0-9]{0,9})?$`)
 	redisParams  = []string{"addr", "master_set", "sentinel_username", "sentinel_password"}
 )
+
+// redisPort reports whether a URL's port is missing or valid.
+func redisPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return text == "" || err == nil && port > 0
+}
 
 // checkRedis checks cache.redis. Messages show none of its values, because each is or may contain a
 // secret.
@@ -36,7 +45,7 @@ func (k *checker) checkRedis() {
 	case r.URL == "":
 		k.wrong("cache.redis.url", "a URL is needed: redis://host:6379/0, or rediss:// with TLS")
 	case err != nil || !slices.Contains(redisSchemes, u.Scheme) || u.Hostname() == "" ||
-		strings.Trim(u.Path, "0123456789/") != "":
+		!redisPath.MatchString(u.Path) || !redisPort(u.Port()):
 		k.wrong("cache.redis.url",
 			"invalid URL; write it as redis://user:password@host:6379/0, or rediss:// with TLS; "+
 				"further nodes are ?addr=host:port, and Sentinels have &master_set=NAME")

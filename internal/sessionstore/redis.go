@@ -71,7 +71,13 @@ const (
 
 // NewRedis returns a store. It connects at the first operation.
 func NewRedis(o Options) (*Redis, error) {
-	options, err := rueidis.ParseURL(o.URL)
+	// rueidis rejects a path without a number.
+	address, query, hasQuery := strings.Cut(o.URL, "?")
+	address = strings.TrimSuffix(address, "/")
+	if hasQuery {
+		address += "?" + query
+	}
+	options, err := rueidis.ParseURL(address)
 	if err != nil {
 		// The error's own text may hold the password.
 		return nil, errors.New("invalid Redis or Valkey URL")

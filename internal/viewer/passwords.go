@@ -30,9 +30,9 @@ const (
 	maxCost = 14
 	// maxPassword is how many bytes of a password bcrypt uses.
 	maxPassword = 72
-	// htpasswdKey is the configuration key of the file. Messages have it in place of the path,
+	// HtpasswdKey is the configuration key of the file. Messages have it in place of the path,
 	// which may come from a variable that holds a secret.
-	htpasswdKey = "viewers.basic.htpasswd_file"
+	HtpasswdKey = "viewers.basic.htpasswd_file"
 )
 
 // passwordVerifier verifies users by a file of bcrypt hashes and caches the valid credentials.
@@ -79,14 +79,45 @@ func newPasswordVerifier(name string, o Options) (*passwordVerifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	log := o.Log.With("key", htpasswdKey)
+	log := o.Log.With("key", HtpasswdKey)
 	p.file, err = reread.New(func() (*htpasswd, error) { return readHtpasswd(name) },
 		o.Clock, log, name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: %w; create the file with htpasswd -B", htpasswdKey, err)
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", htpasswdKey, err)
+	if err != nil {
+		return nil, passwordsError(err)
+	}
+	return p, nil
+}
+
+// passwordsError returns an error about the file with its key in place of its path.
+func passwordsError(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		err = p.Err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w; create the file with htpasswd -B", HtpasswdKey, err)
+	}
+	return fmt.Errorf("%s: %w", HtpasswdKey, err)
+}
+
+// Passwords describes a file with the hashes of passwords.
+type Passwords struct {
+	// Users is how many users the file has, and Fastest and Slowest are the lowest and the highest
+	// bcrypt cost of their hashes.
+	Users, Fastest, Slowest int
+}
+
+// ReadPasswords reads the file with a name as the proxy does. Its errors have the file's key in place
+// of its name.
+func ReadPasswords(name string) (Passwords, error) {
+	h, err := readHtpasswd(name)
+	if err != nil {
+		return Passwords{}, passwordsError(err)
+	}
+	p := Passwords{Users: len(h.hashes), Fastest: h.cost, Slowest: h.cost}
+	for _, hash := range h.hashes {
+		if cost, err := bcrypt.Cost(hash); err == nil {
+			p.Fastest = min(p.Fastest, cost)
+		}
 	}
 	return p, nil
 }

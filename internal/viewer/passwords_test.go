@@ -91,8 +91,8 @@ func TestPasswords(t *testing.T) {
 	if !strings.Contains(log.String(), message) {
 		t.Errorf("the log is %q, want it to contain %q", log.String(), message)
 	}
-	if strings.Contains(log.String(), file) || !strings.Contains(log.String(), htpasswdKey) {
-		t.Errorf("the log is %q, want %s without the path", log.String(), htpasswdKey)
+	if strings.Contains(log.String(), file) || !strings.Contains(log.String(), HtpasswdKey) {
+		t.Errorf("the log is %q, want %s without the path", log.String(), HtpasswdKey)
 	}
 	write("ann:" + bcryptOf(t, "new") + "\n")
 	want("the old password, which was cached", basic("ann", "canary: a:b"), "")
@@ -274,8 +274,8 @@ func TestInvalidHtpasswdFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := New(basicViewers(file), Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
-		if got := fmt.Sprint(err); got != htpasswdKey+": "+want {
-			t.Errorf("New with %.60q = %v, want %s: %s", text, err, htpasswdKey, want)
+		if got := fmt.Sprint(err); got != HtpasswdKey+": "+want {
+			t.Errorf("New with %.60q = %v, want %s: %s", text, err, HtpasswdKey, want)
 		}
 	}
 }
@@ -292,8 +292,8 @@ func TestUnreadableHtpasswdFiles(t *testing.T) {
 		strings.Repeat("canary", 999): "file name too long",
 	} {
 		_, err := New(basicViewers(file), Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
-		if got := fmt.Sprint(err); got != htpasswdKey+": "+want {
-			t.Errorf("New with %.60q = %v, want %s: %s", file, err, htpasswdKey, want)
+		if got := fmt.Sprint(err); got != HtpasswdKey+": "+want {
+			t.Errorf("New with %.60q = %v, want %s: %s", file, err, HtpasswdKey, want)
 		}
 	}
 	o := Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)}

@@ -163,7 +163,7 @@ func (g *Gate) Reload() error {
 		return nil
 	}
 	if err := g.basic.file.Reload(); err != nil {
-		return fmt.Errorf("%s: %w", htpasswdKey, err)
+		return passwordsError(err)
 	}
 	return nil
 }
