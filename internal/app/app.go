@@ -110,7 +110,7 @@ func New(o Options) (_ *App, err error) {
 		}
 	}()
 	if r := c.Cache.Redis; r != nil {
-		a.store, err = sessionstore.NewRedis(storeOptions(r))
+		a.store, err = sessionstore.NewRedis(StoreOptions(r, a.sts))
 		if err != nil {
 			return nil, &ConfigError{fmt.Errorf("cache.redis: %w", err)}
 		}
@@ -125,11 +125,6 @@ func New(o Options) (_ *App, err error) {
 	a.current.Store(g)
 	a.metrics.ConfigRead(true, time.Now())
 	return a, nil
-}
-
-// storeOptions returns the options of the store that replicas share.
-func storeOptions(r *config.Redis) sessionstore.Options {
-	return sessionstore.Options{URL: string(r.URL), Keys: r.Keys(), Clock: time.Now}
 }
 
 // newGeneration builds everything that c describes. It reuses from previous, which may be nil, what

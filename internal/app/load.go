@@ -3,8 +3,10 @@ package app
 import (
 	"os"
 	"strings"
+	"time"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/integration"
 	"s3redirect/internal/sessionstore"
 	"s3redirect/internal/viewer"
 )
@@ -34,7 +36,7 @@ func verify(c *config.Config) (problems []config.Problem) {
 		}
 	}
 	if r := c.Cache.Redis; r != nil && r.URL != "" {
-		store, err := sessionstore.NewRedis(storeOptions(r))
+		store, err := sessionstore.NewRedis(StoreOptions(r, &integration.AWSSTS{}))
 		if err != nil {
 			problems = append(problems, problem("cache.redis.url", err))
 		} else {
@@ -42,6 +44,27 @@ func verify(c *config.Config) (problems []config.Problem) {
 		}
 	}
 	return problems
+}
+
+// StoreOptions returns the options of the store that replicas share. With IAM, sts provides the
+// process's own credentials.
+func StoreOptions(r *config.Redis, sts *integration.AWSSTS) sessionstore.Options {
+	o := sessionstore.Options{
+		URL:       string(r.URL),
+		Username:  r.Username,
+		Password:  string(r.Password),
+		KeyPrefix: r.KeyPrefix,
+		Keys:      r.Keys(),
+		Clock:     time.Now,
+	}
+	if t := r.TLS; t != nil {
+		o.CAFile, o.CertFile, o.KeyFile = t.CAFile, t.CertFile, t.KeyFile
+	}
+	if i := r.IAM; i != nil {
+		o.IAM = &sessionstore.IAM{Cache: i.Cache, User: i.User, Region: i.Region,
+			Serverless: i.Serverless, Credentials: sts.OwnCredentials, Clock: time.Now}
+	}
+	return o
 }
 
 // problem returns an error about a key, whose text may begin with the key.

@@ -167,23 +167,30 @@ func (k *checker) checkTLS(at string, files TLS) {
 // certificateProblems reads the certificates of c, and reports those that do not load.
 func certificateProblems(c *Config) []Problem {
 	k := &checker{Config: c}
-	for at, files := range map[string]TLS{"tls": c.TLS, "admin.tls": c.Admin.TLS} {
-		if files.CertFile == "" || files.KeyFile == "" {
-			continue
-		}
-		_, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
-		key := at + ".cert_file"
-		if missing, ok := errors.AsType[*fs.PathError](err); ok {
-			if missing.Path == files.KeyFile {
-				key = at + ".key_file"
-			}
-			// The path may contain the value of an environment variable.
-			k.wrong(key, "%v: %v; give PEM files of a certificate and of its key", value(key), missing.Err)
-		} else if err != nil {
-			k.wrong(key, "%v; give PEM files of a certificate and of its key", err)
-		}
+	k.pairProblems("tls", c.TLS)
+	k.pairProblems("admin.tls", c.Admin.TLS)
+	if r := c.Cache.Redis; r != nil && r.TLS != nil {
+		k.redisFileProblems(r.TLS)
 	}
 	return k.problems
+}
+
+// pairProblems reads a certificate and its key, if both are given.
+func (k *checker) pairProblems(at string, files TLS) {
+	if files.CertFile == "" || files.KeyFile == "" {
+		return
+	}
+	_, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+	key := at + ".cert_file"
+	if missing, ok := errors.AsType[*fs.PathError](err); ok {
+		if missing.Path == files.KeyFile {
+			key = at + ".key_file"
+		}
+		// The path may contain the value of an environment variable.
+		k.wrong(key, "%v: %v; give PEM files of a certificate and of its key", value(key), missing.Err)
+	} else if err != nil {
+		k.wrong(key, "%v; give PEM files of a certificate and of its key", err)
+	}
 }
 
 func (k *checker) checkReach() {

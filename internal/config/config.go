@@ -332,14 +332,47 @@ type Cache struct {
 
 // Redis is a Redis or Valkey server, its Sentinels, or a cluster.
 type Redis struct {
-	// URL is redis://, rediss:// (TLS), valkey:// or valkeys://, with user and password. Further
-	// nodes are addr=host:port; with Sentinels, the master is master_set=NAME, and their
-	// credentials are sentinel_username and sentinel_password.
+	// URL is redis://, rediss:// (TLS), valkey:// or valkeys://. Further nodes are addr=host:port;
+	// with Sentinels, the master is master_set=NAME, and their credentials are sentinel_username and
+	// sentinel_password. It may have the user and the password, percent-encoded.
 	URL Secret `yaml:"url"`
+	// Username and Password are those of an ACL user, or only the password of requirepass. Optional.
+	Username string `yaml:"username"`
+	Password Secret `yaml:"password"`
+	// KeyPrefix precedes the names of all keys, for servers that others use too. Optional.
+	KeyPrefix string `yaml:"key_prefix"`
+	// TLS are the files for rediss:// and valkeys://. Optional: without it, the system's certificate
+	// authorities are trusted.
+	TLS *RedisTLS `yaml:"tls"`
+	// IAM authenticates at Amazon ElastiCache with the process's own AWS credentials, instead of a
+	// password. Optional.
+	IAM *RedisIAM `yaml:"elasticache_iam"`
 	// EncryptionKey encrypts what is stored: 32 bytes in base64, the same at all replicas.
 	EncryptionKey Secret `yaml:"encryption_key"`
 	// OldEncryptionKeys decrypt what was stored before the key was changed. Optional.
 	OldEncryptionKeys []Secret `yaml:"old_encryption_keys"`
+}
+
+// RedisTLS names PEM files, relative to the working directory. They are read for each connection.
+type RedisTLS struct {
+	// CAFile has the certificate authorities that are trusted instead of the system's. Optional.
+	CAFile string `yaml:"ca_file"`
+	// CertFile and KeyFile are the client's certificate. Both are optional, together.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+// RedisIAM is a cache of Amazon ElastiCache and a user of it.
+//
+// https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
+type RedisIAM struct {
+	// Cache is the name of the replication group or of the serverless cache, User the ID and the name
+	// of the user, and Region the cache's region. All are required.
+	Cache  string `yaml:"cache"`
+	User   string `yaml:"user"`
+	Region string `yaml:"region"`
+	// Serverless means that Cache is a serverless cache. Default false.
+	Serverless bool `yaml:"serverless"`
 }
 
 // Keys returns the encryption key and the old ones, decoded.

@@ -90,7 +90,8 @@ func TestExampleIsValidAndComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, section := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[Admin](),
-		reflect.TypeFor[Redis](), reflect.TypeFor[Integration](),
+		reflect.TypeFor[Redis](), reflect.TypeFor[RedisTLS](), reflect.TypeFor[RedisIAM](),
+		reflect.TypeFor[Integration](),
 		reflect.TypeFor[Viewers](), reflect.TypeFor[TLS](), reflect.TypeFor[Forwarded](),
 		reflect.TypeFor[JWT](), reflect.TypeFor[Basic](),
 		reflect.TypeFor[Links](), reflect.TypeFor[LinkKey](),

@@ -1,10 +1,12 @@
 package config
 
 import (
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -24,6 +26,8 @@ func decodeKey(text Secret) ([]byte, error) {
 var (
 	redisSchemes = []string{"redis", "rediss", "valkey", "valkeys"}
 	redisPath    = regexp.MustCompile(`^(/[0-9]{0,9})?$`)
+	redisPrefix  = regexp.MustCompile(`^[A-Za-z0-9._:/-]{1,64}$`)
+	cacheName    = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
 	redisParams  = []string{"addr", "master_set", "sentinel_username", "sentinel_password"}
 )
 
@@ -40,7 +44,7 @@ func (k *checker) checkRedis() {
 	if r == nil {
 		return
 	}
-	u, err := url.Parse(string(r.URL))
+	u, err := url.Parse(string(r.URL)) // u is nil if it is invalid
 	switch {
 	case r.URL == "":
 		k.wrong("cache.redis.url", "a URL is needed: redis://host:6379/0, or rediss:// with TLS")
@@ -61,6 +65,20 @@ func (k *checker) checkRedis() {
 				strings.Join(redisParams, ", "))
 		}
 	}
+	if u != nil && u.User != nil && (r.Username != "" || r.Password != "" || r.IAM != nil) {
+		k.wrong("cache.redis.url", "it has a user or a password, and so have username, password or elasticache_iam; "+
+			"remove it from the URL").Needs = []string{"cache.redis.username", "cache.redis.password"}
+	}
+	if r.KeyPrefix != "" && !redisPrefix.MatchString(r.KeyPrefix) {
+		k.wrong("cache.redis.key_prefix", "use at most 64 letters, digits and . _ : / -")
+	}
+	isTLS := u != nil && strings.HasSuffix(u.Scheme, "s")
+	if t := r.TLS; t != nil {
+		k.checkRedisTLS(t, isTLS)
+	}
+	if r.IAM != nil {
+		k.checkRedisIAM(r, isTLS)
+	}
 	if r.EncryptionKey == "" {
 		k.wrong("cache.redis.encryption_key",
 			"a key is needed, the same at all replicas: 32 bytes in base64, such as openssl rand -base64 32 prints")
@@ -72,4 +90,60 @@ func (k *checker) checkRedis() {
 			k.wrong(fmt.Sprintf("cache.redis.old_encryption_keys[%d]", n), "%v", err)
 		}
 	}
+}
+
+// checkRedisTLS checks the names of the files. [certificateProblems] reads them.
+func (k *checker) checkRedisTLS(t *RedisTLS, isTLS bool) {
+	const at = "cache.redis.tls"
+	if !isTLS {
+		k.wrong(at, "it applies only to TLS; write the URL with rediss:// or valkeys://, or remove tls").
+			Needs = []string{"cache.redis.url"}
+	}
+	switch {
+	case (t.CertFile == "") != (t.KeyFile == ""):
+		k.wrong(at, "set both cert_file and key_file, or neither").
+			Needs = []string{at + ".cert_file", at + ".key_file"}
+	case *t == (RedisTLS{}):
+		k.wrong(at, "it is empty; set ca_file, or cert_file and key_file, or remove tls").
+			Needs = []string{at + ".ca_file", at + ".cert_file", at + ".key_file"}
+	}
+}
+
+// checkRedisIAM checks the names of a cache and a user of ElastiCache. AWS requires TLS for IAM.
+func (k *checker) checkRedisIAM(r *Redis, isTLS bool) {
+	const at = "cache.redis.elasticache_iam"
+	if r.Username != "" || r.Password != "" {
+		k.wrong(at, "the user and the password come from IAM; remove username and password, or this key")
+	}
+	if !isTLS {
+		k.wrong(at, "ElastiCache accepts IAM only over TLS; write the URL with rediss:// or valkeys://").
+			Needs = []string{"cache.redis.url"}
+	}
+	if !cacheName.MatchString(r.IAM.Cache) {
+		k.wrong(at+".cache", "the name of the replication group or serverless cache is needed: small "+
+			"letters, digits and '-'")
+	}
+	if !cacheName.MatchString(r.IAM.User) {
+		k.wrong(at+".user", "the ID of the user is needed: small letters, digits and '-'; its name must "+
+			"be the same")
+	}
+	if !region.MatchString(r.IAM.Region) {
+		k.wrong(at+".region", "%s is not a region; write it as us-east-1", value(at+".region"))
+	}
+}
+
+// redisFileProblems reads the files of cache.redis.tls.
+func (k *checker) redisFileProblems(t *RedisTLS) {
+	const at = "cache.redis.tls"
+	if t.CAFile != "" {
+		text, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			k.wrong(at+".ca_file", "%v: %v; give a PEM file of certificate authorities", value(at+".ca_file"),
+				withoutPath(err))
+		} else if !x509.NewCertPool().AppendCertsFromPEM(text) {
+			k.wrong(at+".ca_file", "%v: it has no certificate; give a PEM file of certificate authorities",
+				value(at+".ca_file"))
+		}
+	}
+	k.pairProblems(at, TLS{t.CertFile, t.KeyFile})
 }

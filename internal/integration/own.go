@@ -91,6 +91,16 @@ func (a *AWSSTS) ownSession(ctx context.Context) (presign.Credentials, time.Time
 	}, expires, nil
 }
 
+// OwnCredentials returns the process's own credentials.
+func (a *AWSSTS) OwnCredentials(ctx context.Context) (aws.Credentials, error) {
+	c, _, err := a.ownSession(ctx)
+	return aws.Credentials{
+		AccessKeyID:     c.AccessKeyID,
+		SecretAccessKey: c.SecretAccessKey,
+		SessionToken:    c.SessionToken,
+	}, err
+}
+
 // load loads the process's own identity. If that fails, the previous one is kept: the shared files
 // may be half written, and the previous credentials may still be valid.
 func (a *AWSSTS) load(ctx context.Context) (*ownIdentity, error) {

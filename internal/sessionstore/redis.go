@@ -10,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +27,7 @@ import (
 // is rejected.
 type Redis struct {
 	options rueidis.ClientOption
+	prefix  string // of all names
 	seals   []seal // the first encrypts, all decrypt
 	clock   func() time.Time
 
@@ -47,19 +46,6 @@ var (
 	errClosed     = errors.New("the connection is closed")
 )
 
-// Options are the options of a [Redis]. All are required.
-type Options struct {
-	// URL has the scheme redis, rediss (TLS), valkey or valkeys (TLS), and an ACL's user and
-	// password. Its parameters are addr=host:port for each further node of a cluster or each
-	// further Sentinel, master_set for the name of the master that Sentinels watch, and
-	// sentinel_username and sentinel_password if the Sentinels require them.
-	URL string
-	// Keys have 32 bytes each. The first encrypts; the others decrypt older values.
-	Keys [][]byte
-	// Clock times the pause after a failed attempt to connect.
-	Clock func() time.Time
-}
-
 const (
 	// timeout bounds each operation: a session can be assumed without the store.
 	timeout = time.Second
@@ -71,29 +57,11 @@ const (
 
 // NewRedis returns a store. It connects at the first operation.
 func NewRedis(o Options) (*Redis, error) {
-	// rueidis rejects a path without a number.
-	address, query, hasQuery := strings.Cut(o.URL, "?")
-	address = strings.TrimSuffix(address, "/")
-	if hasQuery {
-		address += "?" + query
-	}
-	options, err := rueidis.ParseURL(address)
+	options, err := o.client()
 	if err != nil {
-		// The error's own text may hold the password.
-		return nil, errors.New("invalid Redis or Valkey URL")
+		return nil, err
 	}
-	options.DisableCache, options.DisableRetry = true, true
-	options.Dialer = net.Dialer{Timeout: timeout}
-	if u, err := url.Parse(o.URL); err == nil { // Sentinels have their own users
-		options.Sentinel.Username = u.Query().Get("sentinel_username")
-		options.Sentinel.Password = u.Query().Get("sentinel_password")
-	}
-	options.Sentinel.Dialer, options.Sentinel.TLSConfig = options.Dialer, options.TLSConfig
-	// Without a refresh, one missed event would make the client stay with the old master forever.
-	options.Sentinel.TopologyRefreshInterval = connectPause
-	options.ConnWriteTimeout = timeout
-	options.PipelineMultiplex = -1 // a single connection suffices
-	r := &Redis{options: options, clock: o.Clock}
+	r := &Redis{options: options, prefix: o.KeyPrefix, clock: o.Clock}
 	for _, key := range o.Keys {
 		s, err := newSeal(key)
 		if err != nil {
@@ -147,6 +115,7 @@ func (r *Redis) Get(ctx context.Context, name string) ([]byte, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	name = r.prefix + name
 	// GETRANGE instead of GET: a foreign value may have 512 MB.
 	get := client.B().Getrange().Key(name).Start(0).End(maxSealed).Build()
 	sealed, err := client.Do(ctx, get).AsBytes()
@@ -165,10 +134,11 @@ func (r *Redis) Get(ctx context.Context, name string) ([]byte, error) {
 func (r *Redis) Add(
 	ctx context.Context, name string, value []byte, ttl time.Duration,
 ) (stored bool, err error) {
+	name = r.prefix + name
 	return r.set(ctx, name, rueidis.BinaryString(r.seals[0].seal(name, value)), ttl)
 }
 
-// set stores a value unencrypted.
+// set stores a value unencrypted. The name has the prefix.
 func (r *Redis) set(
 	ctx context.Context, name, value string, ttl time.Duration,
 ) (stored bool, err error) {
@@ -195,7 +165,7 @@ func (r *Redis) Delete(ctx context.Context, name string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return client.Do(ctx, client.B().Del().Key(name).Build()).Error()
+	return client.Do(ctx, client.B().Del().Key(r.prefix+name).Build()).Error()
 }
 
 // release deletes a lease if the caller still holds it.
@@ -210,6 +180,7 @@ func (r *Redis) Lease(
 	ctx context.Context, name string, ttl time.Duration,
 ) (end func(), ok bool, err error) {
 	token := rand.Text()
+	name = r.prefix + name
 	if ok, err = r.set(ctx, name, token, ttl); !ok {
 		return nil, false, err
 	}
