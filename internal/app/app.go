@@ -48,6 +48,8 @@ type App struct {
 	// tried holds the files at the last reload, whether it succeeded or failed. It is nil if they
 	// could not be read.
 	tried *config.Source
+	// pollError is the error of the last poll, or "". It is guarded by mu.
+	pollError string
 }
 
 // reloadFailure is a reload that kept the previous configuration.

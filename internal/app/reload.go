@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -31,7 +32,11 @@ func (a *App) Reload() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	source, err := config.Read(a.path)
-	return a.applyLocked(source, err)
+	unchanged := err == nil && source.Equal(a.tried) && a.lastFailure.Load() == nil
+	if err = a.applyLocked(source, err); err == nil && unchanged {
+		a.log.Info("the configuration is unchanged; the other files were read again", "config", a.path)
+	}
+	return err
 }
 
 // applyLocked applies source, unless reading it failed with readErr. The caller holds a.mu.
@@ -181,6 +186,10 @@ func (a *App) Watch(ctx context.Context, interval time.Duration) {
 	defer signal.Stop(hangup)
 	ticks := time.NewTicker(interval)
 	defer ticks.Stop()
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err == nil && isMountPoint(mounts, a.path) {
+		a.log.Warn("the configuration file is mounted as a single file: the container does not see it "+
+			"when an editor replaces it, and it cannot be saved; mount its folder", "config", a.path)
+	}
 	var last *config.Source
 	for {
 		select {
@@ -198,15 +207,30 @@ func (a *App) Watch(ctx context.Context, interval time.Duration) {
 // previous poll, last. It returns the files, or nil if they cannot be read.
 func (a *App) poll(last *config.Source) *config.Source {
 	source, err := a.read(last)
-	if err != nil {
-		return nil // the file may be between two renames; SIGHUP reports an error that lasts
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err != nil {
+		a.noteUnreadableLocked(err)
+		return nil
+	}
+	a.pollError = ""
 	if !source.Equal(a.tried) && source.Equal(last) {
 		_ = a.applyLocked(source, nil) // it logs the error
 	}
 	return source
+}
+
+// noteUnreadableLocked reports an error of reading the configuration, once, when two consecutive
+// polls return it: a file may be between two renames. The next file that can be read is then
+// applied, since none has been tried. The caller holds a.mu.
+func (a *App) noteUnreadableLocked(err error) {
+	text := err.Error()
+	failed := a.lastFailure.Load()
+	reported := a.tried == nil && failed != nil && failed.err.Error() == text
+	if a.pollError == text && !reported {
+		_ = a.applyLocked(nil, err) // it logs the error
+	}
+	a.pollError = text
 }
 
 // read reads the files. It reuses the content of files that did not change since last.
@@ -215,4 +239,20 @@ func (a *App) read(last *config.Source) (*config.Source, error) {
 		return config.Read(a.path)
 	}
 	return last.Reread()
+}
+
+// isMountPoint reports whether a file is a mount point according to /proc/self/mountinfo, whose fifth
+// field it is (proc(5)). Docker makes one for a bind mount of a single file.
+func isMountPoint(mountinfo []byte, path string) bool {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return false
+	}
+	escaped := strings.NewReplacer("\\", `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`).Replace(path)
+	for line := range strings.Lines(string(mountinfo)) {
+		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == escaped {
+			return true
+		}
+	}
+	return false
 }

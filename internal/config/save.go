@@ -180,6 +180,9 @@ func explain(path string, err error) error {
 			"who may write there", path, dir)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s was not written: there is no directory %s", path, dir)
+	case errors.Is(err, syscall.EBUSY):
+		return fmt.Errorf("%s was not written: it is mounted into the container as a single file, which "+
+			"cannot be replaced; mount its folder %s instead", path, dir)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%s was not written, and is what it was: the disk is full", path)
 	}
