@@ -10,6 +10,7 @@
 //	s3redirect policy    DOCUMENT [--config config.yaml] --integration name [--format json]
 //	s3redirect check     [--config config.yaml] [--integration name] [--sample s3://bucket/key]
 //	                     [--origin https://…] [--json]
+//	s3redirect check     [--config config.yaml] --offline
 //	s3redirect check     [--config config.yaml] --as user [--groups a,b] s3://bucket/key
 //	s3redirect check     [--config config.yaml] --token - [s3://bucket/key]
 //	s3redirect version
@@ -39,7 +40,8 @@
 // to create, and tries the role before it writes anything. Policy prints the documents that an
 // integration's role and buckets need, as JSON or ready to apply. Check tries each integration step
 // by step and explains what failed, why, and what to do. With --as it reports whether a user may
-// read an object, and which rule decides.
+// read an object, and which rule decides. With --offline it only checks what Serve checks before it
+// listens, without using the network.
 //
 // # Exit codes
 //
@@ -70,6 +72,7 @@ Usage:
   s3redirect integrate [--config file]        add an integration, interactively
   s3redirect policy    access|trust|cors|…    print the documents that an integration needs
   s3redirect check     [--sample URL]         try the integrations and explain what fails
+  s3redirect check     --offline              report everything that serve would refuse
   s3redirect check     --as user URL          report whether a user may read an object, and by which rule
   s3redirect check     --token -              explain the token on standard input
   s3redirect version                          print the version

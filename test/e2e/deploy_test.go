@@ -160,7 +160,7 @@ func startComposed(t *testing.T) (f *front, replicas []*proxy, s *store) {
 			"valkey:6379", at(1),
 			"localhost:9000", at(0),
 			"minio:9000", at(0))
-		text := local.Replace(readFile(t, "../../deploy/compose/config.yaml")) +
+		text := local.Replace(readFile(t, "../../deploy/compose/config/config.yaml")) +
 			"log: {access: true}\n"
 		if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
