@@ -10,7 +10,7 @@ TOOLS := $(CURDIR)/.tools/bin
 
 # What the tests run against, the race detector's compiler, and the linter.
 BENCH_APT := wrk nghttp2-client nginx haproxy varnish valgrind
-APT := radosgw ceph-mon ceph-osd ceph-common nginx caddy haproxy varnish prometheus redis-server buildah busybox-static systemd chromium firefox-esr webkit2gtk-driver xvfb ffmpeg curl wget nodejs python3 python3-requests gcc libc6-dev awscli
+APT := radosgw ceph-mon ceph-osd ceph-common nginx caddy haproxy varnish prometheus redis-server buildah busybox-static systemd chromium firefox-esr webkit2gtk-driver xvfb ffmpeg curl wget nodejs python3 python3-requests python3-httpx python3-aiohttp python3-fsspec python3-pandas aria2 mpv gdal-bin gcc libc6-dev awscli
 REGISTRY := github.com/distribution/distribution/v3/cmd/registry v3.1.2
 OAUTH2_PROXY := github.com/oauth2-proxy/oauth2-proxy/v7 v7.8.1 . oauth2-proxy
 OIDC_PROVIDER := github.com/zitadel/oidc/v3 v3.51.17 ./example/server oidc-provider
@@ -22,7 +22,7 @@ MINIO := github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO_CLIENT := github.com/minio/mc v0.0.0-20250313080218-cf909e1063a9 . mcli
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw v1.8.0
 SEAWEEDFS := github.com/seaweedfs/seaweedfs v0.0.0-20261109003541-7506e5f91cd6 ./weed weed
-AXE := axe-core 4.14.1
+NPM := axe-core@4.14.1 hls.js@1.7.4 dashjs@5.2.1 shaka-player@5.2.12 video.js@8.24.1 openseadragon@6.1.1 pdfjs-dist@6.5.438 geotiff@3.0.5 three@0.187.0 cesium@1.145.0 zarrita@0.7.5 axios@1.21.1 got@13.0.0
 GREMLINS := github.com/go-gremlins/gremlins/cmd/gremlins v0.6.0
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
@@ -133,12 +133,15 @@ define build
 	fi
 endef
 
-# npm gets a package that pages are examined with, and none of what it depends on.
+# npm gets the packages that pages and scripts are tested with, and what they depend on. Source maps
+# and Cesium's readable build are half of it, and are deleted.
 define npm
-	@dir=$(CURDIR)/.tools/npm; if ! grep -qs '"version": "$(word 2,$(1))"' $$dir/node_modules/$(word 1,$(1))/package.json; then \
-		echo "+ npm install $(word 1,$(1))@$(word 2,$(1))"; mkdir -p $$dir; \
-		npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix $$dir $(word 1,$(1))@$(word 2,$(1)) >/dev/null \
-			|| echo "tools: could not get $(word 1,$(1)); going on without"; \
+	@dir=$(CURDIR)/.tools/npm; if [ "$$(cat $$dir/installed 2>/dev/null)" != "$(1)" ]; then \
+		echo "+ npm install $(1)"; mkdir -p $$dir; \
+		{ npm install --silent --no-save --no-audit --no-fund --ignore-scripts --omit=optional --prefix $$dir $(1) >/dev/null \
+			&& find $$dir -name '*.map' -delete && rm -rf $$dir/node_modules/cesium/Build/CesiumUnminified \
+			&& echo "$(1)" >$$dir/installed; } \
+			|| echo "tools: could not get $(1); going on without"; \
 	fi
 endef
 
@@ -177,7 +180,7 @@ tools-test:
 	$(call get,$(HELM))
 	$(call get,$(KUBECTL_VALIDATE))
 	$(call get,$(CYCLONEDX))
-	$(call npm,$(AXE))
+	$(call npm,$(NPM))
 
 tools-bench:
 	$(call packages,$(BENCH_APT))

@@ -17,7 +17,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// browser starts a headless Chromium with a new profile and returns the context of its tab.
+// browser starts a headless Chromium with a new profile and returns the context of its tab. more
+// are further options.
 func browser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	path, err := find("chromium")

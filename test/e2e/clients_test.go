@@ -1,166 +1,173 @@
 package e2e
 
 import (
+	"bytes"
+	"cmp"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"golang.org/x/crypto/bcrypt"
 )
 
-// httpClient is a program that sends HTTP requests. Its send sends a request with headers, follows
-// redirects by the client's own rules, and returns the last status. A user is "ann:password" or "".
-type httpClient struct {
-	name string
-	send func(t *testing.T, method, url, user string, header ...string) string
+// clientRow is a row of a table in docs/clients.md.
+type clientRow struct {
+	name  string
+	needs []string // programs, and files below .tools/npm/node_modules or with an absolute path
+	cells func(*testing.T, *clientSite) []string
 }
 
-var statusLine = regexp.MustCompile(`(?m)^\s*HTTP/\S+ (\d+)`)
+// clientTables are the tables in docs/clients.md.
+var clientTables = []struct {
+	title   string
+	columns []string
+	rows    []clientRow
+}{
+	{"Programs and libraries that send requests", httpColumns, httpRows()},
+	{"Programs that read films and maps", programColumns, programRows()},
+	{"Libraries in a page", pageColumns, pageRows()},
+}
 
-var httpClients = []httpClient{
-	{"curl -L", func(t *testing.T, method, url, user string, header ...string) string {
-		args := []string{"curl", "-s", "-L", "-o", "/dev/null", "-w", "%{http_code}"}
-		if method == http.MethodHead {
-			args = append(args, "-I")
+// TestClients runs each client against the proxy and compares what it does with the tables in
+// docs/clients.md. With UPDATE=1 it writes them. The rows of clients that are missing stay
+// unchanged.
+func TestClients(t *testing.T) {
+	t.Parallel()
+	site := startClientSite(t)
+	var (
+		mu      sync.Mutex
+		results = map[string][]string{}
+	)
+	t.Run("clients", func(t *testing.T) {
+		for _, table := range clientTables {
+			for _, row := range table.rows {
+				t.Run(row.name, func(t *testing.T) {
+					t.Parallel()
+					needFiles(t, row.needs...)
+					cells := row.cells(t, site)
+					t.Log(cells)
+					mu.Lock()
+					defer mu.Unlock()
+					results[row.name] = cells
+				})
+			}
 		}
-		if user != "" {
-			args = append(args, "-u", user)
+	})
+	if !t.Failed() {
+		compareClients(t, results)
+	}
+}
+
+// needFiles is need, also for files.
+func needFiles(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		path := name
+		switch {
+		case strings.HasPrefix(name, "npm/"):
+			path = filepath.Join(nodeModules, strings.TrimPrefix(name, "npm/"))
+		case !strings.HasPrefix(name, "/"):
+			need(t, name)
+			continue
 		}
-		for _, h := range header {
-			args = append(args, "-H", h)
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			const reason = "%s is missing: run `make tools` to install it"
+			if os.Getenv("CI") == "true" {
+				t.Fatalf(reason, name)
+			}
+			t.Skipf(reason, name)
 		}
-		return output(t, append(args, url)...)
-	}},
-	{"wget", func(t *testing.T, method, url, user string, header ...string) string {
-		args := []string{"wget", "-S", "-O", "/dev/null", "-t", "1"}
-		if method == http.MethodHead {
-			args = append(args, "--spider")
+	}
+}
+
+const nodeModules = "../../.tools/npm/node_modules"
+
+// compareClients compares the results with docs/clients.md, or writes them.
+func compareClients(t *testing.T, results map[string][]string) {
+	t.Helper()
+	const path, begin, end = "../../docs/clients.md", "<!-- clients -->\n", "<!-- /clients -->"
+	page := readFile(t, path)
+	i, j := strings.Index(page, begin), strings.Index(page, end)
+	if i < 0 || j < i {
+		t.Fatalf("%s has no %q before %q", path, begin, end)
+	}
+	i += len(begin)
+	previous := map[string]string{}
+	for line := range strings.Lines(page[i:j]) {
+		if name, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " | "); ok {
+			previous[name] = line
 		}
-		if user != "" {
-			name, password, _ := strings.Cut(user, ":")
-			args = append(args, "--user="+name, "--password="+password, "--auth-no-challenge")
+	}
+	var text strings.Builder
+	for _, table := range clientTables {
+		fmt.Fprintf(&text, "\n## %s\n\n", table.title)
+		fmt.Fprintf(&text, "| client | %s |\n", strings.Join(table.columns, " | "))
+		text.WriteString("|---|" + strings.Repeat("---|", len(table.columns)) + "\n")
+		for _, row := range table.rows {
+			line := fmt.Sprintf("| %s | %s |\n", row.name, strings.Join(results[row.name], " | "))
+			if results[row.name] == nil {
+				line = cmp.Or(previous[row.name], "| "+row.name+" | ? |\n")
+			}
+			text.WriteString(line)
 		}
-		for _, h := range header {
-			args = append(args, "--header", h)
-		}
-		lines := statusLine.FindAllStringSubmatch(output(t, append(args, url)...), -1)
-		if len(lines) == 0 {
-			return "none"
-		}
-		return lines[len(lines)-1][1]
-	}},
-	{"Go, net/http", func(t *testing.T, method, url, user string, header ...string) string {
-		req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	}
+	text.WriteByte('\n')
+	switch {
+	case page[i:j] == text.String():
+	case os.Getenv("UPDATE") == "":
+		t.Errorf("the tables in docs/clients.md differ (UPDATE=1 writes them); want:\n%s",
+			text.String())
+	default:
+		err := os.WriteFile(path, []byte(page[:i]+text.String()+page[j:]), 0o644)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, h := range header {
-			name, value, _ := strings.Cut(h, ": ")
-			req.Header.Set(name, value)
-		}
-		if name, password, ok := strings.Cut(user, ":"); ok {
-			req.SetBasicAuth(name, password)
-		}
-		a, err := readAnswer((&http.Client{}).Do(req))
-		if err != nil {
-			return err.Error()
-		}
-		return fmt.Sprint(a.status)
-	}},
-	{"Node.js, fetch", scripted("node", "-e", `
-		const [method, url, user, ...headers] = process.argv.slice(1);
-		const h = Object.fromEntries(headers.map(l => l.split(": ")));
-		if (user) h.Authorization = "Basic " + btoa(user);
-		fetch(url, {method, headers: h}).then(r => console.log(r.status), e => console.log(e.message))`)},
-	{"Python, urllib", scripted("/usr/bin/python3", "-c", `
-import sys, base64, urllib.request, urllib.error
-method, url, user, *headers = sys.argv[1:]
-r = urllib.request.Request(url, method=method, headers=dict(h.split(": ") for h in headers))
-if user: r.add_header("Authorization", "Basic " + base64.b64encode(user.encode()).decode())
-try: print(urllib.request.urlopen(r).status)
-except urllib.error.HTTPError as e: print(e.code)`)},
-	{"Python, requests", scripted("/usr/bin/python3", "-c", `import sys, requests
-method, url, user, *headers = sys.argv[1:]
-r = requests.request(method, url, headers=dict(h.split(": ") for h in headers),
-    auth=tuple(user.split(":")) if user else None, allow_redirects=True)
-print(r.status_code)`)},
-}
-
-// scripted returns a send function that runs an interpreter with a script.
-func scripted(args ...string) func(*testing.T, string, string, string, ...string) string {
-	return func(t *testing.T, method, url, user string, header ...string) string {
-		all := append(args[:len(args):len(args)], method, url, user)
-		return output(t, append(all, header...)...)
 	}
 }
 
-// inBrowser returns a client that calls fetch() in a page on the proxy's origin.
-func inBrowser(b *tab) httpClient {
-	send := func(_ *testing.T, method, url, user string, header ...string) string {
-		var headers []string
-		for _, h := range header {
-			name, value, _ := strings.Cut(h, ": ")
-			headers = append(headers, fmt.Sprintf("%q: %q", name, value))
-		}
-		if user != "" {
-			headers = append(headers, fmt.Sprintf(`"Authorization": "Basic " + btoa(%q)`, user))
-		}
-		return b.js(fmt.Sprintf(`fetch(%q, {method: %q, headers: {%s}, cache: "no-store"}).then(
-			r => "" + r.status, e => "refused")`, url, method, strings.Join(headers, ", ")))
-	}
-	return httpClient{"Chromium, fetch", send}
+// clientSite is what clients are tried with: a store that behaves like AWS, the proxy, and a site
+// with pages on the proxy's origin.
+type clientSite struct {
+	*proxy
+	minio  *store
+	store  *counted
+	origin string // of the pages
+	token  string // for Authorization: Bearer, and for the cookie "session"
+	config string
+	env    []string
 }
 
-// strict starts a reverse proxy to the store at another address. Like AWS and unlike MinIO, it
-// rejects requests that have both an Authorization header and a signature in the query ("Only one
-// auth mechanism allowed").
-// https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
-func (s *store) strict(t *testing.T) (endpoint string) {
+const (
+	clientUser    = "ann:password"
+	clientBucket  = "clients"
+	inPlaceBucket = "clients-in-place" // its integration has in_place
+)
+
+// startClientSite starts the servers. What is in open/ is for everyone, and what is in closed/
+// needs a credential.
+func startClientSite(t *testing.T) *clientSite {
 	t.Helper()
-	target, err := url.Parse(s.endpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
-	}}
-	l, err := net.Listen("tcp", "127.0.0.2:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	handler := func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "" {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		forward.ServeHTTP(w, r)
-	}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(handler))
-	_ = server.Listener.Close()
-	server.Listener = l
-	server.Start()
-	t.Cleanup(server.Close)
-	return server.URL
-}
-
-// clientRow matches a row of the table of clients in docs/browsers.md.
-var clientRow = regexp.MustCompile(`(?m)^\|` + strings.Repeat(` ([^|]+) \|`, 6) + `$`)
-
-// TestClients compares the table of clients in docs/browsers.md with what the clients do.
-func TestClients(t *testing.T) {
-	t.Parallel()
-	need(t, "chromium", "curl", "wget", "node", "/usr/bin/python3")
 	s := minio(t)
+	b := &clientSite{minio: s, store: s.strict(t)}
 	hash, err := bcrypt.GenerateFromPassword([]byte("password"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
@@ -169,72 +176,176 @@ func TestClients(t *testing.T) {
 	if err := os.WriteFile(passwords, append([]byte("ann:"), hash...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	config := longWindow + inStore("clients") + `
+	var issuer string
+	issuer, b.token = issuedToken(t)
+	second := strings.NewReplacer("integrations:\n", "", "name: keys", "name: in-place")
+	b.config = longWindow + inStore(clientBucket) + second.Replace(inStore(inPlaceBucket)) +
+		`    in_place: {suffixes: [.m3u8, .mpd, .dzi, .vrt, .gltf, .json]}
 viewers:
   anonymous: true
   basic: {htpasswd_file: "${PASSWORDS}"}
+  jwt: {issuer: "${ISSUER}", jwks_url: "${ISSUER}/keys", audience: media, user_claim: sub, cookie: session}
   links: {keys: [{id: k1, secret: canary-of-a-link-with-32-bytes!!}]}
+  rules:
+    - {known: true, locators: ["s3://clients*/*"]}
+    - {anonymous: true, locators: ["s3://clients*/open/*"]}
 `
-	g := startGallery(t, s, "clients", config, "PASSWORDS="+passwords)
-	s.put(t, "clients", "k", []byte("0123456789"))
-	found, err := s.client(s.owner).HeadObject(t.Context(),
-		&s3.HeadObjectInput{Bucket: aws.String("clients"), Key: aws.String("k")})
+	b.env = append(s.env(), "STORE="+b.store.url, "PASSWORDS="+passwords, "ISSUER="+issuer)
+	s.createBucket(t, clientBucket)
+	s.createBucket(t, inPlaceBucket)
+	b.proxy = startProxy(t, b.config, b.env...)
+	pages, err := filepath.Abs("testdata/clients")
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.page(t, "index.html", "")
-	b := openTab(t)
-	b.open(g.origin + "/")
-
-	documented := map[string]string{}
-	for _, row := range clientRow.FindAllStringSubmatch(readFile(t, "../../docs/browsers.md"), -1) {
-		documented[row[1]] = strings.Join(row[2:], " ")
+	libraries, err := filepath.Abs(nodeModules)
+	if err != nil {
+		t.Fatal(err)
 	}
-	// Not every program resolves *.localhost, so these clients reach the store by an IP address. It
-	// differs from the proxy's.
-	strict := s.strict(t)
-	env := append(s.env(), "STORE="+strict, "PASSWORDS="+passwords)
-	direct := startProxy(t, config, env...)
-	for _, c := range append([]httpClient{inBrowser(b)}, httpClients...) {
-		target := direct.url("/s3/clients/k")
-		if c.name == "Chromium, fetch" {
-			target = g.origin + "/s3/clients/k"
-		}
-		got := strings.Join([]string{
-			c.send(t, http.MethodGet, target, ""),
-			c.send(t, http.MethodHead, target, ""),
-			c.send(t, http.MethodGet, target, "", "Range: bytes=0-3"),
-			c.send(t, http.MethodGet, target, "", "If-None-Match: "+aws.ToString(found.ETag)),
-			c.send(t, http.MethodGet, target, "ann:password"),
-		}, " ")
-		if want := documented[c.name]; got != want {
-			t.Errorf("%s: got the statuses %q, want %q as in docs/browsers.md", c.name, got, want)
-		}
-		delete(documented, c.name)
-	}
-	for name, row := range documented {
-		if name != "client" && strings.Trim(name, "-") != "" {
-			t.Errorf("docs/browsers.md has a row for %q, which is not tested: %s", name, row)
-		}
-	}
-
-	// Signed links work with clients that pass the password on to S3, because a link carries its
-	// credential in the query.
-	link := linkTo(t, config, "s3://clients/k", env...)
-	for _, c := range httpClients {
-		if got := c.send(t, http.MethodGet, direct.url(link), ""); got != "200" {
-			t.Errorf("%s with a link: status %s, want 200", c.name, got)
-		}
-	}
+	need(t, "nginx")
+	// Chromium would show a dialog for a password, and wait.
+	nginx := behindShippedNginx(t, b.proxy, `root `+pages+`; proxy_hide_header WWW-Authenticate;
+		location /lib/ { alias `+libraries+`/; }
+		types {
+			text/html html; text/javascript js mjs; application/json json; text/css css;
+			application/wasm wasm;
+		}`)
+	b.origin = "http://app.localhost" + nginx.host[strings.LastIndexByte(nginx.host, ':'):]
+	return b
 }
 
-// linkTo returns a signed link, a path and its query, that the link command makes.
-func linkTo(t *testing.T, config, locator string, env ...string) string {
+// issuedToken returns an issuer's URL and one of its tokens, for ann.
+func issuedToken(t *testing.T) (issuer, token string) {
 	t.Helper()
-	env = append(env, "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")
-	code, link := command(t, writeConfig(t, config), env, "link", locator)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{KeyID: "k", Key: key.Public()}}}
+	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(set)
+	}))
+	t.Cleanup(keys.Close)
+	signer, err := jose.NewSigner(
+		jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{KeyID: "k", Key: key}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err = jwt.Signed(signer).Claims(jwt.Claims{
+		Issuer: keys.URL, Subject: "ann", Audience: jwt.Audience{"media"},
+		Expiry: jwt.NewNumericDate(time.Now().Add(time.Hour)),
+	}).Serialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys.URL, token
+}
+
+// strict starts a reverse proxy to the store at another address, 127.0.0.2, which programs can
+// reach that do not resolve *.localhost. In two things it is like AWS and unlike MinIO. It rejects
+// requests that have both an Authorization header and a signature in the query ("Only one auth
+// mechanism allowed"). And it answers 403 for a missing key, as AWS does without s3:ListBucket.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+func (s *store) strict(t *testing.T) *counted {
+	t.Helper()
+	c, forward := counting(t, s.endpoint, nil)
+	l, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			w.WriteHeader(http.StatusBadRequest)
+			c.note(r, time.Now(), http.StatusBadRequest, w.Header())
+			return
+		}
+		forward.ServeHTTP(&noMissing{w}, r)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(handler))
+	_ = server.Listener.Close()
+	server.Listener = l
+	server.Start()
+	t.Cleanup(server.Close)
+	c.url = server.URL
+	return c
+}
+
+// noMissing is a ResponseWriter that turns 404 into 403.
+type noMissing struct{ http.ResponseWriter }
+
+func (w *noMissing) WriteHeader(status int) {
+	if status == http.StatusNotFound {
+		status = http.StatusForbidden
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *noMissing) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// folder stores files in a folder of a bucket, and returns the folder's key.
+func (b *clientSite) folder(
+	t *testing.T, bucket, access, client string, files map[string][]byte,
+) (folder string) {
+	t.Helper()
+	folder = access + "/" + strings.Map(func(r rune) rune {
+		if strings.ContainsRune("`,/<>() ", r) {
+			return '-'
+		}
+		return r
+	}, client) + "/"
+	for name, body := range files {
+		input := &s3.PutObjectInput{
+			Bucket: &bucket, Key: aws.String(folder + name), Body: bytes.NewReader(body),
+		}
+		if contentType := documentTypes[filepath.Ext(name)]; contentType != "" {
+			input.ContentType = &contentType
+		}
+		if _, err := b.minio.client(b.minio.owner).PutObject(t.Context(), input); err != nil {
+			t.Fatalf("PutObject(%q): %v", folder+name, err)
+		}
+	}
+	return folder
+}
+
+// documentTypes are the types of objects, by their suffix.
+var documentTypes = map[string]string{
+	".m3u8": "application/vnd.apple.mpegurl",
+	".mpd":  "application/dash+xml",
+	".ts":   "video/mp2t",
+	".m4s":  "video/iso.segment",
+	".mp4":  "video/mp4",
+	".png":  "image/png",
+	".json": "application/json",
+	".gltf": "model/gltf+json",
+}
+
+// seen returns the requests for the objects of a folder that have reached the store.
+func (b *clientSite) seen(bucket, folder string) []visit {
+	return b.store.visits(func(v visit) bool {
+		return strings.HasPrefix(v.path, "/"+bucket+"/"+folder)
+	})
+}
+
+// link returns a signed link, a path and its query, that the link command makes.
+func (b *clientSite) link(t *testing.T, locator string, flags ...string) string {
+	t.Helper()
+	env := append(slices.Clone(b.env), "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")
+	args := append(append([]string{"link"}, flags...), locator)
+	code, link := command(t, writeConfig(t, b.config), env, args...)
 	if code != 0 {
 		t.Fatalf("s3redirect link: exit code %d, want 0: %s", code, link)
 	}
 	return strings.TrimSpace(link)
+}
+
+// query returns the query of a link to a folder of a bucket.
+func (b *clientSite) query(t *testing.T, bucket, folder string) string {
+	t.Helper()
+	u, err := url.Parse(b.link(t, "s3://"+bucket+"/"+folder+"*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.RawQuery
 }

@@ -21,6 +21,7 @@ import (
 // visit is a request to a server and its response.
 type visit struct {
 	method, path, query, origin, rng string
+	credentials                      string    // the request's Authorization and Cookie
 	at                               time.Time // time of arrival
 	status                           int
 	header                           http.Header // of the response
@@ -44,6 +45,16 @@ func (s *store) counted(t *testing.T) *counted {
 // change, which may be nil, edits the header of each response.
 func countedBefore(t *testing.T, endpoint, name string, change func(http.Header)) *counted {
 	t.Helper()
+	c, handler := counting(t, endpoint, change)
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	c.url = strings.Replace(server.URL, "127.0.0.1", name, 1)
+	return c
+}
+
+// counting is countedBefore without a listener.
+func counting(t *testing.T, endpoint string, change func(http.Header)) (*counted, http.Handler) {
+	t.Helper()
 	target, err := url.Parse(endpoint)
 	if err != nil {
 		t.Fatal(err)
@@ -62,28 +73,31 @@ func countedBefore(t *testing.T, endpoint, name string, change func(http.Header)
 			}
 			r := resp.Request
 			came, _ := r.Context().Value(arrival{}).(time.Time)
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.all = append(c.all, visit{
-				method: r.Method,
-				path:   r.URL.Path,
-				query:  r.URL.RawQuery,
-				origin: r.Header.Get("Origin"),
-				rng:    r.Header.Get("Range"),
-				at:     came,
-				status: resp.StatusCode,
-				header: resp.Header.Clone(),
-			})
+			c.note(r, came, resp.StatusCode, resp.Header.Clone())
 			return nil
 		},
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return c, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := context.WithValue(r.Context(), arrival{}, time.Now())
 		forward.ServeHTTP(w, r.WithContext(ctx))
-	}))
-	t.Cleanup(server.Close)
-	c.url = strings.Replace(server.URL, "127.0.0.1", name, 1)
-	return c
+	})
+}
+
+// note records a request and its response.
+func (c *counted) note(r *http.Request, came time.Time, status int, header http.Header) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all = append(c.all, visit{
+		method:      r.Method,
+		path:        r.URL.Path,
+		query:       r.URL.RawQuery,
+		origin:      r.Header.Get("Origin"),
+		rng:         r.Header.Get("Range"),
+		credentials: r.Header.Get("Authorization") + r.Header.Get("Cookie"),
+		at:          came,
+		status:      status,
+		header:      header,
+	})
 }
 
 // visits returns the requests so far for which like returns true.
