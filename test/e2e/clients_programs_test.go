@@ -189,15 +189,12 @@ func works(visits []visit) string {
 func methods(visits []visit) []string {
 	least := map[string]int{}
 	for _, v := range visits {
-		kind, status := v.method, v.status
+		kind := v.method
 		if kind == http.MethodGet && v.rng != "" {
 			kind = "Range"
 		}
-		if status == http.StatusNotModified {
-			continue // the browser revalidates the copy in its cache
-		}
-		if least[kind] == 0 || status < least[kind] {
-			least[kind] = status
+		if least[kind] == 0 || v.status < least[kind] {
+			least[kind] = v.status
 		}
 	}
 	cells := make([]string, 0, 3)

@@ -298,6 +298,8 @@ func (b *clientSite) folder(
 	for name, body := range files {
 		input := &s3.PutObjectInput{
 			Bucket: &bucket, Key: aws.String(folder + name), Body: bytes.NewReader(body),
+			// Otherwise it depends on the state of the browser's cache whether pdf.js gets a 304.
+			CacheControl: aws.String("no-store"),
 		}
 		if contentType := documentTypes[filepath.Ext(name)]; contentType != "" {
 			input.ContentType = &contentType
