@@ -190,7 +190,8 @@ func TestNotInPlace(t *testing.T) {
 	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "5" || !strings.Contains(body, "s3_unavailable") {
 		t.Errorf("store down: got %d %s, want 503 s3_unavailable", resp.StatusCode, body)
 	}
-	if got := w.log.String(); !strings.Contains(got, "document not fetched") || strings.Contains(got, "X-Amz-Signature") {
+	got := w.log.String()
+	if !strings.Contains(got, "document not fetched") || strings.Contains(got, "X-Amz-Signature") {
 		t.Errorf("the log has %s, want the failure without the URL", got)
 	}
 }
@@ -241,7 +242,8 @@ func TestManyViewersOfADocument(t *testing.T) {
 		var all sync.WaitGroup
 		for range 500 {
 			all.Go(func() {
-				if resp, body := w.read("GET", "/s3/bucket/film/film.m3u8"); resp.StatusCode != 200 || body != playlist {
+				resp, body := w.read("GET", "/s3/bucket/film/film.m3u8")
+				if resp.StatusCode != 200 || body != playlist {
 					t.Errorf("got %d %s, want the playlist", resp.StatusCode, body)
 				}
 			})

@@ -68,12 +68,13 @@ var brokenByFiles = map[string]string{
 	"an unset htpasswd variable": "viewers: {basic: {htpasswd_file: '${NOT_SET}'}}",
 	"an htpasswd file and a mistake elsewhere": "log: {format: xml}\n" +
 		"viewers: {basic: {htpasswd_file: DIR/missing}}",
-	"a missing certificate":        "viewers: {anonymous: true}\ntls: {cert_file: DIR/missing, key_file: DIR/key.pem}",
-	"a missing key":                "viewers: {anonymous: true}\ntls: {cert_file: DIR/cert.pem, key_file: DIR/missing}",
-	"a certificate that is none":   "viewers: {anonymous: true}\ntls: {cert_file: DIR/md5, key_file: DIR/md5}",
-	"a certificate directory":      "viewers: {anonymous: true}\nadmin: {tls: {cert_file: DIR, key_file: DIR}}",
-	"an admin certificate missing": "viewers: {anonymous: true}\nadmin: {tls: {cert_file: DIR/missing, key_file: DIR/missing}}",
-	"a short admin token":          "viewers: {anonymous: true}\nadmin: {token: short}",
+	"a missing certificate":      "viewers: {anonymous: true}\ntls: {cert_file: DIR/missing, key_file: DIR/key.pem}",
+	"a missing key":              "viewers: {anonymous: true}\ntls: {cert_file: DIR/cert.pem, key_file: DIR/missing}",
+	"a certificate that is none": "viewers: {anonymous: true}\ntls: {cert_file: DIR/md5, key_file: DIR/md5}",
+	"a certificate directory":    "viewers: {anonymous: true}\nadmin: {tls: {cert_file: DIR, key_file: DIR}}",
+	"an admin certificate missing": "viewers: {anonymous: true}\n" +
+		"admin: {tls: {cert_file: DIR/missing, key_file: DIR/missing}}",
+	"a short admin token": "viewers: {anonymous: true}\nadmin: {token: short}",
 	"an admin token in an empty file": "viewers: {anonymous: true}\n" +
 		"admin: {token: '${file:DIR/empty}'}",
 	"an admin token in a missing file": "viewers: {anonymous: true}\n" +
@@ -244,7 +245,8 @@ integrations:
   - {name: a, bucket: aaa, endpoint: "http://AT", sts_endpoint: "http://AT", path_style: true,
      role_arn: "arn:aws:iam:::role/r", access_key_id: a, secret_access_key: b}
   - {name: own, bucket: bbb, region: auto, own_credentials: true}
-  - {name: c, bucket: ccc, region: auto, endpoint: "https://store.example.invalid", access_key_id: a, secret_access_key: b}
+  - {name: c, bucket: ccc, region: auto, endpoint: "https://store.example.invalid", access_key_id: a,
+     secret_access_key: b}
 `, "AT", at))
 	for _, flag := range []string{"--offline", "--config-only"} {
 		synctest.Test(t, func(t *testing.T) { // waits for what runs in the background

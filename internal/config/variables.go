@@ -19,7 +19,8 @@ func Variables(text string) (names []string) {
 	return names
 }
 
-// SecretVariables returns the variables that the secrets of the configuration name. It skips the integration whose name in its file is except.
+// SecretVariables returns the variables that the secrets of the configuration name. It skips the
+// integration whose name in its file is except.
 func (s *Source) SecretVariables(except string) (names []string) {
 	collect := func(n *yaml.Node, t reflect.Type) {
 		for _, secret := range secretsIn(n, t) {

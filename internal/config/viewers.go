@@ -197,7 +197,8 @@ func isCookieOf(cookie, name string) bool {
 func (k *checker) checkRule(at string, r *Rule) {
 	if len(r.Users) == 0 && len(r.Groups) == 0 && !r.Known && !r.Anonymous {
 		k.wrong(at,
-			"the rule matches no client; set users, groups, known: true (all authenticated clients) or anonymous: true").
+			"the rule matches no client; set users, groups, known: true (all authenticated clients) "+
+				"or anonymous: true").
 			Needs = []string{at + ".users", at + ".groups", at + ".known", at + ".anonymous"}
 	}
 	if r.Anonymous && !k.Viewers.Anonymous {

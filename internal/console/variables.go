@@ -19,12 +19,13 @@ const (
 // permissions, or send a file to the draft's STS.
 var fileKeys = []string{"own_credentials", "web_identity_token_file"}
 
-// checkVariables returns an error if a change names variables that its user must not use: environment
-// variables, files or systemd credentials. It runs before any variable is looked up. An access key ID is sent in the clear to the draft's endpoint and is part of every URL, so a
-// variable with a secret must never become one. Each of the two keys may name only the variables of
-// its own list in admin.variables, and none that a secret of the file uses. The lists are separate
-// because a secret stays secret after its integration is removed. An integration keeps its current
-// variables while its endpoints stay the same.
+// checkVariables returns an error if a change names variables that its user must not use:
+// environment variables, files or systemd credentials. It runs before any variable is looked up.
+// An access key ID is sent in the clear to the draft's endpoint and is part of every URL, so a
+// variable with a secret must never become one. Each of the two keys may name only the variables
+// of its own list in admin.variables, and none that a secret of the file uses. The lists are
+// separate because a secret stays secret after its integration is removed. An integration keeps
+// its current variables while its endpoints stay the same.
 func (c *Console) checkVariables(
 	in *changeRequest, source *config.Source, parsed *config.Config,
 ) error {

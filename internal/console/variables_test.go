@@ -17,7 +17,8 @@ import (
 const variablesFile = `listen: 127.0.0.1:8080
 admin:
   token: ` + testToken + `
-  variables: {ids: [FRESH_KEY, LAB_KEY], secrets: [FRESH_SECRET, LAB_SECRET, LINK_KEY, FLEET_KEY, ELSEWHERE, "file:LISTED", "credential:scans", "file:USED"]}
+  variables: {ids: [FRESH_KEY, LAB_KEY], secrets: [FRESH_SECRET, LAB_SECRET, LINK_KEY, FLEET_KEY,
+    ELSEWHERE, "file:LISTED", "credential:scans", "file:USED"]}
 viewers:
   anonymous: true
   links: {keys: [{id: k1, secret: "x${LINK_KEY}"}]}
@@ -25,7 +26,8 @@ cache:
   redis: {url: "redis://:${FLEET_KEY}@127.0.0.1:6379/0", encryption_key: Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI=}
 include: [integrations.d/*.yaml]
 integrations:
-  - {name: elsewhere, bucket: elsewhere, region: us-east-1, access_key_id: AKIA, secret_access_key: "x${ELSEWHERE}${file:USED}"}
+  - {name: elsewhere, bucket: elsewhere, region: us-east-1, access_key_id: AKIA,
+     secret_access_key: "x${ELSEWHERE}${file:USED}"}
 -- lab.yaml --
 ` + config.Marker + `
 name: lab
@@ -114,13 +116,17 @@ func TestVariablesOfDrafts(t *testing.T) {
 		"variable in another key": {add("external_id", "${FRESH_KEY}"),
 			"external_id", "only the two keys"},
 
-		"file of the list":             {add("secret_access_key", "${file:"+listed+"}"), "", allowed},
-		"file outside the list":        {add("secret_access_key", "${file:/etc/passwd}"), "secret_access_key", elsewhere},
-		"file as the key ID":           {add("access_key_id", "${file:"+listed+"}"), "access_key_id", elsewhere},
-		"another spelling of the file": {add("secret_access_key", "${file:/."+listed+"}"), "secret_access_key", "environment variable"},
+		"file of the list": {add("secret_access_key", "${file:"+listed+"}"),
+			"", allowed},
+		"file outside the list": {add("secret_access_key", "${file:/etc/passwd}"),
+			"secret_access_key", elsewhere},
+		"file as the key ID": {add("access_key_id", "${file:"+listed+"}"), "access_key_id", elsewhere},
+		"another spelling of the file": {add("secret_access_key", "${file:/."+listed+"}"),
+			"secret_access_key", "environment variable"},
 		"file that does not exist": {add("access_key_id", "${file:/NOT_SET}"),
 			"access_key_id", elsewhere},
-		"relative file":            {add("secret_access_key", "${file:config.yaml}"), "secret_access_key", "environment variable"},
+		"relative file": {add("secret_access_key", "${file:config.yaml}"),
+			"secret_access_key", "environment variable"},
 		"part of a file's content": {add("access_key_id", "AKIA${file:/etc/passwd}"), "access_key_id", elsewhere},
 		"file of another secret":   {add("secret_access_key", "${file:"+taken+"}"), "secret_access_key", used},
 		"credential outside the list": {add("secret_access_key", "${credential:other}"),
@@ -201,7 +207,7 @@ func TestVariablesOfDrafts(t *testing.T) {
 func TestNoVariablesByDefault(t *testing.T) {
 	file, _, _ := withFiles(t, variablesFile)
 	from := strings.Index(file, "  variables:")
-	to := from + strings.Index(file[from:], "\n") + 1
+	to := from + strings.Index(file[from:], "viewers:")
 	w := newWorld(t, file[:from]+file[to:])
 	w.signInAs("ann")
 	draft := map[string]string{"name": "new", "bucket": "fresh",

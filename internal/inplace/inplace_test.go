@@ -43,10 +43,9 @@ func response(status int, body io.Reader, length int64) *http.Response {
 	}
 }
 
-func text(body string) func(*http.Request) (*http.Response, error) {
-	return func(*http.Request) (*http.Response, error) {
-		return response(200, strings.NewReader(body), int64(len(body))), nil
-	}
+// status returns an answer without a body.
+func status(code int) func(*http.Request) (*http.Response, error) {
+	return func(*http.Request) (*http.Response, error) { return response(code, http.NoBody, 0), nil }
 }
 
 func newFetcher(s *store) (*Fetcher, *bytes.Buffer) {
@@ -157,12 +156,14 @@ func TestErrors(t *testing.T) {
 		want   error
 		status int
 	}{
-		"stated length":   {func(*http.Request) (*http.Response, error) { return response(200, nil, limit+1), nil }, ErrTooLarge, 0},
-		"not found":       {func(*http.Request) (*http.Response, error) { return response(404, http.NoBody, 0), nil }, nil, 404},
-		"denied":          {func(*http.Request) (*http.Response, error) { return response(403, http.NoBody, 0), nil }, nil, 403},
-		"partial content": {func(*http.Request) (*http.Response, error) { return response(206, http.NoBody, 0), nil }, nil, 206},
-		"throttled":       {func(*http.Request) (*http.Response, error) { return response(503, http.NoBody, 0), nil }, ErrUnavailable, 0},
-		"too many":        {func(*http.Request) (*http.Response, error) { return response(429, http.NoBody, 0), nil }, ErrUnavailable, 0},
+		"stated length": {func(*http.Request) (*http.Response, error) {
+			return response(200, http.NoBody, limit+1), nil
+		}, ErrTooLarge, 0},
+		"not found":       {status(404), nil, 404},
+		"denied":          {status(403), nil, 403},
+		"partial content": {status(206), nil, 206},
+		"throttled":       {status(503), ErrUnavailable, 0},
+		"too many":        {status(429), ErrUnavailable, 0},
 		"redirect": {func(r *http.Request) (*http.Response, error) {
 			if r.URL.Host != "s3.localhost" {
 				t.Errorf("a redirect to %s was followed", r.URL.Host)
@@ -182,11 +183,15 @@ func TestErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f, log := newFetcher(&store{answer: c.answer})
 			_, _, err := f.Fetch(t.Context(), "lab", presigned, limit)
-			status, _ := errors.AsType[*StatusError](err)
-			if c.want != nil && !errors.Is(err, c.want) || c.status != 0 && (status == nil || status.Status != c.status) {
+			got := 0
+			if answered, ok := errors.AsType[*StatusError](err); ok {
+				got = answered.Status
+			}
+			if c.want != nil && !errors.Is(err, c.want) || got != c.status {
 				t.Errorf("Fetch = %v, want %v or status %d", err, c.want, c.status)
 			}
-			if unavailable := errors.Is(err, ErrUnavailable); unavailable != strings.Contains(log.String(), "document not fetched") {
+			logged := strings.Contains(log.String(), "document not fetched")
+			if unavailable := errors.Is(err, ErrUnavailable); unavailable != logged {
 				t.Errorf("Fetch = %v, and the log has %q", err, log)
 			}
 			if strings.Contains(err.Error()+log.String(), "canary") {

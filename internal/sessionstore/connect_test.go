@@ -239,7 +239,8 @@ func TestIAMToken(t *testing.T) {
 	if err != nil || second.Password == first.Password {
 		t.Fatalf("authenticate a minute later = the same token, %v; want a new one", err)
 	}
-	if got := verifyToken(t, second.Password, "media-cache", "eu-central-1").Get("ResourceType"); got != "ServerlessCache" {
+	token := verifyToken(t, second.Password, "media-cache", "eu-central-1")
+	if got := token.Get("ResourceType"); got != "ServerlessCache" {
 		t.Errorf("the token of a serverless cache has ResourceType = %q, want ServerlessCache", got)
 	}
 	i.Credentials = func(context.Context) (aws.Credentials, error) {

@@ -20,24 +20,24 @@ func TestLinkTokens(t *testing.T) {
 		token, query string
 		want         Reason // "" means that the link is valid
 	}{
-		"unchanged":       {token, "", ""},
-		"with parameters": {token, "download&response-content-type=image/png", ""},
-		"no tilde":        {token[1:], "", ReasonMalformed},
-		"two tildes":      {"~" + token, "", ReasonMalformed},
-		"padding":         {token + "=", "", ReasonMalformed},
-		"standard base64": {"~++//", "", ReasonMalformed},
-		"a line break, which is ignored by the decoder": {token + "\n", "", ReasonMalformed},
-		"bits after the last byte":                      {"~YR", "", ReasonMalformed}, // ~YQ is a
-		"cut":                                           {Token(folder[:len(folder)-4]), "", ReasonLinkSignature},
-		"a link in the query":                           {token, folder, ReasonDuplicate},
-		"a signature in the query":                      {token, "sig", ReasonMalformed},
-		"an expiry in the query":                        {token, "exp=1", ReasonMalformed},
-		"a version":                                     {token, "versionId=x", ReasonLinkTarget},
-		"an object's link":                              {Token(query(t, l, "s3://bucket/folder/x", time.Hour)), "", ""},
-		"another object's link":                         {other, "", ReasonLinkSignature},
-		"too long":                                      {"~" + strings.Repeat("A", 2*maxLinkQuery), "", ReasonTooLarge},
-		"too long with the query":                       {token, "a=" + strings.Repeat("b", maxLinkQuery), ReasonTooLarge},
-		"too many parameters":                           {token, strings.Repeat("a&", maxLinkParams), ReasonTooLarge},
+		"unchanged":                {token, "", ""},
+		"with parameters":          {token, "download&response-content-type=image/png", ""},
+		"no tilde":                 {token[1:], "", ReasonMalformed},
+		"two tildes":               {"~" + token, "", ReasonMalformed},
+		"padding":                  {token + "=", "", ReasonMalformed},
+		"standard base64":          {"~++//", "", ReasonMalformed},
+		"an ignored line break":    {token + "\n", "", ReasonMalformed},
+		"bits after the last byte": {"~YR", "", ReasonMalformed}, // ~YQ is a
+		"cut":                      {Token(folder[:len(folder)-4]), "", ReasonLinkSignature},
+		"a link in the query":      {token, folder, ReasonDuplicate},
+		"a signature in the query": {token, "sig", ReasonMalformed},
+		"an expiry in the query":   {token, "exp=1", ReasonMalformed},
+		"a version":                {token, "versionId=x", ReasonLinkTarget},
+		"an object's link":         {Token(query(t, l, "s3://bucket/folder/x", time.Hour)), "", ""},
+		"another object's link":    {other, "", ReasonLinkSignature},
+		"too long":                 {"~" + strings.Repeat("A", 2*maxLinkQuery), "", ReasonTooLarge},
+		"too long with the query":  {token, "a=" + strings.Repeat("b", maxLinkQuery), ReasonTooLarge},
+		"too many parameters":      {token, strings.Repeat("a&", maxLinkParams), ReasonTooLarge},
 	} {
 		until, err := l.CheckToken(c.token, c.query, object, now)
 		var got Reason
