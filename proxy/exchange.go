@@ -181,8 +181,9 @@ func (h *Handler) locate(x *exchange) (err error) {
 }
 
 var (
-	noContent = []string{"0"}
-	noStore   = []string{"no-store"}
+	noContent       = []string{"0"}
+	noStore         = []string{"no-store"}
+	connectionClose = []string{"close"}
 )
 
 // age is a cached Cache-Control value. All redirects of a window in the same second share it.

@@ -48,7 +48,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 		// The client's next connection starts on the wire. A client that may not read the object
 		// must not learn that its request would have had to wait for a session.
 		if x.admitted && wire.HadToWait(r.Context()) {
-			header.Set("Connection", "close")
+			header["Connection"] = connectionClose
 		}
 		if x.problem != nil {
 			x.writeProblem(w)

@@ -47,6 +47,7 @@ type Server struct {
 	wire                           *wire.Server // nil: net/http answers all requests
 	viewersListener, adminListener net.Listener
 	ready                          atomic.Bool
+	retired                        atomic.Bool // each response closes its connection
 	drainDelay                     time.Duration
 	log                            *slog.Logger
 }
@@ -63,7 +64,7 @@ type ServerOptions struct {
 	Metrics *metrics.Metrics
 	Log     *slog.Logger
 	// DrainDelay is how long the server continues to accept requests after /readyz has turned to
-	// 503.
+	// 503. Each response closes its connection then.
 	DrainDelay time.Duration
 	// TLS and AdminTLS name the certificate files of Listen and AdminListen, which are read again
 	// when they change. A listener without files does not use TLS.
@@ -80,8 +81,9 @@ type ServerOptions struct {
 // Listen loads the certificates and listens on both addresses. Errors begin with the configuration
 // key at fault.
 func Listen(o ServerOptions) (_ *Server, err error) {
-	s := &Server{drainDelay: o.DrainDelay, log: o.Log, viewers: newServer(o.Viewers, o.Log)}
-	s.admin = newServer(s.adminHandler(o), o.Log)
+	s := &Server{drainDelay: o.DrainDelay, log: o.Log}
+	s.viewers = newServer(s.closeWhenRetired(o.Viewers), o.Log)
+	s.admin = newServer(s.closeWhenRetired(s.adminHandler(o)), o.Log)
 	s.viewers.TLSConfig, err = tlsConfig(o.TLS, o.Clock, o.Log.With("key", "tls"))
 	if err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
@@ -189,6 +191,28 @@ func writeState(w http.ResponseWriter, ok bool) {
 	writeText(w, http.StatusOK, "ok")
 }
 
+// closeWhenRetired returns a handler that closes its connections after the server has retired: over
+// HTTP/1.1 after the response, which carries Connection: close, and over HTTP/2, for which net/http
+// sends GOAWAY instead, after the last stream. SetKeepAlivesEnabled would at once close the idle
+// connections, on which a load balancer may be sending a request.
+func (s *Server) closeWhenRetired(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.retired.Load() {
+			w.Header()["Connection"] = connectionClose
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// retire turns /readyz to 503, and makes each further response close its connection.
+func (s *Server) retire() {
+	s.ready.Store(false)
+	s.retired.Store(true)
+	if s.wire != nil {
+		s.wire.Retire()
+	}
+}
+
 // serveViewers serves connections of the viewers' listener.
 func (s *Server) serveViewers() error {
 	if s.wire == nil {
@@ -223,8 +247,8 @@ func serve(s *http.Server, l net.Listener) error {
 	return s.Serve(l)
 }
 
-// Run serves until ctx is canceled, and then drains: /readyz turns to 503, and the viewers'
-// listener closes after the drain delay. Run waits for requests in flight and closes the
+// Run serves until ctx is canceled, and then drains: /readyz turns to 503, responses close their
+// connections, and the viewers' listener closes after the drain delay. Run waits for requests in flight and closes the
 // administrators' listener last.
 func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
@@ -236,7 +260,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return errors.Join(err, s.closeViewers(), s.admin.Close())
 	case <-ctx.Done():
 	}
-	s.ready.Store(false)
+	s.retire()
 	s.log.Info("draining", "delay", s.drainDelay.String())
 	time.Sleep(s.drainDelay)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)

@@ -50,6 +50,9 @@ func (h *Handler) appendRedirect(dst []byte, x *exchange, r *wire.Request) []byt
 		dst = append(append(dst, x.origin[0]...), "\r\n"...)
 	}
 	dst = append(append(dst, "Cache-Control: "...), x.cacheControl[0]...)
+	if r.Retired() {
+		dst = append(dst, "\r\nConnection: close"...)
+	}
 	dst = append(dst, "\r\nContent-Length: 0\r\nLocation: "...)
 	dst = append(append(dst, x.location...), "\r\nReferrer-Policy: "...)
 	dst = append(append(dst, h.referrerPolicy[0]...), "\r\nVary: "...)
@@ -61,6 +64,9 @@ func (h *Handler) appendRedirect(dst []byte, x *exchange, r *wire.Request) []byt
 func (h *Handler) appendProblem(dst []byte, x *exchange, r *wire.Request) []byte {
 	header := http.Header{"Referrer-Policy": h.referrerPolicy, "Vary": h.vary}
 	h.cors.write(header, x.origin)
+	if r.Retired() {
+		header["Connection"] = connectionClose
+	}
 	body := x.setProblem(header)
 	b := bytes.NewBuffer(dst)
 	b.WriteString("HTTP/1.1 " + strconv.Itoa(x.status) + " " + http.StatusText(x.status) + "\r\n")

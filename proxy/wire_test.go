@@ -46,6 +46,13 @@ var dateField = regexp.MustCompile("Date: [^\r]*\r\n")
 // serve starts a server. If handler is nil, it has no wire. stop ends it.
 func (w *world) serve(t *testing.T, handler wire.Handler) (address string, stop func()) {
 	t.Helper()
+	s, stop := w.start(t, handler)
+	return s.Addr.String(), stop
+}
+
+// start is serve that returns the server.
+func (w *world) start(t *testing.T, handler wire.Handler) (s *Server, stop func()) {
+	t.Helper()
 	s, err := Listen(ServerOptions{
 		Listen:      "127.0.0.1:0",
 		AdminListen: "127.0.0.1:0",
@@ -61,7 +68,7 @@ func (w *world) serve(t *testing.T, handler wire.Handler) (address string, stop 
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	return s.Addr.String(), func() {
+	return s, func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -73,10 +80,19 @@ func (w *world) serve(t *testing.T, handler wire.Handler) (address string, stop 
 // answers until it closes the connection, without dates.
 func onBoth(t *testing.T, w *world, request string) (onWire, netHTTP string) {
 	t.Helper()
+	return onBothWith(t, w, request, func(*Server) {})
+}
+
+// onBothWith is onBoth with servers that prepare has changed.
+func onBothWith(
+	t *testing.T, w *world, request string, prepare func(*Server),
+) (onWire, netHTTP string) {
+	t.Helper()
 	converse := func(handler wire.Handler) string {
-		address, stop := w.serve(t, handler)
+		s, stop := w.start(t, handler)
 		defer stop()
-		c, err := net.Dial("tcp", address)
+		prepare(s)
+		c, err := net.Dial("tcp", s.Addr.String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,6 +147,11 @@ func TestWireWritesWhatNetHTTPWrites(t *testing.T) {
 					got, want := onBoth(t, w, head)
 					if got != want || want == "" {
 						t.Errorf("%s: %q:\nthe wire answers %q\nnet/http answers %q",
+							name, head, got, want)
+					}
+					got, want = onBothWith(t, w, head, (*Server).retire)
+					if got != want || strings.Count(want, "Connection: close\r\n") != 1 {
+						t.Errorf("%s, retired: %q:\nthe wire answers %q\nnet/http answers %q",
 							name, head, got, want)
 					}
 				}

@@ -49,7 +49,7 @@ type Config struct {
 	// ReferrerPolicy is the Referrer-Policy of every response. Default no-referrer.
 	ReferrerPolicy string `yaml:"referrer_policy"`
 	// DrainDelay is how long viewers are served after SIGTERM has made /readyz fail, so that load
-	// balancers notice. Default 0s.
+	// balancers notice. Each response closes its connection then. Default 0s.
 	DrainDelay time.Duration `yaml:"drain_delay"`
 	// Integrations are the roles with the buckets that they serve: those of the main file, then
 	// those of the included files. At least one is required, unless the console can add it.

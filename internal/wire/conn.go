@@ -262,7 +262,7 @@ func (c *conn) answer() {
 		if closes {
 			if c.write(out) {
 				c.end = c.close
-				if c.server.draining.Load() {
+				if c.server.draining.Load() || c.server.retired.Load() {
 					c.end = c.linger
 				}
 			}

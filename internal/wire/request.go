@@ -30,6 +30,7 @@ type Request struct {
 
 	hosts, connections int  // the number of fields with these names
 	closes             bool // the connection closes after the response
+	announced          bool // the response has a Connection field already
 }
 
 // reset prepares r for the next head.
@@ -55,6 +56,17 @@ func (r *Request) Values(name string) []string {
 	return r.values[first:len(r.values):len(r.values)]
 }
 
+// Retired reports whether the response must have the field Connection: close, because of
+// [Server.Retire]. The field belongs where net/http sorts it if a handler sets it: with the handler's
+// other fields, by name.
+func (r *Request) Retired() bool {
+	// A server that drains closes the connection of every response; see AppendEnd.
+	if r.server.retired.Load() && !r.server.draining.Load() {
+		r.closes, r.announced = true, true
+	}
+	return r.announced
+}
+
 // AppendEnd appends the end of a response's head: Date, Connection: close if the connection closes
 // after the response, and the empty line.
 func (r *Request) AppendEnd(dst []byte, now time.Time) []byte {
@@ -62,7 +74,7 @@ func (r *Request) AppendEnd(dst []byte, now time.Time) []byte {
 	if r.server.draining.Load() {
 		r.closes = true
 	}
-	if r.closes {
+	if r.closes && !r.announced {
 		dst = append(dst, "\r\nConnection: close"...)
 	}
 	return append(dst, "\r\n\r\n"...)

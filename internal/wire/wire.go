@@ -65,6 +65,7 @@ type Server struct {
 	poison bool // overwrite each request after its response, for tests
 	// draining is set once, with mu held. It is read without mu to write Connection: close.
 	draining atomic.Bool
+	retired  atomic.Bool  // each response closes its connection
 	tick     atomic.Int64 // counts the calls of wakeUnchecked, from 1
 
 	mu       sync.Mutex // guards the fields below, and the start of draining
@@ -187,6 +188,10 @@ func (s *Server) signalEmptyLocked() {
 		}
 	}
 }
+
+// Retire makes each further response close its connection. It does not close idle connections, and
+// new ones are still accepted and served.
+func (s *Server) Retire() { s.retired.Store(true) }
 
 // Shutdown stops accepting, closes idle connections, and waits for responses in flight, first of
 // the loop and then of net/http. Each further response of the loop carries Connection: close.
