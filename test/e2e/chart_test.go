@@ -102,7 +102,10 @@ func render(t *testing.T, values ...string) manifests {
 		}
 		kind := fmt.Sprint(object["kind"])
 		all[kind+"/"+manifests{kind: object}.at(t, kind, "metadata.name")] = object
-		if kind != "ServiceMonitor" { // a custom resource, for which Kubernetes has no schema
+		// Kubernetes has no schemas of custom resources.
+		if kind == "HTTPRoute" {
+			checkHTTPRoute(t, document)
+		} else if kind != "ServiceMonitor" {
 			known.WriteString("---\n" + document + "\n")
 		}
 	}
@@ -128,8 +131,12 @@ const scraped = "[map[interval:30s path:/metrics port:admin]]"
 
 // chartAlways are the values that every rendering has, by kind and path.
 var chartAlways = map[string]string{
-	pod + "securityContext.runAsNonRoot":                      "true",
-	pod + "securityContext.runAsUser":                         "65532",
+	pod + "securityContext.runAsNonRoot": "true",
+	// OpenShift chooses these, and admits no pod that sets them.
+	pod + "securityContext.runAsUser":  "<nil>",
+	pod + "securityContext.runAsGroup": "<nil>",
+	pod + "securityContext.fsGroup":    "<nil>",
+
 	pod + "securityContext.seccompProfile.type":               "RuntimeDefault",
 	pod + "automountServiceAccountToken":                      "false",
 	podContainer + "securityContext.readOnlyRootFilesystem":   "true",
@@ -173,6 +180,7 @@ var renderings = map[string]struct {
 		want: map[string]string{
 			"Deployment spec.replicas":              "2",
 			volume + "secret.secretName":            "release-s3redirect",
+			volume + "secret.defaultMode":           "292", // 0444, since any user may be chosen
 			"PodDisruptionBudget spec.minAvailable": "1",
 			// Viewers may connect from anywhere, administrators from nowhere.
 			"NetworkPolicy spec.policyTypes": "[Ingress]",
@@ -182,7 +190,7 @@ var renderings = map[string]struct {
 	},
 	"all on": {
 		values: []string{"-f", everythingOn},
-		kinds: "HorizontalPodAutoscaler Ingress NetworkPolicy PodDisruptionBudget " +
+		kinds: "HTTPRoute HorizontalPodAutoscaler Ingress NetworkPolicy PodDisruptionBudget " +
 			"Secret Secret ServiceMonitor",
 		want: map[string]string{
 			"Deployment spec.replicas":        "<nil>", // set by the autoscaler
@@ -196,6 +204,9 @@ var renderings = map[string]struct {
 			"Ingress spec.rules.0.host":                        "app.example.com",
 			"Ingress spec.rules.0.http.paths.0.path":           "/s3/",
 			"Ingress spec.rules.0.http.paths.0.pathType":       "Prefix",
+			"Ingress spec.rules.0.http.paths.1.path":           "/presign",
+			"Ingress spec.rules.0.http.paths.1.pathType":       "Exact",
+			"Ingress spec.rules.0.http.paths.2.path":           "/link",
 			"Ingress spec.rules.0.http.paths.0.backend.service": "" +
 				"map[name:release-s3redirect port:map[name:http]]",
 			"NetworkPolicy spec.ingress.0.ports": "[map[port:http]]",

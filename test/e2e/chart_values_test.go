@@ -23,6 +23,12 @@ var badValues = []string{
 	"networkPolicy=null", "networkPolicy.enabled=null", "networkPolicy.enabled=perhaps",
 	"networkPolicy.from=x", "networkPolicy.viewersFrom=null",
 	"networkPolicy.viewersFrom=everyone",
+	"image.digest=sha256:1", "nameOverride=Capitals", "fullnameOverride=-", "envFrom=a",
+	"extraVolumes[0].secret.secretName=a", "extraVolumeMounts[0].name=a", "podLabels.a=null",
+	"httpRoute.enabled=true", "httpRoute.enabled=true,httpRoute.hostnames[0]=a.example",
+	"httpRoute.enabled=true,httpRoute.parentRefs[0].name=a", "httpRoute.paths[0]=s3",
+	"ingress.paths[0]=s3", "terminationGracePeriodSeconds=0", "podSecurityContext=a",
+	"securityContext=a", "priorityClassName=1",
 }
 
 // TestChartRejectsBadValues checks that the chart rejects mistakes, and combinations of values of
