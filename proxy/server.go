@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"s3redirect/internal/config"
@@ -40,7 +40,7 @@ const (
 
 // Server serves viewers and administrators on two listeners.
 type Server struct {
-	// Addr and AdminAddr are the addresses of the listeners.
+	// Addr and AdminAddr are the first addresses of the listeners.
 	Addr, AdminAddr net.Addr
 
 	viewers, admin                 *http.Server
@@ -54,8 +54,12 @@ type Server struct {
 
 // ServerOptions configure a [Server].
 type ServerOptions struct {
-	// Listen and AdminListen are the addresses to listen on, as host:port.
-	Listen, AdminListen string
+	// Listen and AdminListen are the addresses to listen on; see [config.ParseAddress].
+	Listen, AdminListen []string
+	// Announced reports whether connections to Listen from a peer (see [viewer.Peer]) may announce
+	// the client's address in a PROXY header. If Announced is not nil, connections without one, and
+	// those from other peers, are closed.
+	Announced func(netip.Addr) bool
 	// Viewers handles the requests on Listen.
 	Viewers http.Handler
 	// Wire answers plain requests for objects on Listen before net/http reads them. If nil, or if
@@ -78,7 +82,12 @@ type ServerOptions struct {
 	Console http.Handler
 }
 
-// Listen loads the certificates and listens on both addresses. Errors begin with the configuration
+// Addresses returns all addresses of the viewers' and of the administrators' listener, for the log.
+func (s *Server) Addresses() (viewers, admin string) {
+	return addresses(s.viewersListener), addresses(s.adminListener)
+}
+
+// Listen loads the certificates and listens on all addresses. Errors begin with the configuration
 // key at fault.
 func Listen(o ServerOptions) (_ *Server, err error) {
 	s := &Server{drainDelay: o.DrainDelay, log: o.Log}
@@ -92,33 +101,25 @@ func Listen(o ServerOptions) (_ *Server, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin.tls: %w", err)
 	}
-	if s.viewersListener, err = net.Listen("tcp", o.Listen); err != nil {
-		return nil, fmt.Errorf("listen: %w", listenCause(err))
+	viewers, err := open(o.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
 	}
-	if s.adminListener, err = net.Listen("tcp", o.AdminListen); err != nil {
-		_ = s.viewersListener.Close()
-		return nil, fmt.Errorf("admin_listen: %w", listenCause(err))
+	admin, err := open(o.AdminListen)
+	if err != nil {
+		closeAll(viewers)
+		return nil, fmt.Errorf("admin_listen: %w", err)
 	}
+	var prepare func(net.Conn) (net.Conn, error)
+	if o.Announced != nil {
+		prepare = (&announcer{trusted: o.Announced, log: o.Log}).accept
+	}
+	s.viewersListener, s.adminListener = merge(viewers, prepare), merge(admin, nil)
 	s.Addr, s.AdminAddr = s.viewersListener.Addr(), s.adminListener.Addr()
 	if o.Wire != nil && s.viewers.TLSConfig == nil {
 		s.wire = newWire(o, s.viewers)
 	}
 	return s, nil
-}
-
-// listenCause returns the cause of an error of [net.Listen] without the address, which may come
-// from a variable and hold a secret by mistake.
-func listenCause(err error) error {
-	if e, ok := errors.AsType[*net.DNSError](err); ok {
-		return errors.New(e.Err)
-	}
-	if e, ok := errors.AsType[*net.AddrError](err); ok {
-		return errors.New(e.Err)
-	}
-	if e, ok := errors.AsType[syscall.Errno](err); ok {
-		return e
-	}
-	return errors.New("cannot listen on this address")
 }
 
 func newServer(h http.Handler, log *slog.Logger) *http.Server {

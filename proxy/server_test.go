@@ -18,8 +18,8 @@ import (
 func newTestServer(t *testing.T, viewers http.Handler, drainDelay time.Duration) *Server {
 	t.Helper()
 	s, err := Listen(ServerOptions{
-		Listen:      "127.0.0.1:0",
-		AdminListen: "127.0.0.1:0",
+		Listen:      []string{"127.0.0.1:0"},
+		AdminListen: []string{"127.0.0.1:0"},
 		Viewers:     viewers,
 		Metrics:     metrics.New("test"),
 		Log:         slog.New(slog.DiscardHandler),

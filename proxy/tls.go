@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -10,8 +12,9 @@ import (
 )
 
 // tlsConfig returns a server's TLS configuration, or nil if no files are given. It reads the
-// certificate again when its files change. The minimum version is TLS 1.2, with Go's default cipher
-// suites.
+// certificate again when its files change. The minimum version is TLS 1.2 unless files has another,
+// with Go's default cipher suites. With client_ca_file, clients must have a certificate of one of
+// its authorities.
 func tlsConfig(files config.TLS, clock func() time.Time, log *slog.Logger) (*tls.Config, error) {
 	if files == (config.TLS{}) {
 		return nil, nil
@@ -23,11 +26,44 @@ func tlsConfig(files config.TLS, clock func() time.Time, log *slog.Logger) (*tls
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{
+	c := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			c := pair.Get()
 			return &c, nil
 		},
-	}, nil
+	}
+	if files.MinVersion == "1.3" {
+		c.MinVersion = tls.VersionTLS13
+	}
+	if files.ClientCAFile == "" {
+		return c, nil
+	}
+	authorities, err := reread.New(files.ClientCAs, clock, log, files.ClientCAFile)
+	if err != nil {
+		return nil, err
+	}
+	c.ClientAuth = tls.RequireAnyClientCert // verified below, with the current authorities
+	c.VerifyConnection = func(state tls.ConnectionState) error {
+		return verifyClient(state.PeerCertificates, authorities.Get(), clock())
+	}
+	return c, nil
+}
+
+// verifyClient verifies a client's certificate. It is called for resumed connections, too.
+func verifyClient(chain []*x509.Certificate, authorities *x509.CertPool, now time.Time) error {
+	if len(chain) == 0 {
+		return errors.New("the client has sent no certificate")
+	}
+	intermediates := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		intermediates.AddCert(c)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{
+		Roots:         authorities,
+		Intermediates: intermediates,
+		CurrentTime:   now,
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	return err
 }

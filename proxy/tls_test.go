@@ -116,8 +116,8 @@ func TestAdminTLS(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(writeCertificate(t, files.CertFile, files.KeyFile, 1, clock()))
 	s, err := Listen(ServerOptions{
-		Listen:      "127.0.0.1:0",
-		AdminListen: "127.0.0.1:0",
+		Listen:      []string{"127.0.0.1:0"},
+		AdminListen: []string{"127.0.0.1:0"},
 		Viewers:     http.NotFoundHandler(),
 		Metrics:     metrics.New("test"),
 		Log:         slog.New(slog.DiscardHandler),
@@ -171,7 +171,8 @@ func TestListenNamesUnreadableCertificate(t *testing.T) {
 		"tls: ":       {TLS: missing},
 		"admin.tls: ": {AdminTLS: missing},
 	} {
-		o.Listen, o.AdminListen, o.Clock = "127.0.0.1:0", "127.0.0.1:0", time.Now
+		o.Listen, o.AdminListen = []string{"127.0.0.1:0"}, []string{"127.0.0.1:0"}
+		o.Clock = time.Now
 		o.Metrics, o.Log = metrics.New("test"), slog.New(slog.DiscardHandler)
 		if _, err := Listen(o); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("Listen() = %v, want an error that begins with %q", err, want)
@@ -189,8 +190,8 @@ func TestTLS(t *testing.T) {
 	w := newWorld(t)
 	w.put("bucket", "k", "text")
 	s, err := Listen(ServerOptions{
-		Listen:      "127.0.0.1:0",
-		AdminListen: "127.0.0.1:0",
+		Listen:      []string{"127.0.0.1:0"},
+		AdminListen: []string{"127.0.0.1:0"},
 		Viewers:     w,
 		Metrics:     metrics.New("test"),
 		Log:         slog.New(slog.DiscardHandler),

@@ -18,7 +18,7 @@ func (h *Handler) AppendResponse(dst []byte, r *wire.Request) ([]byte, bool) {
 	x.Request = viewer.Request{
 		Header:     r,
 		RemoteAddr: r.RemoteAddr,
-		Peer:       viewer.Canonical(r.Peer),
+		Peer:       viewer.Peer(r.Peer, r.RemoteAddr),
 		Context:    noWait,
 	}
 	x.method, x.host = r.Method, r.Host

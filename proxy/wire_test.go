@@ -54,8 +54,8 @@ func (w *world) serve(t *testing.T, handler wire.Handler) (address string, stop 
 func (w *world) start(t *testing.T, handler wire.Handler) (s *Server, stop func()) {
 	t.Helper()
 	s, err := Listen(ServerOptions{
-		Listen:      "127.0.0.1:0",
-		AdminListen: "127.0.0.1:0",
+		Listen:      []string{"127.0.0.1:0"},
+		AdminListen: []string{"127.0.0.1:0"},
 		Viewers:     w.Handler,
 		Wire:        handler,
 		Metrics:     w.metrics,

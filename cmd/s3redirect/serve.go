@@ -60,6 +60,9 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if *onWire {
 		o.Wire = p
 	}
+	if c.ProxyProtocol {
+		o.Announced = p.TrustsProxy
+	}
 	s, err := proxy.Listen(o)
 	if err != nil {
 		return err
@@ -68,11 +71,12 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	for _, w := range c.Warnings {
 		log.Warn(w)
 	}
+	listen, adminListen := s.Addresses()
 	log.Info("serving",
 		"version", programVersion(),
 		"config", *path,
-		"listen", s.Addr.String(),
-		"admin_listen", s.AdminAddr.String(),
+		"listen", listen,
+		"admin_listen", adminListen,
 		"tls", c.TLS.CertFile != "",
 		"admin_tls", c.Admin.TLS.CertFile != "",
 		"integrations", app.Summary(c.Integrations))

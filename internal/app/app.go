@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -188,6 +189,12 @@ func (a *App) newHandler(g *generation, previous *proxy.Handler) (*proxy.Handler
 		PublicURL:      c.PublicURL,
 		Previous:       previous,
 	})
+}
+
+// TrustsProxy reports whether trusted_proxies of the current configuration has an address.
+func (a *App) TrustsProxy(peer netip.Addr) bool {
+	proxies := a.current.Load().config.Proxies
+	return slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(peer) })
 }
 
 // ServeHTTP implements [http.Handler]. One generation answers a request from start to finish.

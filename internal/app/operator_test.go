@@ -49,8 +49,8 @@ func TestPurgeByNameAndLocator(t *testing.T) {
 func serveAdmin(t *testing.T, a *testApp) (url string) {
 	t.Helper()
 	s, err := proxy.Listen(proxy.ServerOptions{
-		Listen:      "127.0.0.1:0",
-		AdminListen: "127.0.0.1:0",
+		Listen:      []string{"127.0.0.1:0"},
+		AdminListen: []string{"127.0.0.1:0"},
 		Viewers:     a,
 		Operator:    a,
 		Metrics:     a.metrics,

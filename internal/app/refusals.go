@@ -2,6 +2,7 @@ package app
 
 import (
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ func (l *refusalLog) add(r *viewer.Request, f *viewer.Refusal, now time.Time) {
 			attributes = append(attributes, a.name, a.value)
 		}
 	}
-	attributes = append(attributes, "peer", r.Peer.String(), "remedy", f.Remedy())
+	attributes = append(attributes, "peer", peerText(r.Peer), "remedy", f.Remedy())
 	if suppressed > 0 {
 		attributes = append(attributes, "suppressed", suppressed)
 	}
@@ -124,4 +125,12 @@ func (a *App) closeGate(previous *generation) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.closeGateLocked(previous)
+}
+
+// peerText returns a peer's address, as trusted_proxies has it.
+func peerText(peer netip.Addr) string {
+	if peer == config.UnixPeer {
+		return config.UnixProxy
+	}
+	return peer.String()
 }

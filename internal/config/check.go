@@ -2,11 +2,7 @@ package config
 
 import (
 	"cmp"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"io/fs"
-	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -122,76 +118,6 @@ func Short(d time.Duration) string {
 var referrerPolicies = []string{"no-referrer", "no-referrer-when-downgrade", "origin",
 	"origin-when-cross-origin", "same-origin",
 	"strict-origin", "strict-origin-when-cross-origin", "unsafe-url"}
-
-func (k *checker) checkListeners() {
-	for key, address := range map[string]string{"listen": k.Listen, "admin_listen": k.AdminListen} {
-		switch host, port, err := net.SplitHostPort(address); {
-		case address == "":
-			k.wrong(key, "an address is needed: host:port, such as 127.0.0.1:8080, or :8080 for every interface")
-		case err != nil:
-			k.wrong(key, "%s is not an address; write host:port, such as 127.0.0.1:8080", value(key))
-		case !isListenHost(host):
-			k.wrong(key, "%s has a host that is neither an address nor a host name; write it as "+
-				"127.0.0.1:8080", value(key))
-		default:
-			if _, err := net.LookupPort("tcp", port); err != nil {
-				k.wrong(key, "%s has no port from 0 to 65535", value(key))
-			}
-		}
-	}
-	if k.Listen == k.AdminListen && !strings.HasSuffix(k.Listen, ":0") {
-		k.wrong("admin_listen", "it must differ from listen; use an address that viewers cannot reach")
-	}
-}
-
-// isListenHost reports whether host is an address, or may be the name of one. A name whose last label
-// is a number is a mistyped address: RFC 3696, section 2.
-func isListenHost(host string) bool {
-	if _, err := netip.ParseAddr(host); err == nil || host == "" {
-		return true
-	}
-	last := host[strings.LastIndexByte(host, '.')+1:]
-	return hostGrammar.MatchString(host) && strings.Trim(last, "0123456789") != ""
-}
-
-// checkTLS requires both files. [certificateProblems] reads them.
-func (k *checker) checkTLS(at string, files TLS) {
-	for key, name := range map[string]string{at + ".cert_file": files.CertFile, at + ".key_file": files.KeyFile} {
-		if name == "" && files != (TLS{}) {
-			k.wrong(at, "set both cert_file and key_file, or remove tls").Needs = []string{key}
-			return
-		}
-	}
-}
-
-// certificateProblems reads the certificates of c, and reports those that do not load.
-func certificateProblems(c *Config) []Problem {
-	k := &checker{Config: c}
-	k.pairProblems("tls", c.TLS)
-	k.pairProblems("admin.tls", c.Admin.TLS)
-	if r := c.Cache.Redis; r != nil && r.TLS != nil {
-		k.redisFileProblems(r.TLS)
-	}
-	return k.problems
-}
-
-// pairProblems reads a certificate and its key, if both are given.
-func (k *checker) pairProblems(at string, files TLS) {
-	if files.CertFile == "" || files.KeyFile == "" {
-		return
-	}
-	_, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
-	key := at + ".cert_file"
-	if missing, ok := errors.AsType[*fs.PathError](err); ok {
-		if missing.Path == files.KeyFile {
-			key = at + ".key_file"
-		}
-		// The path may contain the value of an environment variable.
-		k.wrong(key, "%v: %v; give PEM files of a certificate and of its key", value(key), missing.Err)
-	} else if err != nil {
-		k.wrong(key, "%v; give PEM files of a certificate and of its key", err)
-	}
-}
 
 func (k *checker) checkReach() {
 	if k.PublicURL != "" {

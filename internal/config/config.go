@@ -24,18 +24,21 @@ import (
 
 // Config is a configuration that has passed all checks. Its fields are the keys of the file.
 type Config struct {
-	// Listen is the address that viewers connect to. Required.
-	Listen string `yaml:"listen"`
-	// AdminListen is the address of the metrics, the health checks and the console. It must not be
-	// public. Default 127.0.0.1:9090.
-	AdminListen string `yaml:"admin_listen"`
+	// Listen are the addresses that viewers connect to; see [ParseAddress]. Required.
+	Listen OneOrMore[string] `yaml:"listen"`
+	// ProxyProtocol requires connections to Listen to begin with a header of the PROXY protocol,
+	// and to come from TrustedProxies. Default false.
+	ProxyProtocol bool `yaml:"proxy_protocol"`
+	// AdminListen are the addresses of the metrics, the health checks and the console. They must
+	// not be public. Default 127.0.0.1:9090.
+	AdminListen OneOrMore[string] `yaml:"admin_listen"`
 	// Admin configures the listener at AdminListen. Optional.
 	Admin Admin `yaml:"admin"`
 	// PublicURL is the URL of Listen as viewers reach it, for links. Optional.
 	PublicURL string `yaml:"public_url"`
 	// TrustedProxies are the addresses or CIDR blocks of the reverse proxies whose X-Forwarded-For
-	// is trusted for the client's address, in rate limits and the access log. Default:
-	// viewers.forwarded.trusted_proxies.
+	// is trusted for the client's address, in rate limits and the access log. [UnixProxy] stands
+	// for the clients of Unix sockets. Default: viewers.forwarded.trusted_proxies.
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	// TLS is the certificate of Listen. Optional: without it, a reverse proxy should terminate TLS.
 	TLS TLS `yaml:"tls"`
@@ -309,14 +312,6 @@ func (c *Config) ServedBy(bucket string) (found *Integration, ok bool) {
 		}
 	}
 	return found, found != nil
-}
-
-// TLS names the files of a certificate. They are read again when they change.
-type TLS struct {
-	// CertFile and KeyFile are PEM files, relative to the working directory. CertFile includes the
-	// certificate's chain.
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
 }
 
 // Cache bounds the caches, in entries.

@@ -111,7 +111,7 @@ func TestExampleIsValidAndComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	for key, value := range map[string]any{
-		"admin_listen": least.AdminListen, "url_lifetime": "45m", "min_remaining": "15m",
+		"admin_listen": least.AdminListen[0], "url_lifetime": "45m", "min_remaining": "15m",
 		"referrer_policy": least.ReferrerPolicy,
 		"drain_delay":     least.DrainDelay, "urls": least.Cache.URLs,
 		"credentials": least.Cache.Credentials, "format": least.Log.Format,

@@ -15,9 +15,19 @@ func (k *checker) checkProxies() {
 	k.checkProxyList("trusted_proxies", k.TrustedProxies)
 }
 
-// parseProxy parses an address or a CIDR block. IPv4-mapped IPv6 becomes IPv4, as the addresses of
+// UnixProxy stands in trusted_proxies for the clients of Unix sockets, which have no address.
+const UnixProxy = "unix"
+
+// UnixPeer is the address of a client of a Unix socket. No other client can have it, in a connection
+// or in a header, because IPv4-mapped IPv6 addresses become IPv4.
+var UnixPeer = netip.AddrFrom16([16]byte{10: 0xff, 11: 0xff})
+
+// parseProxy parses an address, a CIDR block or UnixProxy. IPv4-mapped IPv6 becomes IPv4, as the addresses of
 // clients do.
 func parseProxy(text string) (prefix netip.Prefix, ok bool) {
+	if text == UnixProxy {
+		return netip.PrefixFrom(UnixPeer, UnixPeer.BitLen()), true
+	}
 	prefix, err := netip.ParsePrefix(text)
 	if addr, addrErr := netip.ParseAddr(text); addrErr == nil && !strings.Contains(text, "/") { // a zone may hold one
 		prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil

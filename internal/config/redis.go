@@ -145,5 +145,5 @@ func (k *checker) redisFileProblems(t *RedisTLS) {
 				value(at+".ca_file"))
 		}
 	}
-	k.pairProblems(at, TLS{t.CertFile, t.KeyFile})
+	k.pairProblems(at, TLS{CertFile: t.CertFile, KeyFile: t.KeyFile})
 }

@@ -21,6 +21,7 @@ import (
 	"path"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -187,8 +188,14 @@ func (c *Console) ownHost(host string) bool {
 		return true
 	}
 	state := c.Proxy.State().Config
-	listen, _, _ := net.SplitHostPort(state.AdminListen)
-	for _, own := range append([]string{listen}, state.Admin.Hosts...) {
+	owned := slices.Clone(state.Admin.Hosts)
+	for _, address := range state.AdminListen {
+		if a, err := config.ParseAddress(address); err == nil && a.Network == "tcp" {
+			listen, _, _ := net.SplitHostPort(a.Address)
+			owned = append(owned, listen)
+		}
+	}
+	for _, own := range owned {
 		if name != "" && strings.EqualFold(own, name) {
 			return true
 		}

@@ -3,18 +3,29 @@ package viewer
 import (
 	"net/netip"
 	"strings"
+
+	"s3redirect/internal/config"
 )
 
 // maxHops bounds how many hops of X-Forwarded-For are examined.
 const maxHops = 32
 
-// peer returns the address in a RemoteAddr, or the zero address if there is none.
-func peer(remoteAddr string) netip.Addr {
+// PeerOf returns the [Peer] of a RemoteAddr.
+func PeerOf(remoteAddr string) netip.Addr {
 	a, err := netip.ParseAddrPort(remoteAddr)
 	if err != nil {
-		return netip.Addr{}
+		return Peer(netip.Addr{}, remoteAddr)
 	}
-	return Canonical(a.Addr())
+	return Peer(a.Addr(), remoteAddr)
+}
+
+// Peer returns the peer in canonical form, given the address in a RemoteAddr, or the zero address if
+// it has none. It returns [config.UnixPeer] for a client of a Unix socket.
+func Peer(a netip.Addr, remoteAddr string) netip.Addr {
+	if !a.IsValid() && remoteAddr == config.UnixProxy {
+		return config.UnixPeer
+	}
+	return Canonical(a)
 }
 
 // Canonical returns a in the form that is compared with blocks: an IPv4-mapped IPv6 address becomes

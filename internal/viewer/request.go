@@ -17,10 +17,10 @@ type Header interface {
 // Request is what a [Gate] reads of a request.
 type Request struct {
 	Header Header
-	// RemoteAddr is the address at the other end of the connection, as host:port.
+	// RemoteAddr is the address at the other end of the connection, as host:port, or
+	// [config.UnixProxy] for a client of a Unix socket.
 	RemoteAddr string
-	// Peer is the address in RemoteAddr in canonical form (see [Canonical]), or the zero address if
-	// there is none.
+	// Peer is the address in RemoteAddr in canonical form; see [Peer].
 	Peer netip.Addr
 	// Context ends when the request need not be answered any more. A Gate returns its cause instead
 	// of waiting for longer.
@@ -39,7 +39,7 @@ func (q *Request) read(r *http.Request) {
 	*q = Request{
 		Header:     r.Header,
 		RemoteAddr: r.RemoteAddr,
-		Peer:       peer(r.RemoteAddr),
+		Peer:       PeerOf(r.RemoteAddr),
 		Context:    r.Context(),
 	}
 }
