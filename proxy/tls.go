@@ -44,13 +44,16 @@ func tlsConfig(files config.TLS, clock func() time.Time, log *slog.Logger) (*tls
 		return nil, err
 	}
 	c.ClientAuth = tls.RequireAnyClientCert // verified below, with the current authorities
+	// A resumed session would have the client's certificate of the first connection, which may have
+	// been replaced since.
+	c.SessionTicketsDisabled = true
 	c.VerifyConnection = func(state tls.ConnectionState) error {
 		return verifyClient(state.PeerCertificates, authorities.Get(), clock())
 	}
 	return c, nil
 }
 
-// verifyClient verifies a client's certificate. It is called for resumed connections, too.
+// verifyClient verifies a client's certificate.
 func verifyClient(chain []*x509.Certificate, authorities *x509.CertPool, now time.Time) error {
 	if len(chain) == 0 {
 		return errors.New("the client has sent no certificate")
