@@ -133,7 +133,7 @@ var notKeys = []string{
 	"auth_request", "copy_headers", "forward_auth", "header_up",
 	"http_resp_hdr_len", "http_resp_size", "limit_conn", "proxy_cache", "proxy_cache_valid",
 	"proxy_pass", "proxy_set_header", "proxy_ssl_trusted_certificate",
-	"real_ip_header", "request_uri", "set_real_ip_from", "vcl_deliver", "vcl_recv",
+	"real_ip_header", "request_uri", "set_real_ip_from", "vcl_deliver", "vcl_recv", "viewers.sock",
 	// Parameters of Redis URLs, and claims of OpenID Connect.
 	"master_set", "sentinel_password", "sentinel_username", "_claim_names", "email_verified",
 	"client_id", "common_name", "groups_direct", "preferred_username", "resource_access",
