@@ -20,13 +20,20 @@ var podCases = map[string]struct {
 	want   map[string]string // by kind and path
 }{
 	"defaults": {"{}", map[string]string{
-		podContainer + "image":     "s3redirect:0.1.0",
-		podContainer + "envFrom":   "<nil>",
-		podContainer + "resources": "map[limits:map[memory:257Mi] requests:map[cpu:100m memory:65Mi]]",
-		pod + "priorityClassName":  "<nil>",
+		podContainer + "image":        "s3redirect:0.1.0",
+		podContainer + "envFrom":      "<nil>",
+		podContainer + "resources":    "map[limits:map[memory:257Mi] requests:map[cpu:100m memory:65Mi]]",
+		pod + "priorityClassName":     "<nil>",
+		pod + "initContainers.0.args": "[check --offline --config /etc/s3redirect/config.yaml]",
+		pod + "initContainers.0.env":  "[" + releaseToken + "]",
+		pod + "initContainers.0.volumeMounts": "[map[mountPath:/etc/s3redirect name:config " +
+			"readOnly:true]]",
+		pod + "initContainers.0.securityContext": "map[allowPrivilegeEscalation:false " +
+			"capabilities:map[drop:[ALL]] readOnlyRootFilesystem:true]",
 		// The default drain_delay of 5s and 35 seconds.
 		pod + "terminationGracePeriodSeconds": "40",
 	}},
+	"no check": {"checkConfig: false", map[string]string{pod + "initContainers": "<nil>"}},
 	"a digest": {"image: {digest: " + imageDigest + "}", map[string]string{
 		podContainer + "image": "s3redirect@" + imageDigest,
 	}},

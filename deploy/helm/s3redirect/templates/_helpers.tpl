@@ -73,3 +73,36 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "s3redirect.minReplicas" -}}
 {{- if .Values.autoscaling.enabled }}{{ .Values.autoscaling.minReplicas }}{{ else }}{{ .Values.replicas }}{{ end }}
 {{- end }}
+
+{{- /* What the containers of a pod have in common. */}}
+{{- define "s3redirect.container" -}}
+image: {{ include "s3redirect.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- $token := include "s3redirect.adminToken" . }}
+{{- if or $token .Values.env }}
+env:
+  {{- range .Values.env }}
+  {{- if and $token (eq .name "ADMIN_TOKEN") }}
+  {{- fail "env: ADMIN_TOKEN comes from adminToken: use adminToken.existingSecret, or set adminToken.create to false" }}
+  {{- end }}
+  - {{ toJson . }}
+  {{- end }}
+  {{- if $token }}
+  - {name: ADMIN_TOKEN, valueFrom: {secretKeyRef: {name: {{ $token | quote }}, key: {{ .Values.adminToken.key | quote }}}}}
+  {{- end }}
+{{- end }}
+{{- with .Values.envFrom }}
+envFrom: {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext: {{- toYaml .Values.securityContext | nindent 2 }}
+resources: {{- include "s3redirect.resources" . | nindent 2 }}
+volumeMounts:
+  # The whole folder: a file mounted by itself (subPath) would never change.
+  - {name: config, mountPath: /etc/s3redirect, readOnly: true}
+  {{- if include "s3redirect.included" . }}
+  - {name: integrations, mountPath: /etc/s3redirect-integrations.d, readOnly: true}
+  {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
