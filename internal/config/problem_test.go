@@ -12,8 +12,9 @@ import (
 // Validate depends on the values only: a Config built in code has the same problems as a file.
 func TestValidateDependsOnlyOnValues(t *testing.T) {
 	c := &Config{
-		Listen: OneOrMore[string]{"127.0.0.1:8080"}, AdminListen: OneOrMore[string]{"127.0.0.1:9090"}, URLLifetime: 45 * time.Minute,
-		MinRemaining: time.Hour, ReferrerPolicy: "no-referrer",
+		Listen:      OneOrMore[string]{"127.0.0.1:8080"},
+		AdminListen: OneOrMore[string]{"127.0.0.1:9090"},
+		URLLifetime: 45 * time.Minute, MinRemaining: time.Hour, ReferrerPolicy: "no-referrer",
 		Cache: Cache{URLs: 1, Credentials: 1}, Log: Log{Format: "xml"},
 		Viewers: Viewers{Anonymous: true},
 		Integrations: []Integration{
