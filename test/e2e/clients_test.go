@@ -321,6 +321,8 @@ var documentTypes = map[string]string{
 	".png":  "image/png",
 	".json": "application/json",
 	".gltf": "model/gltf+json",
+	".css":  "text/css",
+	".vtt":  "text/vtt",
 }
 
 // seen returns the requests for the objects of a folder that have reached the store.

@@ -33,6 +33,18 @@ func miniBrowser() (string, error) {
 	return found[len(found)-1], nil
 }
 
+// needHLS skips the test if WebKitGTK lacks what it plays HLS with: GStreamer's demultiplexer, or
+// ffmpeg's decoders. In CI, the test fails instead.
+func needHLS(t *testing.T) {
+	t.Helper()
+	for _, plugin := range []string{"libgsthls.so", "libgstlibav.so"} {
+		found, err := filepath.Glob("/usr/lib/*/gstreamer-1.0/" + plugin)
+		if err != nil || len(found) == 0 {
+			needFiles(t, "/usr/lib/gstreamer-1.0/"+plugin)
+		}
+	}
+}
+
 // display starts an X server without a screen, which all tests share, and returns its name.
 var display = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp(workDir, "xvfb-")
@@ -69,12 +81,14 @@ func openWebKit(t *testing.T) *webKit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// WebKitGTK's sandbox needs rights that containers lack, and there is no GPU.
+	// WebKitGTK's sandbox needs rights that containers lack, and there is no GPU. HLS is off by
+	// default.
 	env := []string{
 		"DISPLAY=" + screen,
 		"WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS=1",
 		"WEBKIT_DISABLE_COMPOSITING_MODE=1",
 		"LIBGL_ALWAYS_SOFTWARE=1",
+		"WEBKIT_GST_ENABLE_HLS_SUPPORT=1",
 	}
 	driver, err := startServer(dir, "webkit", env,
 		"WebKitWebDriver", "--host=127.0.0.1", fmt.Sprintf("--port=%d", ports[0]))
