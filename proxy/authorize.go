@@ -61,6 +61,9 @@ func (h *Handler) appendJudgment(dst []byte, x *exchange, r *wire.Request) []byt
 		"Vary":            h.vary,
 	}
 	h.cors.write(header, x.origin)
+	if r.Retired() {
+		header["Connection"] = connectionClose
+	}
 	b := bytes.NewBuffer(dst)
 	b.WriteString("HTTP/1.1 204 No Content\r\n")
 	_ = header.Write(b) // a buffer's Write does not fail
