@@ -303,10 +303,12 @@ func (f *Fetcher) read(resp *http.Response, limit int64, fl *flight) ([]byte, er
 		return nil, ErrOverloaded
 	}
 	body, n := make([]byte, size+1), 0 // the last byte shows that there is more
-	for n < len(body) {
+	for {
 		more, err := resp.Body.Read(body[n:])
 		n += more
 		switch {
+		case n == len(body): // also if err is io.EOF
+			return nil, ErrTooLarge
 		case errors.Is(err, io.EOF) && int64(n) < size: // only if no length was stated
 			body = bytes.Clone(body[:n])
 			f.shrink(fl, int64(n))
@@ -317,7 +319,6 @@ func (f *Fetcher) read(resp *http.Response, limit int64, fl *flight) ([]byte, er
 			return nil, unavailable(err)
 		}
 	}
-	return nil, ErrTooLarge
 }
 
 // unavailable returns an error that wraps [ErrUnavailable], with the cause of a failed request but

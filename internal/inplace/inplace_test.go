@@ -375,3 +375,40 @@ func TestIsActive(t *testing.T) {
 		}
 	}
 }
+
+// lastRead is a body whose last read returns io.EOF together with its bytes, as net/http's do.
+type lastRead struct{ left int }
+
+func (b *lastRead) Read(p []byte) (int, error) {
+	n := min(b.left, len(p))
+	if b.left -= n; b.left == 0 {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// TestLimitIsExact checks a document of limit bytes, and one that is a byte larger.
+func TestLimitIsExact(t *testing.T) {
+	for _, stated := range []bool{true, false} {
+		for _, size := range []int{limit - 1, limit, limit + 1} {
+			f, _ := newFetcher(&store{answer: func(*http.Request) (*http.Response, error) {
+				length := int64(-1)
+				if stated {
+					length = int64(size)
+				}
+				return response(200, &lastRead{size}, length), nil
+			}})
+			d, release, err := f.Fetch(t.Context(), "lab", presigned, limit)
+			switch {
+			case size > limit && !errors.Is(err, ErrTooLarge):
+				t.Errorf("%d bytes, stated: %v: Fetch = %v, want %v", size, stated, err, ErrTooLarge)
+			case size <= limit && (err != nil || len(d.Body) != size):
+				t.Errorf("%d bytes, stated: %v: Fetch = %v, want them all", size, stated, err)
+			}
+			if err == nil {
+				release()
+			}
+			checkUnused(t, f)
+		}
+	}
+}
