@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
 )
 
 // withContentTypes sets the content types of every integration.
@@ -84,6 +85,19 @@ func TestSafeOverridesWithContentTypes(t *testing.T) {
 	} {
 		if resp := w.ask(http.MethodGet, "/s3/bucket/a.svg?"+query); resp.StatusCode != status {
 			t.Errorf("%s: got %d, want %d", query, resp.StatusCode, status)
+		}
+	}
+}
+
+// The preview is about the URL that viewers get, with the content type of its key.
+func TestPeekHasContentTypes(t *testing.T) {
+	w := newWorld(t, withContentTypes)
+	for _, key := range []string{"a.SVG", "a.png"} {
+		u := w.redirect(http.MethodGet, "/s3/bucket/"+key)
+		p, ok := w.Peek(locator.Locator{Bucket: "bucket", Key: key}, "")
+		if !ok || !p.Hit || p.Bytes != len(u.String()) {
+			t.Errorf("Peek(%s) = hit %v, %d bytes, %v, want a hit of %d bytes", key, p.Hit, p.Bytes, ok,
+				len(u.String()))
 		}
 	}
 }

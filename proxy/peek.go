@@ -47,7 +47,7 @@ func (h *Handler) Peek(l locator.Locator, viewerID string) (p Peeked, ok bool) {
 	}
 	p.Session, p.WindowEnds, p.Expires = true, r.Window.End, r.Window.Expires
 	p.MaxAge = r.Window.MaxAge(now)
-	params := bucket.Integration.Params
+	params := bucket.Integration.ParamsOf(l.Key)
 	if h.attribution {
 		params.Viewer = viewerID
 	}
