@@ -16,9 +16,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.Request, x.method, x.host = *viewer.NewRequest(r), r.Method, r.Host
 	x.path, x.query = splitTarget(r.RequestURI)
 	h.serve(w, r, x)
-	if x.release != nil {
-		x.release()
-	}
 	aborted := x.aborted
 	h.end(x, start, metrics.NetHTTP)
 	if aborted {
@@ -26,8 +23,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve writes the response. It recovers from panics.
+// serve writes the response. It recovers from panics, except those that abort the response.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
+	defer func() {
+		if x.release != nil {
+			x.release()
+		}
+	}()
 	defer func() {
 		if v := recover(); v != nil {
 			if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {

@@ -334,3 +334,27 @@ func TestOutcomes(t *testing.T) {
 		}
 	}
 }
+
+// abortingWriter is the writer of middleware that aborts a response.
+type abortingWriter struct{ http.ResponseWriter }
+
+func (abortingWriter) Write([]byte) (int, error) { panic(http.ErrAbortHandler) }
+
+// TestAbortedDocumentsAreReleased checks that a response that middleware aborts holds no memory.
+func TestAbortedDocumentsAreReleased(t *testing.T) {
+	w, _ := newInPlaceWorld(t)
+	func() {
+		defer func() {
+			if v := recover(); v != http.ErrAbortHandler {
+				t.Errorf("recovered %v, want %v", v, http.ErrAbortHandler)
+			}
+		}()
+		r := httptest.NewRequest("GET", "/s3/bucket/film/film.m3u8", nil)
+		w.Handler.ServeHTTP(abortingWriter{httptest.NewRecorder()}, r)
+	}()
+	w.reading.mu.Lock()
+	defer w.reading.mu.Unlock()
+	if w.reading.held != 0 || len(w.reading.clients) != 0 {
+		t.Errorf("%d bytes are still held, want none", w.reading.held)
+	}
+}
