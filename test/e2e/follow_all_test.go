@@ -27,7 +27,8 @@ func TestFollowAll(t *testing.T) {
 	s.put(t, bucket, "public/empty", nil)
 	const private, public = "/s3/" + bucket + "/private/a.bin", "/s3/" + bucket + "/public/a.bin"
 
-	a := f.get(t, "ann", private, "Cookie: a=b")
+	// A Worker (same-origin) sees no redirect either.
+	a := f.get(t, "ann", private, "Cookie: a=b", "Sec-Fetch-Mode: same-origin")
 	a.wantBody(t, "the first viewer", http.StatusOK, "a private object")
 	a.checkServed(t, "the first viewer")
 	f.get(t, "ann", private).wantBody(t, "again", http.StatusOK, "a private object")

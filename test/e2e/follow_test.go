@@ -249,6 +249,9 @@ func TestFollowPlaylists(t *testing.T) {
 	if got := a.header.Get("Access-Control-Allow-Origin"); got != "https://app.example.com" {
 		t.Errorf("Access-Control-Allow-Origin = %q, want the page's origin", got)
 	}
+	// A <track> without crossorigin sees no redirect.
+	f.get(t, "ann", target, "Sec-Fetch-Mode: same-origin", "Sec-Fetch-Dest: track").
+		wantBody(t, "the mode same-origin", http.StatusOK, playlist)
 	checkAsked(t, s.taken())
 	base, err := url.Parse("http://" + f.host + target)
 	if err != nil {
