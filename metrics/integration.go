@@ -17,6 +17,9 @@ type Integration struct {
 	hot      []hotCounts                                     // by shard
 }
 
+// Name returns the integration's name, or [NoIntegration].
+func (i *Integration) Name() string { return i.name }
+
 // hotCounts are the counters that redirects increment. They fill a cache line of the processor.
 type hotCounts [8]atomic.Uint64
 

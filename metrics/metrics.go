@@ -73,7 +73,7 @@ func New(version string) *Metrics {
 				"By default, nginx accepts 4 kB of response headers.",
 			512, 1024, 1536, 2048, 2560, 3072, 3584, 4096, 6144, 8192, 16384),
 		AccessLogLost: newCounter("access_log_lost_lines_total",
-			"Lines that the access log dropped because they could not be written fast enough."),
+			"Lines that the access log dropped because they could not be written, or not fast enough."),
 		ClockJumps: newCounter("clock_jumps_total",
 			"How often the clock was stepped by more than two seconds, "+
 				"or the machine was suspended."),

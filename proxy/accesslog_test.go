@@ -4,23 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
-	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/locator"
-	"s3redirect/internal/viewer"
 )
 
 func newLostCounter() prometheus.Counter {
@@ -31,6 +26,10 @@ func newLostCounter() prometheus.Counter {
 type accessLine struct {
 	Time                                            time.Time
 	Level, Msg, Remote, Viewer, Method, Bucket, Key string
+	Integration                                     string
+	RequestID                                       string `json:"request_id"`
+	TraceID                                         string `json:"trace_id"`
+	UserAgent                                       string `json:"user_agent"`
 	Status, Microseconds                            int
 	Hit                                             bool
 }
@@ -69,10 +68,12 @@ func TestAccessLogWritesALinePerRequest(t *testing.T) {
 	decode(lines[len(lines)-1], &last)
 	if first.Time.IsZero() || first.Level != "INFO" || first.Msg != "request" ||
 		first.Remote == "" || first.Method != "GET" || first.Bucket != "bucket" ||
-		first.Key != "a\"b\\c<ü\u2028🎬" || first.Status != 302 {
+		first.Key != "a\"b\\c<ü\u2028🎬" || first.Status != 302 ||
+		first.Integration != "lab" || len(first.RequestID) != 16 {
 		t.Errorf("first line: got %+v, want the GET request with status 302", first)
 	}
-	if last.Method != "HEAD" || last.Bucket != "nobodys" || last.Status != 404 || last.Hit {
+	if last.Method != "HEAD" || last.Bucket != "nobodys" || last.Status != 404 || last.Hit ||
+		last.Integration != "-" || last.RequestID == first.RequestID {
 		t.Errorf("last line: got %+v, want the HEAD request with status 404", last)
 	}
 	hits := strings.Count(out.String(), `"hit":true`)
@@ -131,62 +132,6 @@ func TestAccessLogHasClientAddress(t *testing.T) {
 	}
 }
 
-// Control characters of keys are escaped in both formats, also those that JSON allows.
-func FuzzAccessLogEscapesKeys(f *testing.F) {
-	for _, key := range []string{
-		"Icon\r", "a\nb", "\x01\x1b[2J\x7f", "\u0085\u009b2J", "ä\u00a0", `"\`,
-	} {
-		f.Add(key)
-	}
-	f.Fuzz(func(t *testing.T, key string) {
-		if locator.CheckKey(key) != nil {
-			return
-		}
-		line := func(format string) string {
-			var out lockedBuffer
-			a := NewAccessLog(&out, format, slog.New(slog.DiscardHandler), newLostCounter())
-			x := &exchange{
-				Request: viewer.Request{Header: http.Header{}, RemoteAddr: "127.0.0.1:1"},
-				locator: locator.Locator{Bucket: "bucket", Key: key},
-			}
-			a.add(a.line(nil, x, &viewer.Gate{}, 0))
-			a.Close()
-			line := strings.TrimSuffix(out.String(), "\n")
-			if strings.ContainsFunc(line, unicode.IsControl) {
-				t.Errorf("the key %q is logged as %q, want no control characters", key, line)
-			}
-			return line
-		}
-		var got accessLine
-		if err := json.Unmarshal([]byte(line("json")), &got); err != nil || got.Key != key {
-			t.Errorf("the key %q is logged as %q (%v)", key, got.Key, err)
-		}
-		if text := line("text"); !strings.Contains(text, " key="+strconv.Quote(key)+" ") {
-			t.Errorf("the key %q is logged in %s, want it quoted", key, text)
-		}
-	})
-}
-
-func TestAccessLogTextFormat(t *testing.T) {
-	var out lockedBuffer
-	a := NewAccessLog(&out, "text", slog.New(slog.DiscardHandler), newLostCounter())
-	x := &exchange{
-		Request: viewer.Request{Header: http.Header{}, RemoteAddr: "127.0.0.1:1"},
-		method:  "GET",
-		now:     time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-		locator: locator.Locator{Bucket: "bucket", Key: `a "b"`},
-		answer:  answer{status: 302},
-		hit:     true,
-	}
-	a.add(a.line(nil, x, &viewer.Gate{}, 12*time.Microsecond))
-	a.Close()
-	want := `time=2026-01-02T03:04:05Z level=INFO msg=request remote=127.0.0.1:1 viewer="" ` +
-		`method=GET bucket=bucket key="a \"b\"" status=302 hit=true microseconds=12` + "\n"
-	if got := out.String(); got != want {
-		t.Errorf("got %swant %s", got, want)
-	}
-}
-
 // blockedWriter blocks writes until opened is closed.
 type blockedWriter struct {
 	opened chan struct{}
@@ -206,7 +151,7 @@ func TestSlowAccessLogCountsDroppedLines(t *testing.T) {
 		a := NewAccessLog(out, "json", slog.New(slog.NewJSONHandler(log, nil)), lost)
 		line := bytes.Repeat([]byte("x"), 1023)
 		line = append(line, '\n')
-		const lines = 20_000 // five times maxAccessLog
+		const lines = 20_000 // five times maxLines
 		for range lines {
 			a.add(line)
 		}
@@ -233,7 +178,7 @@ func TestAccessLogWritesWithinDelay(t *testing.T) {
 		for range 3 {
 			time.Sleep(time.Hour)
 			a.add([]byte("line\n"))
-			time.Sleep(accessLogDelay + time.Millisecond)
+			time.Sleep(lineDelay + time.Millisecond)
 			synctest.Wait()
 			if !strings.HasSuffix(out.String(), "line\n") {
 				t.Fatalf("got %q after the delay, want the line", out.String())

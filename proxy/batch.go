@@ -88,7 +88,7 @@ func (h *Handler) writeURLs(
 ) error {
 	out := responseBuffers.Get().(*bufio.Writer)
 	defer func() { out.Reset(nil); responseBuffers.Put(out) }()
-	out.Reset(w)
+	out.Reset(&statusWriter{w, x})
 	h.beginJSON(w, x)
 	e := newEncoder(out)
 	separator := `{"urls":[`
@@ -153,7 +153,8 @@ func (h *Handler) writeJSON(w http.ResponseWriter, x *exchange, v any) error {
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(text.Len()))
 	h.beginJSON(w, x)
-	_, _ = w.Write(text.Bytes()) // fails only if the client has disconnected
+	n, _ := w.Write(text.Bytes()) // fails only if the client has disconnected
+	x.sent = int64(n)
 	return nil
 }
 

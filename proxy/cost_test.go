@@ -179,6 +179,11 @@ func TestRedirectAllocations(t *testing.T) {
 		t.Errorf("a hit with a content type makes %v allocations, want at most %v + %d", hit, least,
 			location)
 	}
+	logging := newWorld(t, withAccessLog("json"))
+	if hit := allocations(t, logging, same); hit > least+location {
+		t.Errorf("a hit with an access log makes %v allocations, want at most %v + %d", hit, least,
+			location)
+	}
 	if miss := allocations(t, w, another); miss > least+location {
 		t.Errorf("a miss makes %v allocations, want at most %v + %d", miss, least, location)
 	}

@@ -23,6 +23,8 @@ type exchange struct {
 	method, path, query string
 	host                string // of the request; "" if the client sent none
 	token               string // the segment of the path with a link, or ""
+	proto               string // such as HTTP/1.1
+	id                  requestID
 
 	now     time.Time
 	locator locator.Locator
@@ -36,6 +38,7 @@ type exchange struct {
 	answer
 	begun   bool   // the header of a response with a body was written, so no problem can replace it
 	aborted bool   // that response is incomplete
+	sent    int64  // the bytes of the response's body
 	release func() // if not nil, returns the memory of the answer's document
 
 	object presign.Object
@@ -62,6 +65,13 @@ func (h *Handler) begin(now time.Time) *exchange {
 	x := h.exchanges.Get().(*exchange)
 	x.now, x.counts = now, h.unserved
 	return x
+}
+
+// number gives the exchange an ID if a log needs it. The exchange's Request must be set.
+func (h *Handler) number(x *exchange) {
+	if h.accessLog != nil {
+		x.id = newRequestID(h.gate, &x.Request)
+	}
 }
 
 // end counts and logs a request that a server has answered since start, and recycles its exchange.

@@ -15,6 +15,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := h.begin(start)
 	x.Request, x.method, x.host = *viewer.NewRequest(r), r.Method, r.Host
 	x.path, x.query = splitTarget(r.RequestURI)
+	x.proto = r.Proto
+	h.number(x)
 	h.serve(w, r, x)
 	aborted := x.aborted
 	h.end(x, start, metrics.NetHTTP)
@@ -105,13 +107,19 @@ func (h *Handler) serveOther(w http.ResponseWriter, r *http.Request, x *exchange
 func (x *exchange) writeProblem(w http.ResponseWriter) {
 	body := x.setProblem(w.Header())
 	w.WriteHeader(x.status)
-	_, _ = w.Write(body) // fails only if the client has disconnected
+	n, _ := w.Write(body) // fails only if the client has disconnected
+	if x.method != http.MethodHead {
+		x.sent = int64(n)
+	}
 }
 
 // setProblem sets the header fields of the exchange's problem, and returns its body.
 func (x *exchange) setProblem(header http.Header) (body []byte) {
 	if x.status == http.StatusMethodNotAllowed {
 		header.Set("Allow", allowedMethods(x.path)+", OPTIONS")
+	}
+	if x.id != (requestID{}) {
+		header["X-Request-Id"] = []string{string(x.id.append(nil))}
 	}
 	return x.problem.set(header)
 }

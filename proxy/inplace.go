@@ -149,7 +149,7 @@ func (x *exchange) writeDocument(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(&statusWriter{w, x}, r, "", modified, bytes.NewReader(x.document.Body))
 }
 
-// statusWriter records the status code of a response.
+// statusWriter records the status code of a response and the length of its body.
 type statusWriter struct {
 	http.ResponseWriter
 	x *exchange
@@ -159,6 +159,13 @@ type statusWriter struct {
 func (w *statusWriter) WriteHeader(status int) {
 	w.x.status, w.x.begun = status, true
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (w *statusWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.x.sent += int64(n)
+	return n, err
 }
 
 // Unwrap returns the writer, for [http.ResponseController].

@@ -23,6 +23,8 @@ func (h *Handler) AppendResponse(dst []byte, r *wire.Request) ([]byte, bool) {
 	}
 	x.method, x.host = r.Method, r.Host
 	x.path, x.query = splitTarget(r.Target)
+	x.proto = "HTTP/1.1"
+	h.number(x)
 	if !h.redirect(x) {
 		h.recycle(x)
 		return dst, false
@@ -75,5 +77,6 @@ func (h *Handler) appendProblem(dst []byte, x *exchange, r *wire.Request) []byte
 	if r.Method == http.MethodHead {
 		return dst
 	}
+	x.sent = int64(len(body))
 	return append(dst, body...)
 }

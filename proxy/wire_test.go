@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -118,7 +119,12 @@ func TestWireWritesWhatNetHTTPWrites(t *testing.T) {
 		return func(_ *config.Config, o *Options) { o.CORS = &config.CORS{AllowedOrigins: origins} }
 	}
 	for name, w := range map[string]*world{
-		"plain":       newWorld(t, frozen),
+		"plain": newWorld(t, frozen),
+		"logging": newWorld(t, frozen, func(c *config.Config, o *Options) {
+			c.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+			o.AccessLog = NewAccessLog(io.Discard, "json", o.Log, o.Metrics.AccessLogLost)
+			t.Cleanup(o.AccessLog.Close)
+		}),
 		"origin":      newWorld(t, frozen, withCORS("https://app.example.com")),
 		"all origins": newWorld(t, frozen, withCORS("*")),
 		"password": newWorld(t, frozen, func(c *config.Config, _ *Options) {
@@ -143,6 +149,7 @@ func TestWireWritesWhatNetHTTPWrites(t *testing.T) {
 					"Sec-Fetch-Mode: same-origin\r\n",
 					"Connection: close\r\n",
 				} {
+					fields += "X-Request-ID: a-1\r\n"
 					head := method + " " + target + " HTTP/1.1\r\nHost: h\r\n" + fields + "\r\n"
 					got, want := onBoth(t, w, head)
 					if got != want || want == "" {
@@ -331,37 +338,63 @@ func TestRedirectsOnTheWireDoNotAllocate(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	w := newWorld(t, func(c *config.Config, o *Options) { o.URLs = 100_000 })
-	w.redirect("GET", "/s3/bucket/warm")
-	const requests = 2000
-	var heads []*wire.Request
-	for n := range 3*requests + 10 {
-		heads = append(heads, readPlain(t, fmt.Sprintf("GET /s3/bucket/some/folder/photo-%d.jpg "+
-			"HTTP/1.1\r\nHost: h\r\nSec-Fetch-Mode: no-cors\r\nCookie: a=b\r\n\r\n", n)))
-	}
-	dst := make([]byte, 0, 64<<10)
-	for name, next := range map[string]int{"hit": 0, "miss": 1} {
-		n := 0
-		ask := func() {
-			text, ok := w.AppendResponse(dst, heads[n])
-			if !ok || !bytes.HasPrefix(text, []byte("HTTP/1.1 302 ")) {
-				t.Fatalf("%s: AppendResponse = %q, %v, want a redirect", name, text, ok)
+	for _, format := range []string{"", "json", "text", "combined"} {
+		w := newWorld(t, withAccessLog(format), func(c *config.Config, o *Options) { o.URLs = 100_000 })
+		w.redirect("GET", "/s3/bucket/warm")
+		for name, next := range map[string]int{"hit": 0, "miss": 1} {
+			if n := w.allocationsOnWire(next); n > 0 {
+				t.Errorf("a %s with the access log %q allocates %v times, want 0", name, format, n)
 			}
-			n += next
-		}
-		least := testing.AllocsPerRun(requests, ask)
-		for range 2 { // a garbage collection during a run empties the pools
-			least = min(least, testing.AllocsPerRun(requests, ask))
-		}
-		if least > 0 {
-			t.Errorf("a %s allocates %v times, want 0", name, least)
 		}
 	}
 }
 
-func BenchmarkWire(b *testing.B) {
+// withAccessLog gives a world an access log in a format, or none if the format is "".
+func withAccessLog(format string) worldOption {
+	return func(_ *config.Config, o *Options) {
+		if format != "" {
+			o.AccessLog = NewAccessLog(io.Discard, format, o.Log, o.Metrics.AccessLogLost)
+		}
+	}
+}
+
+// allocationsOnWire returns the number of allocations per request on the wire, for objects of which
+// each is next after the last.
+func (w *world) allocationsOnWire(next int) float64 {
+	const requests = 2000
+	var heads []*wire.Request
+	for n := range 3*requests + 10 {
+		heads = append(heads, readPlain(w.t, fmt.Sprintf("GET /s3/bucket/some/folder/photo-%d.jpg "+
+			"HTTP/1.1\r\nHost: h\r\nSec-Fetch-Mode: no-cors\r\nCookie: a=b\r\n"+
+			"User-Agent: Probe/1.0\r\n\r\n", n)))
+	}
+	dst := make([]byte, 0, 64<<10)
+	n := 0
+	ask := func() {
+		text, ok := w.AppendResponse(dst, heads[n])
+		if !ok || !bytes.HasPrefix(text, []byte("HTTP/1.1 302 ")) {
+			w.t.Fatalf("AppendResponse = %q, %v, want a redirect", text, ok)
+		}
+		n += next
+	}
+	least := testing.AllocsPerRun(requests, ask)
+	for range 2 { // a garbage collection during a run empties the pools
+		least = min(least, testing.AllocsPerRun(requests, ask))
+	}
+	return least
+}
+
+func BenchmarkWire(b *testing.B) { benchmarkWire(b, "") }
+
+func BenchmarkWireWithAccessLog(b *testing.B) {
+	for _, format := range []string{"json", "text", "combined"} {
+		b.Run(format, func(b *testing.B) { benchmarkWire(b, format) })
+	}
+}
+
+func benchmarkWire(b *testing.B, format string) {
 	const keys = 10_000
-	w := newWorld(b, func(_ *config.Config, o *Options) { o.URLs = 2 * keys })
+	w := newWorld(b, withAccessLog(format), func(_ *config.Config, o *Options) { o.URLs = 2 * keys })
 	resp := w.ask("GET", "/s3/bucket/k")
 	if resp.StatusCode != http.StatusFound {
 		b.Fatalf("status %d, want 302", resp.StatusCode)
@@ -371,7 +404,7 @@ func BenchmarkWire(b *testing.B) {
 		var requests []*wire.Request
 		for n := range keys {
 			requests = append(requests, readPlain(b, fmt.Sprintf(
-				"GET /s3/bucket/some/folder/photo-%d.jpg HTTP/1.1\r\nHost: h\r\n\r\n", n)))
+				"GET /s3/bucket/some/folder/photo-%d.jpg HTTP/1.1\r\nHost: h\r\nUser-Agent: Probe/1.0\r\n\r\n", n)))
 		}
 		dst := make([]byte, 0, 8<<10)
 		for n := rand.IntN(keys); pb.Next(); n++ {

@@ -156,6 +156,9 @@ func newWorld(t testing.TB, options ...worldOption) *world {
 	if w.Handler, err = New(o); err != nil {
 		t.Fatal(err)
 	}
+	if o.AccessLog != nil {
+		t.Cleanup(o.AccessLog.Close)
+	}
 	return w
 }
 

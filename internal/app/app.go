@@ -3,6 +3,7 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -119,7 +120,8 @@ func New(o Options) (_ *App, err error) {
 		}
 	}
 	if c.Log.Access {
-		a.accessLog = proxy.NewAccessLog(o.Stderr, c.Log.Format, a.log, a.metrics.AccessLogLost)
+		a.accessLog = proxy.NewAccessLog(o.Stderr,
+			cmp.Or(c.Log.AccessFormat, c.Log.Format), a.log, a.metrics.AccessLogLost)
 	}
 	g, err := a.newGeneration(c, nil)
 	if err != nil {

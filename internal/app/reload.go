@@ -128,15 +128,16 @@ func names(c *config.Config) (names []string) {
 // needRestart returns the keys that differ between a and b and need a restart, sorted.
 func needRestart(a, b *config.Config) (keys []string) {
 	for key, changed := range map[string]bool{
-		"listen":         !slices.Equal(a.Listen, b.Listen),
-		"admin_listen":   !slices.Equal(a.AdminListen, b.AdminListen),
-		"proxy_protocol": a.ProxyProtocol != b.ProxyProtocol,
-		"tls":            a.TLS != b.TLS,
-		"admin.tls":      a.Admin.TLS != b.Admin.TLS,
-		"drain_delay":    a.DrainDelay != b.DrainDelay,
-		"cache.redis":    !reflect.DeepEqual(a.Cache.Redis, b.Cache.Redis),
-		"log.format":     a.Log.Format != b.Log.Format,
-		"log.access":     a.Log.Access != b.Log.Access,
+		"listen":            !slices.Equal(a.Listen, b.Listen),
+		"admin_listen":      !slices.Equal(a.AdminListen, b.AdminListen),
+		"proxy_protocol":    a.ProxyProtocol != b.ProxyProtocol,
+		"tls":               a.TLS != b.TLS,
+		"admin.tls":         a.Admin.TLS != b.Admin.TLS,
+		"drain_delay":       a.DrainDelay != b.DrainDelay,
+		"cache.redis":       !reflect.DeepEqual(a.Cache.Redis, b.Cache.Redis),
+		"log.format":        a.Log.Format != b.Log.Format,
+		"log.access":        a.Log.Access != b.Log.Access,
+		"log.access_format": a.Log.AccessFormat != b.Log.AccessFormat,
 	} {
 		if changed {
 			keys = append(keys, key)

@@ -55,6 +55,7 @@ func (k *checker) check() {
 	if k.Log.Format != "json" && k.Log.Format != "text" {
 		k.wrong("log.format", "%s is not a format; use json or text", value("log.format"))
 	}
+	k.checkAccessFormat()
 	if k.Cache.URLs < 1 || k.Cache.URLs > 100_000_000 {
 		k.wrong("cache.urls", "%d entries are out of bounds; use 1 to 100000000 (the default is 65536)", k.Cache.URLs)
 	}
@@ -85,6 +86,13 @@ func (k *checker) check() {
 			"there are %d integrations with roles and room for the sessions of %d: "+
 				"sessions will be assumed again and again, and their URLs change; make room for all", roles,
 			k.Cache.Credentials)
+	}
+}
+
+func (k *checker) checkAccessFormat() {
+	if !slices.Contains([]string{"", "json", "text", "combined"}, k.Log.AccessFormat) {
+		k.wrong("log.access_format", "%s is not a format; use json, text or combined",
+			value("log.access_format"))
 	}
 }
 

@@ -387,6 +387,9 @@ type Log struct {
 	Format string `yaml:"format"`
 	// Access logs a line for each request. Default false.
 	Access bool `yaml:"access"`
+	// AccessFormat is the format of these lines: json, text or combined, which is Apache's. Default
+	// Format.
+	AccessFormat string `yaml:"access_format"`
 }
 
 // Secret is a value that is never logged, printed or part of an error. Convert it with string(s)

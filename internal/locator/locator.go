@@ -116,9 +116,22 @@ func parseRest(rest string) (Locator, error) {
 func (l Locator) String() string { return Scheme + l.Bucket + "/" + l.Key }
 
 // Path returns the locator as /s3/bucket/key with a percent-encoded key.
-func (l Locator) Path() string {
-	u := url.URL{Path: PathPrefix + l.Bucket + "/" + l.Key}
-	return u.EscapedPath()
+func (l Locator) Path() string { return string(l.AppendPath(nil)) }
+
+// AppendPath appends [Locator.Path] to b. The result is the same as that of [url.URL.EscapedPath].
+func (l Locator) AppendPath(b []byte) []byte {
+	const hex = "0123456789ABCDEF"
+	b = append(append(append(b, PathPrefix...), l.Bucket...), '/')
+	for i := range len(l.Key) {
+		switch c := l.Key[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9',
+			strings.IndexByte("-_.~$&+,/:;=@", c) >= 0:
+			b = append(b, c)
+		default:
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return b
 }
 
 // LinkPath returns the locator as /s3/~TOKEN/bucket/key with a percent-encoded key. token is the

@@ -375,3 +375,17 @@ func FuzzParseLinkPath(f *testing.F) {
 		}
 	})
 }
+
+// AppendPath escapes every character as package url does.
+func TestAppendPath(t *testing.T) {
+	var all []byte
+	for c := range 256 {
+		all = append(all, byte(c))
+	}
+	for _, key := range []string{string(all), "a//b/", "*", "a b.jpg", "ü/~x"} {
+		want := (&url.URL{Path: PathPrefix + "b/" + key}).EscapedPath()
+		if got := string(Locator{"b", key}.AppendPath([]byte("x"))); got != "x"+want {
+			t.Errorf("AppendPath of %q = %q, want x%s", key, got, want)
+		}
+	}
+}

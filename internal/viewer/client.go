@@ -93,6 +93,17 @@ func (g *Gate) AppendRemote(b []byte, r *Request) []byte {
 	return append(b, r.RemoteAddr...)
 }
 
+// AppendClient appends the client's address to b without a port, or - if it is unknown.
+func (g *Gate) AppendClient(b []byte, r *Request) []byte {
+	if a, _ := g.client(r); a.IsValid() {
+		return a.AppendTo(b)
+	}
+	return append(b, '-')
+}
+
+// Trusts reports whether r comes from a trusted proxy.
+func (g *Gate) Trusts(r *Request) bool { return contains(g.proxies, r.Peer) }
+
 // network returns the part of the client's address that identifies it to the rate limit: the entire
 // address for IPv4, the /64 for IPv6, since that is what one household gets.
 func (g *Gate) network(r *Request) netip.Addr {
