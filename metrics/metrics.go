@@ -156,9 +156,12 @@ func newGauges(name, help string, labels ...string) *prometheus.GaugeVec {
 	}, labels)
 }
 
-// Handler returns a handler for scrapes by Prometheus.
+// Handler returns a handler for scrapes by Prometheus. Only the OpenMetrics format has exemplars.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		Registry:          m.registry,
+		EnableOpenMetrics: true,
+	})
 }
 
 // ConfigRead records whether loading the configuration succeeded.

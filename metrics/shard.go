@@ -3,7 +3,9 @@ package metrics
 import (
 	"math"
 	"runtime"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -35,6 +37,9 @@ type Histogram struct {
 	desc   *prometheus.Desc
 	bounds []float64
 	shards []histogramShard
+	// exemplars holds the newest exemplar of each bucket, or nil. It is not sharded, because only
+	// requests of sampled traces write it.
+	exemplars [maxBuckets]atomic.Pointer[prometheus.Exemplar]
 }
 
 // maxBuckets is the maximum number of a histogram's buckets, including the last, unbounded one.
@@ -58,12 +63,29 @@ func newHistogram(name, help string, bounds ...float64) *Histogram {
 	}
 }
 
-// Observe counts a value.
-func (h *Histogram) Observe(shard Shard, value float64) {
+// bucket returns the index of a value's bucket.
+func (h *Histogram) bucket(value float64) int {
 	n := 0
 	for n < len(h.bounds) && !(value <= h.bounds[n]) { // NaN belongs into the last bucket
 		n++
 	}
+	return n
+}
+
+// ObserveTraced counts a value, and makes its trace the exemplar of its bucket. It copies trace,
+// which must be a trace ID of W3C Trace Context.
+func (h *Histogram) ObserveTraced(shard Shard, value float64, trace string, at time.Time) {
+	h.Observe(shard, value)
+	h.exemplars[h.bucket(value)].Store(&prometheus.Exemplar{
+		Value:     value,
+		Labels:    prometheus.Labels{"trace_id": strings.Clone(trace)},
+		Timestamp: at,
+	})
+}
+
+// Observe counts a value.
+func (h *Histogram) Observe(shard Shard, value float64) {
+	n := h.bucket(value)
 	s := of(shard, h.shards)
 	s.buckets[n].Add(1)
 	for {
@@ -93,7 +115,17 @@ func (h *Histogram) Collect(to chan<- prometheus.Metric) {
 	for s := range h.shards {
 		sum += math.Float64frombits(h.shards[s].sum.Load())
 	}
-	to <- prometheus.MustNewConstHistogram(h.desc, count, sum, buckets)
+	m := prometheus.MustNewConstHistogram(h.desc, count, sum, buckets)
+	var exemplars []prometheus.Exemplar
+	for n := range h.exemplars {
+		if e := h.exemplars[n].Load(); e != nil {
+			exemplars = append(exemplars, *e)
+		}
+	}
+	if len(exemplars) > 0 {
+		m = prometheus.MustNewMetricWithExemplars(m, exemplars...)
+	}
+	to <- m
 }
 
 func newDesc(name, help string, labels ...string) *prometheus.Desc {

@@ -79,7 +79,11 @@ func (h *Handler) end(x *exchange, start time.Time, by metrics.Server) {
 	h.metrics.Served(x.shard, by)
 	elapsed := h.clock().Sub(start)
 	x.counts.Request(x.shard, x.method, x.status)
-	h.metrics.RequestDuration.Observe(x.shard, elapsed.Seconds())
+	if trace, sampled := traceOf(x.Header); sampled {
+		h.metrics.RequestDuration.ObserveTraced(x.shard, elapsed.Seconds(), trace, x.now)
+	} else {
+		h.metrics.RequestDuration.Observe(x.shard, elapsed.Seconds())
+	}
 	if h.accessLog != nil {
 		x.buf = h.accessLog.line(x.buf[:0], x, h.gate, elapsed)
 		h.accessLog.add(x.buf)

@@ -44,7 +44,8 @@ func startPrometheus(t *testing.T, p *proxy) *prometheus {
 	server, err := startServer(dir, "prometheus", nil, "prometheus",
 		"--config.file="+config,
 		"--storage.tsdb.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+address)
+		"--web.listen-address="+address,
+		"--enable-feature=exemplar-storage")
 	if err != nil {
 		t.Fatal(err)
 	}
