@@ -33,6 +33,8 @@ type Metrics struct {
 	URLBytes *Histogram
 	// AccessLogLost counts the lines that the access log dropped.
 	AccessLogLost prometheus.Counter
+	// AuditLost counts the lines that the audit log dropped.
+	AuditLost prometheus.Counter
 	// ClockJumps counts how often the clock was stepped or the machine was suspended.
 	ClockJumps prometheus.Counter
 	// ClockSkew is how far the clock is ahead of the clock of STS, in seconds.
@@ -74,6 +76,8 @@ func New(version string) *Metrics {
 			512, 1024, 1536, 2048, 2560, 3072, 3584, 4096, 6144, 8192, 16384),
 		AccessLogLost: newCounter("access_log_lost_lines_total",
 			"Lines that the access log dropped because they could not be written, or not fast enough."),
+		AuditLost: newCounter("audit_lost_lines_total",
+			"Lines that the audit log dropped because they could not be written, or not fast enough."),
 		ClockJumps: newCounter("clock_jumps_total",
 			"How often the clock was stepped by more than two seconds, "+
 				"or the machine was suspended."),
@@ -124,8 +128,8 @@ func New(version string) *Metrics {
 		"version", "goversion")
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(
-		m.RequestDuration, m.URLRemaining, m.URLBytes, m.AccessLogLost, m.ClockJumps, m.ClockSkew,
-		newCollector(m), m.assumeRole, m.assumeRoleDuration, m.credentialsExpiry,
+		m.RequestDuration, m.URLRemaining, m.URLBytes, m.AccessLogLost, m.AuditLost,
+		m.ClockJumps, m.ClockSkew, newCollector(m), m.assumeRole, m.assumeRoleDuration, m.credentialsExpiry,
 		m.sharedSessions, m.inPlace, m.viewerRefusals, m.keysFailures, m.keysRefresh,
 		m.reloadSuccess, m.reloadTimestamp, build,
 		collectors.NewGoCollector(),

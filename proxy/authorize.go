@@ -34,6 +34,7 @@ func (h *Handler) authorize(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	x.object.Params = params // for the audit log
 	x.status, x.cacheControl = http.StatusNoContent, noStore
 	x.identifier = x.digest(bucket.Name, params)
 	return nil

@@ -98,6 +98,7 @@ func (h *Handler) writeURLs(
 		switch expires, err := h.presignOne(ctx, x, raw); {
 		case err == nil:
 			p.URL, p.ExpiresAt = string(x.buf), &expires
+			h.audited(x, auditPresign)
 		case errors.Is(err, context.DeadlineExceeded):
 			p.Error = "sts_unavailable"
 		case errors.Is(err, context.Canceled):

@@ -30,9 +30,16 @@ func canaries(u *url.URL) []string {
 // No access key, token or signature appears in a log, a metric or a problem, even after errors and
 // panics.
 func TestSecretsAppearOnlyInLocations(t *testing.T) {
+	for _, format := range []string{"json", "text", "combined"} {
+		t.Run(format, func(t *testing.T) { checkSecrets(t, format) })
+	}
+}
+
+// checkSecrets is TestSecretsAppearOnlyInLocations for a format of the access log.
+func checkSecrets(t *testing.T, format string) {
 	var lines lockedBuffer
-	w := newWorld(t, func(_ *config.Config, o *Options) {
-		o.AccessLog = NewAccessLog(&lines, "json", o.Log, o.Metrics.AccessLogLost)
+	w := newWorld(t, withAudit(&lines), func(_ *config.Config, o *Options) {
+		o.AccessLog = NewAccessLog(&lines, format, o.Log, o.Metrics.AccessLogLost)
 	})
 	var secrets []string
 	var output strings.Builder
@@ -110,6 +117,7 @@ func TestSecretsAppearOnlyInLocations(t *testing.T) {
 	}
 	output.Write(metrics)
 	w.accessLog.Close()
+	w.audit.Close()
 	output.WriteString(w.log.String() + lines.String())
 	if len(secrets) < 20 || !strings.Contains(output.String(), "s3redirect_requests_total") ||
 		!strings.Contains(output.String(), `"key":"k"`) {

@@ -41,7 +41,8 @@ type exchange struct {
 	sent    int64  // the bytes of the response's body
 	release func() // if not nil, returns the memory of the answer's document
 
-	object presign.Object
+	object  presign.Object
+	expires time.Time // when the object's URL expires
 
 	// The fields below outlive the request.
 	buf   []byte
@@ -69,7 +70,7 @@ func (h *Handler) begin(now time.Time) *exchange {
 
 // number gives the exchange an ID if a log needs it. The exchange's Request must be set.
 func (h *Handler) number(x *exchange) {
-	if h.accessLog != nil {
+	if h.accessLog != nil || h.audit != nil {
 		x.id = newRequestID(h.gate, &x.Request)
 	}
 }

@@ -59,15 +59,17 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 			return
 		}
 		if x.document != nil {
-			x.writeDocument(w, r)
+			h.writeDocument(w, r, x)
 			return
 		}
 		header["Cache-Control"] = x.cacheControl
 		if x.status == http.StatusNoContent {
+			h.audited(x, auditAuthorize)
 			header[headerObject] = []string{x.identifier}
 			w.WriteHeader(x.status)
 			return
 		}
+		h.audited(x, auditRedirect)
 		header["Content-Length"] = noContent
 		// Middleware may keep the header after the exchange returned to its pool, so the URL is
 		// copied.

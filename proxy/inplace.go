@@ -128,8 +128,8 @@ var (
 	exposed = []string{"Accept-Ranges, Content-Encoding, Content-Range, ETag"}
 )
 
-// writeDocument writes the document, or the part that the request asks for.
-func (x *exchange) writeDocument(w http.ResponseWriter, r *http.Request) {
+// writeDocument writes the exchange's document, or the part that the request asks for.
+func (h *Handler) writeDocument(w http.ResponseWriter, r *http.Request, x *exchange) {
 	header := w.Header()
 	for name, value := range x.document.Header {
 		header[name] = value
@@ -146,7 +146,7 @@ func (x *exchange) writeDocument(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		header.Del("Last-Modified")
 	}
-	http.ServeContent(&statusWriter{w, x}, r, "", modified, bytes.NewReader(x.document.Body))
+	http.ServeContent(&documentWriter{statusWriter{w, x}, h}, r, "", modified, bytes.NewReader(x.document.Body))
 }
 
 // statusWriter records the status code of a response and the length of its body.
@@ -159,6 +159,20 @@ type statusWriter struct {
 func (w *statusWriter) WriteHeader(status int) {
 	w.x.status, w.x.begun = status, true
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// documentWriter also audits a response with a document or a part of one, before it is written.
+type documentWriter struct {
+	statusWriter
+	handler *Handler
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *documentWriter) WriteHeader(status int) {
+	if status == http.StatusOK || status == http.StatusPartialContent {
+		w.handler.audited(w.x, auditInPlace)
+	}
+	w.statusWriter.WriteHeader(status)
 }
 
 // Write implements [http.ResponseWriter].

@@ -45,6 +45,8 @@ type Options struct {
 	PublicURL string
 	// AccessLog gets a line per request. If nil, requests are not logged.
 	AccessLog *AccessLog
+	// Audit gets a line per object that a viewer gets access to. If nil, there are none.
+	Audit *AuditLog
 	// Transport carries the requests for documents that are answered in place. nil means
 	// http.DefaultTransport with AWS_CA_BUNDLE; see [integration.NewTransport].
 	Transport http.RoundTripper
@@ -62,6 +64,7 @@ type Handler struct {
 	clock        func() time.Time
 	log          *slog.Logger
 	accessLog    *AccessLog
+	audit        *AuditLog
 	urls         *cache.Table[signature]
 	seeds        [2]maphash.Seed
 	gate         *viewer.Gate
@@ -98,6 +101,7 @@ func New(o Options) (*Handler, error) {
 		clock:          o.Clock,
 		log:            o.Log,
 		accessLog:      o.AccessLog,
+		audit:          o.Audit,
 		urls:           urls,
 		seeds:          seeds,
 		gate:           o.Gate,

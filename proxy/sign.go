@@ -67,6 +67,7 @@ func (h *Handler) sign(
 	sig := h.signature(x, bucket.Name, r.Signer, r.Window.Expires)
 	x.counts.URLs.Count(x.shard, x.hit)
 
+	x.expires = r.Window.Expires
 	x.buf = r.Signer.AppendURL(x.buf[:0], &x.object, sig)
 	h.metrics.URLBytes.Observe(x.shard, float64(len(x.buf)))
 	h.metrics.URLRemaining.Observe(x.shard, r.Window.Remaining(x.now).Seconds())

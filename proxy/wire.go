@@ -33,8 +33,10 @@ func (h *Handler) AppendResponse(dst []byte, r *wire.Request) ([]byte, bool) {
 	case x.problem != nil:
 		dst = h.appendProblem(dst, x, r)
 	case x.status == http.StatusNoContent:
+		h.audited(x, auditAuthorize)
 		dst = h.appendJudgment(dst, x, r)
 	default:
+		h.audited(x, auditRedirect)
 		dst = h.appendRedirect(dst, x, r)
 	}
 	h.end(x, start, metrics.Wire)

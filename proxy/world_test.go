@@ -159,6 +159,9 @@ func newWorld(t testing.TB, options ...worldOption) *world {
 	if o.AccessLog != nil {
 		t.Cleanup(o.AccessLog.Close)
 	}
+	if o.Audit != nil {
+		t.Cleanup(o.Audit.Close)
+	}
 	return w
 }
 

@@ -95,6 +95,10 @@ var brokenByFiles = map[string]string{
 	"a Redis URL of another scheme":    redisURL("http://127.0.0.1:6379"),
 	"a Redis URL with a parameter":     redisURL("redis://127.0.0.1:6379/0?db=x"),
 	"a Redis password with a slash":    redisURL("redis://u:a/b@127.0.0.1:6379/0"),
+	"an audit log in a missing folder": "viewers: {anonymous: true}\nlog: {audit: DIR/missing/a.log}",
+	"an audit log that is a folder":    "viewers: {anonymous: true}\nlog: {audit: DIR}",
+	"an audit log below a file":        "viewers: {anonymous: true}\nlog: {audit: DIR/md5/a.log}",
+	"an audit log in a relative path":  "viewers: {anonymous: true}\nlog: {audit: audit.log}",
 	"a listener at a mistyped address": "viewers: {anonymous: true}\nlog: {level: loud}",
 }
 
@@ -185,6 +189,7 @@ func TestOfflineCheckAcceptsWhatServeAccepts(t *testing.T) {
 	for name, text := range map[string]string{
 		"anonymous":                        "viewers: {anonymous: true}",
 		"users":                            "viewers: {basic: {htpasswd_file: DIR/users}}",
+		"an audit log":                     "viewers: {anonymous: true}\nlog: {audit: DIR/audit.log}",
 		"a Redis URL with a final slash":   redisURL("redis://127.0.0.1:1/"),
 		"a Redis URL without a database":   redisURL("redis://127.0.0.1:1"),
 		"Sentinels":                        redisURL("redis://127.0.0.1:1/?addr=127.0.0.1:2&master_set=m"),

@@ -16,7 +16,7 @@ import (
 )
 
 // serve serves clients until ctx ends.
-func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
+func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	path := flags.String("config", "config.yaml", "the configuration `file`")
 	onWire := flags.Bool("wire", true,
@@ -33,6 +33,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 		Path:    *path,
 		Source:  source,
 		Config:  c,
+		Stdout:  stdout,
 		Stderr:  stderr,
 		Version: programVersion(),
 	})
@@ -86,7 +87,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if err := s.Run(ctx); err != nil {
 		return err
 	}
-	p.Close() // flushes the access log before the last log line
+	p.Close() // flushes the logs of requests before the last log line
 	log.Info("stopped")
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -36,6 +37,8 @@ type App struct {
 	metrics   *metrics.Metrics
 	refusals  *refusalLog
 	accessLog *proxy.AccessLog // nil if requests are not logged
+	audit     *proxy.AuditLog  // nil if there is none
+	auditFile *proxy.AuditFile // nil if audit is nil or standard output
 	sts       *integration.AWSSTS
 	store     *sessionstore.Redis // nil if replicas do not share sessions
 	started   *config.Config      // at start, to find changes that need a restart
@@ -77,6 +80,8 @@ type Options struct {
 	Source *config.Source
 	// Config is the initial configuration. Required.
 	Config *config.Config
+	// Stdout receives the audit log if log.audit is stdout. Default os.Stdout.
+	Stdout io.Writer
 	// Stderr receives the logs. Required.
 	Stderr io.Writer
 	// Version is the program's version, shown in a metric and in the console.
@@ -123,6 +128,9 @@ func New(o Options) (_ *App, err error) {
 		a.accessLog = proxy.NewAccessLog(o.Stderr,
 			cmp.Or(c.Log.AccessFormat, c.Log.Format), a.log, a.metrics.AccessLogLost)
 	}
+	if err := a.openAudit(c.Log.Audit, o.Stdout); err != nil {
+		return nil, err
+	}
 	g, err := a.newGeneration(c, nil)
 	if err != nil {
 		return nil, err
@@ -130,6 +138,24 @@ func New(o Options) (_ *App, err error) {
 	a.current.Store(g)
 	a.metrics.ConfigRead(true, time.Now())
 	return a, nil
+}
+
+// openAudit opens the audit log.
+func (a *App) openAudit(to string, stdout io.Writer) (err error) {
+	out := stdout
+	switch {
+	case to == "":
+		return nil
+	case to != config.AuditStdout:
+		if a.auditFile, err = proxy.OpenAuditFile(to); err != nil {
+			return &ConfigError{auditError(err)}
+		}
+		out = a.auditFile
+	case out == nil:
+		out = os.Stdout
+	}
+	a.audit = proxy.NewAuditLog(out, a.log, a.metrics.AuditLost)
+	return nil
 }
 
 // newGeneration builds everything that c describes. It reuses from previous, which may be nil, what
@@ -184,6 +210,7 @@ func (a *App) newHandler(g *generation, previous *proxy.Handler) (*proxy.Handler
 		Clock:          time.Now,
 		Log:            a.log,
 		AccessLog:      a.accessLog,
+		Audit:          a.audit,
 		URLs:           c.Cache.URLs,
 		ReferrerPolicy: c.ReferrerPolicy,
 		Attribution:    c.Viewers.Attribution,
@@ -209,7 +236,7 @@ func (a *App) AppendResponse(dst []byte, r *wire.Request) ([]byte, bool) {
 	return a.current.Load().handler.AppendResponse(dst, r)
 }
 
-// Close cancels AssumeRole calls in flight and flushes the access log.
+// Close cancels AssumeRole calls in flight and flushes the logs of requests.
 func (a *App) Close() {
 	g := a.current.Load()
 	g.integrations.Close()
@@ -217,13 +244,19 @@ func (a *App) Close() {
 	a.closeShared()
 }
 
-// closeShared closes the session store and the access log, which all generations share.
+// closeShared closes the session store and the logs of requests, which all generations share.
 func (a *App) closeShared() {
 	if a.store != nil {
 		a.store.Close()
 	}
 	if a.accessLog != nil {
 		a.accessLog.Close()
+	}
+	if a.audit != nil {
+		a.audit.Close()
+	}
+	if a.auditFile != nil {
+		_ = a.auditFile.Close() // its writes have succeeded, or their errors are logged
 	}
 }
 

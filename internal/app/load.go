@@ -1,7 +1,9 @@
 package app
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 	"s3redirect/internal/integration"
 	"s3redirect/internal/sessionstore"
 	"s3redirect/internal/viewer"
+	"s3redirect/proxy"
 )
 
 // Load reads a configuration file and everything that it names, and reports every reason why [New]
@@ -35,6 +38,11 @@ func verify(c *config.Config) (problems []config.Problem) {
 			problems = append(problems, problem(viewer.HtpasswdKey, err))
 		}
 	}
+	if a := c.Log.Audit; a != config.AuditStdout && filepath.IsAbs(a) {
+		if err := proxy.CheckAuditFile(a); err != nil {
+			problems = append(problems, problem("log.audit", auditError(err)))
+		}
+	}
 	if r := c.Cache.Redis; r != nil && r.URL != "" {
 		store, err := sessionstore.NewRedis(StoreOptions(r, &integration.AWSSTS{}))
 		if err != nil {
@@ -44,6 +52,11 @@ func verify(c *config.Config) (problems []config.Problem) {
 		}
 	}
 	return problems
+}
+
+// auditError describes why the audit log cannot be opened.
+func auditError(err error) error {
+	return fmt.Errorf("log.audit: the file cannot be opened for appending: %w", err)
 }
 
 // StoreOptions returns the options of the store that replicas share. With IAM, sts provides the

@@ -137,6 +137,7 @@ func needRestart(a, b *config.Config) (keys []string) {
 		"cache.redis":       !reflect.DeepEqual(a.Cache.Redis, b.Cache.Redis),
 		"log.format":        a.Log.Format != b.Log.Format,
 		"log.access":        a.Log.Access != b.Log.Access,
+		"log.audit":         a.Log.Audit != b.Log.Audit,
 		"log.access_format": a.Log.AccessFormat != b.Log.AccessFormat,
 	} {
 		if changed {

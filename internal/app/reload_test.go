@@ -207,11 +207,12 @@ func TestReloadNamesKeysThatNeedARestart(t *testing.T) {
 	a.reload(strings.NewReplacer(
 		"\nlisten: \"127.0.0.1:0\"", "\nlisten: 127.0.0.1:1",
 		"admin_listen: \"127.0.0.1:0\"", "admin_listen: 127.0.0.1:2",
-		"level: warn", "level: debug, access_format: combined",
+		"level: warn", "level: debug, access_format: combined, audit: stdout",
 		"anonymous: true",
 		"anonymous: true, rules: [{anonymous: true, locators: [\"s3://team-notes/*\"]}]",
 	).Replace(a.text))
-	for _, want := range []string{warning, "key=listen", "key=admin_listen", "key=log.access_format"} {
+	for _, want := range []string{warning, "key=listen", "key=admin_listen", "key=log.access_format",
+		"key=log.audit"} {
 		if a.logCount(want) == 0 {
 			t.Errorf("the log is %s, want it to contain %q", a.log, want)
 		}
@@ -221,8 +222,8 @@ func TestReloadNamesKeysThatNeedARestart(t *testing.T) {
 	if err := a.Reload(); err != nil {
 		t.Error(err)
 	}
-	if got := a.logCount(warning) - before; got != 3 {
-		t.Errorf("a reload without a change logged %d warnings, want 3", got)
+	if got := a.logCount(warning) - before; got != 4 {
+		t.Errorf("a reload without a change logged %d warnings, want 4", got)
 	}
 	before = a.logCount(warning)
 	a.reload(a.text)

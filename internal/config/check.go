@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -55,7 +56,7 @@ func (k *checker) check() {
 	if k.Log.Format != "json" && k.Log.Format != "text" {
 		k.wrong("log.format", "%s is not a format; use json or text", value("log.format"))
 	}
-	k.checkAccessFormat()
+	k.checkLogs()
 	if k.Cache.URLs < 1 || k.Cache.URLs > 100_000_000 {
 		k.wrong("cache.urls", "%d entries are out of bounds; use 1 to 100000000 (the default is 65536)", k.Cache.URLs)
 	}
@@ -89,10 +90,13 @@ func (k *checker) check() {
 	}
 }
 
-func (k *checker) checkAccessFormat() {
+func (k *checker) checkLogs() {
 	if !slices.Contains([]string{"", "json", "text", "combined"}, k.Log.AccessFormat) {
 		k.wrong("log.access_format", "%s is not a format; use json, text or combined",
 			value("log.access_format"))
+	}
+	if a := k.Log.Audit; a != "" && a != AuditStdout && !filepath.IsAbs(a) {
+		k.wrong("log.audit", "%s is neither stdout nor a path that begins with /", value("log.audit"))
 	}
 }
 

@@ -390,7 +390,13 @@ type Log struct {
 	// AccessFormat is the format of these lines: json, text or combined, which is Apache's. Default
 	// Format.
 	AccessFormat string `yaml:"access_format"`
+	// Audit is where a line is written for each URL that is handed out: [AuditStdout] or the
+	// absolute path of a file. Optional.
+	Audit string `yaml:"audit"`
 }
+
+// AuditStdout is the value of [Log.Audit] for standard output.
+const AuditStdout = "stdout"
 
 // Secret is a value that is never logged, printed or part of an error. Convert it with string(s)
 // where it is used.

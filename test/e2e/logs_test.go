@@ -2,10 +2,14 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -94,4 +98,67 @@ func TestPrometheusStoresExemplars(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 	}
 	t.Errorf("query_exemplars = %s, want the trace ID", body)
+}
+
+// TestAuditLogIsRotated checks that no line of the audit log is missing after rotations by a real
+// logrotate, with the configuration of docs/logs.md, and that the URLs are not in it.
+func TestAuditLogIsRotated(t *testing.T) {
+	t.Parallel()
+	need(t, "logrotate")
+	dir := writeConfig(t, signing)
+	audit, config := filepath.Join(dir, "audit.log"), filepath.Join(dir, "config.yaml")
+	text := strings.Replace(readFile(t, config), "access: true", "access: true, audit: "+audit, 1)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startProxyAt(t, dir, freeAddress(t), freeAddress(t))
+	_, rest, _ := strings.Cut(readFile(t, "../../docs/logs.md"), "/var/log/s3redirect/audit.log {")
+	directives, _, ok := strings.Cut(rest, "}")
+	if !ok || !strings.Contains(directives, "rotate") {
+		t.Fatal("docs/logs.md has no configuration of logrotate")
+	}
+	conf := filepath.Join(dir, "logrotate.conf")
+	if err := os.WriteFile(conf, []byte(audit+" {"+directives+"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read := func() string {
+		text, _ := os.ReadFile(audit) // it does not exist right after a rotation
+		return string(text)
+	}
+	var keys, secrets []string
+	for range 3 {
+		key := fmt.Sprintf("photo-%d.jpg", len(keys))
+		location, err := url.Parse(p.location(t, http.MethodGet, path("logged", key)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, secrets = append(keys, key), append(secrets, location.Query().Get("X-Amz-Signature"))
+		logLine(t, read, key)
+		out, err := program(t, "logrotate", "--force", "--state", filepath.Join(dir, "state"), conf)
+		if err != nil {
+			t.Fatalf("logrotate: %v\n%s", err, out)
+		}
+		p.location(t, http.MethodGet, path("logged", "after-"+key)) // creates the new file
+		logLine(t, read, "after-"+key)
+	}
+	p.location(t, http.MethodGet, path("logged", "last.jpg"))
+	p.signal(t, syscall.SIGTERM)
+	if code := p.wait(t, 20*time.Second); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	if out, err := program(t, "gzip", "-d", audit+".2.gz", audit+".3.gz"); err != nil {
+		t.Fatalf("gzip: %v\n%s", err, out)
+	}
+	all := readFile(t, audit+".3") + readFile(t, audit+".2") + readFile(t, audit+".1") + readFile(t, audit)
+	if got := strings.Count(all, "\n"); got != 7 {
+		t.Errorf("got %d lines, want 7:\n%s", got, all)
+	}
+	for n, key := range append(keys, "last.jpg") {
+		if strings.Count(all, `"key":"`+key+`"`) != 1 || n < len(secrets) && strings.Contains(all, secrets[n]) {
+			t.Errorf("want one line of %s without its signature:\n%s", key, all)
+		}
+	}
+	if info, err := os.Stat(audit); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the new file: %v, %v, want mode 0600", info, err)
+	}
 }
