@@ -166,6 +166,7 @@ func (s *Server) adminHandler(o ServerOptions) http.Handler {
 	mux := http.NewServeMux()
 	if o.Operator != nil {
 		handleOperations(mux, o.Operator, o.Log)
+		handleProfiles(mux, o.Operator, o.Log)
 	}
 	if o.Console != nil {
 		for _, path := range []string{"/{$}", "/static/", "/api/", "/preview"} {

@@ -129,6 +129,8 @@ func TestDocumentedKeys(t *testing.T) {
 var notKeys = []string{
 	// Steps of check.
 	"assume_role", "head_by_get", "mixed_content", "signature_age", "url_size",
+	// Fields of the logs.
+	"request_id", "trace_id", "user_agent", "version_id",
 	// Terms of nginx and other reverse proxies.
 	"auth_request", "copy_headers", "forward_auth", "header_up",
 	"http_resp_hdr_len", "http_resp_size", "limit_conn", "proxy_cache", "proxy_cache_valid",
