@@ -83,10 +83,22 @@ func (d *decoder) report(c *Config, problems []Problem) {
 			w := Error{File: at.file, Line: at.line, Key: d.localKey(key), Problem: message}
 			c.Warnings = append(c.Warnings, w.Error())
 		case !d.broken[key] &&
-			!slices.ContainsFunc(slices.Concat(p.Needs, p.Others(), []string{p.Key, key}), d.isUnparsed):
+			!slices.ContainsFunc(slices.Concat(d.needs(&p), p.Others(), []string{p.Key, key}), d.isUnparsed):
 			d.failAt(at, key, "%s", message)
 		}
 	}
+}
+
+// needs returns the keys that a problem needs, without the top-level keys that the integration at
+// fault overrides.
+func (d *decoder) needs(p *Problem) (keys []string) {
+	prefix := p.Key[:strings.LastIndexByte(p.Key, '.')+1]
+	for _, key := range p.Needs {
+		if prefix == "" || strings.Contains(key, ".") || !d.given(prefix+key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // isUnparsed reports whether the value of a key, of an enclosing key or of an item could not be
