@@ -22,7 +22,7 @@ func TestSystemdUnit(t *testing.T) {
 	need(t, "systemd-analyze")
 	text := readFile(t, "../../deploy/systemd/s3redirect.service")
 	unit := filepath.Join(t.TempDir(), "s3redirect.service")
-	text = strings.Replace(text, "/usr/local/bin/s3redirect", built(t), 1)
+	text = strings.ReplaceAll(text, "/usr/local/bin/s3redirect", built(t))
 	if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
