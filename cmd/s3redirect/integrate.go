@@ -53,6 +53,9 @@ func integrate(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
+	if err := rejectEmpty(flags); err != nil {
+		return err
+	}
 	n.try = !*noTry
 	n.conversation = converse(ctx, stdout, *yes)
 	if err := n.readFiles(); err != nil {

@@ -78,6 +78,11 @@ func TestIntegrateByFlags(t *testing.T) {
 	untouched(append(store, "--role-arn", demoMediaRole, "--external-id", "wrong"), 1,
 		"the integration does not work: nothing was written")
 	untouched(append(store, "--role-arn", demoMediaRole, "--external-id", "a b"), 2, "--external-id: use 2 to 1,224")
+	untouched(append(store, "--role-arn", demoMediaRole, "--external-id", ""), 2,
+		"s3redirect integrate: --external-id is empty; if it comes from a variable, set that")
+	for _, name := range []string{"--role-arn", "--principal", "--access-point"} {
+		untouched(append(store, "--role-arn", demoMediaRole, name, ""), 2, name+" is empty")
+	}
 	untouched(append(store, "--role-arn", "arn:nothing"), 2, "--role-arn: arn:nothing is not the ARN of a role")
 	untouched(append(store, "--role-arn", demoMediaRole, "--name", "old"), 2, "is the name of the integration")
 	untouched(append(store, "--role-arn", demoMediaRole, "--sample", "demo-media/x"), 2, "--sample")

@@ -62,6 +62,26 @@ func (d *draft) register(flags *flag.FlagSet) {
 			"because other users can read command lines")
 }
 
+// notEmpty are the flags that must not be set to an empty text, with what to do instead. An unset
+// variable of a script would otherwise remove a condition from a policy, or name another principal.
+var notEmpty = map[string]string{
+	"external-id":  "; without it, integrate generates an external ID",
+	"principal":    "; without it, STS is asked",
+	"role-arn":     "",
+	"access-point": "",
+}
+
+// rejectEmpty returns an error if a flag of notEmpty is set to an empty text.
+func rejectEmpty(flags *flag.FlagSet) (err error) {
+	flags.Visit(func(f *flag.Flag) {
+		if remedy, ok := notEmpty[f.Name]; ok && f.Value.String() == "" && err == nil {
+			err = usageError{fmt.Errorf("s3redirect %s: --%s is empty; if it comes from a variable, "+
+				"set that; or omit the flag%s", flags.Name(), f.Name, remedy)}
+		}
+	})
+	return err
+}
+
 var errSecretOnCommandLine = errors.New("--secret-access-key: name an environment variable, " +
 	"such as '${SECRET}'; other users of this machine can read command lines")
 
@@ -133,6 +153,9 @@ func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) e
 			"and revoke")
 	}
 	if err := parse(flags, args, stderr); err != nil {
+		return err
+	}
+	if err := rejectEmpty(flags); err != nil {
 		return err
 	}
 	if err := r.parseBefore(time.Now()); err != nil {

@@ -17,6 +17,22 @@ func running(args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), err.String()
 }
 
+// A flag that a script sets from an unset variable must not remove a condition from a policy or
+// name another principal.
+func TestPolicyRejectsEmptyFlags(t *testing.T) {
+	for _, kind := range []string{"trust", "role"} {
+		for _, name := range []string{"--external-id", "--principal", "--role-arn", "--access-point"} {
+			code, stdout, stderr := running("policy", kind, "--bucket", "photos",
+				"--region", "eu-central-1", "--principal", "123456789012", name, "")
+			want := "s3redirect policy: " + name + " is empty; if it comes from a variable, set that"
+			if code != 2 || stdout != "" || !strings.Contains(stderr, want) {
+				t.Errorf("policy %s with an empty %s: exit code %d, output %q, %q, want 2 and %q",
+					kind, name, code, stdout, stderr, want)
+			}
+		}
+	}
+}
+
 func TestPolicy(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	const text = `
