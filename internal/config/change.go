@@ -232,12 +232,19 @@ func (s *Source) isEditable(f *file, root *yaml.Node) bool {
 	if first, _, _ := strings.Cut(string(f.text), "\n"); strings.TrimSuffix(first, "\r") != Marker {
 		return false
 	}
+	return !holdsSecret(root)
+}
+
+// holdsSecret reports whether a mapping with the keys of an integration holds a secret itself,
+// instead of an environment variable.
+func holdsSecret(root *yaml.Node) bool {
 	for _, key := range SecretKeys() {
-		if _, value := child(root, key); value != nil && value.Tag != "!!null" && !IsVariable(value.Value) {
-			return false
+		_, value := child(root, key)
+		if value != nil && value.Tag != "!!null" && !IsVariable(value.Value) {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // Parse returns the configuration as it will be after the change, with the changed integration at
@@ -277,7 +284,8 @@ func (ch *Change) after(s *Source) *Source {
 // the first has written.
 //
 // Each file is replaced atomically. A new file gets the mode, group and access control lists of
-// another file in the folder. During a rename both files briefly contain the integration: if the
+// another file in the folder. If the configuration is new, all users may read its files, because
+// the service has a user of its own, and secrets are in environment variables. During a rename both files briefly contain the integration: if the
 // program is killed then, the configuration does not load until one of them is removed.
 func (ch *Change) Save(ctx context.Context, getenv func(string) (string, bool)) error {
 	dir, err := ch.source.Folder()
@@ -288,7 +296,7 @@ func (ch *Change) Save(ctx context.Context, getenv func(string) (string, bool)) 
 		return Errors{{File: ch.NewPath, Key: "name", Problem: ch.conflict}}
 	}
 	if ch.source.unwritten {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := makeFolder(dir); err != nil {
 			return explain(dir, err)
 		}
 	}
@@ -309,7 +317,7 @@ func (ch *Change) Save(ctx context.Context, getenv func(string) (string, bool)) 
 		if ch.NewPath != ch.OldPath {
 			old = nil
 		}
-		if err := save(ctx, ch.NewPath, old, ch.New, now.model(dir)); err != nil {
+		if err := save(ctx, ch.NewPath, old, ch.New, now.model(dir), ch.newMode()); err != nil {
 			return err
 		}
 	}
@@ -317,12 +325,33 @@ func (ch *Change) Save(ctx context.Context, getenv func(string) (string, bool)) 
 	case ch.Old != nil && ch.NewPath != ch.OldPath:
 		err = remove(ctx, ch.OldPath, ch.Old)
 	case ch.source.unwritten:
-		err = Save(ctx, ch.source.path, nil, ch.source.main)
+		err = save(ctx, ch.source.path, nil, ch.source.main, "", sharedMode)
 	}
 	if err != nil && ch.New != nil && ch.NewPath != ch.OldPath {
 		_ = remove(context.WithoutCancel(ctx), ch.NewPath, ch.New)
 	}
 	return err
+}
+
+// newMode returns the mode of the integration's file if there is no file to take the access of.
+func (ch *Change) newMode() fs.FileMode {
+	root, err := parseYAML(ch.NewPath, ch.New)
+	if !ch.source.unwritten || err != nil || holdsSecret(root) {
+		return privateMode
+	}
+	return sharedMode
+}
+
+// makeFolder makes a folder that all users may enter, whatever the umask is. It leaves an existing
+// one unchanged.
+func makeFolder(dir string) error {
+	err := os.Mkdir(dir, sharedFolder)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return os.Chmod(dir, sharedFolder)
 }
 
 // again rereads the files of s.

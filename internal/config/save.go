@@ -37,12 +37,24 @@ const (
 // its owner. If the group or the lists cannot be kept, the file is not written, because others
 // could then read it. Only its owner can read a new file.
 func Save(ctx context.Context, path string, old, text []byte) error {
-	return save(ctx, path, old, text, "")
+	return save(ctx, path, old, text, "", privateMode)
 }
 
+const (
+	// privateMode is the mode of new files that can hold secrets.
+	privateMode fs.FileMode = 0o600
+	// sharedMode is the mode of new files without secrets. The user of the service is another than
+	// the one that writes them: systemd's dynamic user, or the one of an image.
+	sharedMode fs.FileMode = 0o644
+	// sharedFolder is the mode of a new folder of such files.
+	sharedFolder fs.FileMode = 0o755
+)
+
 // save is like Save, but a new file gets the access of the file model, if that exists and the
-// process may set it.
-func save(ctx context.Context, path string, old, text []byte, model string) error {
+// process may set it. Without a model it gets a mode, whatever the umask is.
+func save(
+	ctx context.Context, path string, old, text []byte, model string, mode fs.FileMode,
+) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // replace the target, not the link
 	}
@@ -58,7 +70,7 @@ func save(ctx context.Context, path string, old, text []byte, model string) erro
 	if err := unchanged(path, old); err != nil {
 		return err
 	}
-	temporary, err := writeBeside(path, model, text)
+	temporary, err := writeBeside(path, model, text, mode)
 	if err != nil {
 		return explain(path, err)
 	}
@@ -88,7 +100,7 @@ func Writable(path string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	name, err := writeBeside(path, "", nil)
+	name, err := writeBeside(path, "", nil, privateMode)
 	if err != nil {
 		return explain(path, err)
 	}
@@ -128,9 +140,11 @@ func unchanged(path string, old []byte) error {
 }
 
 // writeBeside writes a file in the same directory and syncs it to disk. It has the access of the
-// file that it is to replace. If there is none, it has that of the file model, or else only its
-// owner can read it.
-func writeBeside(path, model string, text []byte) (name string, err error) {
+// file that it is to replace. If there is none, it has that of the file model, or else the mode. If
+// the model's access cannot be kept, only its owner can read it.
+func writeBeside(
+	path, model string, text []byte, mode fs.FileMode,
+) (name string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return "", err
@@ -146,8 +160,11 @@ func writeBeside(path, model string, text []byte) (name string, err error) {
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
-	} else if info, err := os.Stat(model); err == nil && keepAccess(f, model, info) != nil {
-		if err := f.Chmod(0o600); err != nil {
+	} else if info, err := os.Stat(model); err != nil || keepAccess(f, model, info) != nil {
+		if err == nil {
+			mode = privateMode
+		}
+		if err := f.Chmod(mode); err != nil {
 			return "", err
 		}
 	}

@@ -186,3 +186,38 @@ func TestSaveKeepsOwner(t *testing.T) {
 			s.Uid, s.Gid, info.Mode().Perm())
 	}
 }
+
+// All users may read the files of a new configuration, whatever the umask is: the service runs as
+// another user than the one that writes them. A file with a secret is an exception.
+func TestModesOfNewConfiguration(t *testing.T) {
+	before := syscall.Umask(0o077)
+	defer syscall.Umask(before)
+	for name, c := range map[string]struct {
+		secret string
+		want   os.FileMode // of the integration's file
+	}{
+		"without a secret": {"${SCANS_SECRET}", 0o644},
+		"with a secret":    {"written-in-the-file", 0o600},
+	} {
+		f := newFolder(t, nil)
+		ch, err := New(f.config(), []byte(NewFile)).Add(Draft{"name": "scans", "bucket": "scans",
+			"endpoint": "https://store.example.com", "access_key_id": "A",
+			"secret_access_key": c.secret})
+		if err != nil {
+			t.Fatal(err)
+		}
+		environment := func(string) (string, bool) { return "a secret", true }
+		if err := ch.Save(t.Context(), environment); err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]os.FileMode{
+			f.config():               0o644,
+			filepath.Dir(ch.NewPath): 0o755,
+			ch.NewPath:               c.want,
+		} {
+			if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+				t.Errorf("%s: Stat(%s) = %v, %v, want mode %o", name, path, info.Mode(), err, want)
+			}
+		}
+	}
+}
