@@ -254,6 +254,9 @@ func (i *Integration) IsAWS() bool {
 	return i.Endpoint == "" || partition.IsS3Host(hostOf(i.Endpoint))
 }
 
+// EndpointRegion returns the region that is part of Endpoint's host at AWS, or "".
+func (i *Integration) EndpointRegion() string { return partition.S3Region(hostOf(i.Endpoint)) }
+
 // IsAWSSTS reports whether roles are assumed at AWS STS, which has AWS's grammar and bounds, rather
 // than at the STS of another store.
 func (i *Integration) IsAWSSTS() bool {

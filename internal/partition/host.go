@@ -17,9 +17,9 @@ const region = `[a-z]{2,}(?:-[a-z]+)+-[0-9]+`
 //   - https://docs.aws.amazon.com/general/latest/gr/sts.html
 var (
 	s3Host = regexp.MustCompile(`^(?:.+\.)?s3(?:` +
-		`(?:-fips|-accesspoint|-accesspoint-fips)?(?:\.dualstack)?(?:\.` + region + `(?:\.vpce)?)?|` +
+		`(?:-fips|-accesspoint|-accesspoint-fips)?(?:\.dualstack)?(?:\.(` + region + `)(?:\.vpce)?)?|` +
 		`-accelerate(?:\.dualstack)?|` +
-		`-(?:fips-)?` + region + `|-external-1)$`)
+		`-(?:fips-)?(` + region + `)|-external-1)$`)
 	stsHost = regexp.MustCompile(`^(?:.+\.)?sts(?:-fips)?(?:\.(` + region + `)(?:\.vpce)?)?$`)
 )
 
@@ -30,6 +30,14 @@ func IsS3Host(host string) bool { return isHost(s3Host, host) }
 // IsSTSHost reports whether host is one of the host names of AWS STS in some partition: global,
 // regional, FIPS, dual-stack or VPC interface endpoint.
 func IsSTSHost(host string) bool { return isHost(stsHost, host) }
+
+// S3Region returns the region in a host name of S3, or "" if it has none.
+func S3Region(host string) string {
+	if m := match(s3Host, host); m != nil {
+		return m[1] + m[2] // of two forms, one matches
+	}
+	return ""
+}
 
 // STSRegion returns the region in a host name of AWS STS, or "" if it has none.
 func STSRegion(host string) string {

@@ -86,6 +86,9 @@ func TestHostsOfEachPartition(t *testing.T) {
 			if !IsS3Host(host) {
 				t.Errorf("IsS3Host(%q) = false, want true", host)
 			}
+			if got := S3Region(host); got != p.Home {
+				t.Errorf("S3Region(%q) = %q, want %q", host, got, p.Home)
+			}
 		}
 		for _, form := range []string{
 			"sts.REGION.SUFFIX",
@@ -98,6 +101,21 @@ func TestHostsOfEachPartition(t *testing.T) {
 			if !IsSTSHost(host) {
 				t.Errorf("IsSTSHost(%q) = false, want true", host)
 			}
+		}
+	}
+}
+
+func TestS3Region(t *testing.T) {
+	for host, want := range map[string]string{
+		"s3-us-west-2.amazonaws.com":          "us-west-2",
+		"s3-fips-us-gov-west-1.amazonaws.com": "us-gov-west-1",
+		"s3.amazonaws.com":                    "",
+		"s3-accelerate.amazonaws.com":         "",
+		"s3-external-1.amazonaws.com":         "",
+		"s3.eu-central-1.example.com":         "",
+	} {
+		if got := S3Region(host); got != want {
+			t.Errorf("S3Region(%q) = %q, want %q", host, got, want)
 		}
 	}
 }
