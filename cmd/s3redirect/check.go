@@ -24,7 +24,7 @@ var errCheckFailed = errors.New("check failed")
 // viewer.
 func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
-	path := flags.String("config", "config.yaml", "the configuration `file`")
+	path := configFlag(flags)
 	var names list
 	flags.Var(&names, "integration",
 		"the `name` of an integration to check; may be repeated; default: all integrations")
@@ -68,7 +68,8 @@ func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	o := check.Options{
 		Offline:      offline,
 		Config:       c,
-		ConfigFile:   *path,
+		Program:      program,
+		ConfigFile:   shellQuote(*path),
 		Integrations: names,
 		Clock:        time.Now,
 		Origin:       *origin,

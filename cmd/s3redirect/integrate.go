@@ -39,7 +39,7 @@ type newIntegration struct {
 func integrate(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	n := newIntegration{}
 	flags := flag.NewFlagSet("integrate", flag.ContinueOnError)
-	flags.StringVar(&n.path, "config", "config.yaml", "the configuration `file`; it is made if it is not there")
+	flags.StringVar(&n.path, "config", config.DefaultPath, "the configuration `file`; it is made if it is not there")
 	yes := flags.Bool("yes", false, "ask nothing: take the flags, and the defaults")
 	noTry := flags.Bool("no-try", false, "do not try it before it is written")
 	flags.StringVar(&n.principal, "principal", "", "who we are, an `ARN`; default: STS is asked")

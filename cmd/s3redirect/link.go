@@ -15,7 +15,7 @@ import (
 // makeLink prints a signed link.
 func makeLink(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("link", flag.ContinueOnError)
-	path := flags.String("config", "config.yaml", "the configuration `file`")
+	path := configFlag(flags)
 	var lifetime duration
 	flags.Var(&lifetime, "lifetime",
 		"the link's lifetime, a `duration` such as 1h or 30d; 0 means viewers.links.max_lifetime")

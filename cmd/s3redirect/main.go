@@ -2,17 +2,17 @@
 // GET /s3/bucket/key with 302 and a presigned URL. It assumes an IAM role per integration and
 // caches sessions and signatures until they expire.
 //
-//	s3redirect serve     [--config config.yaml]
+//	s3redirect serve     [--config s3redirect.yaml]
 //	s3redirect demo      [--listen 127.0.0.1:8080] [--admin-listen 127.0.0.1:9090]
-//	s3redirect presign   [--config config.yaml] [--head] s3://bucket/key
-//	s3redirect link      [--config config.yaml] [--lifetime 1h] s3://bucket/key
-//	s3redirect integrate [--config config.yaml] [--yes --bucket name …]
-//	s3redirect policy    DOCUMENT [--config config.yaml] --integration name [--format json]
-//	s3redirect check     [--config config.yaml] [--integration name] [--sample s3://bucket/key]
+//	s3redirect presign   [--config s3redirect.yaml] [--head] s3://bucket/key
+//	s3redirect link      [--config s3redirect.yaml] [--lifetime 1h] s3://bucket/key
+//	s3redirect integrate [--config s3redirect.yaml] [--yes --bucket name …]
+//	s3redirect policy    DOCUMENT [--config s3redirect.yaml] --integration name [--format json]
+//	s3redirect check     [--config s3redirect.yaml] [--integration name] [--sample s3://bucket/key]
 //	                     [--origin https://…] [--json]
-//	s3redirect check     [--config config.yaml] --offline
-//	s3redirect check     [--config config.yaml] --as user [--groups a,b] s3://bucket/key
-//	s3redirect check     [--config config.yaml] --token - [s3://bucket/key]
+//	s3redirect check     [--config s3redirect.yaml] --offline
+//	s3redirect check     [--config s3redirect.yaml] --as user [--groups a,b] s3://bucket/key
+//	s3redirect check     [--config s3redirect.yaml] --token - [s3://bucket/key]
 //	s3redirect version
 //
 // # Serve

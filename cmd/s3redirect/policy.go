@@ -136,7 +136,7 @@ func writePolicy(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	}
 	var d draft
 	flags := flag.NewFlagSet("policy", flag.ContinueOnError)
-	path := flags.String("config", "config.yaml", "the configuration `file`")
+	path := configFlag(flags)
 	name := flags.String("integration", "", "the `name` of an integration of the configuration")
 	format := flags.String("format", "json",
 		"the `format`: json, terraform, cloudformation or cli")

@@ -17,7 +17,7 @@ import (
 // presignLocator prints the URL that a viewer would be redirected to.
 func presignLocator(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("presign", flag.ContinueOnError)
-	path := flags.String("config", "config.yaml", "the configuration `file`")
+	path := configFlag(flags)
 	head := flags.Bool("head", false, "sign for HEAD instead of GET")
 	if err := parse(flags, args, stderr, "s3://bucket/key"); err != nil {
 		return err

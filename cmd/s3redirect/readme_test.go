@@ -72,7 +72,7 @@ func TestREADMECommands(t *testing.T) {
 	env := readmeEnvironment(t, dir)
 	snippet := matches("(?s)```yaml\n(.*?)```", readme)[0][1]
 	config := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllString(snippet, "127.0.0.1:0")
-	err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600)
+	err := os.WriteFile(filepath.Join(dir, "s3redirect.yaml"), []byte(config), 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 // serve serves clients until ctx ends.
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
-	path := flags.String("config", "config.yaml", "the configuration `file`")
+	path := configFlag(flags)
 	onWire := flags.Bool("wire", true,
 		"answer plain requests for objects on the connection; with --wire=false, net/http answers all")
 	if err := parse(flags, args, stderr); err != nil {

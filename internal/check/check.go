@@ -6,6 +6,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -58,8 +59,11 @@ type Options struct {
 	Config *config.Config
 	// Offline reports the configuration's warnings and sends nothing over the network.
 	Offline bool
+	// Program is how the user runs s3redirect, for the commands in remedies. The default is
+	// s3redirect.
+	Program string
 	// ConfigFile is the name of the configuration file, for the commands in remedies. The default
-	// is config.yaml.
+	// is [config.DefaultPath].
 	ConfigFile string
 	// PolicyCommand returns the command that prints a document, for an integration that is not in
 	// a file yet. Its argument contains the arguments of the policy command, such as
@@ -223,8 +227,8 @@ func (p *probe) policyCommand(args string) string {
 	if p.PolicyCommand != nil {
 		return p.PolicyCommand(args)
 	}
-	command := "s3redirect policy " + args
-	if p.ConfigFile != "" && p.ConfigFile != "config.yaml" {
+	command := cmp.Or(p.Program, "s3redirect") + " policy " + args
+	if p.ConfigFile != "" && p.ConfigFile != config.DefaultPath {
 		command += " --config " + p.ConfigFile
 	}
 	return command + " --integration " + p.i.Name

@@ -26,6 +26,13 @@ const (
 	settleTime = 3 * time.Second
 )
 
+// DefaultPath is the configuration file that commands read without --config. The repository has
+// another file, config.yaml, as the example.
+const DefaultPath = "s3redirect.yaml"
+
+// exampleName is the name of the example in the repository, and of the default of earlier builds.
+const exampleName = "config.yaml"
+
 // Source is the text of a configuration: its main file and the files that its include key matches.
 // A Source is immutable.
 type Source struct {
@@ -102,13 +109,27 @@ func (s *Source) Equal(other *Source) bool {
 		slices.EqualFunc(s.problems, other.problems, func(a, b *Error) bool { return *a == *b })
 }
 
+// HasOnlyExample reports whether path is [DefaultPath], and the directory has a config.yaml instead:
+// the repository's example, or a configuration that earlier builds read without --config.
+func HasOnlyExample(path string) bool {
+	if path != DefaultPath {
+		return false
+	}
+	_, err := os.Stat(path)
+	_, exampleErr := os.Stat(exampleName)
+	return errors.Is(err, fs.ErrNotExist) && exampleErr == nil
+}
+
 func readMain(path string) ([]byte, error) {
 	whole := func(problem string) error { return Errors{{File: path, Problem: problem}} }
 	f, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil,
-			whole("the file does not exist; pass its path with --config, or create one with s3redirect integrate")
+		problem := "the file does not exist; pass its path with --config, or create one with s3redirect integrate"
+		if HasOnlyExample(path) {
+			problem += "; " + exampleName + " is here, and is read with --config " + exampleName
+		}
+		return nil, whole(problem)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, whole("permission denied; let the user that runs s3redirect read it")
 	case err != nil:

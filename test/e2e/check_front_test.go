@@ -76,7 +76,8 @@ func (f *fronted) steps(t *testing.T, front *front) (steps []check.Step) {
 	t.Helper()
 	dir := writeConfig(t, "public_url: http://"+front.host+"\n"+f.config)
 	env := append([]string{"LISTEN=127.0.0.1:1", "ADMIN_LISTEN=127.0.0.1:2"}, f.env...)
-	_, out := command(t, dir, env, "check", "--json", "--sample", "s3://fronted/folder/a.png")
+	_, out := command(t, dir, env, "check", "--config", "config.yaml", "--json",
+		"--sample", "s3://fronted/folder/a.png")
 	if strings.Contains(out, "X-Amz-") {
 		t.Errorf("check prints a part of a signed URL: %s", out)
 	}

@@ -61,7 +61,8 @@ integrations:
 	}
 	wantCheck := func(when string, want int, text string) {
 		t.Helper()
-		code, out := command(t, dir, env, "check", "--sample", "s3://cors-document/text.txt")
+		code, out := command(t, dir, env, "check", "--config", "config.yaml",
+			"--sample", "s3://cors-document/text.txt")
 		if code != want || !strings.Contains(out, text) {
 			t.Errorf("check %s: exit code %d, want %d and %q in the output:\n%s",
 				when, code, want, text, out)

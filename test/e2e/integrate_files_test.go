@@ -24,6 +24,7 @@ const mainFile = "listen: 127.0.0.1:0\nviewers: {anonymous: true}\n" +
 func largeIntegrationArgs() []string {
 	args := []string{
 		"integrate", "--yes", "--no-try",
+		"--config", "config.yaml",
 		"--name", "new",
 		"--region", "eu-central-1",
 		"--external-id", "id-0123",
@@ -162,6 +163,47 @@ mkdir disk/integrations.d && cd disk || exit 99
 	if err != nil || !strings.Contains(out, message) || !strings.HasSuffix(out, end) {
 		t.Errorf("integrate: error %v, want none; want output with %q that ends in %q, got:\n%s",
 			err, message, end, out[max(0, len(out)-2000):])
+	}
+}
+
+// TestIntegrateForServiceUser creates a configuration with a private umask. Another user, such as
+// that of the systemd unit or of the image, can read it.
+func TestIntegrateForServiceUser(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "s3redirect-service-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	executable := filepath.Join(dir, "s3redirect")
+	if err := errors.Join(os.Chmod(dir, 0o755),
+		os.WriteFile(executable, []byte(readFile(t, built(t))), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `umask 077 && exec ./s3redirect "$@"`, "sh",
+		"integrate", "--yes", "--no-try", "--bucket", "photos", "--region", "eu-central-1",
+		"--principal", "123456789012", "--role-arn", "arn:aws:iam::123456789012:role/r")
+	cmd.Dir, cmd.Env = dir, []string{"HOME=/"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("integrate: %v\n%s", err, out)
+	}
+	cmd = exec.CommandContext(t.Context(), executable, "check", "--anonymous", "s3://photos/x")
+	cmd.Dir, cmd.Env = dir, []string{"HOME=/"}
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Credential: &syscall.Credential{Uid: 65532, Gid: 65532},
+		}
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "which integration photos serves") {
+		t.Errorf("check as another user: %v, want success:\n%s", err, out)
+	}
+	for name, want := range map[string]fs.FileMode{
+		"s3redirect.yaml": 0o644, "integrations.d": 0o755, "integrations.d/photos.yaml": 0o644,
+	} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != want {
+			t.Errorf("Stat(%s) = %v, %v, want mode %o", name, info, err, want)
+		}
 	}
 }
 

@@ -81,7 +81,7 @@ func TestIntegrateFromEmptyDirectory(t *testing.T) {
 	}
 
 	server, err := startServer(
-		dir, "s3redirect", g.env(), built(t), "serve", "--config", "config.yaml")
+		dir, "s3redirect", g.env(), built(t), "serve", "--config", "s3redirect.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ integrations:
 		include := name + ".d"
 		text := replacer.Replace(readFile(t, filepath.Join(dir, "integrations.d", "gallery.yaml")))
 		main := strings.Replace(
-			readFile(t, filepath.Join(dir, "config.yaml")), "integrations.d", include, 1)
+			readFile(t, filepath.Join(dir, "s3redirect.yaml")), "integrations.d", include, 1)
 		if err := errors.Join(
 			os.Mkdir(filepath.Join(dir, include), 0o700),
 			os.WriteFile(filepath.Join(dir, include, "gallery.yaml"), []byte(text), 0o600),
@@ -155,7 +155,7 @@ integrations:
 	wantCheck(1, []string{"failed   assume_role", "its trust policy does not name the proxy"},
 		"stranger.yaml")
 	wantCheck(0, []string{"ok       head_by_get"},
-		"config.yaml", "--sample", "s3://gallery-one/pictures/one.png")
+		"s3redirect.yaml", "--sample", "s3://gallery-one/pictures/one.png")
 	writeVariant("missing", strings.NewReplacer("role/gallery", "role/nobody"))
 	wantCheck(1, []string{"the role arn:aws:iam:::role/nobody does not exist"}, "missing.yaml")
 }
@@ -259,11 +259,11 @@ func TestIntegrateInterruptedWritesNothing(t *testing.T) {
 }
 
 // interruptAt answers all turns but the last, where it presses Ctrl-C, and checks that the
-// directory is unchanged. If existing is not empty, the directory holds it as config.yaml.
+// directory is unchanged. If existing is not empty, the directory holds it as s3redirect.yaml.
 func interruptAt(t *testing.T, g *gateway, turns []turn, existing string) {
 	t.Helper()
 	dir := t.TempDir()
-	path := filepath.Join(dir, "config.yaml")
+	path := filepath.Join(dir, "s3redirect.yaml")
 	folder := filepath.Join(dir, "integrations.d")
 	if existing != "" {
 		if err := errors.Join(
@@ -293,7 +293,7 @@ func interruptAt(t *testing.T, g *gateway, turns []turn, existing string) {
 	}
 	want := 0
 	if existing != "" {
-		want = 2 // config.yaml and the empty integrations.d
+		want = 2 // s3redirect.yaml and the empty integrations.d
 	}
 	if err != nil || len(entries) != want {
 		t.Errorf("Ctrl-C at %q left %d entries (%v, error %v), want %d",
@@ -301,7 +301,7 @@ func interruptAt(t *testing.T, g *gateway, turns []turn, existing string) {
 	}
 	if existing != "" {
 		if got := readFile(t, path); got != existing {
-			t.Errorf("Ctrl-C at %q changed config.yaml to\n%s\nwant\n%s",
+			t.Errorf("Ctrl-C at %q changed s3redirect.yaml to\n%s\nwant\n%s",
 				turns[last].question, got, existing)
 		}
 	}

@@ -382,7 +382,7 @@ integrations:
 	s.put(t, "printed", "a b+c.txt", []byte("printed"))
 	dir := writeConfig(t, config)
 	env := append(s.env(), "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")
-	code, out := command(t, dir, env, "presign", "s3://printed/a b+c.txt")
+	code, out := command(t, dir, env, "presign", "--config", "config.yaml", "s3://printed/a b+c.txt")
 	want := p.location(t, http.MethodGet, path("printed", "a b+c.txt"))
 	if code != 0 || strings.TrimSpace(out) != want {
 		t.Errorf("exit code %d, output\n%s\nwant 0 and\n%s", code, out, want)

@@ -70,7 +70,8 @@ func TestRegionAuto(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, out := command(t, dir, env, "check", "--sample", "s3://region-auto/key")
+			_, out := command(t, dir, env, "check", "--config", "config.yaml",
+				"--sample", "s3://region-auto/key")
 			if text := strings.Join(strings.Fields(out), " "); !strings.Contains(text, c.step) ||
 				!strings.Contains(text, "few stores report") {
 				t.Errorf("check prints\n%s\nwant a line with %q and the warning", out, c.step)

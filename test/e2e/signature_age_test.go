@@ -59,7 +59,8 @@ func TestSignatureAge(t *testing.T) {
 		text := "integrations:\n  - name: young\n    bucket: young\n" + keys
 		dir := writeConfig(t, text)
 		checked := func(dir string) (code int, output string) {
-			return command(t, dir, append(addresses, env...), "check", "--sample", "s3://young/text.txt")
+			return command(t, dir, append(addresses, env...), "check", "--config", "config.yaml",
+				"--sample", "s3://young/text.txt")
 		}
 		code, out := checked(dir)
 		m := setting.FindStringSubmatch(strings.Join(strings.Fields(out), " "))
