@@ -202,7 +202,7 @@ func printBanner(w io.Writer, s *proxy.Server, s3URL, stsURL string, samples []d
   S3        %[3]s   (verifies every presigned URL)
   STS       %[4]s   (checks role, external ID and duration)
 
-Objects (curl -L follows the redirect, curl -I shows it):
+Objects (curl -L follows the redirect, curl -i shows it):
 `, s.Addr, s.AdminAddr, s3URL, stsURL)
 	for _, sample := range samples {
 		fmt.Fprintf(w, "  http://%s%s\n", s.Addr, sample.Locator.Path())

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -32,6 +31,7 @@ type newIntegration struct {
 	listen    string
 	admin     string
 	try       bool
+	passwords string         // the password file, if it does not exist yet
 	setting   *check.Setting // that the last check recommends; nil if there is none
 }
 
@@ -61,7 +61,10 @@ func integrate(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if err := n.readFiles(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{n.beginFile, n.scope, n.store, n.rights, n.showDocuments, n.role, n.tryIt} {
+	n.announce()
+	for _, step := range []func() error{
+		n.scope, n.viewers, n.store, n.rights, n.showDocuments, n.role, n.tryIt,
+	} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -74,8 +77,7 @@ func (n *newIntegration) readFiles() error {
 	var err error
 	if _, statErr := os.Stat(n.path); errors.Is(statErr, fs.ErrNotExist) {
 		n.isNew = true
-		n.source = config.New(n.path, []byte(strings.NewReplacer("listen: 127.0.0.1:8080", "listen: "+n.listen,
-			"admin_listen: 127.0.0.1:9090", "admin_listen: "+n.admin).Replace(config.NewFile)))
+		n.source = config.New(n.path, config.NewFile(n.listen, n.admin, nil))
 	} else if n.source, err = config.Read(n.path); err != nil {
 		return usageError{err}
 	}
@@ -88,25 +90,19 @@ func (n *newIntegration) readFiles() error {
 	return nil
 }
 
-// beginFile announces the file. If it does not exist yet, the user must agree to create it.
-func (n *newIntegration) beginFile() error {
+// announce names the file that the integration is for.
+func (n *newIntegration) announce() {
 	if !n.isNew {
 		n.say("An integration for %s. Ctrl-C ends this at any time, and nothing is written.\n", n.path)
-		return nil
+		return
 	}
 	n.say("There is no %s yet: it will be "+
-		"made, with a directory of integrations beside it. Ctrl-C ends this at any time, and nothing is written.\n",
+		"made, with a directory of integrations beside it. Ctrl-C ends this at any time, and nothing is written.",
 		n.path)
-	if n.yes {
-		return nil
+	if config.HasOnlyExample(n.path) {
+		n.say("config.yaml stays unchanged. To add to that file instead, use --config config.yaml.")
 	}
-	everyone, err := n.confirm(fmt.Sprintf("May everyone who can reach %s read what the integration reads",
-		n.listen), "--yes", true)
-	if err == nil && !everyone {
-		err = usageError{errors.New("s3redirect integrate: then begin with a copy of the example " +
-			"config.yaml, and say under viewers who may ask; nothing was written")}
-	}
-	return err
+	n.say("")
 }
 
 // change returns the change of the configuration, and the configuration after it.
@@ -206,7 +202,8 @@ func (n *newIntegration) checked() (sound bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	o := check.Options{Config: c, PolicyCommand: n.command, Integrations: []string{n.Name}, Clock: time.Now}
+	o := check.Options{Config: c, Program: program, PolicyCommand: n.command,
+		Integrations: []string{n.Name}, Clock: time.Now}
 	if n.sample != "" {
 		l, err := locator.Parse(n.sample)
 		if err != nil {
@@ -236,7 +233,7 @@ func (n *newIntegration) checked() (sound bool, err error) {
 
 // write writes the integration's file, and the configuration file if it does not exist yet.
 func (n *newIntegration) write() error {
-	ch, _, err := n.change()
+	ch, c, err := n.change()
 	if err != nil {
 		return err
 	}
@@ -247,10 +244,9 @@ func (n *newIntegration) write() error {
 		return err
 	}
 	if n.isNew {
-		n.say("%s is the configuration.", n.path)
+		n.say("%s is the configuration. All users of this machine may read it, so that the service's "+
+			"user can; secrets stay in environment variables.", n.path)
 	}
 	n.say("%s has the integration %s:\n\n%s", ch.NewPath, n.Name, ch.New)
-	n.say("Next: s3redirect serve --config %s (or restart it), and ask for http://…%s%s/KEY",
-		filepath.Clean(n.path), locator.PathPrefix, n.Buckets()[0])
-	return nil
+	return n.sayNext(c)
 }

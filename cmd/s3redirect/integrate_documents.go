@@ -82,9 +82,10 @@ func (n *newIntegration) showDocuments() error {
 // file.
 func (n *newIntegration) command(words string) string {
 	kind, _, _ := strings.Cut(words, " ")
-	line := []string{"s3redirect policy", words, "--name", n.Name, "--region", n.Region}
+	line := append([]string{"policy"}, strings.Fields(words)...)
+	line = append(line, "--name", n.Name, "--region", n.Region)
 	for _, b := range n.Buckets() {
-		line = append(line, "--bucket", "'"+b+"'")
+		line = append(line, "--bucket", b)
 	}
 	if kind != "access" && kind != "cors" && n.RoleARN != n.placeholderRoleARN() {
 		line = append(line, "--role-arn", n.RoleARN)
@@ -119,10 +120,10 @@ func (n *newIntegration) command(words string) string {
 			line = append(line, "--sts-endpoint", n.STSEndpoint)
 		}
 		if n.keysOnly() {
-			line = append(line, "--access-key-id", "'"+n.AccessKeyID+"'", "--secret-access-key", "'"+n.secret+"'")
+			line = append(line, "--access-key-id", n.AccessKeyID, "--secret-access-key", n.secret)
 		}
 	}
-	return strings.Join(line, " ")
+	return commandLine(line...)
 }
 
 // configured returns the present configuration, whose cors section the CORS document needs.

@@ -40,25 +40,59 @@ func (n *newIntegration) agree(key string, otherwise bool) (bool, error) {
 	return n.confirm(onboard.Ask(key).Label, "--"+strings.ReplaceAll(key, "_", "-"), otherwise)
 }
 
+// askForBuckets asks for one bucket or several. Their names also answer the first question.
+func (n *newIntegration) askForBuckets() error {
+	q := onboard.Ask(onboard.Several)
+	first, err := n.ask(question{text: q.Label, hint: q.Hint, otherwise: q.Default,
+		accept: func(answer string) error {
+			if isScope(answer) {
+				return nil
+			}
+			switch strings.ToLower(answer) {
+			case "yes", "y", "no", "n":
+				return errors.New("answer one or several, or type the bucket's name")
+			}
+			return n.checkBuckets(strings.Fields(answer))
+		}})
+	if err != nil {
+		return err
+	}
+	if n.buckets = strings.Fields(first); !isScope(first) {
+		return nil
+	}
+	several := strings.EqualFold(first, onboard.Several)
+	ask := n.unused("bucket", "")
+	if several {
+		ask = n.unused("permitted_buckets", "")
+	}
+	answer, err := n.ask(ask)
+	if n.buckets = strings.Fields(answer); several {
+		n.PermittedBuckets = n.buckets
+	} else {
+		n.Bucket = answer
+	}
+	return err
+}
+
+// isScope reports whether the answer to [onboard.Several] is one of the words that it names.
+func isScope(answer string) bool {
+	return strings.EqualFold(answer, onboard.One) || strings.EqualFold(answer, onboard.Several)
+}
+
+// checkBuckets returns what is wrong with the buckets of an integration.
+func (n *newIntegration) checkBuckets(buckets []string) error {
+	key := "permitted_buckets"
+	if len(buckets) == 1 && !locator.IsPattern(buckets[0]) {
+		key = "bucket"
+	}
+	return onboard.CheckUnused(n.source, n.Draft(), key, strings.Join(buckets, " "), os.LookupEnv)
+}
+
 // scope asks for the buckets and the name.
 func (n *newIntegration) scope() error {
 	if len(n.buckets) == 0 && !n.yes {
-		several, err := n.agree(onboard.Several, false)
-		if err != nil {
+		if err := n.askForBuckets(); err != nil {
 			return err
-		}
-		q := n.unused("bucket", "")
-		if several {
-			q = n.unused("permitted_buckets", "")
-		}
-		answer, err := n.ask(q)
-		if err != nil {
-			return err
-		}
-		if n.buckets = strings.Fields(answer); several {
-			n.PermittedBuckets = n.buckets
-		} else {
-			n.Bucket = answer
 		}
 	} else if len(n.buckets) == 0 || slices.Contains(n.buckets, "") {
 		return usageError{errors.New("s3redirect integrate: --bucket is missing: which buckets is the role for?")}
@@ -90,8 +124,17 @@ func (n *newIntegration) store() (err error) {
 		return usageError{errSecretOnCommandLine}
 	}
 	n.SecretAccessKey = config.Secret(n.secret)
-	if n.Endpoint, err = n.ask(n.optional("endpoint", n.Endpoint)); err != nil {
+	where := n.optional("endpoint", n.Endpoint)
+	check := where.accept
+	where.accept = func(answer string) error { return check(onboard.EndpointURL(answer)) }
+	endpoint, err := n.ask(where)
+	if err != nil {
 		return err
+	}
+	n.Endpoint = onboard.EndpointURL(endpoint)
+	if n.Endpoint != "" && n.IsAWS() {
+		n.say("  This is one of AWS's own hosts: the role is assumed at AWS STS, and no sts_endpoint " +
+			"is needed.")
 	}
 	q := n.question("region", n.Region)
 	q.otherwise = onboard.DefaultRegion(n.Endpoint)
@@ -119,16 +162,18 @@ func (n *newIntegration) store() (err error) {
 
 // variable asks for a variable and returns it in the form ${NAME}.
 func (n *newIntegration) variable(key, given string) (string, error) {
-	name := func(s string) string { return strings.TrimSuffix(strings.TrimPrefix(s, "${"), "}") }
 	literal := given != "" && !strings.HasPrefix(given, "${") // an access key ID itself, which is not a secret
 	q := n.question(key, given)
 	q.accept = func(s string) error {
-		if literal {
+		switch {
+		case literal:
 			return nil
+		case slices.Contains(config.SecretKeys(), key):
+			return secretVariable(s)
 		}
-		value, err := config.Lookup(name(s))
+		value, err := config.Lookup(variableName(s))
 		if err == nil && value == "" {
-			err = fmt.Errorf("the environment variable %s is empty", name(s))
+			err = fmt.Errorf("the environment variable %s is empty", variableName(s))
 		}
 		return err
 	}
@@ -136,7 +181,22 @@ func (n *newIntegration) variable(key, given string) (string, error) {
 	if literal || err != nil {
 		return answer, err
 	}
-	return "${" + name(answer) + "}", nil
+	return "${" + variableName(answer) + "}", nil
+}
+
+// variableName returns the name of the variable NAME or ${NAME}.
+func variableName(answer string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(answer, "${"), "}")
+}
+
+// secretVariable returns an error unless the answer names a variable that is set. The error does not
+// repeat the answer, which could be the secret itself.
+func secretVariable(answer string) error {
+	if value, err := config.Lookup(variableName(answer)); err != nil || value == "" {
+		return errors.New("there is no environment variable with this name (nor such a file:PATH or " +
+			"credential:NAME); to set it, end this with Ctrl-C. The secret itself stays out of the file")
+	}
+	return nil
 }
 
 // rights asks for file_versioning and list_bucket, and generates the external ID.

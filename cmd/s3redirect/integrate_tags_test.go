@@ -25,7 +25,7 @@ func TestIntegrateWithTags(t *testing.T) {
 	} {
 		t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", c.agent)
 		path := filepath.Join(t.TempDir(), "config.yaml")
-		input := append([]string{"yes", "no", "scans", "", "", "", "", ""}, c.answer...)
+		input := append([]string{"one", "scans", "", "yes", "", "", "", ""}, c.answer...)
 		withInput(t, strings.Join(append(input, "arn:aws:iam::123456789012:role/r"), "\n")+"\n")
 		code, stdout, stderr := running(append([]string{"integrate", "--config", path, "--no-try",
 			"--principal", c.principal}, c.args...)...)

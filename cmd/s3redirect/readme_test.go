@@ -72,15 +72,11 @@ func TestREADMECommands(t *testing.T) {
 	env := readmeEnvironment(t, dir)
 	snippet := matches("(?s)```yaml\n(.*?)```", readme)[0][1]
 	config := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllString(snippet, "127.0.0.1:0")
-	err := os.WriteFile(filepath.Join(dir, "s3redirect.yaml"), []byte(config), 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var lines []string
 	for _, block := range matches("(?s)```sh\n(.*?)```", readme) {
 		lines = append(lines, strings.Split(strings.TrimSpace(block[1]), "\n")...)
 	}
-	program, address := filepath.Join(dir, "s3redirect"), ""
+	address := ""
 	for _, line := range lines {
 		args := strings.Fields(line)
 		switch {
@@ -91,19 +87,19 @@ func TestREADMECommands(t *testing.T) {
 			if resp, _ := get(t, page); resp.StatusCode != http.StatusOK {
 				t.Errorf("%s: GET %s: status %d, want 200", line, page, resp.StatusCode)
 			}
-		case args[0] == "go" && args[1] == "build":
-			build := exec.CommandContext(t.Context(), "go", "build",
-				"-o", filepath.Join(dir, args[3]), args[4])
-			build.Dir = root
-			if out, err := build.CombinedOutput(); err != nil {
-				t.Fatalf("%s: %v %s", line, err, out)
+		case line == "make build":
+			makeBuild(t, root, dir)
+		case args[0] == "./bin/s3redirect" && args[1] == "integrate":
+			integrateAsREADME(t, dir, env, args)
+			path := filepath.Join(dir, "s3redirect.yaml") // the alternative: written by hand
+			if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+				t.Fatal(err)
 			}
-		case args[0] == "./s3redirect":
-			args[0] = program
+		case args[0] == "./bin/s3redirect":
 			address = start(t, dir, env, args...).find(t, `"listen":"([^"]+)"`)
-		case args[0] == "curl" && args[1] == "-I":
+		case args[0] == "curl" && args[1] == "-i": // GET, so that browsers can use the URL, too
 			url := strings.Replace(args[2], "127.0.0.1:8080", address, 1)
-			resp, err := notFollowing.Head(url)
+			resp, err := notFollowing.Get(url)
 			if err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
@@ -123,6 +119,40 @@ func TestREADMECommands(t *testing.T) {
 		t.Fatal("the README does not start s3redirect")
 	}
 	checkREADMETable(t, readme, dir, env)
+}
+
+// makeBuild runs the Makefile's target build in the repository, except that bin is a folder in dir.
+func makeBuild(t *testing.T, root, dir string) {
+	t.Helper()
+	recipe := matches(`(?m)^build:.*\n\t(.* -o )(bin/s3redirect .*)$`, read(t, "Makefile"))
+	if len(recipe) != 1 {
+		t.Fatal("the Makefile's target build does not make bin/s3redirect")
+	}
+	build := exec.CommandContext(t.Context(), "sh", "-c",
+		recipe[0][1]+shellQuote(dir)+"/"+recipe[0][2])
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("make build: %v %s", err, out)
+	}
+}
+
+// integrateAsREADME runs integrate in dir, and checks that it writes the configuration that the
+// README names and prints commands of the README's program.
+func integrateAsREADME(t *testing.T, dir string, env, args []string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), args[0], append(args[1:], "--no-try")...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	cmd.Stdin = strings.NewReader("my-photos\n\n\n\n\n\n\n" +
+		"arn:aws:iam::123456789012:role/s3redirect\n")
+	out, err := cmd.CombinedOutput()
+	const want = "\n  ./bin/s3redirect serve --config s3redirect.yaml\n" +
+		"  curl -i http://127.0.0.1:8080/s3/my-photos/KEY\n"
+	if err != nil || !strings.HasSuffix(string(out), want) {
+		t.Fatalf("%q: %v, output\n%s\nwant %q at its end", args, err, out, want)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "s3redirect.yaml")); err != nil {
+		t.Error(err)
+	}
 }
 
 // readmeEnvironment starts a stand-in for STS that has the role of the README's configuration. It
@@ -160,18 +190,18 @@ func checkREADMETable(t *testing.T, readme, dir string, env []string) {
 		"check":   `^allowed, `,
 		"version": `^s3redirect \S+`,
 	}
-	for _, m := range matches("(?m)^\\| `s3redirect ([a-z]+)([^`]*)` \\|", readme) {
+	for _, m := range matches("(?m)^\\| `\\./bin/s3redirect ([a-z]+)([^`]*)` \\|", readme) {
 		pattern, ok := want[m[1]]
 		if !ok || strings.Contains(m[2], "--sample") { // it would need S3
 			continue
 		}
 		flags := strings.ReplaceAll(m[2], "s3://bucket/key", "s3://my-photos/holiday/beach.jpg")
 		args := append([]string{m[1]}, strings.Fields(flags)...)
-		cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "s3redirect"), args...)
+		cmd := exec.CommandContext(t.Context(), "./bin/s3redirect", args...)
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 		out, _ := cmd.CombinedOutput() // link fails; the output shows the reason
 		if !regexp.MustCompile(pattern).Match(out) {
-			t.Errorf("s3redirect %s%s prints %s, want %s", m[1], m[2], out, pattern)
+			t.Errorf("./bin/s3redirect %s%s prints %s, want %s", m[1], m[2], out, pattern)
 		}
 		delete(want, m[1])
 	}

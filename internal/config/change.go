@@ -40,23 +40,6 @@ func (e *ReadOnlyError) Error() string {
 		e.Origin.File, e.Origin.Line, e.Problem)
 }
 
-// NewFile is the initial content of a configuration file.
-const NewFile = `# The configuration of s3redirect. The example in its repository has every key, with comments.
-
-# Where viewers ask: browsers, or the reverse proxy in front.
-listen: 127.0.0.1:8080
-
-# Where the console, /metrics, /healthz and /readyz are. Never make it public.
-admin_listen: 127.0.0.1:9090
-
-# Who may ask: everyone who can reach listen. The example has the other ways.
-viewers:
-  anonymous: true
-
-# Which role serves which buckets: one file for each integration.
-include: [integrations.d/*.yaml]
-`
-
 // LacksIntegrations reports whether the only error in err is that the configuration has no
 // integration.
 func LacksIntegrations(err error) bool {
@@ -285,8 +268,9 @@ func (ch *Change) after(s *Source) *Source {
 //
 // Each file is replaced atomically. A new file gets the mode, group and access control lists of
 // another file in the folder. If the configuration is new, all users may read its files, because
-// the service has a user of its own, and secrets are in environment variables. During a rename both files briefly contain the integration: if the
-// program is killed then, the configuration does not load until one of them is removed.
+// the service has a user of its own, and secrets are in environment variables. During a rename both
+// files briefly contain the integration: if the program is killed then, the configuration does not
+// load until one of them is removed.
 func (ch *Change) Save(ctx context.Context, getenv func(string) (string, bool)) error {
 	dir, err := ch.source.Folder()
 	if err != nil {

@@ -300,10 +300,13 @@ func TestAddRejectsFileThatPatternDoesNotMatch(t *testing.T) {
 	}
 }
 
+// newFile is a configuration that serves everyone.
+var newFile = NewFile("127.0.0.1:8080", "127.0.0.1:9090", nil)
+
 // The first save of a new configuration creates the main file, the folder and the integration.
 func TestSaveNewConfiguration(t *testing.T) {
 	f := newFolder(t, nil)
-	s := New(f.config(), []byte(NewFile))
+	s := New(f.config(), newFile)
 	if err := s.Writable(); err != nil {
 		t.Fatal(err)
 	}
@@ -321,12 +324,12 @@ func TestSaveNewConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.wantFiles("a new configuration", nil,
-		map[string]string{"config.yaml": NewFile, "integrations.d/lab.yaml": lab().Draft().Text()})
+		map[string]string{"config.yaml": string(newFile), "integrations.d/lab.yaml": lab().Draft().Text()})
 	if _, c := f.read(); len(c.Integrations) != 1 || !c.Integrations[0].Origin.Editable {
 		t.Errorf("integrations = %+v, want one editable integration", c.Integrations)
 	}
 	// If another program has created the configuration in the meantime, Save leaves nothing behind.
-	second, err := New(f.config(), []byte(NewFile)).Add(Draft{"name": "two", "bucket": "bucket-two",
+	second, err := New(f.config(), newFile).Add(Draft{"name": "two", "bucket": "bucket-two",
 		"region": "auto", "role_arn": "arn:aws:iam::123456789012:role/r"})
 	if err != nil {
 		t.Fatal(err)

@@ -200,7 +200,7 @@ func TestModesOfNewConfiguration(t *testing.T) {
 		"with a secret":    {"written-in-the-file", 0o600},
 	} {
 		f := newFolder(t, nil)
-		ch, err := New(f.config(), []byte(NewFile)).Add(Draft{"name": "scans", "bucket": "scans",
+		ch, err := New(f.config(), newFile).Add(Draft{"name": "scans", "bucket": "scans",
 			"endpoint": "https://store.example.com", "access_key_id": "A",
 			"secret_access_key": c.secret})
 		if err != nil {

@@ -37,6 +37,9 @@ const (
 	GroupTry      Group = "try"
 )
 
+// One is the answer to the question Several for a single bucket. The other answer is Several.
+const One = "one"
+
 // Keys of questions that are not keys of an integration.
 const (
 	Several   = "several"   // permitted_buckets instead of bucket
@@ -47,8 +50,8 @@ const (
 )
 
 var questions = []Question{
-	{Key: Several, Group: GroupTry, Label: "The role is for several permitted buckets, not for one bucket alone",
-		YesNo: true, Default: "false"},
+	{Key: Several, Group: GroupTry, Label: "One bucket, or several?", Default: One,
+		Hint: "Answer one or several, or type the bucket's name; a * matches any characters."},
 	{Key: "bucket", Group: GroupBuckets, Label: "Bucket", Hint: "The integration serves this bucket and no other."},
 	{Key: "access_point", Group: GroupBuckets, Label: "Access point",
 		Hint: "The ARN of the access point through which the bucket is read. Default: none."},
@@ -200,10 +203,27 @@ func DefaultName(buckets []string) string {
 
 // DefaultRegion returns the default of the question about the region.
 func DefaultRegion(endpoint string) string {
-	if store := (config.Integration{Endpoint: endpoint}); !store.IsAWS() {
+	store := config.Integration{Endpoint: endpoint}
+	switch region := store.EndpointRegion(); {
+	case !store.IsAWS():
 		return "us-east-1" // what stores other than AWS take
+	case region != "":
+		return region
 	}
 	return config.RegionAuto
+}
+
+// EndpointURL returns the answer to the question about the endpoint as a URL. The hosts of S3 are
+// recognized without https://.
+func EndpointURL(answer string) string {
+	if answer == "" || strings.Contains(answer, "://") {
+		return answer
+	}
+	url := "https://" + answer
+	if store := (config.Integration{Endpoint: url}); store.IsAWS() {
+		return url
+	}
+	return answer
 }
 
 // placeholderRole stands for a role that will be created later.

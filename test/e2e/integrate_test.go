@@ -20,10 +20,10 @@ type turn struct{ question, answer string }
 // radosgwTurns returns the dialog that creates an integration with the role arn in radosgw.
 func radosgwTurns(g *gateway, bucket, arn string) []turn {
 	return []turn{
-		{"May everyone who can reach", ""},
-		{"several permitted buckets", "no"},
+		{"One bucket, or several?", "one"},
 		{"Bucket: ", bucket},
 		{"Name [", "gallery"},
+		{"May everyone who can reach", ""},
 		{"Endpoint [", g.endpoint},
 		{"Region [", ""},
 		{"in the path", ""},
@@ -80,8 +80,13 @@ func TestIntegrateFromEmptyDirectory(t *testing.T) {
 		t.Error("the output contains the secret access key")
 	}
 
-	server, err := startServer(
-		dir, "s3redirect", g.env(), built(t), "serve", "--config", "s3redirect.yaml")
+	// The last two lines are commands that can be pasted.
+	lines := strings.Split(strings.TrimSpace(c.text()), "\n")
+	serve, curl := strings.TrimSpace(lines[len(lines)-2]), strings.TrimSpace(lines[len(lines)-1])
+	if !strings.HasSuffix(serve, " serve --config s3redirect.yaml") {
+		t.Fatalf("the last line but one is %q, want the command that serves s3redirect.yaml", serve)
+	}
+	server, err := startServer(dir, "s3redirect", g.env(), "sh", "-c", "exec "+serve)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,8 +95,16 @@ func TestIntegrateFromEmptyDirectory(t *testing.T) {
 	if err := server.await("s3redirect", ready); err != nil {
 		t.Fatal(err)
 	}
-	a := fetch(t, http.MethodGet, "http://"+listen+"/s3/gallery-one/pictures/one.png")
-	got := fetch(t, http.MethodGet, a.header.Get("Location"))
+	need(t, "curl")
+	head, err := program(t, "sh", "-c", curl)
+	if err != nil {
+		t.Fatalf("%s: %v", curl, err)
+	}
+	location := regexp.MustCompile(`(?mi)^Location: (\S+)`).FindStringSubmatch(head)
+	if !strings.Contains(head, "HTTP/1.1 302 ") || location == nil {
+		t.Fatalf("%s prints\n%s\nwant a redirect", curl, head)
+	}
+	got := fetch(t, http.MethodGet, location[1])
 	if got.status != http.StatusOK || string(got.body) != string(image) {
 		t.Errorf("GET of the image = %d with %d bytes, want 200 with the %d bytes of the object",
 			got.status, len(got.body), len(image))
@@ -216,7 +229,7 @@ func (g *gateway) createRole(t *testing.T, name, output string) {
 	})
 }
 
-// TestIntegrateInterruptedWritesNothing presses Ctrl-C at every question of three dialogs. The
+// TestIntegrateInterruptedWritesNothing presses Ctrl-C at every question of four dialogs. The
 // directory stays unchanged.
 func TestIntegrateInterruptedWritesNothing(t *testing.T) {
 	t.Parallel()
@@ -228,8 +241,17 @@ func TestIntegrateInterruptedWritesNothing(t *testing.T) {
 		turn{"another role [a]RN", "retry"},
 		turn{"another role [a]RN", ""},
 	)
-	several := slices.Clone(one[:3])
-	several[1].answer, several[2] = "yes", turn{"Permitted buckets: ", "gallery-none gallery-*"}
+	several := slices.Clone(one[:2])
+	several[0].answer, several[1] = "several", turn{"Permitted buckets: ", "gallery-none gallery-*"}
+	several = append(several, turn{"Name [", ""})
+	signIn := append(slices.Clone(one[:3]),
+		turn{"May everyone who can reach", "no"},
+		turn{"Sign-in: ", "jwt"},
+		turn{"Issuer: ", "https://id.example.com"},
+		turn{"Audience: ", "media"},
+		turn{"Cookie [", ""},
+		turn{"Endpoint [", ""},
+	)
 	keys := append(slices.Clone(one[:7]),
 		turn{"STS endpoint [", ""},
 		turn{"Access key ID: ", "ACCESS_KEY"},
@@ -243,7 +265,7 @@ func TestIntegrateInterruptedWritesNothing(t *testing.T) {
 		"- {name: a, bucket: bucket-a, region: eu-central-1, " +
 		"access_key_id: A, secret_access_key: s}\n"
 	tested := map[string]bool{}
-	for _, dialog := range [][]turn{refused, several, keys} {
+	for _, dialog := range [][]turn{refused, several, signIn, keys} {
 		for n, last := range dialog {
 			name := fmt.Sprint(dialog[:n]) + last.question
 			if tested[name] { // the dialogs begin with the same questions
@@ -251,12 +273,20 @@ func TestIntegrateInterruptedWritesNothing(t *testing.T) {
 			}
 			tested[name] = true
 			interruptAt(t, g, dialog[:n+1], "")
-			if 0 < n && n < len(one) { // with a configuration file, the first question is skipped
-				interruptAt(t, g, dialog[1:n+1], existing)
+			// With a configuration file, there are no questions about viewers.
+			if n < len(one) && !aboutViewers(last) && !slices.ContainsFunc(dialog[:n], isSignIn) {
+				rest := slices.DeleteFunc(slices.Clone(dialog[:n+1]), aboutViewers)
+				interruptAt(t, g, rest, existing)
 			}
 		}
 	}
 }
+
+func aboutViewers(t turn) bool {
+	return strings.HasPrefix(t.question, "May everyone") || isSignIn(t)
+}
+
+func isSignIn(t turn) bool { return strings.HasPrefix(t.question, "Sign-in: ") }
 
 // interruptAt answers all turns but the last, where it presses Ctrl-C, and checks that the
 // directory is unchanged. If existing is not empty, the directory holds it as s3redirect.yaml.
