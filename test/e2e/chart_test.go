@@ -32,7 +32,8 @@ func loads(t *testing.T, text string, env ...string) {
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out := command(t, dir, env, "policy", "access", "--integration", "photos"); code != 0 {
+	if code, out := command(t, dir, env, "policy", "access", "--config", "config.yaml",
+		"--integration", "photos"); code != 0 {
 		t.Errorf("the configuration does not load: %s", out)
 	}
 }

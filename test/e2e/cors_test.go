@@ -74,7 +74,8 @@ integrations:
 	wantCheck("without CORS rules", 1, "failed   cors")
 
 	var out, notes strings.Builder
-	cmd := exec.CommandContext(t.Context(), built(t), "policy", "cors", "--integration", "keys")
+	cmd := exec.CommandContext(t.Context(), built(t), "policy", "cors", "--config", "config.yaml",
+		"--integration", "keys")
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, env, &out, &notes
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("policy cors: %v:\n%s", err, notes.String())
