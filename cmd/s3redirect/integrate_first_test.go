@@ -251,7 +251,7 @@ func wantViewers(t *testing.T, got, want *config.Viewers) {
 }
 
 func TestOrigin(t *testing.T) {
-	withTLS := config.Config{Listen: "0.0.0.0:443"}
+	withTLS := config.Config{Listen: config.OneOrMore[string]{"0.0.0.0:443"}}
 	withTLS.TLS.CertFile = "tls.crt"
 	for _, c := range []struct {
 		config config.Config

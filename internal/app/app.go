@@ -119,7 +119,7 @@ func New(o Options) (_ *App, err error) {
 		}
 	}()
 	if r := c.Cache.Redis; r != nil {
-		a.store, err = sessionstore.NewRedis(StoreOptions(r, a.sts))
+		a.store, err = sessionstore.NewRedis(sessionstore.FromConfig(r, a.sts))
 		if err != nil {
 			return nil, &ConfigError{fmt.Errorf("cache.redis: %w", err)}
 		}

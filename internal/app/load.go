@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/integration"
@@ -44,7 +43,7 @@ func verify(c *config.Config) (problems []config.Problem) {
 		}
 	}
 	if r := c.Cache.Redis; r != nil && r.URL != "" {
-		store, err := sessionstore.NewRedis(StoreOptions(r, &integration.AWSSTS{}))
+		store, err := sessionstore.NewRedis(sessionstore.FromConfig(r, &integration.AWSSTS{}))
 		if err != nil {
 			problems = append(problems, problem("cache.redis.url", err))
 		} else {
@@ -57,27 +56,6 @@ func verify(c *config.Config) (problems []config.Problem) {
 // auditError describes why the audit log cannot be opened.
 func auditError(err error) error {
 	return fmt.Errorf("log.audit: the file cannot be opened for appending: %w", err)
-}
-
-// StoreOptions returns the options of the store that replicas share. With IAM, sts provides the
-// process's own credentials.
-func StoreOptions(r *config.Redis, sts *integration.AWSSTS) sessionstore.Options {
-	o := sessionstore.Options{
-		URL:       string(r.URL),
-		Username:  r.Username,
-		Password:  string(r.Password),
-		KeyPrefix: r.KeyPrefix,
-		Keys:      r.Keys(),
-		Clock:     time.Now,
-	}
-	if t := r.TLS; t != nil {
-		o.CAFile, o.CertFile, o.KeyFile = t.CAFile, t.CertFile, t.KeyFile
-	}
-	if i := r.IAM; i != nil {
-		o.IAM = &sessionstore.IAM{Cache: i.Cache, User: i.User, Region: i.Region,
-			Serverless: i.Serverless, Credentials: sts.OwnCredentials, Clock: time.Now}
-	}
-	return o
 }
 
 // problem returns an error about a key, whose text may begin with the key.

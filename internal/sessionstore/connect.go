@@ -2,11 +2,9 @@ package sessionstore
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"net/url"
@@ -53,7 +51,7 @@ func (o *Options) client() (rueidis.ClientOption, error) {
 		return options, errors.New("invalid Redis or Valkey URL")
 	}
 	options.DisableCache, options.DisableRetry = true, true
-	options.Dialer = net.Dialer{Timeout: timeout}
+	options.Dialer = net.Dialer{Timeout: Timeout}
 	if o.Username != "" || o.Password != "" {
 		options.Username, options.Password = o.Username, o.Password
 	}
@@ -67,7 +65,7 @@ func (o *Options) client() (rueidis.ClientOption, error) {
 	options.Sentinel.Dialer, options.Sentinel.TLSConfig = options.Dialer, options.TLSConfig
 	// Without a refresh, one missed event would make the client stay with the old master forever.
 	options.Sentinel.TopologyRefreshInterval = connectPause
-	options.ConnWriteTimeout = timeout
+	options.ConnWriteTimeout = Timeout
 	options.PipelineMultiplex = -1 // a single connection suffices
 	if o.CAFile+o.CertFile != "" && options.TLSConfig != nil {
 		files := *o
@@ -88,7 +86,7 @@ func (o *Options) dial(
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(text) {
-			return nil, errors.New("ca_file has no certificate")
+			return nil, &FileError{"ca_file", errors.New("it has no certificate")}
 		}
 	}
 	if o.CertFile != "" {
@@ -101,29 +99,22 @@ func (o *Options) dial(
 	return (&tls.Dialer{NetDialer: dialer, Config: c}).DialContext(ctx, "tcp", address)
 }
 
-// fileError returns an error about a file without its path, which may come from a variable.
+// FileError is a file of the configuration that cannot be used for a connection.
+type FileError struct {
+	// Key is the file's key below cache.redis.tls. The file's name may come from a variable.
+	Key string
+	Err error
+}
+
+func (e *FileError) Error() string { return e.Key + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *FileError) Unwrap() error { return e.Err }
+
+// fileError returns an error about a file without its path.
 func fileError(key string, err error) error {
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		err = p.Err
 	}
-	return fmt.Errorf("%s: %w", key, err)
-}
-
-// probeTTL is the TTL of the key that Try writes.
-const probeTTL = 10 * time.Second
-
-// Try connects, authenticates, writes a value with a TTL, reads it and deletes it. Its name begins
-// with the prefix, as those of sessions.
-func (r *Redis) Try(ctx context.Context) error {
-	name, value := "s3redirect:check:"+rand.Text(), "check"
-	if stored, err := r.Add(ctx, name, []byte(value), probeTTL); err != nil {
-		return err
-	} else if !stored {
-		return errors.New("a value was not stored")
-	}
-	got, err := r.Get(ctx, name)
-	if err == nil && string(got) != value {
-		err = errors.New("the server returned another value than the one that was written")
-	}
-	return errors.Join(err, r.Delete(ctx, name))
+	return &FileError{key, err}
 }

@@ -51,6 +51,27 @@ func TestPasswordBesideURL(t *testing.T) {
 	}
 }
 
+// A server that does not know a command quotes its arguments, and those of AUTH are secret.
+func TestReplyErrorHasNoArguments(t *testing.T) {
+	server := miniredis.RunT(t)
+	r, err := NewRedis(Options{URL: "redis://user:canary@" + server.Addr(), Keys: [][]byte{key(1)},
+		Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	server.SetError("ERR unknown command 'AUTH', with args beginning with: 'user' 'canary'")
+	err = r.Try(context.Background())
+	reply, ok := errors.AsType[*ReplyError](err)
+	if !ok || reply.Error() != "unknown command 'AUTH'" {
+		t.Errorf("Try = %v, want unknown command 'AUTH'", err)
+	}
+	denied := &ReplyError{"NOPERM User proxy has no permissions to run the 'client|setinfo' command"}
+	if got := denied.Command(); got != "client|setinfo" || !denied.Mentions("PERMISSIONS") {
+		t.Errorf("Command = %q, want client|setinfo", got)
+	}
+}
+
 // All keys have the prefix: sessions, leases and that of Try.
 func TestKeyPrefix(t *testing.T) {
 	server, ctx := miniredis.RunT(t), context.Background()

@@ -47,8 +47,8 @@ var (
 )
 
 const (
-	// timeout bounds each operation: a session can be assumed without the store.
-	timeout = time.Second
+	// Timeout bounds each operation: a session can be assumed without the store.
+	Timeout = time.Second
 	// maxSealed bounds the bytes read of a value. A session's token has a few kilobytes at most.
 	maxSealed = 64 << 10
 	// connectPause is the pause after a failed attempt to connect.
@@ -91,7 +91,7 @@ func (r *Redis) connected() (rueidis.Client, error) {
 	client, err := rueidis.NewClient(r.options)
 	if err != nil {
 		r.retryAt = now.Add(connectPause)
-		return nil, err
+		return nil, replyError(err)
 	}
 	r.client = client
 	return client, nil
@@ -113,7 +113,7 @@ func (r *Redis) Get(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	name = r.prefix + name
 	// GETRANGE instead of GET: a foreign value may have 512 MB.
@@ -123,7 +123,7 @@ func (r *Redis) Get(ctx context.Context, name string) ([]byte, error) {
 	case ok && strings.HasPrefix(answer.Error(), "WRONGTYPE"):
 		return nil, integration.ErrNotAuthentic
 	case err != nil:
-		return nil, err
+		return nil, replyError(err)
 	case len(sealed) == 0:
 		return nil, integration.ErrNotStored
 	}
@@ -146,7 +146,7 @@ func (r *Redis) set(
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	milliseconds := max(1, ttl.Milliseconds())
 	set := client.B().Set().Key(name).Value(value).Nx().PxMilliseconds(milliseconds).Build()
@@ -154,7 +154,7 @@ func (r *Redis) set(
 	if rueidis.IsRedisNil(err) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, replyError(err)
 }
 
 // Delete implements [integration.Shared].
@@ -163,9 +163,9 @@ func (r *Redis) Delete(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
-	return client.Do(ctx, client.B().Del().Key(r.prefix+name).Build()).Error()
+	return replyError(client.Do(ctx, client.B().Del().Key(r.prefix+name).Build()).Error())
 }
 
 // release deletes a lease if the caller still holds it.
@@ -189,7 +189,7 @@ func (r *Redis) Lease(
 		if err != nil {
 			return // the TTL ends it
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 		defer cancel()
 		_ = release.Exec(ctx, client, []string{name}, []string{token}).Error()
 	}, true, nil

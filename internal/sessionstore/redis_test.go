@@ -314,9 +314,9 @@ func TestRedisSentinelOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := r.options.Sentinel
-	if s.Dialer.Timeout != timeout || s.TLSConfig == nil {
+	if s.Dialer.Timeout != Timeout || s.TLSConfig == nil {
 		t.Errorf("dial timeout %v, TLS %v, want %v and a configuration",
-			s.Dialer.Timeout, s.TLSConfig, timeout)
+			s.Dialer.Timeout, s.TLSConfig, Timeout)
 	}
 	if s.MasterSet != "main" || s.Username != "su" || s.Password != "sp" {
 		t.Errorf("master set %q, user %q, want main and su", s.MasterSet, s.Username)
