@@ -236,12 +236,12 @@ func (k *keySet) get(ctx context.Context) ([]jose.JSONWebKey, error) {
 			return nil, err
 		}
 		if provider.Issuer != k.issuer {
-			return nil, fmt.Errorf("%s: the issuer is %q, not viewers.jwt.issuer",
-				discovery, provider.Issuer)
+			return nil, &KeysError{discovery, KeysOfAnotherIssuer,
+				fmt.Errorf(": the issuer is %q, not viewers.jwt.issuer", provider.Issuer)}
 		}
 		from = provider.JWKSURI
 		if !strings.HasPrefix(from, "https://") && !strings.HasPrefix(k.issuer, "http://") {
-			return nil, fmt.Errorf("%s: jwks_uri must be an https URL", discovery)
+			return nil, &KeysError{discovery, KeysInsecure, errors.New(": jwks_uri must be an https URL")}
 		}
 	}
 	var set struct {
@@ -259,7 +259,7 @@ func (k *keySet) get(ctx context.Context) ([]jose.JSONWebKey, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%s: no usable key", withoutQuery(from))
+		return nil, &KeysError{withoutQuery(from), KeysUnusable, errors.New(": no usable key")}
 	}
 	return all, nil
 }
@@ -269,21 +269,21 @@ func (k *keySet) getJSON(ctx context.Context, url string, into any) error {
 	shown := withoutQuery(url)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return fmt.Errorf("%s: invalid URL", shown)
+		return &KeysError{shown, KeysUnreachable, errors.New(": invalid URL")}
 	}
 	resp, err := k.client.Do(req)
 	if err != nil {
 		if wrapped, ok := errors.AsType[*neturl.Error](err); ok {
 			err = wrapped.Err
 		}
-		return fmt.Errorf("%s: %w", shown, err)
+		return &KeysError{shown, KeysUnreachable, fmt.Errorf(": %w", err)}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", shown, resp.Status)
+		return &KeysError{shown, KeysRefused, fmt.Errorf(" answered %s", resp.Status)}
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxKeysBytes)).Decode(into); err != nil {
-		return fmt.Errorf("%s: %w", shown, err)
+		return &KeysError{shown, KeysMalformed, fmt.Errorf(": %w", err)}
 	}
 	return nil
 }
