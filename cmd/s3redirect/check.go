@@ -67,6 +67,7 @@ func checkAll(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	}
 	o := check.Options{
 		Offline:      offline,
+		Services:     true,
 		Config:       c,
 		Program:      program,
 		ConfigFile:   shellQuote(*path),

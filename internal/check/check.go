@@ -2,7 +2,8 @@
 // not, and what to do.
 //
 // It sends the requests that the proxy would send, with the same credentials and session policies,
-// and then the requests that a browser would send. It changes nothing.
+// and then the requests that a browser would send. It changes nothing, except for keys in the store
+// of shared sessions that it deletes.
 package check
 
 import (
@@ -27,12 +28,13 @@ type Verdict string
 const (
 	OK      Verdict = "ok"
 	Warning Verdict = "warning" // the step succeeded, but should be improved
-	Failed  Verdict = "failed"  // the integration does not work
+	Failed  Verdict = "failed"  // what the step tries does not work
 	Skipped Verdict = "skipped" // the step could not be tried, or does not apply
 )
 
 // Step is one step of a check.
 type Step struct {
+	// Integration is the name of the integration, or "" for a step of the whole configuration.
 	Integration string  `json:"integration"`
 	Name        string  `json:"step"`
 	Verdict     Verdict `json:"verdict"`
@@ -69,6 +71,9 @@ type Options struct {
 	// a file yet. Its argument contains the arguments of the policy command, such as
 	// "cors --format cli". Optional.
 	PolicyCommand func(args string) string
+	// Services also tries what all integrations depend on: the store of shared sessions, the identity
+	// providers and the file of passwords.
+	Services bool
 	// Integrations are the names of the integrations to check. The default is all of them.
 	Integrations []string
 	// Sample is an object to read. Optional; without it the steps that read are skipped.
@@ -104,6 +109,12 @@ func Run(ctx context.Context, o Options) (ok bool, err error) {
 	o.configuration()
 	if o.Offline {
 		return ok, nil
+	}
+	if o.Services {
+		o.services(ctx)
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
 	}
 	for _, i := range chosen {
 		p := newProbe(&o, i)

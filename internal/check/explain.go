@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/aws/smithy-go"
 )
@@ -27,6 +28,11 @@ const remedyUnavailable = "Try again later. If the error persists, check the sta
 // explainUnreachable explains why a server could not be reached. Server names it: "STS" or "the
 // store".
 func explainUnreachable(server, address string, err error) explanation {
+	return explainNetwork(server, address, timeout, err)
+}
+
+// explainNetwork is [explainUnreachable] for requests that are bounded by within.
+func explainNetwork(server, address string, within time.Duration, err error) explanation {
 	host := address
 	if u, parseErr := url.Parse(address); parseErr == nil && u.Host != "" {
 		host = u.Host
@@ -47,7 +53,7 @@ func explainUnreachable(server, address string, err error) explanation {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		netErr != nil && netErr.Timeout():
 		return explanation{
-			fmt.Sprintf("%s: %s did not answer within %s", server, host, timeout),
+			fmt.Sprintf("%s: %s did not answer within %s", server, host, within),
 			"Look for a firewall, a security group or a missing route; " +
 				"in a private network, check the VPC endpoint.",
 		}
