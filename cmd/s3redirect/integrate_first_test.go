@@ -257,13 +257,13 @@ func TestOrigin(t *testing.T) {
 		config config.Config
 		want   string
 	}{
-		{config.Config{Listen: "127.0.0.1:8080"}, "http://127.0.0.1:8080"},
-		{config.Config{Listen: ":8080"}, "http://127.0.0.1:8080"},
-		{config.Config{Listen: "0.0.0.0:80"}, "http://127.0.0.1:80"},
-		{config.Config{Listen: "[::]:80"}, "http://[::1]:80"},
-		{config.Config{Listen: "media.internal:80"}, "http://media.internal:80"},
+		{config.Config{Listen: config.OneOrMore[string]{"127.0.0.1:8080"}}, "http://127.0.0.1:8080"},
+		{config.Config{Listen: config.OneOrMore[string]{":8080"}}, "http://127.0.0.1:8080"},
+		{config.Config{Listen: config.OneOrMore[string]{"0.0.0.0:80"}}, "http://127.0.0.1:80"},
+		{config.Config{Listen: config.OneOrMore[string]{"[::]:80"}}, "http://[::1]:80"},
+		{config.Config{Listen: config.OneOrMore[string]{"media.internal:80"}}, "http://media.internal:80"},
 		{withTLS, "https://127.0.0.1:443"},
-		{config.Config{Listen: ":1", PublicURL: "https://media.example.com/"}, "https://media.example.com"},
+		{config.Config{Listen: config.OneOrMore[string]{":1"}, PublicURL: "https://media.example.com/"}, "https://media.example.com"},
 	} {
 		if got := origin(&c.config); got != c.want {
 			t.Errorf("origin(%s, %s) = %s, want %s", c.config.Listen, c.config.PublicURL, got, c.want)
