@@ -338,30 +338,12 @@ func TestRedirectsOnTheWireDoNotAllocate(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-<<<<<<< HEAD
 	for _, format := range []string{"", "json", "text", "combined"} {
-		w := newWorld(t, withAccessLog(format), func(c *config.Config, o *Options) { o.URLs = 100_000 })
+		w := newWorld(t, withFeatures, withAccessLog(format), func(c *config.Config, o *Options) { o.URLs = 100_000 })
 		w.redirect("GET", "/s3/bucket/warm")
 		for name, next := range map[string]int{"hit": 0, "miss": 1} {
 			if n := w.allocationsOnWire(next); n > 0 {
 				t.Errorf("a %s with the access log %q allocates %v times, want 0", name, format, n)
-=======
-	w := newWorld(t, withFeatures, func(c *config.Config, o *Options) { o.URLs = 100_000 })
-	w.redirect("GET", "/s3/bucket/warm")
-	const requests = 2000
-	var heads []*wire.Request
-	for n := range 3*requests + 10 {
-		heads = append(heads, readPlain(t, fmt.Sprintf("GET /s3/bucket/some/folder/photo-%d.jpg "+
-			"HTTP/1.1\r\nHost: h\r\nSec-Fetch-Mode: no-cors\r\nCookie: a=b\r\n\r\n", n)))
-	}
-	dst := make([]byte, 0, 64<<10)
-	for name, next := range map[string]int{"hit": 0, "miss": 1} {
-		n := 0
-		ask := func() {
-			text, ok := w.AppendResponse(dst, heads[n])
-			if !ok || !bytes.HasPrefix(text, []byte("HTTP/1.1 302 ")) {
-				t.Fatalf("%s: AppendResponse = %q, %v, want a redirect", name, text, ok)
->>>>>>> 6e9f874 (tests: compare links and judgments of both servers)
 			}
 		}
 	}

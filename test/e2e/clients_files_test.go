@@ -62,6 +62,7 @@ func encode(output ...string) []string {
 var (
 	hlsFiles = filesFrom(encode(
 		"-f", "hls", "-hls_time", "1", "-hls_list_size", "0", "film.m3u8"))
+	filmFiles = filesFrom(encode("-movflags", "+faststart", "film.mp4"))
 	dashFiles = filesFrom(encode("-f", "dash", "-seg_duration", "1", "film.mpd"))
 
 	// A GeoTIFF, and a virtual raster that refers to it.
@@ -77,6 +78,12 @@ var (
 			"places.shp", "places.csv"},
 		[]string{"rm", "places.csv"})
 )
+
+// photo returns an image.
+func photo(t *testing.T) map[string][]byte {
+	t.Helper()
+	return map[string][]byte{"photo.png": coloured(t, 30, 20, color.White)}
+}
 
 // deepZoom returns an image of 300 by 200 pixels in tiles of 256.
 func deepZoom(t *testing.T) map[string][]byte {

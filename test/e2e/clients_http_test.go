@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -37,7 +38,8 @@ type httpRequest struct {
 type httpResult struct{ status, body string }
 
 var httpColumns = []string{
-	"GET", "HEAD", "Range", "If-None-Match", "password", "link", "setting for the password",
+	"GET", "HEAD", "Range", "If-None-Match", "password", "link", "link in the path",
+	"setting for the password",
 }
 
 // httpRows returns the rows of the clients that send requests.
@@ -49,7 +51,9 @@ func httpRows() (rows []clientRow) {
 }
 
 var httpClients = []httpClient{
-	{"Chromium, fetch", []string{"chromium"}, "", sendInPage},
+	{"Chromium, fetch", chromiumNeeds, "", sendInPage("Chromium")},
+	{"Firefox, fetch", firefoxNeeds, "", sendInPage("Firefox")},
+	{"WebKitGTK, fetch", webKitNeeds, "", sendInPage("WebKitGTK")},
 	{"curl -L", []string{"curl"}, "", sendWithCurl},
 	{"wget", []string{"wget"}, "in the URL, `http://user:password@host/…`, or in `~/.netrc`",
 		sendWithWget},
@@ -64,6 +68,9 @@ var httpClients = []httpClient{
 	python("pandas", "read with `requests`, and pass the bytes to pandas"),
 }
 
+// resumed is an object that is large enough for aria2 to resume. aria2 keeps whole pieces of 1 MiB.
+var resumed = strings.Repeat("0123456789", 1<<18)
+
 // cells are the client's row.
 func (c httpClient) cells(t *testing.T, b *clientSite) []string {
 	const body = "0123456789"
@@ -75,10 +82,16 @@ func (c httpClient) cells(t *testing.T, b *clientSite) []string {
 		{Method: http.MethodGet, Headers: map[string]string{"If-None-Match": etag}},
 		{Method: http.MethodGet, User: clientUser},
 		{Method: http.MethodGet},
+		{Method: http.MethodGet},
+		{Method: http.MethodGet, User: clientUser, Fixed: true},
 	}
-	if c.setting != "" {
-		requests = append(requests,
-			httpRequest{Method: http.MethodGet, User: clientUser, Fixed: true})
+	if c.setting == "" {
+		requests = requests[:7]
+	}
+	bodies := slices.Repeat([]string{body}, len(requests))
+	want := slices.Clone(bodies)
+	if want[2] = body[:4]; c.name == "aria2" {
+		bodies[2], want[2] = resumed, resumed
 	}
 	// The store's log distinguishes the requests by their keys. Some clients rewrite URLs that they
 	// are redirected to, so the keys have characters that are escaped.
@@ -90,13 +103,16 @@ func (c httpClient) cells(t *testing.T, b *clientSite) []string {
 		}
 		name := fmt.Sprintf("%d a+b,(1)'.txt", i)
 		keys[i] = b.folder(t, clientBucket, access, c.name,
-			map[string][]byte{name: []byte(body)}) + name
+			map[string][]byte{name: []byte(bodies[i])}) + name
 		target := path(clientBucket, keys[i])
-		if i == 5 {
+		switch i {
+		case 5:
 			target = b.link(t, "s3://"+clientBucket+"/"+keys[i])
+		case 6:
+			target = b.link(t, "s3://"+clientBucket+"/"+keys[i], "--form", "path")
 		}
 		requests[i].URL = b.url(target)
-		if c.name == "Chromium, fetch" {
+		if strings.HasSuffix(c.name, ", fetch") && c.name != "Node.js, fetch" {
 			requests[i].URL = b.origin + target
 		}
 		if requests[i].Headers == nil {
@@ -110,13 +126,10 @@ func (c httpClient) cells(t *testing.T, b *clientSite) []string {
 	cells := make([]string, len(requests))
 	for i, r := range results {
 		cells[i] = b.status(t, r, keys[i])
-		want := body
-		if i == 2 {
-			want = body[:4]
-		}
-		if wantsBody := cells[i] == "200" || cells[i] == "206"; wantsBody && i != 1 &&
-			c.name != "aria2" && r.body != want {
-			t.Errorf("request %d: body = %q, want %q", i, r.body, want)
+		success := cells[i] == "200" || cells[i] == "206"
+		if success && i != 1 && r.body != want[i] {
+			t.Errorf("request %d: body = %.20q (%d bytes), want %.20q (%d bytes)",
+				i, r.body, len(r.body), want[i], len(want[i]))
 		}
 	}
 	return c.checkPassword(t, cells)
@@ -156,33 +169,35 @@ func (c httpClient) checkPassword(t *testing.T, cells []string) []string {
 		}
 		return append(cells, "–")
 	}
-	if cells[4] == "200" || cells[6] != "200" {
+	if cells[4] == "200" || cells[7] != "200" {
 		t.Errorf("with a password: %s, and %s with the setting, want 400 and 200",
-			cells[4], cells[6])
+			cells[4], cells[7])
 	}
-	cells[6] = c.setting
+	cells[7] = c.setting
 	return cells
 }
 
-// sendInPage calls fetch() in a page on the proxy's origin.
-func sendInPage(t *testing.T, b *clientSite, requests []httpRequest) (results []httpResult) {
-	p := openTab(t)
-	p.open(b.origin + "/index.html")
-	for _, r := range requests {
-		h, err := json.Marshal(r.Headers)
-		if err != nil {
-			t.Fatal(err)
+// sendInPage returns a send function that calls fetch() in a page on the proxy's origin.
+func sendInPage(engine string) func(*testing.T, *clientSite, []httpRequest) []httpResult {
+	return func(t *testing.T, b *clientSite, requests []httpRequest) (results []httpResult) {
+		p := openEngine(t, engine)
+		p.open(b.origin + "/index.html")
+		for _, r := range requests {
+			h, err := json.Marshal(r.Headers)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := p.js(fmt.Sprintf(`(() => {
+				const headers = %s, user = %q;
+				if (user) headers.Authorization = "Basic " + btoa(user);
+				return fetch(%q, {method: %q, headers, cache: "no-store"}).then(
+					async r => r.status + " " + await r.text(), e => "failed " + e.message)
+			})()`, h, r.User, r.URL, r.Method))
+			status, body, _ := strings.Cut(text, " ")
+			results = append(results, httpResult{status, body})
 		}
-		text := p.js(fmt.Sprintf(`{
-			const headers = %s, user = %q;
-			if (user) headers.Authorization = "Basic " + btoa(user);
-			fetch(%q, {method: %q, headers, cache: "no-store"}).then(
-				async r => r.status + " " + await r.text(), e => "failed " + e.message)
-		}`, h, r.User, r.URL, r.Method))
-		status, body, _ := strings.Cut(text, " ")
-		results = append(results, httpResult{status, body})
+		return results
 	}
-	return results
 }
 
 func sendWithCurl(t *testing.T, _ *clientSite, requests []httpRequest) (results []httpResult) {
@@ -254,7 +269,7 @@ func sendWithAria2(t *testing.T, _ *clientSite, requests []httpRequest) (results
 		case r.Headers["If-None-Match"] != "":
 			args = append(args, "--header", "If-None-Match: "+r.Headers["If-None-Match"])
 		case r.Headers["Range"] != "":
-			if err := os.WriteFile(file, []byte("0123"), 0o600); err != nil {
+			if err := os.WriteFile(file, []byte(resumed[:2<<20]), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			args = append(args, "-c")

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,12 +11,14 @@ import (
 
 var pageColumns = []string{
 	"GET", "HEAD", "Range", "references", "token in a cookie", "token in a header", "link",
-	"setting for the header",
+	"link in the path", "link in a cookie", "setting for the header",
 }
 
-// pageClient is a library of testdata/clients/clients.js.
+// pageClient is a library of testdata/clients/clients.js, or an element.
 type pageClient struct {
 	name     string
+	engine   string // see openEngine; "" is a Chromium with WebGL
+	library  string // its name in clients.js
 	needs    []string
 	files    documentFiles
 	document string
@@ -23,40 +26,78 @@ type pageClient struct {
 	setting  string // sends a header; "" if there is none
 }
 
-// pageRows returns the rows of the libraries in a page.
+// What the engines need.
+var (
+	chromiumNeeds = []string{"chromium", "nginx"}
+	firefoxNeeds  = []string{"firefox-esr", "nginx"}
+	webKitNeeds   = []string{"WebKitWebDriver", "Xvfb", "nginx"}
+)
+
+// pageRows returns the rows of the libraries and elements in a page.
 func pageRows() (rows []clientRow) {
 	for _, c := range pageClients {
-		rows = append(rows, clientRow{c.name, append(c.needs, "chromium", "nginx"), c.cells})
+		rows = append(rows, clientRow{c.name, c.needs, c.cells})
 	}
 	return rows
 }
 
-var pageClients = []pageClient{
-	{"Chromium, `<video>` with HLS", []string{"ffmpeg"}, hlsFiles, "film.m3u8", true, ""},
-	{"hls.js", []string{"ffmpeg", "npm/hls.js"}, hlsFiles, "film.m3u8", true, "`xhrSetup`"},
-	{"dash.js", []string{"ffmpeg", "npm/dashjs"}, dashFiles, "film.mpd", true,
-		"`addRequestInterceptor`"},
-	{"Shaka Player", []string{"ffmpeg", "npm/shaka-player"}, hlsFiles, "film.m3u8", true,
-		"`registerRequestFilter`"},
-	{"video.js", []string{"ffmpeg", "npm/video.js"}, hlsFiles, "film.m3u8", true,
-		"`videojs.Vhs.xhr.onRequest`"},
-	{"OpenSeadragon", []string{"npm/openseadragon"}, deepZoom, "photo.dzi", true,
-		"`loadTilesWithAjax`, `ajaxHeaders`"},
-	{"pdf.js", []string{"npm/pdfjs-dist"}, largePDF, "page.pdf", false,
-		"`httpHeaders`"},
-	{"geotiff.js", []string{"gdal_create", "npm/geotiff"}, rasterFiles, "map.tif", false,
-		"`headers`"},
-	{"three.js", []string{"npm/three"}, model, "model.gltf", true,
-		"`setRequestHeader`"},
-	{"Cesium", []string{"npm/cesium"}, tileset, "tileset.json", true,
-		"`new Cesium.Resource({url, headers})`"},
-	{"zarrita", []string{"npm/zarrita"}, zarr, "cells.zarr", true,
-		"`overrides: {headers}`"},
+var pageClients = slices.Concat(
+	elementsIn("Chromium", chromiumNeeds, "video crossorigin"),
+	elementsIn("Firefox", firefoxNeeds, ""),
+	elementsIn("WebKitGTK", webKitNeeds, ""),
+	[]pageClient{
+		library("hls.js", "hls.js", hlsFiles, "film.m3u8", "`xhrSetup`"),
+		{"Firefox, hls.js", "Firefox", "hls.js", append([]string{"ffmpeg", "npm/hls.js"},
+			firefoxNeeds...), hlsFiles, "film.m3u8", true, "`xhrSetup`"},
+		library("dash.js", "dashjs", dashFiles, "film.mpd", "`addRequestInterceptor`"),
+		library("Shaka Player", "shaka-player", hlsFiles, "film.m3u8",
+			"`registerRequestFilter`"),
+		library("video.js", "video.js", hlsFiles, "film.m3u8", "`videojs.Vhs.xhr.onRequest`"),
+		library("OpenSeadragon", "openseadragon", deepZoom, "photo.dzi",
+			"`loadTilesWithAjax`, `ajaxHeaders`"),
+		library("pdf.js", "pdfjs-dist", largePDF, "page.pdf", "`httpHeaders`"),
+		library("geotiff.js", "geotiff", rasterFiles, "map.tif", "`headers`"),
+		library("three.js", "three", model, "model.gltf", "`setRequestHeader`"),
+		library("Cesium", "cesium", tileset, "tileset.json",
+			"`new Cesium.Resource({url, headers})`"),
+		library("zarrita", "zarrita", zarr, "cells.zarr", "`overrides: {headers}`"),
+	})
+
+// elementsIn returns the elements that load objects in an engine by themselves, and the one that
+// plays HLS, if there is one.
+func elementsIn(engine string, needs []string, hls string) []pageClient {
+	film := append([]string{"ffmpeg"}, needs...)
+	if engine == "WebKitGTK" { // which plays films with plug-ins
+		film = append(film, "/usr/lib/*/gstreamer-1.0/libgstvideoparsersbad.so",
+			"/usr/lib/*/gstreamer-1.0/libgstlibav.so")
+	}
+	elements := []pageClient{
+		{engine + ", `<img>`", engine, "img", needs, photo, "photo.png", false, ""},
+		{engine + ", `<video>`", engine, "video", film, filmFiles, "film.mp4", false, ""},
+	}
+	if hls != "" {
+		elements = append(elements, pageClient{engine + ", `<" + hls + ">` with HLS", engine, hls,
+			film, hlsFiles, "film.m3u8", true, ""})
+	}
+	return elements
+}
+
+// library returns a client that is a library in an npm package.
+func library(name, npm string, files documentFiles, document, setting string) pageClient {
+	needs := append([]string{"npm/" + npm}, chromiumNeeds...)
+	switch {
+	case strings.HasPrefix(document, "film."):
+		needs = append(needs, "ffmpeg")
+	case document == "map.tif":
+		needs = append(needs, "gdal_create", "gdalbuildvrt")
+	}
+	refers := document != "page.pdf" && document != "map.tif"
+	return pageClient{name, "", name, needs, files, document, refers, setting}
 }
 
 // cells are the library's row.
 func (c pageClient) cells(t *testing.T, b *clientSite) []string {
-	p := openPage(t)
+	p := openEngine(t, c.engine)
 	visits := map[string][]visit{}
 	load := func(name, bucket, access string, change func(*pageLoad)) string {
 		folder := b.folder(t, bucket, access, c.name+"-"+name, c.files(t))
@@ -66,10 +107,10 @@ func (c pageClient) cells(t *testing.T, b *clientSite) []string {
 		}
 		p.open(l.origin + "/index.html")
 		if l.cookie != "" {
-			p.js(fmt.Sprintf(`document.cookie = "session=" + %q; Promise.resolve("")`, l.cookie))
+			p.js(fmt.Sprintf(`Promise.resolve(document.cookie = %q)`, l.cookie))
 		}
 		got := p.js(fmt.Sprintf(`import("/clients.js").then(m => m.load(%q, %q, %q, %q))`,
-			c.name, l.path, l.header, folder))
+			c.library, l.path, l.header, folder))
 		visits[name] = b.seen(bucket, folder)
 		switch got {
 		case "yes":
@@ -95,7 +136,7 @@ func (c pageClient) cells(t *testing.T, b *clientSite) []string {
 	cells := append(methods(visits[opened]), references,
 		load("cookie", inPlaceBucket, "closed", func(l *pageLoad) {
 			l.origin = strings.Replace(l.origin, "//app.", "//signed-in.", 1)
-			l.cookie = b.token
+			l.cookie = "session=" + b.token
 		}))
 	header, setting := "–", "–"
 	if c.setting != "" {
@@ -107,16 +148,28 @@ func (c pageClient) cells(t *testing.T, b *clientSite) []string {
 	link := load("link", inPlaceBucket, "closed", func(l *pageLoad) {
 		l.path += "?" + b.query(t, inPlaceBucket, l.folder)
 	})
-	return append(cells, header, link, setting)
+	inPath := load("path", inPlaceBucket, "closed", func(l *pageLoad) {
+		l.path = b.inPath(t, inPlaceBucket, l.folder) + c.document
+	})
+	inCookie := load("link-cookie", inPlaceBucket, "closed", func(l *pageLoad) {
+		l.origin = strings.Replace(l.origin, "//app.", "//linked.", 1)
+		l.cookie = "s3link=" + b.query(t, inPlaceBucket, l.folder) + "; path=/s3/" + inPlaceBucket + "/"
+	})
+	return append(cells, header, link, inPath, inCookie, setting)
 }
 
 // pageLoad is a document that a page loads: the page's origin, the document's path and query, the
 // key of its folder, and the credentials that the page has.
 type pageLoad struct{ origin, path, folder, cookie, header string }
 
-// openPage opens a tab of a browser that has WebGL, in software.
-func openPage(t *testing.T) *tab {
+// openEngine opens a page in an engine. "" is a Chromium that has WebGL, in software.
+func openEngine(t *testing.T, name string) webPage {
 	t.Helper()
+	for _, e := range engines {
+		if e.name == name {
+			return e.open(t)
+		}
+	}
 	return &tab{t: t, ctx: browser(t,
 		chromedp.Flag("disable-gpu", false),
 		chromedp.Flag("use-angle", "swiftshader"),

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,7 +14,7 @@ import (
 
 var programColumns = []string{
 	"GET", "HEAD", "Range", "references", "password", "token in a header", "token in a cookie",
-	"link", "settings",
+	"link", "link in the path", "settings",
 }
 
 // programClient is a program that reads a document and what it refers to.
@@ -134,13 +135,13 @@ func (c programClient) cells(t *testing.T, b *clientSite) []string {
 		t.Fatal("the program prints nothing for a local file")
 	}
 	visits := map[string][]visit{}
-	read := func(name, bucket, access, kind, credential string, query func(folder string) string) string {
+	read := func(name, bucket, access, kind, credential string, link func(*url.URL, string)) string {
 		folder := b.folder(t, bucket, access, c.name+"-"+name, files)
-		target := b.url(path(bucket, folder+c.document))
-		if query != nil {
-			target += "?" + query(folder)
+		target := &url.URL{Path: "/s3/" + bucket + "/" + folder + c.document}
+		if link != nil {
+			link(target, folder)
 		}
-		out := output(t, c.args(target, kind, credential)...)
+		out := output(t, c.args(b.url(target.RequestURI()), kind, credential)...)
 		got := told.FindAllString(out, -1)
 		visits[name] = b.seen(bucket, folder)
 		if !slices.Equal(got, want) {
@@ -165,8 +166,11 @@ func (c programClient) cells(t *testing.T, b *clientSite) []string {
 		read("password", inPlaceBucket, "closed", "password", clientUser, nil),
 		read("header", inPlaceBucket, "closed", "header", b.token, nil),
 		read("cookie", inPlaceBucket, "closed", "cookie", b.token, nil),
-		read("link", inPlaceBucket, "closed", "", "", func(folder string) string {
-			return b.query(t, inPlaceBucket, folder)
+		read("link", inPlaceBucket, "closed", "", "", func(target *url.URL, folder string) {
+			target.RawQuery = b.query(t, inPlaceBucket, folder)
+		}),
+		read("path", inPlaceBucket, "closed", "", "", func(target *url.URL, folder string) {
+			target.Path = b.inPath(t, inPlaceBucket, folder) + c.document
 		}))
 	return append(cells, c.settings)
 }

@@ -7,9 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -32,7 +30,7 @@ import (
 // clientRow is a row of a table in docs/clients.md.
 type clientRow struct {
 	name  string
-	needs []string // programs, and files below .tools/npm/node_modules or with an absolute path
+	needs []string // programs, npm/PACKAGE, and patterns of absolute paths
 	cells func(*testing.T, *clientSite) []string
 }
 
@@ -89,7 +87,9 @@ func needFiles(t *testing.T, names ...string) {
 			need(t, name)
 			continue
 		}
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if found, err := filepath.Glob(path); err != nil {
+			t.Fatal(err)
+		} else if len(found) == 0 {
 			const reason = "%s is missing: run `make tools` to install it"
 			if os.Getenv("CI") == "true" {
 				t.Fatalf(reason, name)
@@ -185,7 +185,7 @@ viewers:
   anonymous: true
   basic: {htpasswd_file: "${PASSWORDS}"}
   jwt: {issuer: "${ISSUER}", jwks_url: "${ISSUER}/keys", audience: media, user_claim: sub, cookie: session}
-  links: {keys: [{id: k1, secret: canary-of-a-link-with-32-bytes!!}]}
+  links: {cookie: s3link, keys: [{id: k1, secret: canary-of-a-link-with-32-bytes!!}]}
   rules:
     - {known: true, locators: ["s3://clients*/*"]}
     - {anonymous: true, locators: ["s3://clients*/open/*"]}
@@ -352,4 +352,14 @@ func (b *clientSite) query(t *testing.T, bucket, folder string) string {
 		t.Fatal(err)
 	}
 	return u.RawQuery
+}
+
+// inPath returns the path of a folder of a bucket with a link to the folder in it.
+func (b *clientSite) inPath(t *testing.T, bucket, folder string) string {
+	t.Helper()
+	u, err := url.Parse(b.link(t, "s3://"+bucket+"/"+folder+"*", "--form", "path"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Path
 }

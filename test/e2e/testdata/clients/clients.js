@@ -1,4 +1,4 @@
-// Loads a document, and what it refers to, with one of the libraries that pages use.
+// Loads a document, and what it refers to, with an element or a library that pages use.
 
 // load returns "yes" once everything is loaded, "timeout" after 50 seconds, or an error. It does
 // not wait for libraries that try again: a response to a request for a file of the folder with a
@@ -50,7 +50,20 @@ const headers = authorization => authorization ? { Authorization: authorization 
 // clients load a document's URL, with a value of Authorization or "". They return once everything
 // is loaded, and throw if something is not.
 const clients = {
-  "Chromium, `<video>` with HLS": url => until(played, fail => {
+  async "img"(url) {
+    const image = new Image();
+    await new Promise((done, fail) => {
+      Object.assign(image, { src: url, onload: done, onerror: () => fail(Error("no image")) });
+    });
+    if (image.naturalWidth !== 30) throw Error(image.naturalWidth + " pixels");
+  },
+
+  "video": url => until(played, fail => {
+    video.onerror = () => fail(video.error.message);
+    video.src = url;
+  }),
+
+  "video crossorigin": url => until(played, fail => {
     video.crossOrigin = "anonymous";
     video.onerror = () => fail(video.error.message);
     video.src = url;
