@@ -22,8 +22,8 @@ func (h *Handler) identify(x *exchange, n int) (err error) {
 // admit identifies the viewer and checks that they may read the exchange's object. It runs before
 // any cache lookup: that another viewer was given a URL does not entitle this one to it.
 //
-// A link in the path or the query decides alone. One in a cookie, which a browser also sends where
-// it is of no use, only adds to what the viewer may read without it.
+// A link in the path or the query decides alone. A link in a cookie only adds to what the viewer may
+// read without it, because a browser also sends the cookie with requests for other objects.
 func (h *Handler) admit(x *exchange) error {
 	if h.hasLink(x) {
 		return h.admitLink(x)

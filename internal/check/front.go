@@ -101,8 +101,8 @@ func (f *frontCheck) run(ctx context.Context) {
 	f.longLocation(ctx)
 }
 
-// credential returns the query with which the proxy lets the check read an object, and reports
-// whether there is one: none if anonymous clients may read it, or else that of a signed link.
+// credential returns the query with which the proxy lets the check read an object: "" if anonymous
+// clients may read it, or else a signed link's. ok is false if the check may not read the object.
 func (f *frontCheck) credential(key string) (query string, ok bool) {
 	l := locator.Locator{Bucket: f.sample.Bucket, Key: key}
 	if f.Config.Viewers.Anonymous && f.rules.Decide(&viewer.Viewer{}, l).Allowed {
@@ -121,7 +121,7 @@ func (f *frontCheck) linkEnd(now time.Time) time.Time {
 	return now.Add(min(frontLink, f.links.MaxLifetime())).Truncate(time.Second)
 }
 
-// folder returns the beginning of the keys with which the front is tried, and that of their paths.
+// folder returns the folder of the keys with which the front is tried, and the folder's path.
 func (f *frontCheck) folder() (key, path string) {
 	key = f.sample.Key[:strings.LastIndex(f.sample.Key, "/")+1]
 	if len(key) > maxFolder {

@@ -65,7 +65,7 @@ func (k *checker) checkContentTypes(key string, types map[string]string) {
 			k.wrong(key, "the value of %s is not a media type; write it as image/svg+xml, or as "+
 				"'text/plain; charset=utf-8'", suffix)
 		case lower[folded]:
-			k.wrong(key, "%s is there twice; suffixes that differ only in case are the same, so "+
+			k.wrong(key, "%s is repeated; suffixes that differ only in case are the same, so "+
 				"keep one of them", folded)
 		}
 		lower[folded] = true

@@ -46,8 +46,7 @@ var (
 	ErrActive = errors.New("inplace: the document's type may hold scripts")
 	// ErrOverloaded means that too many fetches or bytes are in flight.
 	ErrOverloaded = errors.New("inplace: too many documents are in flight")
-	// ErrUnavailable means that the store could not be reached in time, or answered with an error
-	// of its own (5xx, 429).
+	// ErrUnavailable means that the store could not be reached in time, or answered 5xx or 429.
 	ErrUnavailable = errors.New("inplace: the store is unavailable")
 )
 
