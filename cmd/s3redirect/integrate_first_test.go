@@ -251,19 +251,22 @@ func wantViewers(t *testing.T, got, want *config.Viewers) {
 }
 
 func TestOrigin(t *testing.T) {
-	withTLS := config.Config{Listen: config.OneOrMore[string]{"0.0.0.0:443"}}
-	withTLS.TLS.CertFile = "tls.crt"
+	listening := func(addresses ...string) config.Config { return config.Config{Listen: addresses} }
+	withTLS, public := listening("0.0.0.0:443"), listening(":1")
+	withTLS.TLS.CertFile, public.PublicURL = "tls.crt", "https://media.example.com/"
 	for _, c := range []struct {
 		config config.Config
 		want   string
 	}{
-		{config.Config{Listen: config.OneOrMore[string]{"127.0.0.1:8080"}}, "http://127.0.0.1:8080"},
-		{config.Config{Listen: config.OneOrMore[string]{":8080"}}, "http://127.0.0.1:8080"},
-		{config.Config{Listen: config.OneOrMore[string]{"0.0.0.0:80"}}, "http://127.0.0.1:80"},
-		{config.Config{Listen: config.OneOrMore[string]{"[::]:80"}}, "http://[::1]:80"},
-		{config.Config{Listen: config.OneOrMore[string]{"media.internal:80"}}, "http://media.internal:80"},
+		{listening("127.0.0.1:8080"), "http://127.0.0.1:8080"},
+		{listening(":8080"), "http://127.0.0.1:8080"},
+		{listening("0.0.0.0:80"), "http://127.0.0.1:80"},
+		{listening("[::]:80"), "http://[::1]:80"},
+		{listening("media.internal:80"), "http://media.internal:80"},
 		{withTLS, "https://127.0.0.1:443"},
-		{config.Config{Listen: config.OneOrMore[string]{":1"}, PublicURL: "https://media.example.com/"}, "https://media.example.com"},
+		{public, "https://media.example.com"},
+		{listening("unix:/run/s3redirect.sock", "127.0.0.1:81"), "http://127.0.0.1:81"},
+		{listening("systemd:viewers"), "http://localhost:80"},
 	} {
 		if got := origin(&c.config); got != c.want {
 			t.Errorf("origin(%s, %s) = %s, want %s", c.config.Listen, c.config.PublicURL, got, c.want)
