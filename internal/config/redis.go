@@ -53,6 +53,10 @@ func (k *checker) checkRedis() {
 		k.wrong("cache.redis.url",
 			"invalid URL; write it as redis://user:password@host:6379/0, or rediss:// with TLS; "+
 				"further nodes are ?addr=host:port, and Sentinels have &master_set=NAME")
+	// A # in a password ends the URL: user:123#x@host would connect to port 123 of the host user.
+	case strings.Contains(string(r.URL), "#"):
+		k.wrong("cache.redis.url", "it has a #, which ends a URL; write %%23, or set the password in "+
+			"cache.redis.password")
 	default:
 		params, err := url.ParseQuery(u.RawQuery)
 		for name := range params {
