@@ -99,7 +99,7 @@ func Samples() []Sample {
 		part.Data = filmPart(name)
 		playlist.Parts = append(playlist.Parts, part)
 	}
-	return append(samples, orbits, day, playlist, text)
+	return append(samples, orbits, day, text, playlist)
 }
 
 // filmFolder is the folder of the keys of the playlist and its segments.
