@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,15 +17,15 @@ import (
 
 // fullDisk is a writer that has room for a number of bytes.
 type fullDisk struct {
-	room int
+	room atomic.Int64
 	lockedBuffer
 }
 
 var errFull = errors.New("no space left on device")
 
 func (w *fullDisk) Write(p []byte) (int, error) {
-	n := min(len(p), w.room)
-	w.room -= n
+	n := min(len(p), int(w.room.Load()))
+	w.room.Add(int64(-n))
 	_, _ = w.lockedBuffer.Write(p[:n])
 	if n < len(p) {
 		return n, errFull
@@ -42,7 +43,8 @@ func newTestLog(out io.Writer) (*lineLog, *lockedBuffer, prometheus.Counter) {
 // A failed write is repeated: when the disk has room again, all lines are complete and in order.
 func TestLineLogRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out := &fullDisk{room: 25}
+		out := &fullDisk{}
+		out.room.Store(25)
 		l, log, lost := newTestLog(out)
 		var want strings.Builder
 		for n := range 9 {
@@ -55,7 +57,7 @@ func TestLineLogRetries(t *testing.T) {
 		if got := out.String(); got != want.String()[:25] {
 			t.Errorf("a full disk has %q, want %q", got, want.String()[:25])
 		}
-		out.room = 1000
+		out.room.Store(1000)
 		time.Sleep(lineRetry + time.Millisecond)
 		synctest.Wait()
 		if got := out.String(); got != want.String() {
@@ -86,7 +88,7 @@ func TestLineLogCountsLostLines(t *testing.T) {
 		if got := testutil.ToFloat64(lost); got != 3 {
 			t.Errorf("lost %v lines beyond the buffer, want 3", got)
 		}
-		out.room = 1<<20 + 10 // one line and a part of the next
+		out.room.Store(1<<20 + 10) // one line and a part of the next
 		l.Close()
 		if got := testutil.ToFloat64(lost); got != 6 {
 			t.Errorf("lost %v lines after Close, want 6: all but one", got)
