@@ -336,7 +336,7 @@ func (b *clientSite) seen(bucket, folder string) []visit {
 func (b *clientSite) link(t *testing.T, locator string, flags ...string) string {
 	t.Helper()
 	env := append(slices.Clone(b.env), "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")
-	args := append(append([]string{"link"}, flags...), locator)
+	args := append(append([]string{"link", "--config", "config.yaml"}, flags...), locator)
 	code, link := command(t, writeConfig(t, b.config), env, args...)
 	if code != 0 {
 		t.Fatalf("s3redirect link: exit code %d, want 0: %s", code, link)

@@ -77,7 +77,7 @@ func (m *mediaSite) link(t *testing.T, folder string) string {
 	t.Helper()
 	env := append(slices.Clone(m.env), "LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0")
 	code, link := command(t, writeConfig(t, m.config), env,
-		"link", "--form", "path", "s3://"+m.bucket+"/"+folder+"*")
+		"link", "--config", "config.yaml", "--form", "path", "s3://"+m.bucket+"/"+folder+"*")
 	if code != 0 {
 		t.Fatalf("s3redirect link: exit code = %d, want 0: %s", code, link)
 	}
