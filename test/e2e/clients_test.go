@@ -48,8 +48,10 @@ var clientTables = []struct {
 // TestClients runs each client against the proxy and compares what it does with the tables in
 // docs/clients.md. With UPDATE=1 it writes them. The rows of clients that are missing stay
 // unchanged.
+//
+// It does not run beside other tests: it keeps all cores busy with browsers for a minute or two, and
+// others count requests in windows of seconds.
 func TestClients(t *testing.T) {
-	t.Parallel()
 	site := startClientSite(t)
 	var (
 		mu      sync.Mutex

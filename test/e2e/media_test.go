@@ -43,9 +43,8 @@ var waysIn = []wayIn{
 }
 
 // TestFilmsInPlayers plays films to their end. Playlists, manifests and captions come from the
-// proxy, and segments from the store.
+// proxy, and segments from the store. Like TestClients, it does not run beside other tests.
 func TestFilmsInPlayers(t *testing.T) {
-	t.Parallel()
 	m := startMediaSite(t, "films-in-players", longWindow)
 	t.Run("players", func(t *testing.T) {
 		for _, p := range filmPlayers {
