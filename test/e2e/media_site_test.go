@@ -107,14 +107,45 @@ func (m *mediaSite) stored(t *testing.T, film func() (*movie, error), folder str
 // watch opens a page that plays a film and returns how that ended. With cookie, the viewer has
 // signed in.
 func (m *mediaSite) watch(page webPage, player, film string, cookie bool, options string) string {
+	m.openPlayer(page, cookie)
+	return page.js(playScript(player, film, options))
+}
+
+// watchInWebKit plays HLS in a new WebKitGTK without a library and returns how that ended. On a
+// busy machine, GStreamer sometimes deadlocks while it plays, and the browser no longer responds.
+// Then the film is played again in another browser.
+func (m *mediaSite) watchInWebKit(t *testing.T, film string, cookie bool, options string) string {
+	t.Helper()
+	const attempts = 3
+	for attempt := 1; ; attempt++ {
+		page := openWebKit(t)
+		m.openPlayer(page, cookie)
+		got, err := page.tryJS(playScript("native", film, options))
+		page.close()
+		switch {
+		case err == nil:
+			return got
+		case attempt == attempts:
+			t.Fatalf("WebKitGTK hung while it played %s, in each of %d attempts: %v",
+				film, attempts, err)
+		}
+		t.Logf("WebKitGTK hung while it played %s: %v", film, err)
+	}
+}
+
+// openPlayer opens the page with the player, with or without the cookie of a signed-in viewer.
+func (m *mediaSite) openPlayer(page webPage, cookie bool) {
 	page.open(m.origin + "/watch.html")
 	session := `"session=; max-age=0"`
 	if cookie {
 		session = `"session=` + m.token + `"`
 	}
 	page.js(`(document.cookie = ` + session + `, "")`)
-	return page.js(fmt.Sprintf(`import("/player.js").then(m => m.play(%q, %q, %s))`,
-		player, film, options))
+}
+
+// playScript returns a script that plays a film.
+func playScript(player, film, options string) string {
+	return fmt.Sprintf(`import("/player.js").then(m => m.play(%q, %q, %s))`, player, film, options)
 }
 
 // entry is a line of the proxy's access log.

@@ -129,23 +129,32 @@ func (w *webKit) newSession(browser string) {
 // command sends a command and returns its response.
 func (w *webKit) command(method, url string, parameters any) []byte {
 	w.t.Helper()
-	body, err := json.Marshal(parameters)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	req, err := http.NewRequestWithContext(w.t.Context(), method, url, bytes.NewReader(body))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	a, err := readAnswer((&http.Client{Timeout: 2 * pageTimeout}).Do(req))
+	response, err := w.try(method, url, parameters)
 	if err != nil {
 		w.t.Fatalf("WebKitWebDriver: %v", err)
 	}
+	return response
+}
+
+// try is command for a browser that may hang.
+func (w *webKit) try(method, url string, parameters any) ([]byte, error) {
+	body, err := json.Marshal(parameters)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(w.t.Context(), method, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	a, err := readAnswer((&http.Client{Timeout: pageTimeout + 10*time.Second}).Do(req))
+	if err != nil {
+		return nil, err
+	}
 	if a.status != http.StatusOK {
-		w.t.Fatalf("WebKitWebDriver: %s: status %d: %s",
+		return nil, fmt.Errorf("%s: status %d: %s",
 			strings.TrimPrefix(url, w.url), a.status, a.body)
 	}
-	return a.body
+	return a.body, nil
 }
 
 func (w *webKit) open(url string) {
@@ -162,6 +171,16 @@ func (w *webKit) js(script string) string {
 	w.t.Helper()
 	result := w.command(http.MethodPost, w.session+"/execute/async", asyncScript(script))
 	return scriptResult(w.t, script, result)
+}
+
+// tryJS is js for a script that the browser may hang in.
+func (w *webKit) tryJS(script string) (string, error) {
+	w.t.Helper()
+	result, err := w.try(http.MethodPost, w.session+"/execute/async", asyncScript(script))
+	if err != nil {
+		return "", err
+	}
+	return scriptResult(w.t, script, result), nil
 }
 
 // close ends the session, which ends the browser, and stops the driver.
