@@ -13,7 +13,7 @@
 //	s3redirect check     [--config s3redirect.yaml] --offline
 //	s3redirect check     [--config s3redirect.yaml] --as user [--groups a,b] s3://bucket/key
 //	s3redirect check     [--config s3redirect.yaml] --token - [s3://bucket/key]
-//	s3redirect version
+//	s3redirect version   [--json]
 //
 // # Serve
 //
@@ -57,7 +57,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 )
@@ -75,7 +74,7 @@ Usage:
   s3redirect check     --offline              report everything that serve would refuse
   s3redirect check     --as user URL          report whether a user may read an object, and by which rule
   s3redirect check     --token -              explain the token on standard input
-  s3redirect version                          print the version
+  s3redirect version   [--json]               print the version
 
 Run s3redirect COMMAND --help for the flags of a command.
 `
@@ -155,26 +154,4 @@ func parse(flags *flag.FlagSet, args []string, stderr io.Writer, names ...string
 			flags.Name(), flags.NArg(), len(names))}
 	}
 	return nil
-}
-
-// version is set by the linker when a release is built.
-var version = ""
-
-// programVersion returns the version that the program was built as.
-func programVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
-}
-
-func printVersion(_ context.Context, args []string, stdout, stderr io.Writer) error {
-	if err := parse(flag.NewFlagSet("version", flag.ContinueOnError), args, stderr); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintln(stdout, "s3redirect", programVersion())
-	return err
 }
