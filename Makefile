@@ -17,6 +17,7 @@ OIDC_PROVIDER := github.com/zitadel/oidc/v3 v3.51.17 ./example/server oidc-provi
 HELM := helm.sh/helm/v3/cmd/helm v3.22.0
 KUBECTL_VALIDATE := sigs.k8s.io/kubectl-validate v0.0.4
 CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod v1.10.0
+NFPM := github.com/goreleaser/nfpm/v2/cmd/nfpm v2.45.2
 TOXIPROXY := github.com/Shopify/toxiproxy/v2 v2.12.0 ./cmd/server toxiproxy-server
 MINIO := github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO_CLIENT := github.com/minio/mc v0.0.0-20250313080218-cf909e1063a9 . mcli
@@ -26,7 +27,7 @@ NPM := axe-core@4.14.1 hls.js@1.7.4 dashjs@5.2.1 shaka-player@5.2.12 video.js@8.
 GREMLINS := github.com/go-gremlins/gremlins/cmd/gremlins v0.6.0
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
-.PHONY: help build release test e2e bench fuzz wire soak mutation stores nightly lint tools tools-test tools-bench tools-lint tools-mutation tools-stores demo clean
+.PHONY: help build release test e2e bench fuzz wire soak mutation stores nightly lint tools tools-test tools-release tools-bench tools-lint tools-mutation tools-stores demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1 \t/p' Makefile
@@ -34,23 +35,48 @@ help: ## list the targets
 build: ## build bin/s3redirect, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/s3redirect ./cmd/s3redirect
 
-# What is in a release depends on the commit and on Go's version, and on nothing else: no paths, no times, no build IDs.
-VERSION ?= $(shell git describe --tags --always --dirty)
+# The version comes from the tag: v0.1.0, or v0.1.0-3-g1234567 three commits later, or 1234567 if there is no tag. A tree with
+# changed files adds -dirty.
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --always --dirty)
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 DIST ?= dist
+# The time of all files in the packages and in the image is that of the commit.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 
-release: ## build dist/: every platform's binary, an SBOM, checksums; the same bytes each time
+# A tag of an image has no v in front. Nor has the version of a package, which dpkg must also be able to compare:
+# 0.1.0~rc.1 < 0.1.0 < 0.1.0+3.g1234567, and 0.0.0+1234567 without a tag.
+IMAGE_VERSION = $(patsubst v%,%,$(VERSION))
+PACKAGE_VERSION = $(shell echo '$(IMAGE_VERSION)' | sed -E -e '/^[0-9]+\.[0-9]+/!s/^/0.0.0+/' -e 's/-dirty$$/+dirty/' \
+	-e 's/-([0-9]+)-g([0-9a-f]+)/+\1.g\2/' -e 's/-/~/g')
+
+# The names of the files in DIST, for a platform such as linux/amd64.
+binary = s3redirect_$(VERSION)_$(subst /,_,$(1))$(if $(filter windows/%,$(1)),.exe)
+package = s3redirect_$(PACKAGE_VERSION)_$(notdir $(1)).deb
+BOM = s3redirect_$(VERSION).cdx.json
+IMAGE = s3redirect_$(VERSION)_oci.tar
+LINUX = $(filter linux/%,$(PLATFORMS))
+
+# A release depends on the commit, on the version of Go in go.mod, and on the versions of the tools. It does not depend on
+# paths, the time, the time zone, the umask, or what else is installed. docs/release.md describes how one is made.
+release: export GOTOOLCHAIN = go$(shell sed -n 's/^go //p' go.mod)
+release: tools-release ## build dist/: binaries, Debian packages, an image, an SBOM and checksums; the same bytes each time
+	@for tool in cyclonedx-gomod nfpm; do test -x $(TOOLS)/$$tool || { echo "release: $$tool is missing"; exit 1; }; done
 	@mkdir -p $(DIST)
-	@for platform in $(PLATFORMS); do \
-		os=$${platform%/*}; arch=$${platform#*/}; name=s3redirect_$(VERSION)_$${os}_$$arch; [ $$os = windows ] && name=$$name.exe; \
-		echo "+ $$name"; CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o $(DIST)/$$name ./cmd/s3redirect; \
-	done
-	@if [ -x $(TOOLS)/cyclonedx-gomod ]; then bom=$(DIST)/s3redirect_$(VERSION).cdx.json; \
-		$(TOOLS)/cyclonedx-gomod app -json -noserial -main cmd/s3redirect -output $$bom . 2>/dev/null; \
-		at=$$(TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd); \
-		sed -i "s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$$at\"/" $$bom; echo "+ $${bom##*/}"; \
-	else echo "release: cyclonedx-gomod is not there (make tools), so without an SBOM"; fi
-	@cd $(DIST) && sha256sum s3redirect_$(VERSION)* > SHA256SUMS && echo "+ SHA256SUMS"
+	@$(foreach p,$(PLATFORMS),echo "+ $(call binary,$(p))"; \
+		CGO_ENABLED=0 GOOS=$(patsubst %/,%,$(dir $(p))) GOARCH=$(notdir $(p)) go build -trimpath -buildvcs=true \
+			-ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o $(DIST)/$(call binary,$(p)) ./cmd/s3redirect;)
+	@echo "+ $(BOM)"; $(TOOLS)/cyclonedx-gomod app -json -noserial -main cmd/s3redirect -output $(DIST)/$(BOM) . 2>/dev/null; \
+		at=$$(date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ); \
+		sed -i "s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$$at\"/" $(DIST)/$(BOM)
+	@stage=$$(mktemp -d); trap 'rm -rf $$stage' EXIT; \
+		sed -e '/^\[Unit\]/,$$!d' -e 's|/usr/local/bin/|/usr/bin/|' deploy/systemd/s3redirect.service >$$stage/s3redirect.service; \
+		$(foreach p,$(LINUX),echo "+ $(call package,$(p))"; cp $(DIST)/$(call binary,$(p)) $$stage/s3redirect; \
+		STAGE=$$stage ARCH=$(notdir $(p)) PACKAGE_VERSION=$(PACKAGE_VERSION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) \
+			$(TOOLS)/nfpm package -f deploy/debian/nfpm.yaml -p deb -t $(DIST)/$(call package,$(p)) >/dev/null;)
+	@echo "+ $(IMAGE)"; go run ./deploy/image -version $(IMAGE_VERSION) -revision $$(git rev-parse HEAD) \
+		-created $(SOURCE_DATE_EPOCH) -output $(DIST)/$(IMAGE) $(foreach p,$(LINUX),$(p)=$(DIST)/$(call binary,$(p)))
+	@echo "+ SHA256SUMS"; cd $(DIST) && sha256sum $(sort $(BOM) $(IMAGE) $(foreach p,$(PLATFORMS),$(call binary,$(p))) \
+		$(foreach p,$(LINUX),$(call package,$(p)))) >SHA256SUMS
 
 demo: ## try it: an S3, an STS and a gallery in one process
 	go run ./cmd/s3redirect demo
@@ -168,7 +194,7 @@ define backports
 	fi
 endef
 
-tools-test:
+tools-test: tools-release
 	$(call backports)
 	$(call packages,$(APT) valkey-server)
 	$(call get,$(MINIO))
@@ -179,8 +205,11 @@ tools-test:
 	$(call build,$(TOXIPROXY))
 	$(call get,$(HELM))
 	$(call get,$(KUBECTL_VALIDATE))
-	$(call get,$(CYCLONEDX))
 	$(call npm,$(NPM))
+
+tools-release:
+	$(call get,$(CYCLONEDX))
+	$(call get,$(NFPM))
 
 tools-bench:
 	$(call packages,$(BENCH_APT))
