@@ -1,25 +1,105 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
 	"time"
 )
 
-// Two builds of a release, in different folders and with separate build caches, have the same
-// bytes. The checksums match, and the bill of materials lists the program's modules. The test
-// builds one of the six platforms, since the others take minutes.
+// releaseVersion is the version of the releases that tests make.
+const releaseVersion = "v0.0.0-test"
+
+// releaseFiles are the files of these releases. They are for this machine's platform only, since
+// others take minutes.
+var releaseFiles = map[string]string{
+	"program": "s3redirect_v0.0.0-test_linux_" + runtime.GOARCH,
+	"package": "s3redirect_0.0.0~test_" + runtime.GOARCH + ".deb",
+	"image":   "s3redirect_v0.0.0-test_oci.tar",
+	"bom":     "s3redirect_v0.0.0-test.cdx.json",
+}
+
+// makeRelease clones the repository into tree and makes a release of the newest commit in dist.
+// prefix is a command that runs in front of git and make.
+func makeRelease(tree, dist string, env []string, prefix ...string) error {
+	tools, err := filepath.Abs("../../.tools/bin")
+	if err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"git", "clone", "-q", "../..", tree},
+		{
+			"make", "-C", tree, "release", "TOOLS=" + tools, "VERSION=" + releaseVersion,
+			"PLATFORMS=linux/" + runtime.GOARCH, "DIST=" + dist,
+		},
+	} {
+		args = append(prefix, args...)
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Env = append(os.Environ(), env...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%q: %w\n%s", args, err, out)
+		}
+	}
+	return nil
+}
+
+var release = sync.OnceValues(func() (string, error) {
+	dist := filepath.Join(workDir, "dist")
+	return dist, makeRelease(filepath.Join(workDir, "release"), dist, nil)
+})
+
+// released returns the folder of a release of the newest commit, which all tests share.
+func released(t *testing.T) string {
+	t.Helper()
+	need(t, "cyclonedx-gomod", "nfpm", "git", "make", "sha256sum")
+	dist, err := release()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dist
+}
+
+// A second release has the same bytes, in another folder, with a separate build cache, with another
+// umask and in another time zone. The checksums match.
 func TestReleaseIsReproducible(t *testing.T) {
 	t.Parallel()
-	need(t, "cyclonedx-gomod", "git", "make", "sha256sum")
+	first, second := released(t), filepath.Join(t.TempDir(), "dist")
+	err := makeRelease(filepath.Join(t.TempDir(), "a", "longer", "path"), second,
+		[]string{"GOCACHE=" + t.TempDir(), "TZ=Asia/Kolkata", "LC_ALL=C.UTF-8"},
+		"sh", "-c", `umask 077; exec "$@"`, "sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dist := range []string{first, second} {
+		check := exec.Command("sha256sum", "-c", "SHA256SUMS")
+		check.Dir = dist
+		out, err := check.CombinedOutput()
+		if err != nil || strings.Count(string(out), ": OK") != len(releaseFiles) {
+			t.Errorf("sha256sum -c: %v, output:\n%s\nwant %d files OK", err, out, len(releaseFiles))
+		}
+	}
+	sums := readFile(t, filepath.Join(first, "SHA256SUMS"))
+	for _, name := range releaseFiles {
+		if !strings.Contains(sums, "  "+name+"\n") {
+			t.Errorf("SHA256SUMS lacks %s:\n%s", name, sums)
+		}
+	}
+	if got := readFile(t, filepath.Join(second, "SHA256SUMS")); got != sums {
+		t.Errorf("checksums of the second release =\n%s\nwant those of the first\n%s", got, sums)
+	}
+}
+
+// The released program has the release's version and its commit. The bill of materials lists the
+// program's modules.
+func TestRelease(t *testing.T) {
+	t.Parallel()
 	const platforms = "linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 " +
 		"windows/amd64 windows/arm64"
 	variables := output(t, "make", "-C", "../..", "-pn", "help")
@@ -27,49 +107,32 @@ func TestReleaseIsReproducible(t *testing.T) {
 		!strings.Contains(variables, "PLATFORMS = "+platforms) {
 		t.Errorf("PLATFORMS in the Makefile is not %q", platforms)
 	}
-	tools, err := filepath.Abs("../../.tools")
-	if err != nil {
+	dist := released(t)
+	var build struct {
+		Version, Revision string
+		Modified          bool
+		Arch              string
+		Dependencies      []struct{ Module string }
+	}
+	text := output(t, filepath.Join(dist, releaseFiles["program"]), "version", "--json")
+	if err := json.Unmarshal([]byte(text), &build); err != nil {
+		t.Fatalf("%v:\n%s", err, text)
+	}
+	revision := output(t, "git", "-C", "../..", "rev-parse", "HEAD")
+	if build.Version != releaseVersion || build.Revision != revision || build.Modified ||
+		build.Arch != runtime.GOARCH {
+		t.Errorf("version --json = %+v, want %s, %s, not modified, %s",
+			build, releaseVersion, revision, runtime.GOARCH)
+	}
+	var bom struct{ Components []struct{ Name string } }
+	text = readFile(t, filepath.Join(dist, releaseFiles["bom"]))
+	if err := json.Unmarshal([]byte(text), &bom); err != nil {
 		t.Fatal(err)
 	}
-	var sums []string
-	for n := range 2 {
-		tree, dist := t.TempDir(), t.TempDir()
-		if n == 1 {
-			tree = filepath.Join(tree, "a", "longer", "path")
-		}
-		out, err := exec.Command("git", "clone", "-q", "../..", tree).CombinedOutput()
-		if err != nil {
-			t.Fatalf("git clone: %v\n%s", err, out)
-		}
-		if err := os.Symlink(tools, filepath.Join(tree, ".tools")); err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.CommandContext(t.Context(), "make", "release",
-			"VERSION=v0.0.0-test", "PLATFORMS=linux/amd64", "DIST="+dist)
-		cmd.Dir, cmd.Env = tree, os.Environ()
-		if n == 1 {
-			cmd.Env = append(cmd.Env, "GOCACHE="+t.TempDir())
-		}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("make release: %v\n%s", err, out)
-		}
-		check := exec.Command("sha256sum", "-c", "SHA256SUMS")
-		check.Dir = dist
-		out, err = check.CombinedOutput()
-		if err != nil || strings.Count(string(out), ": OK") != 2 {
-			t.Errorf("sha256sum -c: %v, output:\n%s\nwant 2 files OK", err, out)
-		}
-		program := filepath.Join(dist, "s3redirect_v0.0.0-test_linux_amd64")
-		out, err = exec.Command(program, "version").CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "v0.0.0-test") {
-			t.Errorf("s3redirect version: %v, output %q, want v0.0.0-test", err, out)
-		}
-		var bom struct{ Components []struct{ Name string } }
-		text := readFile(t, filepath.Join(dist, "s3redirect_v0.0.0-test.cdx.json"))
-		if err := json.Unmarshal([]byte(text), &bom); err != nil {
-			t.Fatal(err)
-		}
-		names := fmt.Sprint(bom.Components)
+	for what, names := range map[string]string{
+		"bill of materials": fmt.Sprint(bom.Components),
+		"version --json":    fmt.Sprint(build.Dependencies),
+	} {
 		for _, module := range []string{
 			"github.com/aws/aws-sdk-go-v2",
 			"github.com/redis/rueidis",
@@ -77,17 +140,117 @@ func TestReleaseIsReproducible(t *testing.T) {
 			"github.com/prometheus/client_golang",
 		} {
 			if !strings.Contains(names, module) {
-				t.Errorf("the bill of materials lacks %s", module)
+				t.Errorf("%s lacks %s", what, module)
 			}
 		}
 		if strings.Contains(names, "chromedp") {
-			t.Error("the bill of materials contains chromedp, which only tests use")
+			t.Errorf("%s contains chromedp, which only tests use", what)
 		}
-		sums = append(sums, readFile(t, filepath.Join(dist, "SHA256SUMS")))
 	}
-	if sums[0] != sums[1] {
-		t.Errorf("checksums of the second build =\n%s\nwant those of the first\n%s",
-			sums[1], sums[0])
+}
+
+// testClone clones the repository without its tags, and returns a function that runs a program in
+// the clone and returns its output.
+func testClone(t *testing.T, env ...string) (dir string, do func(args ...string) string) {
+	t.Helper()
+	dir = t.TempDir()
+	do = func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(),
+			"GIT_AUTHOR_NAME=t", "GIT_AUTHOR_EMAIL=t@example.org",
+			"GIT_COMMITTER_NAME=t", "GIT_COMMITTER_EMAIL=t@example.org")
+		cmd.Env = append(cmd.Env, env...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%q: %v\n%s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	do("git", "clone", "-q", "--no-tags", root, ".")
+	return dir, do
+}
+
+// The version of a release comes from the tag. The names of the files say how far the commit is from
+// it, and whether the tree was changed. dpkg compares the packages' versions as intended.
+func TestReleaseVersions(t *testing.T) {
+	t.Parallel()
+	need(t, "git", "make", "dpkg")
+	dir, do := testClone(t)
+	commit := func() string {
+		do("git", "commit", "-q", "--allow-empty", "-m", "an empty commit")
+		return do("git", "describe", "--always")
+	}
+	hash := func() string { return do("git", "rev-parse", "--short", "HEAD") }
+	var packages []string
+	expect := func(version, image, deb string) {
+		t.Helper()
+		out := do("make", "-n", "release", "PLATFORMS=linux/amd64 windows/arm64")
+		for _, want := range []string{
+			"s3redirect_" + version + "_linux_amd64 ", "s3redirect_" + version + "_windows_arm64.exe ",
+			"s3redirect_" + version + ".cdx.json", "s3redirect_" + version + "_oci.tar",
+			"main.version=" + version + `"`, "-version " + image + " ",
+			"s3redirect_" + deb + "_amd64.deb", "PACKAGE_VERSION=" + deb + " ",
+		} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: make release does not have %q:\n%s", version, want, out)
+			}
+		}
+		packages = append(packages, deb)
+	}
+	expect(hash(), hash(), "0.0.0+"+hash())
+	do("git", "tag", "-a", "-m", "a candidate", "v0.7.0-rc.1")
+	expect("v0.7.0-rc.1", "0.7.0-rc.1", "0.7.0~rc.1")
+	commit()
+	do("git", "tag", "-a", "-m", "a release", "v0.7.0")
+	do("git", "tag", "nightly") // not a version
+	expect("v0.7.0", "0.7.0", "0.7.0")
+	commit()
+	h := hash()
+	expect("v0.7.0-1-g"+h, "0.7.0-1-g"+h, "0.7.0+1.g"+h)
+	if err := os.WriteFile(filepath.Join(dir, "README.md"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect("v0.7.0-1-g"+h+"-dirty", "0.7.0-1-g"+h+"-dirty", "0.7.0+1.g"+h+"+dirty")
+	for n := range len(packages) - 1 {
+		do("dpkg", "--compare-versions", packages[n], "lt", packages[n+1])
+	}
+}
+
+// Go install needs no flags for a version: it is the tag, or derived from the tag before.
+func TestInstalledVersion(t *testing.T) {
+	t.Parallel()
+	need(t, "git")
+	bin := t.TempDir()
+	dir, do := testClone(t, "GOBIN="+bin, "GOFLAGS=", "CGO_ENABLED=0")
+	program := filepath.Join(bin, "s3redirect")
+	do("git", "tag", "-a", "-m", "a release", "v0.7.0")
+	do("go", "install", "./cmd/s3redirect")
+	if got := do(program, "version"); got != "s3redirect v0.7.0" {
+		t.Errorf("version of a tag = %q, want s3redirect v0.7.0", got)
+	}
+	var build struct {
+		Revision string
+		Modified bool
+	}
+	if err := json.Unmarshal([]byte(do(program, "version", "--json")), &build); err != nil {
+		t.Fatal(err)
+	}
+	if head := do("git", "rev-parse", "HEAD"); build.Revision != head || build.Modified {
+		t.Errorf("version --json = %+v, want revision %s, not modified", build, head)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "new.txt"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	do("go", "install", "./cmd/s3redirect")
+	dirty := regexp.MustCompile(`^s3redirect v0\.7\.\S+\+dirty$`)
+	if got := do(program, "version"); !dirty.MatchString(got) {
+		t.Errorf("version of a changed tree = %q, want a match of %s", got, dirty)
 	}
 }
 
@@ -120,161 +283,4 @@ func TestTimeoutsSuitSlowMachines(t *testing.T) {
 			}
 		}
 	}
-}
-
-// The image built from the unchanged Dockerfile runs as an unprivileged user on a read-only root
-// and becomes ready. Local images stand in for the base images.
-func TestImageRunsUnprivileged(t *testing.T) {
-	t.Parallel()
-	need(t, "buildah", "unshare")
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("buildah needs root on this machine")
-		}
-		t.Skip("buildah needs root on this machine")
-	}
-	root := t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	buildah := func(args ...string) string {
-		t.Helper()
-		args = append([]string{
-			"--storage-driver", "vfs", "--root", root + "/root", "--runroot", root + "/run",
-		}, args...)
-		cmd := exec.CommandContext(ctx, "buildah", args...)
-		var stderr strings.Builder
-		cmd.Stderr = &stderr
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("buildah %v: %v\n%s%s", args, err, out, stderr.String())
-		}
-		return strings.TrimSpace(string(out))
-	}
-	// The stand-in for the golang image has a shell and this machine's Go and certificates.
-	builder := buildah("from", "scratch")
-	mount := buildah("mount", builder)
-	goroot, busybox := goEnv(t, "GOROOT"), output(t, "sh", "-c", "command -v busybox")
-	for _, step := range [][]string{
-		{
-			"mkdir", "-p", mount + "/bin", mount + "/tmp", mount + "/root", mount + "/usr/local",
-			mount + "/etc/ssl/certs",
-		},
-		{"cp", busybox, mount + "/bin/sh"},
-		{"cp", "-a", goroot, mount + "/usr/local/go"},
-		{"cp", "-L", "/etc/ssl/certs/ca-certificates.crt", mount + "/etc/ssl/certs/"},
-	} {
-		if out, err := program(t, step...); err != nil {
-			t.Fatalf("%v: %v %s", step, err, out)
-		}
-	}
-	buildah("config",
-		"--env", "PATH=/usr/local/go/bin:/bin",
-		"--env", "GOTOOLCHAIN=local",
-		"--env", "GOPATH=/go",
-		"--env", "GOPROXY="+goEnv(t, "GOPROXY"),
-		"--env", "HOME=/root",
-		builder)
-	buildah("umount", builder)
-	buildah("commit", "-q", builder, "docker.io/library/golang:1.26")
-	buildah("build", "-q",
-		"--isolation", "chroot",
-		"--pull-never",
-		"--format", "docker",
-		"--build-arg", "VERSION=v0.0.0-image",
-		"--volume", goEnv(t, "GOMODCACHE")+":/go/pkg/mod:rw",
-		"--volume", goEnv(t, "GOCACHE")+":/root/.cache/go-build:rw",
-		"-t", "s3redirect",
-		"../..")
-
-	var image struct {
-		OCIv1 struct {
-			Config struct {
-				User       string
-				Entrypoint []string
-				Cmd        []string
-			} `json:"config"`
-		}
-	}
-	inspected := buildah("inspect", "--type", "image", "s3redirect")
-	if err := json.Unmarshal([]byte(inspected), &image); err != nil {
-		t.Fatal(err)
-	}
-	c := image.OCIv1.Config
-	if c.User != "65532:65532" {
-		t.Errorf("the image's user = %q, want 65532:65532", c.User)
-	}
-	commandLine := strings.Join(append(c.Entrypoint, c.Cmd...), " ")
-	if want := "/s3redirect serve --config /etc/s3redirect/config.yaml"; commandLine != want {
-		t.Errorf("the image's command = %q, want %q", commandLine, want)
-	}
-	container := buildah("from", "--pull-never", "s3redirect")
-	fs := buildah("mount", container)
-	if out := output(t, "find", fs, "-type", "f", "-perm", "/111"); out != fs+"/s3redirect" {
-		t.Errorf("executables in the image = %s, want %s/s3redirect only", out, fs)
-	}
-	// Run the command as the image's user, with the image's content as a read-only root.
-	for _, dir := range []string{"/etc/s3redirect", "/proc"} {
-		if err := os.MkdirAll(fs+dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	address := freeAddress(t)
-	config := fmt.Sprintf(`
-listen: 127.0.0.1:0
-admin_listen: %s
-viewers: {anonymous: true}
-integrations:
-  - {name: a, bucket: a-bucket, region: eu-central-1, access_key_id: A, secret_access_key: s}
-`, address)
-	if err := os.WriteFile(fs+"/etc/s3redirect/config.yaml", []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	const run = `mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && user=$1 && shift &&
-		exec chroot --userspec="$user" "$0" "$@"`
-	args := []string{"unshare", "-m", "sh", "-c", run, fs, c.User}
-	args = append(append(args, c.Entrypoint...), c.Cmd...)
-	s, err := startServer(t.TempDir(), "image", nil, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.stop)
-	ready := func() bool { return answersOK("http://" + address + "/readyz") }
-	if err := s.await("the image is ready", ready); err != nil {
-		t.Fatal(err)
-	}
-	proc := fmt.Sprintf("/proc/%d/", s.cmd.Process.Pid)
-	status := readFile(t, proc+"status")
-	for _, want := range []string{
-		"Name:\ts3redirect\n", "Uid:\t65532\t65532", "CapEff:\t0000000000000000",
-	} {
-		if !strings.Contains(status, want) {
-			t.Errorf("%sstatus does not contain %q:\n%s", proc, want, status)
-		}
-	}
-	readOnlyRoot := regexp.MustCompile(`(?m)^\d+ \d+ \S+ \S+ / ro`)
-	if mounts := readFile(t, proc+"mountinfo"); !readOnlyRoot.MatchString(mounts) {
-		t.Errorf("the process's root is not read-only:\n%s", mounts)
-	}
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-s.exited:
-	case <-ctx.Done():
-		t.Fatal("the process does not exit after SIGTERM")
-	}
-	if !s.cmd.ProcessState.Success() || !strings.Contains(s.output(), "v0.0.0-image") {
-		t.Errorf("%v, want success and v0.0.0-image in the log:\n%s",
-			s.cmd.ProcessState, s.output())
-	}
-}
-
-// goEnv returns the value that go env prints for name.
-func goEnv(t *testing.T, name string) string {
-	t.Helper()
-	out, err := exec.Command("go", "env", name).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
 }
