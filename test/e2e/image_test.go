@@ -103,8 +103,8 @@ func TestReleasedImage(t *testing.T) {
 	dist := released(t)
 	image := buildah("pull", "-q", "oci-archive:"+filepath.Join(dist, releaseFiles["image"]))
 	fs := runImage(t, buildah, image, releaseVersion)
-	got, want := readFile(t, fs+"/s3redirect"), readFile(t, filepath.Join(dist, releaseFiles["program"]))
-	if got != want {
+	program := readFile(t, filepath.Join(dist, releaseFiles["program"]))
+	if readFile(t, fs+"/s3redirect") != program {
 		t.Error("the program in the image is not the released one")
 	}
 }
