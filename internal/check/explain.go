@@ -31,6 +31,12 @@ func explainUnreachable(server, address string, err error) explanation {
 	return explainNetwork(server, address, timeout, err)
 }
 
+// isClosed reports whether the other side closed a connection.
+func isClosed(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
 // explainNetwork is [explainUnreachable] for requests that are bounded by within.
 func explainNetwork(server, address string, within time.Duration, err error) explanation {
 	host := address
@@ -62,8 +68,7 @@ func explainNetwork(server, address string, within time.Duration, err error) exp
 			fmt.Sprintf("%s: there is no route to %s", server, host),
 			"Check the network of this machine or container, and its proxy settings.",
 		}
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF),
-		errors.Is(err, io.ErrUnexpectedEOF):
+	case isClosed(err):
 		return explanation{
 			fmt.Sprintf("%s: %s closed the connection", server, host),
 			"Look for a firewall or proxy between here and the server, " +

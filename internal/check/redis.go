@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"os"
@@ -57,20 +56,23 @@ func explainRedis(r *config.Redis, servers string, err error) explanation {
 			"Give the proxy a role (instance, container, web identity) or AWS_ACCESS_KEY_ID and " +
 				"AWS_SECRET_ACCESS_KEY, with a policy that allows elasticache:Connect."}
 	}
-	return explainRedisNetwork(servers, err)
+	return explainRedisNetwork(r, servers, err)
 }
 
+// needsCertificate is what to do if a server ends a TLS connection. With TLS 1.3 it verifies the
+// client after the client's part of the handshake, so that its alert may be lost.
+const needsCertificate = "If the server requires a client certificate, set cert_file and key_file in " +
+	"cache.redis.tls, signed by an authority that the server trusts (its tls-ca-cert-file)."
+
 // explainRedisNetwork explains why there is no connection, with remedies in the keys of cache.redis.
-func explainRedisNetwork(servers string, err error) explanation {
+func explainRedisNetwork(r *config.Redis, servers string, err error) explanation {
 	e := explainNetwork("Redis", servers, sessionstore.Timeout, err)
 	_, isDNS := errors.AsType[*net.DNSError](err)
 	_, isTLS := explainTLS("Redis", servers, err)
 	netErr, _ := errors.AsType[net.Error](err)
 	switch {
 	case strings.Contains(err.Error(), "remote error: tls:"):
-		return explanation{"Redis at " + servers + " rejected the TLS handshake",
-			"If the server requires a client certificate, set cert_file and key_file in " +
-				"cache.redis.tls, signed by an authority that the server trusts (its tls-ca-cert-file)."}
+		return explanation{"Redis at " + servers + " rejected the TLS handshake", needsCertificate}
 	case isDNS:
 		e.remedy = "Check the spelling of the host in cache.redis.url, and the name server that this " +
 			"machine or container uses."
@@ -83,13 +85,18 @@ func explainRedisNetwork(servers string, err error) explanation {
 	case isTLS:
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.remedy = "Start the server, or correct the host and port in cache.redis.url."
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case isClosed(err) && r.UsesTLS():
+		e.remedy = needsCertificate + " If it does not use TLS, write cache.redis.url with redis:// or " +
+			"valkey://. Otherwise look in the server's log, and for a firewall between here and it."
+	case isClosed(err):
 		e.remedy = "If the server uses TLS, write cache.redis.url with rediss:// or valkeys://. " +
 			"Otherwise look in the server's log, and for a firewall between here and it."
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		netErr != nil && netErr.Timeout():
-		e.remedy = "Look for a firewall, a security group or a missing route. If the server uses TLS, " +
-			"write cache.redis.url with rediss:// or valkeys://."
+		e.remedy = "Look for a firewall, a security group or a missing route."
+		if !r.UsesTLS() {
+			e.remedy += " If the server uses TLS, write cache.redis.url with rediss:// or valkeys://."
+		}
 	default:
 		e.remedy = "Connect from this machine with redis-cli, and fix the error that it prints. With " +
 			"Sentinels, check master_set in cache.redis.url."

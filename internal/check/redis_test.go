@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
@@ -162,7 +163,7 @@ var redisFaults = []faultTest{
 	{"no client certificate", useRedis(func(t *testing.T) (string, []string) {
 		s, ca := tlsRedis(t, tls.RequireAndVerifyClientCert)
 		return "rediss://" + s.Addr(), []string{"tls: {ca_file: " + ca + "}"}
-	}), stepRedis, Failed, "rejected the TLS handshake", "cert_file"},
+	}), stepRedis, Failed, "Redis", "cert_file"},
 	{"no file of authorities", func(t *testing.T, w *world) {
 		s, ca := tlsRedis(t, tls.NoClientCert)
 		w.Services = true
@@ -220,13 +221,39 @@ var redisFaults = []faultTest{
 	}, stepRedis, Failed, "no AWS credentials of its own", "elasticache:Connect"},
 }
 
-// The explanations of errors that need a name server or AWS.
+// The commands that the remedies list are those of the user in the documentation.
+func TestDocumentedCommands(t *testing.T) {
+	page, err := os.ReadFile("../../docs/deployment.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := " ~s3redirect:* " + documentedCommands + "\n"; !strings.Contains(string(page), want) {
+		t.Errorf("docs/deployment.md has no ACL user with %q", want)
+	}
+}
+
+// The explanations of errors that need a name server or AWS, or that depend on timing.
 func TestExplainRedis(t *testing.T) {
 	notFound := &net.DNSError{Name: "valkey.internal", IsNotFound: true}
 	e := explainRedis(&config.Redis{}, "valkey.internal:6379", fmt.Errorf("wrapped: %w", notFound))
 	if !strings.Contains(e.reason, "cannot resolve valkey.internal: unknown host") ||
 		!strings.Contains(e.remedy, "cache.redis.url") {
 		t.Errorf("explainRedis of an unknown host = %+v, want the host and cache.redis.url", e)
+	}
+	// A server that rejects a client certificate ends the connection after the handshake, so the
+	// alert may be lost.
+	for _, err := range []error{syscall.ECONNRESET, syscall.EPIPE, io.EOF} {
+		for url, want := range map[config.Secret]string{
+			"rediss://valkey.internal:6379": "cert_file", "valkeys://valkey.internal:6379": "redis://",
+			"redis://valkey.internal:6379": "rediss://", "valkey://valkey.internal:6379": "rediss://",
+		} {
+			e := explainRedis(&config.Redis{URL: url}, "valkey.internal:6379", fmt.Errorf("write: %w", err))
+			isTLS := strings.HasPrefix(string(url), "rediss") || strings.HasPrefix(string(url), "valkeys")
+			if !strings.Contains(e.reason, "closed the connection") || !strings.Contains(e.remedy, want) ||
+				strings.Contains(e.remedy, "rediss://") == isTLS {
+				t.Errorf("explainRedis of %v with %s = %+v, want %s", err, url, e, want)
+			}
+		}
 	}
 	servers := redisServers(&config.Redis{URL: "redis://u:canary@a:1/0?addr=b:2&sentinel_password=canary"})
 	if servers != "a:1, b:2" {

@@ -31,6 +31,12 @@ var (
 	redisParams  = []string{"addr", "master_set", "sentinel_username", "sentinel_password"}
 )
 
+// UsesTLS reports whether connections use TLS.
+func (r *Redis) UsesTLS() bool {
+	u, err := url.Parse(string(r.URL))
+	return err == nil && (u.Scheme == "rediss" || u.Scheme == "valkeys")
+}
+
 // redisPort reports whether a URL's port is missing or valid.
 func redisPort(text string) bool {
 	port, err := strconv.ParseUint(text, 10, 16)
@@ -76,12 +82,11 @@ func (k *checker) checkRedis() {
 	if r.KeyPrefix != "" && !redisPrefix.MatchString(r.KeyPrefix) {
 		k.wrong("cache.redis.key_prefix", "use at most 64 letters, digits and . _ : / -")
 	}
-	isTLS := u != nil && strings.HasSuffix(u.Scheme, "s")
-	if t := r.TLS; t != nil {
-		k.checkRedisTLS(t, isTLS)
+	if r.TLS != nil {
+		k.checkRedisTLS(r)
 	}
 	if r.IAM != nil {
-		k.checkRedisIAM(r, isTLS)
+		k.checkRedisIAM(r)
 	}
 	if r.EncryptionKey == "" {
 		k.wrong("cache.redis.encryption_key",
@@ -97,13 +102,13 @@ func (k *checker) checkRedis() {
 }
 
 // checkRedisTLS checks the names of the files. [certificateProblems] reads them.
-func (k *checker) checkRedisTLS(t *RedisTLS, isTLS bool) {
+func (k *checker) checkRedisTLS(r *Redis) {
 	const at = "cache.redis.tls"
-	if !isTLS {
+	if !r.UsesTLS() {
 		k.wrong(at, "it applies only to TLS; write the URL with rediss:// or valkeys://, or remove tls").
 			Needs = []string{"cache.redis.url"}
 	}
-	switch {
+	switch t := r.TLS; {
 	case (t.CertFile == "") != (t.KeyFile == ""):
 		k.wrong(at, "set both cert_file and key_file, or neither").
 			Needs = []string{at + ".cert_file", at + ".key_file"}
@@ -114,12 +119,12 @@ func (k *checker) checkRedisTLS(t *RedisTLS, isTLS bool) {
 }
 
 // checkRedisIAM checks the names of a cache and a user of ElastiCache. AWS requires TLS for IAM.
-func (k *checker) checkRedisIAM(r *Redis, isTLS bool) {
+func (k *checker) checkRedisIAM(r *Redis) {
 	const at = "cache.redis.elasticache_iam"
 	if r.Username != "" || r.Password != "" {
 		k.wrong(at, "the user and the password come from IAM; remove username and password, or this key")
 	}
-	if !isTLS {
+	if !r.UsesTLS() {
 		k.wrong(at, "ElastiCache accepts IAM only over TLS; write the URL with rediss:// or valkeys://").
 			Needs = []string{"cache.redis.url"}
 	}
