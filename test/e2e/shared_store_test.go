@@ -196,30 +196,8 @@ func TestKindsOfSharedStores(t *testing.T) {
 			env := append(s.env(), "STORE="+s.endpoint, "STS="+s.sts(t).url, "URL="+url,
 				"SSL_CERT_FILE="+certificate, fleetKey)
 			config := longWindows.Replace(atURL.Replace(fleetConfig))
-			// On a busy machine a replica may time out on the shared store and use a session of its
-			// own, which it counts as an error. Then start another replica.
-			startReplica := func(results ...string) (p *proxy, location string) {
-				const tries = 5
-				for n := 1; ; n++ {
-					p = startProxy(t, config, env...)
-					a := fetch(t, http.MethodGet, p.url("/s3/fleet/k"))
-					err := a.checkRedirect() // STS may time out as well
-					if location = a.header.Get("Location"); err == nil && p.sharedSessions(t, "error") == 0 {
-						break
-					}
-					if n == tries {
-						t.Fatalf("no replica of %d uses the shared store; the last redirect: %v", tries, err)
-					}
-				}
-				shared := 0.0
-				for _, result := range results {
-					shared += p.sharedSessions(t, result)
-				}
-				if refused := p.sharedSessions(t, "refused"); shared == 0 || refused != 0 {
-					t.Errorf("the replica counted %v %q and %v refused, want at least 1 and 0",
-						shared, results, refused)
-				}
-				return p, location
+			startReplica := func(results ...string) (*proxy, string) {
+				return startSharing(t, config, env, results...)
 			}
 			// A replica that timed out may have stored its session all the same.
 			one, first := startReplica("stored", "hit")
@@ -235,6 +213,38 @@ func TestKindsOfSharedStores(t *testing.T) {
 			}
 		})
 	}
+}
+
+// startSharing starts a replica that uses the shared store, and returns its redirect of /s3/fleet/k.
+// The replica must have counted one of the results.
+//
+// On a busy machine a replica may time out on the shared store and use its own session, which it
+// counts as an error. Then another replica is started.
+func startSharing(
+	t *testing.T, config string, env []string, results ...string,
+) (p *proxy, location string) {
+	t.Helper()
+	const tries = 5
+	for n := 1; ; n++ {
+		p = startProxy(t, config, env...)
+		a := fetch(t, http.MethodGet, p.url("/s3/fleet/k"))
+		err := a.checkRedirect() // STS may time out as well
+		if location = a.header.Get("Location"); err == nil && p.sharedSessions(t, "error") == 0 {
+			break
+		}
+		if n == tries {
+			t.Fatalf("no replica of %d uses the shared store; the last redirect: %v", tries, err)
+		}
+	}
+	shared := 0.0
+	for _, result := range results {
+		shared += p.sharedSessions(t, result)
+	}
+	if refused := p.sharedSessions(t, "refused"); shared == 0 || refused != 0 {
+		t.Errorf("the replica counted %v %q and %v refused, want at least 1 and 0",
+			shared, results, refused)
+	}
+	return p, location
 }
 
 // sharedSessions returns how often a replica counted a result of looking up the shared store.
@@ -318,16 +328,23 @@ func writeACL(t *testing.T, users ...string) (file string) {
 	return file
 }
 
+// documentedUser returns the words of the command in docs/deployment.md that makes the ACL user.
+func documentedUser(t *testing.T) []string {
+	t.Helper()
+	doc := readFile(t, "../../docs/deployment.md")
+	const start = "ACL SETUSER s3redirect reset on >PASSWORD "
+	_, rules, ok := strings.Cut(doc, start)
+	rules, _, _ = strings.Cut(rules, "\n")
+	if !ok || !strings.HasPrefix(rules, "~s3redirect:* ") {
+		t.Fatalf("docs/deployment.md has no line %q with the pattern ~s3redirect:*", start)
+	}
+	return strings.Fields(start + rules)
+}
+
 // documentedACL returns the rules that an ACL user needs according to docs/deployment.md.
 func documentedACL(t *testing.T) string {
 	t.Helper()
-	doc := readFile(t, "../../docs/deployment.md")
-	_, rest, ok := strings.Cut(doc, "`~s3redirect:*")
-	rules, _, closed := strings.Cut(rest, "`")
-	if !ok || !closed {
-		t.Fatal("docs/deployment.md has no ACL rules that begin with ~s3redirect:*")
-	}
-	return "~s3redirect:*" + rules
+	return strings.Join(documentedUser(t)[6:], " ")
 }
 
 // TestUnusableSharedStore checks that replicas serve without the shared store if they cannot use it
