@@ -11,12 +11,16 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -272,41 +276,52 @@ func TestIAMToken(t *testing.T) {
 	}
 }
 
-// Each connection authenticates with a new token, also after the server has closed the previous one.
+// Each connection authenticates with a new token, also after the server has closed the previous one,
+// and each of them again before ElastiCache would close it.
 func TestIAMReconnects(t *testing.T) {
-	server, ctx := miniredis.RunT(t), context.Background()
-	tokens := 0
-	now := time.Now()
-	i := &IAM{Cache: "c", User: "proxy", Region: "us-east-1", Clock: func() time.Time { return now }}
-	i.Credentials = func(context.Context) (aws.Credentials, error) {
-		tokens++
-		token, err := (&IAM{Cache: "c", User: "proxy", Region: "us-east-1", Clock: i.Clock,
-			Credentials: func(context.Context) (aws.Credentials, error) { return tokenCredentials, nil },
-		}).token(ctx)
-		server.RequireUserAuth("proxy", token) // the server accepts the present token only
-		return tokenCredentials, err
-	}
-	r, err := NewRedis(Options{URL: "redis://" + server.Addr(), IAM: i, Keys: [][]byte{key(1)},
-		Clock: func() time.Time { return now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	if err := r.Try(ctx); err != nil || tokens != 1 {
-		t.Fatalf("Try = %v with %d tokens, want no error and 1", err, tokens)
-	}
-	server.Close()
-	if err := r.Try(ctx); err == nil {
-		t.Fatal("Try of a stopped server succeeds, want an error")
-	}
-	if err := server.Restart(); err != nil {
-		t.Fatal(err)
-	}
-	now = now.Add(time.Hour)
-	before := tokens
-	for n := 0; n < 50 && r.Try(ctx) != nil; n++ { // the client notices the closed connection
-	}
-	if err := r.Try(ctx); err != nil || tokens == before {
-		t.Errorf("Try after a restart = %v with %d more tokens, want no error and a new one", err, tokens-before)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		server, ctx := miniredis.NewMiniRedis(), t.Context()
+		defer server.Close()
+		var tokens atomic.Int32
+		up := true
+		i := &IAM{Cache: "c", User: "proxy", Region: "us-east-1", Clock: time.Now}
+		i.Credentials = func(context.Context) (aws.Credentials, error) {
+			tokens.Add(1)
+			token, err := (&IAM{Cache: "c", User: "proxy", Region: "us-east-1", Clock: time.Now,
+				Credentials: func(context.Context) (aws.Credentials, error) { return tokenCredentials, nil },
+			}).token(ctx)
+			server.RequireUserAuth("proxy", token) // the server accepts the present token only
+			return tokenCredentials, err
+		}
+		r, err := NewRedis(Options{URL: "redis://cache:6379", IAM: i, Keys: [][]byte{key(1)}, Clock: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		r.options.ForceSingleClient = true // miniredis acts as a cluster, at another address
+		r.options.DialCtxFn = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+			if !up {
+				return nil, syscall.ECONNREFUSED
+			}
+			return server.Dial()
+		}
+		wantTokens := func(when string, want int32) {
+			t.Helper()
+			if err := r.Try(ctx); err != nil || tokens.Load() != want {
+				t.Fatalf("%s: Try = %v with %d tokens, want no error and %d", when, err, tokens.Load(), want)
+			}
+		}
+		wantTokens("at the start", 1)
+		up = false
+		server.Close()
+		synctest.Wait() // the client notices the closed connection
+		if err := r.Try(ctx); err == nil {
+			t.Fatal("Try of a stopped server succeeds, want an error")
+		}
+		up = true
+		time.Sleep(time.Hour)
+		wantTokens("after a restart", 2)
+		time.Sleep(iamRefresh + time.Minute)
+		wantTokens("after the refresh", 3)
+	})
 }
