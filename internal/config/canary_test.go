@@ -75,6 +75,17 @@ bucket: photos
 region: us-east-1
 access_key_id: AKIA
 secret_access_key: @
+`, `listen: 127.0.0.1:8080
+viewers: {anonymous: true}
+cache:
+  redis:
+    url: redis://127.0.0.1:6379/0
+    username: s3redirect
+    password: @
+    key_prefix: media
+    encryption_key: @
+`, `listen: 127.0.0.1:8080
+cache: {redis: {username: proxy, password: @, url: "redis://127.0.0.1:6379/0", key_prefix: media, encryption_key: @}}
 `}
 
 // includedFile is the index of the included file in secretTemplates.
@@ -273,8 +284,30 @@ func checkSecrets(t *testing.T, seed uint64) (loads, excepted bool) {
 	return loads, excepted
 }
 
+// secretKeys returns the names of the keys below a type that hold secrets.
+func secretKeys(t reflect.Type) (names []string) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	for f := range t.Fields() {
+		if f.Type == reflect.TypeFor[Secret]() || f.Type == reflect.TypeFor[[]Secret]() {
+			names = append(names, f.Tag.Get("yaml"))
+		}
+		names = append(names, secretKeys(f.Type)...)
+	}
+	return names
+}
+
 // No message contains a secret, regardless of the mistakes in a file.
 func TestNoSecretInMessages(t *testing.T) {
+	for _, name := range secretKeys(reflect.TypeFor[Config]()) {
+		if !strings.Contains(strings.Join(secretTemplates, ""), " "+name+": ") {
+			t.Errorf("no template has the key %s, which holds a secret", name)
+		}
+	}
 	const cases = 5_000
 	loaded, excepted := 0, 0
 	for seed := range uint64(cases) {
