@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"s3redirect/internal/wire"
 )
 
 const (
@@ -48,6 +50,8 @@ var (
 	ErrOverloaded = errors.New("inplace: too many documents are in flight")
 	// ErrUnavailable means that the store could not be reached in time, or answered 5xx or 429.
 	ErrUnavailable = errors.New("inplace: the store is unavailable")
+	// ErrPanic means that the fetch panicked. The log has the stack.
+	ErrPanic = errors.New("inplace: the fetch panicked")
 )
 
 // StatusError is a response of the store that is neither 200 nor an error of the store itself.
@@ -140,7 +144,7 @@ func New(transport http.RoundTripper, log *slog.Logger, clock func() time.Time) 
 
 // Fetch returns the document at a presigned URL, of at most limit bytes, on behalf of an
 // integration. The caller must call release when it has written the response. The error is
-// [ErrTooLarge], [ErrActive], [ErrOverloaded], a [*StatusError], the context's, or wraps
+// [ErrTooLarge], [ErrActive], [ErrOverloaded], [ErrPanic], a [*StatusError], the context's, or wraps
 // [ErrUnavailable]. It does not contain the URL.
 func (f *Fetcher) Fetch(
 	ctx context.Context, integration, presigned string, limit int64,
@@ -260,8 +264,15 @@ func (f *Fetcher) shrink(fl *flight, n int64) {
 	fl.held = n
 }
 
-// get makes the request. Its error does not contain the URL.
-func (f *Fetcher) get(ctx context.Context, k key, fl *flight) (*Document, error) {
+// get makes the request. Its error does not contain the URL. It recovers from panics, which would
+// end the process.
+func (f *Fetcher) get(ctx context.Context, k key, fl *flight) (d *Document, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			wire.LogPanic(f.log, v)
+			d, err = nil, ErrPanic
+		}
+	}()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, k.url, nil)
 	if err != nil {
 		return nil, errors.New("inplace: invalid URL") // the cause would contain it

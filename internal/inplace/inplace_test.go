@@ -332,6 +332,46 @@ func TestShares(t *testing.T) {
 	})
 }
 
+// TestPanic checks that a panic of a fetch is an error for all requests that share it, that its value
+// is not logged, and that nothing is held afterwards.
+func TestPanic(t *testing.T) {
+	for name, answer := range map[string]func(*http.Request) (*http.Response, error){
+		"of the transport": func(r *http.Request) (*http.Response, error) {
+			time.Sleep(time.Second)
+			panic(r.URL.String())
+		},
+		"of the body": func(*http.Request) (*http.Response, error) {
+			time.Sleep(time.Second)
+			return response(200, panicking{}, 8), nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, log := newFetcher(&store{answer: answer})
+				var all sync.WaitGroup
+				for range 10 {
+					all.Go(func() {
+						if _, _, err := f.Fetch(t.Context(), "lab", presigned, limit); !errors.Is(err, ErrPanic) {
+							t.Errorf("Fetch = %v, want %v", err, ErrPanic)
+						}
+					})
+				}
+				all.Wait()
+				synctest.Wait()
+				checkUnused(t, f)
+				if got := log.String(); strings.Count(got, "msg=panic") != 1 || strings.Contains(got, "canary") {
+					t.Errorf("the log has %q, want the panic once, without its value", got)
+				}
+			})
+		})
+	}
+}
+
+// panicking is a body whose reads panic.
+type panicking struct{}
+
+func (panicking) Read([]byte) (int, error) { panic("canary") }
+
 // TestHeldBytes checks that responses in progress bound the bytes of new documents.
 func TestHeldBytes(t *testing.T) {
 	f, _ := newFetcher(&store{answer: func(*http.Request) (*http.Response, error) {
