@@ -149,8 +149,8 @@ func (i *Integration) SharedSession(result string) {
 // InitInPlace creates the series of documents that are answered in place with the value 0.
 func (i *Integration) InitInPlace() {
 	for _, result := range []string{
-		"served", "too_large", "active_type", "other_status", "not_found", "denied", "overloaded",
-		"unavailable",
+		"served", "range_not_satisfiable", "precondition_failed", "too_large", "active_type",
+		"other_status", "not_found", "denied", "overloaded", "unavailable", "internal_error",
 	} {
 		i.metrics.inPlace.WithLabelValues(i.name, result)
 	}

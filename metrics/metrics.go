@@ -104,8 +104,8 @@ func New(version string) *Metrics {
 			"integration", "result"),
 		inPlace: newCounters("in_place_total",
 			"Requests for documents that are answered in place, by integration and result "+
-				"(served, too_large, active_type, other_status, not_found, denied, overloaded, "+
-				"unavailable).",
+				"(served, range_not_satisfiable, precondition_failed, too_large, active_type, "+
+				"other_status, not_found, denied, overloaded, unavailable, internal_error).",
 			"integration", "result"),
 		viewerRefusals: newCounters("viewer_refusals_total",
 			"Credentials that were refused, by method (jwt, basic, forwarded, link) and reason.",

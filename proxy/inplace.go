@@ -21,6 +21,10 @@ var (
 	errObjectNotFound = newProblem(http.StatusNotFound, "object_not_found", "The object does not exist.")
 	errObjectDenied   = newProblem(http.StatusForbidden, "object_denied",
 		"The store denied access to the object. It may not exist.")
+	errRange = newProblem(http.StatusRequestedRangeNotSatisfiable, "range_not_satisfiable",
+		"The Range is invalid, or starts after the end of the document; see Content-Range.")
+	errPrecondition = newProblem(http.StatusPreconditionFailed, "precondition_failed",
+		"The document has another ETag, or was changed since; see If-Match and If-Unmodified-Since.")
 	errManyDocuments = newProblem(http.StatusServiceUnavailable, "overloaded",
 		"Too many documents are in flight. Try again later.")
 	errStore = &problem{
@@ -68,14 +72,14 @@ func (h *Handler) fetch(x *exchange, bucket *integration.Bucket) (answered bool,
 	if err == nil {
 		err = h.hold(x, d, release)
 	}
+	if err == nil {
+		return true, nil // documentWriter counts it
+	}
 	result, problem := outcome(err)
 	if result != "" {
 		i.Metrics.InPlace(result)
 	}
-	if problem != nil {
-		return false, problem
-	}
-	return err == nil, nil
+	return false, problem
 }
 
 // hold makes a document the answer, unless the client holds too many.
@@ -94,12 +98,10 @@ func (h *Handler) hold(x *exchange, d *inplace.Document, release func()) error {
 }
 
 // outcome returns the metric's result for an error of a fetch, or "" if the client has disconnected,
-// and the problem to answer with. Without either a problem or a document, the client is redirected.
+// and the error to answer with. If there is none, the client is redirected.
 func outcome(err error) (result string, problem error) {
 	status, _ := errors.AsType[*inplace.StatusError](err)
 	switch {
-	case err == nil:
-		return "served", nil
 	case errors.Is(err, inplace.ErrTooLarge):
 		return "too_large", nil
 	case errors.Is(err, inplace.ErrActive):
@@ -108,6 +110,8 @@ func outcome(err error) (result string, problem error) {
 		return "overloaded", errManyDocuments
 	case errors.Is(err, inplace.ErrUnavailable):
 		return "unavailable", errStore
+	case errors.Is(err, inplace.ErrPanic):
+		return "internal_error", err
 	case status != nil && status.Status == http.StatusNotFound:
 		return "not_found", errObjectNotFound
 	case status != nil && status.Status == http.StatusForbidden:
@@ -146,7 +150,8 @@ func (h *Handler) writeDocument(w http.ResponseWriter, r *http.Request, x *excha
 	if err != nil {
 		header.Del("Last-Modified")
 	}
-	http.ServeContent(&documentWriter{statusWriter{w, x}, h}, r, "", modified, bytes.NewReader(x.document.Body))
+	writer := &documentWriter{statusWriter: statusWriter{w, x}, handler: h}
+	http.ServeContent(writer, r, "", modified, bytes.NewReader(x.document.Body))
 }
 
 // statusWriter records the status code of a response and the length of its body.
@@ -161,18 +166,50 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// documentWriter also audits a response with a document or a part of one, before it is written.
+// documentWriter counts the responses of [http.ServeContent]. It audits those with a document or a
+// part of one, before they are written, and replaces errors with problems.
 type documentWriter struct {
 	statusWriter
 	handler *Handler
+	failed  bool // the response is a problem
 }
 
 // WriteHeader implements [http.ResponseWriter].
 func (w *documentWriter) WriteHeader(status int) {
-	if status == http.StatusOK || status == http.StatusPartialContent {
+	switch status {
+	case http.StatusRequestedRangeNotSatisfiable:
+		w.fail(errRange)
+		return
+	case http.StatusPreconditionFailed:
+		w.fail(errPrecondition)
+		return
+	case http.StatusOK, http.StatusPartialContent:
 		w.handler.audited(w.x, auditInPlace)
 	}
+	w.x.counts.InPlace("served")
 	w.statusWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (w *documentWriter) Write(p []byte) (int, error) {
+	if w.failed {
+		return len(p), nil // ServeContent's own text
+	}
+	return w.statusWriter.Write(p)
+}
+
+// fail writes a problem instead of the document.
+func (w *documentWriter) fail(p *problem) {
+	w.failed = true
+	w.x.counts.InPlace(p.Code)
+	header := w.Header()
+	for name := range w.x.document.Header {
+		header.Del(name)
+	}
+	header.Del("Accept-Ranges")
+	header.Del("Content-Security-Policy")
+	w.x.problem, w.x.status = p, p.Status
+	w.x.writeProblem(w.ResponseWriter)
 }
 
 // Write implements [http.ResponseWriter].

@@ -104,21 +104,20 @@ func TestInPlace(t *testing.T) {
 		{"another entity tag", "GET", []string{"If-None-Match", `"other"`}, 200, playlist},
 		{"a range", "GET", []string{"Range", "bytes=0-6"}, 206, "#EXTM3U"},
 		{"a range of another version", "GET", []string{"Range", "bytes=0-6", "If-Range", `"o"`}, 200, playlist},
-		{"past the end", "GET", []string{"Range", "bytes=100-"}, 416, ""},
 		{"an element of another origin", "GET", []string{"Sec-Fetch-Mode", "cors"}, 200, playlist},
 		{"a track without crossorigin", "GET", []string{"Sec-Fetch-Mode", "same-origin"}, 200, playlist},
 	} {
 		resp, body := w.read(c.method, "/s3/bucket/film/film.m3u8", c.header...)
-		if resp.StatusCode != c.status || c.status != 416 && body != c.body {
+		if resp.StatusCode != c.status || body != c.body {
 			t.Errorf("%s: got %d %q, want %d %q", c.name, resp.StatusCode, body, c.status, c.body)
 		}
 	}
-	if got := store.requests.Load(); got != 10 {
-		t.Errorf("10 requests made %d fetches, want 10", got)
+	if got := store.requests.Load(); got != 9 {
+		t.Errorf("9 requests made %d fetches, want 9", got)
 	}
 	w.redirect("GET", "/s3/bucket/film/segment1.ts")
 	w.redirect("GET", "/s3/photos/film/film.m3u8") // of another integration
-	if got := store.requests.Load(); got != 10 {
+	if got := store.requests.Load(); got != 9 {
 		t.Errorf("a redirect made a fetch")
 	}
 	resp, _ = w.read("GET", "/s3/bucket/film/film.m3u8?download=a.m3u8")
@@ -126,6 +125,101 @@ func TestInPlace(t *testing.T) {
 		t.Errorf("Content-Disposition = %q, want %q", got, want)
 	}
 }
+
+// TestInPlaceConditionsThatFail checks that conditions and ranges that a document does not satisfy
+// get problems, without the document's own fields, and count as such.
+func TestInPlaceConditionsThatFail(t *testing.T) {
+	w, _ := newInPlaceWorld(t, func(_ *config.Config, o *Options) {
+		o.CORS = &config.CORS{AllowedOrigins: []string{"https://app.example.com"}}
+	})
+	w.cloud.Put(locator.Locator{Bucket: "bucket", Key: "a.vtt"}, fakeaws.Object{
+		ContentType: "text/vtt", Data: []byte(playlist)})
+	for _, c := range []struct {
+		name         string
+		header       []string
+		status       int
+		code, result string
+		contentRange string
+	}{
+		{"past the end", []string{"Range", "bytes=100-"}, 416, "range_not_satisfiable",
+			"range_not_satisfiable", "bytes */46"},
+		{"a range that is none", []string{"Range", "bytes=b-a"}, 416, "range_not_satisfiable",
+			"range_not_satisfiable", ""},
+		{"another entity tag", []string{"If-Match", `"other"`}, 412, "precondition_failed",
+			"precondition_failed", ""},
+		{"changed since", []string{"If-Unmodified-Since", "Thu, 01 Jan 1970 00:00:00 GMT"}, 412,
+			"precondition_failed", "precondition_failed", ""},
+		{"satisfied", []string{"Range", "bytes=0-6"}, 206, "", "served", "bytes 0-6/46"},
+		{"not modified", []string{"If-None-Match", "*"}, 304, "", "served", ""},
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			name := method + ", " + c.name
+			counted, served := inPlaceCount(t, w, c.result), inPlaceCount(t, w, "served")
+			resp, body := w.read(method, "/s3/bucket/film/film.m3u8",
+				append(c.header, "Origin", "https://app.example.com")...)
+			if resp.StatusCode != c.status || resp.Header.Get("Content-Range") != c.contentRange {
+				t.Errorf("%s: got %d with Content-Range %q, want %d with %q", name, resp.StatusCode,
+					resp.Header.Get("Content-Range"), c.status, c.contentRange)
+			}
+			if got := inPlaceCount(t, w, c.result); got != counted+1 {
+				t.Errorf("%s: in_place_total{result=%q} = %d, want %d", name, c.result, got, counted+1)
+			}
+			if c.code == "" {
+				continue
+			}
+			if got := inPlaceCount(t, w, "served"); got != served {
+				t.Errorf("%s: counted as served", name)
+			}
+			for field, want := range map[string]string{
+				"Content-Type": "application/problem+json", "Cache-Control": "no-store", "ETag": "",
+				"Last-Modified": "", "Accept-Ranges": "", "Content-Security-Policy": "",
+				"Access-Control-Allow-Origin": "https://app.example.com",
+			} {
+				if got := resp.Header.Get(field); got != want {
+					t.Errorf("%s: %s = %q, want %q", name, field, got, want)
+				}
+			}
+			if got, err := strconv.Atoi(resp.Header.Get("Content-Length")); err != nil ||
+				method == "GET" && got != len(body) {
+				t.Errorf("%s: Content-Length = %d, %v, want that of %s", name, got, err, body)
+			}
+			if method == "GET" && (!strings.Contains(body, `"code":"`+c.code+`"`) || strings.Contains(body, "\n")) {
+				t.Errorf("%s: got %q, want only the problem %s", name, body, c.code)
+			}
+		}
+	}
+}
+
+// TestInPlacePanic checks that a panic in a fetch is a problem for all who wait for it, and counts.
+func TestInPlacePanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, store := newInPlaceWorld(t)
+		w.redirect("GET", "/s3/bucket/film/segment1.ts") // a session
+		store.latency = time.Second
+		store.RoundTripper = panicking{}
+		var all sync.WaitGroup
+		for range 5 {
+			all.Go(func() {
+				resp, body := w.read("GET", "/s3/bucket/film/film.m3u8")
+				if resp.StatusCode != 500 || !strings.Contains(body, `"code":"internal_error"`) {
+					t.Errorf("got %d %s, want 500 internal_error", resp.StatusCode, body)
+				}
+			})
+		}
+		all.Wait()
+		if got := inPlaceCount(t, w, "internal_error"); got != 5 {
+			t.Errorf("in_place_total{result=\"internal_error\"} = %d, want 5", got)
+		}
+		if got := w.log.String(); !strings.Contains(got, "panic") || strings.Contains(got, "X-Amz-Signature") {
+			t.Errorf("the log has %s, want the panic without the URL", got)
+		}
+	})
+}
+
+// panicking is a transport that panics with the URL.
+type panicking struct{}
+
+func (panicking) RoundTrip(r *http.Request) (*http.Response, error) { panic(r.URL.String()) }
 
 // TestInPlaceCORS checks that a page of an allowed origin can read a document.
 func TestInPlaceCORS(t *testing.T) {
@@ -315,7 +409,6 @@ func TestOutcomes(t *testing.T) {
 		result string
 		status int // of the problem; 0: none
 	}{
-		{nil, "served", 0},
 		{inplace.ErrTooLarge, "too_large", 0},
 		{inplace.ErrActive, "active_type", 0},
 		{&inplace.StatusError{Status: 404}, "not_found", 404},
@@ -323,11 +416,12 @@ func TestOutcomes(t *testing.T) {
 		{&inplace.StatusError{Status: 301}, "other_status", 0},
 		{inplace.ErrOverloaded, "overloaded", 503},
 		{inplace.ErrUnavailable, "unavailable", 503},
+		{inplace.ErrPanic, "internal_error", 500},
 	} {
 		result, err := outcome(c.err)
 		status := 0
-		if p, ok := err.(*problem); ok {
-			status = p.Status
+		if err != nil {
+			status = (&Handler{}).problemOf(err).Status
 		}
 		if result != c.result || status != c.status {
 			t.Errorf("outcome(%v) = %q, %v, want %q and %d", c.err, result, err, c.result, c.status)
