@@ -96,13 +96,14 @@ func (f *fronted) steps(t *testing.T, front *front) (steps []check.Step) {
 // The shipped fronts pass all steps.
 func TestCheckThroughShippedFronts(t *testing.T) {
 	t.Parallel()
-	need(t, "nginx", "haproxy", "caddy", "varnishd")
+	need(t, "nginx", "haproxy", "caddy", "varnishd", "apache2")
 	p := startFronted(t)
 	for name, f := range map[string]*front{
 		"nginx":   behindShippedNginx(t, p.proxy, "proxy_cache cache; proxy_cache_valid 302 1h;"),
 		"haproxy": behindShippedHAProxy(t, p.proxy),
 		"caddy":   behindShippedCaddy(t, "Caddyfile", p.proxy),
 		"varnish": behindShippedVarnish(t, p.proxy),
+		"apache":  behindShippedApache(t, p.proxy, ""),
 		"none":    {host: p.host},
 	} {
 		steps := p.steps(t, f)

@@ -155,7 +155,7 @@ server {
 // nginx's default buffers.
 func TestLongLocations(t *testing.T) {
 	t.Parallel()
-	need(t, "haproxy", "caddy", "varnishd")
+	need(t, "haproxy", "caddy", "varnishd", "apache2")
 	_, p := startOddKeys(t, "long-location")
 	// nginx accepts request lines of at most 8 kB. The URL encodes each ! as %21, so the Location
 	// is longer than the request.
@@ -167,6 +167,7 @@ func TestLongLocations(t *testing.T) {
 		"haproxy": behindShippedHAProxy(t, p),
 		"caddy":   behindShippedCaddy(t, "Caddyfile", p),
 		"varnish": behindShippedVarnish(t, p),
+		"apache":  behindShippedApache(t, p, ""),
 	} {
 		a := fetch(t, http.MethodGet, "http://"+f.host+target)
 		if err := a.checkRedirect(); err != nil || len(a.header.Get("Location")) < 8000 {

@@ -57,7 +57,7 @@ var forgeries = map[string][]string{
 // authenticates no viewers passes on none.
 func TestFrontsOwnTheirHeaders(t *testing.T) {
 	t.Parallel()
-	need(t, "nginx", "caddy", "haproxy", "varnishd")
+	need(t, "nginx", "caddy", "haproxy", "varnishd", "apache2")
 	const from = "127.0.0.2"              // the fronts connect from 127.0.0.1
 	var asked atomic.Pointer[http.Header] // of the last request to the sign-in proxy
 	auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -85,6 +85,7 @@ func TestFrontsOwnTheirHeaders(t *testing.T) {
 		},
 		{"varnish", behindShippedVarnish(t, p), ""},
 		{"haproxy", behindShippedHAProxy(t, p), ""},
+		{"apache", behindShippedApache(t, p, ""), ""},
 		{"haproxy, client certificates", behindClientCertificates(t, p), "certificate"},
 	} {
 		for viewer, groups := range map[string]string{
@@ -142,7 +143,7 @@ func TestFrontsOwnTheirHeaders(t *testing.T) {
 // client does not. The access log has the client's real address.
 func TestRateLimitBehindFronts(t *testing.T) {
 	t.Parallel()
-	need(t, "nginx", "caddy", "haproxy")
+	need(t, "nginx", "caddy", "haproxy", "apache2")
 	p := flooded(t, `
 trusted_proxies: [127.0.0.1]
 viewers:
@@ -157,6 +158,7 @@ viewers:
 		{"nginx, compose", behindComposedNginx(t, p)},
 		{"caddy", behindShippedCaddy(t, "Caddyfile", p)},
 		{"haproxy", behindShippedHAProxy(t, p)},
+		{"apache", behindShippedApache(t, p, "")},
 	} {
 		greedy, other := fmt.Sprintf("127.0.%d.2", n+1), fmt.Sprintf("127.0.%d.3", n+1)
 		limited := false

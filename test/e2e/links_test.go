@@ -47,7 +47,7 @@ func readmeBlock(t *testing.T, language string) string {
 // and looks for them in the log.
 func TestFrontsDoNotLogLinks(t *testing.T) {
 	t.Parallel()
-	need(t, "nginx", "caddy", "haproxy")
+	need(t, "nginx", "caddy", "haproxy", "apache2")
 	viewers := strings.Replace(linkConfig, "{links:", "{anonymous: true, links:", 1)
 	p, config := flooded(t, viewers), viewers+floodedConfig
 	inPath, inQuery := linkTarget(t, config, "path"), linkTarget(t, config, "query")
@@ -61,6 +61,8 @@ server { listen %[2]s; include %[1]s/location.conf; access_log %[3]s s3redirect;
 		"@s3redirect path /s3/* /presign", readmeBlock(t, "caddyfile")+"\n@s3redirect path /s3/* /presign")
 	haproxy := behindShippedHAProxy(t, p, "    use_backend s3redirect",
 		"    log stdout format raw daemon\n"+readmeBlock(t, "haproxy")+"    use_backend s3redirect")
+	apacheLog := filepath.Join(t.TempDir(), "access.log")
+	apache := behindShippedApache(t, p, "CustomLog "+apacheLog+" s3redirect")
 	for name, c := range map[string]struct {
 		f   *front
 		log func() string
@@ -68,6 +70,7 @@ server { listen %[2]s; include %[1]s/location.conf; access_log %[3]s s3redirect;
 		"nginx":   {nginx, func() string { return readFile(t, nginxLog) }},
 		"caddy":   {caddy, caddy.output},
 		"haproxy": {haproxy, haproxy.output},
+		"apache":  {apache, func() string { return readFile(t, apacheLog) }},
 	} {
 		for _, target := range []string{inPath, inQuery} {
 			if a := c.f.ask(t, "127.0.0.1", "", target); a.status != http.StatusFound {
