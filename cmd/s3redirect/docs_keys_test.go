@@ -148,6 +148,8 @@ var notKeys = []string{
 	"session_0", "session_1", "invalid_token",
 	// Settings of the AWS SDKs' shared configuration file.
 	"ca_bundle",
+	// Settings of Nomad.
+	"change_mode", "kill_timeout", "max_kill_timeout", "shutdown_delay",
 	// A directory, a field of a response, and a recording rule.
 	"integrations.d", "expires_at", "url_hit_ratio",
 }

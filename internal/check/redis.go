@@ -104,7 +104,7 @@ func explainRedisNetwork(r *config.Redis, servers string, err error) explanation
 	return e
 }
 
-// documentedCommands are what an ACL user needs, as docs/deployment/README.md lists it.
+// documentedCommands are what an ACL user needs, as docs/deployment/replicas.md lists it.
 const documentedCommands = "+getrange +get +set +del +eval +evalsha +hello +client +ping +select " +
 	"+info +cluster +role"
 

@@ -223,12 +223,12 @@ var redisFaults = []faultTest{
 
 // The commands that the remedies list are those of the user in the documentation.
 func TestDocumentedCommands(t *testing.T) {
-	page, err := os.ReadFile("../../docs/deployment/README.md")
+	page, err := os.ReadFile("../../docs/deployment/replicas.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if want := " ~s3redirect:* " + documentedCommands + "\n"; !strings.Contains(string(page), want) {
-		t.Errorf("docs/deployment/README.md has no ACL user with %q", want)
+		t.Errorf("docs/deployment/replicas.md has no ACL user with %q", want)
 	}
 }
 

@@ -96,7 +96,7 @@ func simulate(entries, requests int) (replicaStats, error) {
 	return replicaStats{float64(hits) / float64(requests), len(seen)}, nil
 }
 
-// fleet runs the simulation and writes the table of docs/deployment/README.md.
+// fleet runs the simulation and writes the table of docs/deployment/replicas.md.
 func fleet(w io.Writer) error {
 	const requests = fleetRate / fleetReplicas * fleetWindow
 	small, err := simulate(65_536, requests)

@@ -16,18 +16,18 @@ import (
 	"s3redirect/metrics"
 )
 
-// TestFleetTable checks that docs/deployment/README.md has the table that the simulation prints.
+// TestFleetTable checks that docs/deployment/replicas.md has the table that the simulation prints.
 func TestFleetTable(t *testing.T) {
 	var table strings.Builder
 	if err := fleet(&table); err != nil {
 		t.Fatal(err)
 	}
-	doc, err := os.ReadFile("../../docs/deployment/README.md")
+	doc, err := os.ReadFile("../../docs/deployment/replicas.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(doc), table.String()) {
-		t.Errorf("docs/deployment/README.md does not contain the output of "+
+		t.Errorf("docs/deployment/replicas.md does not contain the output of "+
 			"\"go run ./test/bench fleet\":\n%s", table.String())
 	}
 }

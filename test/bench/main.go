@@ -27,7 +27,7 @@
 // programs affects both. When bench ends, by a signal or otherwise, its servers end too; on systems
 // other than Linux, SIGKILL leaves them running.
 //
-// With fleet, bench prints the simulation of docs/deployment/README.md.
+// With fleet, bench prints the simulation of docs/deployment/replicas.md.
 //
 // The flags are:
 //

@@ -16,7 +16,7 @@ import (
 )
 
 // TestSystemdUnit checks that systemd accepts the unit, and that its exposure level is the one in
-// docs/deployment/README.md.
+// docs/deployment/systemd.md.
 func TestSystemdUnit(t *testing.T) {
 	t.Parallel()
 	need(t, "systemd-analyze")
@@ -35,8 +35,8 @@ func TestSystemdUnit(t *testing.T) {
 		t.Errorf("systemd-analyze security: the exposure level is above 1.2: %v\n%s", err, out)
 	}
 	const level = "exposure level of 1.2"
-	if !strings.Contains(readFile(t, "../../docs/deployment/README.md"), level) {
-		t.Errorf("docs/deployment/README.md lacks %q", level)
+	if !strings.Contains(readFile(t, "../../docs/deployment/systemd.md"), level) {
+		t.Errorf("docs/deployment/systemd.md lacks %q", level)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 const hostilePassword = "canary/of#the@user:50%2F"
 
 // guardedRedis is a server that accepts only TLS with a client certificate, and whose ACL user is
-// the one that docs/deployment/README.md shows, for keys that begin with media:.
+// the one that docs/deployment/replicas.md shows, for keys that begin with media:.
 type guardedRedis struct {
 	address  string
 	files    map[string]string // by their names in guardedConfig
@@ -76,7 +76,7 @@ func (g *guardedRedis) config(changes ...string) string {
 }
 
 // TestDocumentedRedisUser checks that replicas share a session with the ACL user of
-// docs/deployment/README.md, over TLS with client certificates, under a key prefix and with a password
+// docs/deployment/replicas.md, over TLS with client certificates, under a key prefix and with a password
 // that has no place in a URL. If the server does not accept them, check says what to do, and
 // replicas serve without it.
 func TestDocumentedRedisUser(t *testing.T) {

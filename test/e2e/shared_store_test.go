@@ -258,7 +258,7 @@ func (p *proxy) sharedSessions(t *testing.T, result string) float64 {
 	return n
 }
 
-// TestKeyRotation changes the encryption key as docs/deployment/README.md describes: at each step,
+// TestKeyRotation changes the encryption key as docs/deployment/replicas.md describes: at each step,
 // replicas before and after it share one session. A replica with another key cannot read the
 // session, and counts that.
 func TestKeyRotation(t *testing.T) {
@@ -314,7 +314,7 @@ func TestKeyRotation(t *testing.T) {
 func checkACL(t *testing.T, info string) {
 	t.Helper()
 	if strings.Contains(info, "errorstat_NOPERM") || !strings.Contains(info, "cmdstat_evalsha") {
-		t.Errorf("the ACL in docs/deployment/README.md denies a command, or EVALSHA was not called:\n%s", info)
+		t.Errorf("the ACL in docs/deployment/replicas.md denies a command, or EVALSHA was not called:\n%s", info)
 	}
 }
 
@@ -328,20 +328,20 @@ func writeACL(t *testing.T, users ...string) (file string) {
 	return file
 }
 
-// documentedUser returns the words of the command in docs/deployment/README.md that makes the ACL user.
+// documentedUser returns the words of the command in docs/deployment/replicas.md that makes the ACL user.
 func documentedUser(t *testing.T) []string {
 	t.Helper()
-	doc := readFile(t, "../../docs/deployment/README.md")
+	doc := readFile(t, "../../docs/deployment/replicas.md")
 	const start = "ACL SETUSER s3redirect reset on >PASSWORD "
 	_, rules, ok := strings.Cut(doc, start)
 	rules, _, _ = strings.Cut(rules, "\n")
 	if !ok || !strings.HasPrefix(rules, "~s3redirect:* ") {
-		t.Fatalf("docs/deployment/README.md has no line %q with the pattern ~s3redirect:*", start)
+		t.Fatalf("docs/deployment/replicas.md has no line %q with the pattern ~s3redirect:*", start)
 	}
 	return strings.Fields(start + rules)
 }
 
-// documentedACL returns the rules that an ACL user needs according to docs/deployment/README.md.
+// documentedACL returns the rules that an ACL user needs according to docs/deployment/replicas.md.
 func documentedACL(t *testing.T) string {
 	t.Helper()
 	return strings.Join(documentedUser(t)[6:], " ")
