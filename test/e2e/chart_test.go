@@ -179,7 +179,12 @@ var renderings = map[string]struct {
 		values: []string{"-f", minimal},
 		kinds:  "NetworkPolicy PodDisruptionBudget Secret Secret",
 		want: map[string]string{
-			"Deployment spec.replicas":              "2",
+			"Deployment spec.replicas": "2",
+			// The cluster chooses the family, and the kubelet probes the pod's own address.
+			"Service/release-s3redirect spec.ipFamilyPolicy": "<nil>",
+			"Service/release-s3redirect spec.ipFamilies":     "<nil>",
+			podContainer + "readinessProbe.httpGet.host":     "<nil>",
+
 			volume + "secret.secretName":            "release-s3redirect",
 			volume + "secret.defaultMode":           "292", // 0444, since any user may be chosen
 			"PodDisruptionBudget spec.minAvailable": "1",
@@ -257,6 +262,19 @@ var renderings = map[string]struct {
 			"Deployment spec.template.spec.containers.0.volumeMounts": "[" +
 				"map[mountPath:/etc/s3redirect name:config readOnly:true] " +
 				"map[mountPath:/etc/s3redirect-integrations.d name:integrations readOnly:true]]",
+		},
+	},
+	"both IP families": {
+		values: []string{
+			"-f", minimal,
+			"--set", "service.ipFamilyPolicy=PreferDualStack,service.ipFamilies={IPv6,IPv4}",
+		},
+		kinds: "NetworkPolicy PodDisruptionBudget Secret Secret",
+		want: map[string]string{
+			"Service/release-s3redirect spec.ipFamilyPolicy":       "PreferDualStack",
+			"Service/release-s3redirect spec.ipFamilies":           "[IPv6 IPv4]",
+			"Service/release-s3redirect-admin spec.ipFamilyPolicy": "PreferDualStack",
+			"Service/release-s3redirect-admin spec.ipFamilies":     "[IPv6 IPv4]",
 		},
 	},
 	"no peers": {

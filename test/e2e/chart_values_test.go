@@ -17,7 +17,7 @@ var badValues = []string{
 	"config.viewers=null", "config.admin.token=", "existingSecret=a,existingConfigMap=b",
 	"included.configMaps=a", "included.maps[0]=a",
 	"adminToken=null", "adminToken.create=null", "adminToken.key=", "service.type=Magic",
-	"service.port=0", "ingress.enabled=true", "serviceMonitor.interval=often",
+	"service.port=0", "service.ipFamilyPolicy=Both", "service.ipFamilies[0]=IPv5", "ingress.enabled=true", "serviceMonitor.interval=often",
 	"autoscaling.minReplicas=0", "autoscaling.targetCPUUtilizationPercentage=101",
 	"podDisruptionBudget.minAvailable=-1", "podDisruptionBudget.minAvailable=half",
 	"networkPolicy=null", "networkPolicy.enabled=null", "networkPolicy.enabled=perhaps",

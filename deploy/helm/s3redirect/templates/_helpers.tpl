@@ -74,6 +74,16 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if .Values.autoscaling.enabled }}{{ .Values.autoscaling.minReplicas }}{{ else }}{{ .Values.replicas }}{{ end }}
 {{- end }}
 
+{{- /* The IP families of a service, unless the cluster chooses them. */}}
+{{- define "s3redirect.ipFamilies" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- /* What the containers of a pod have in common. */}}
 {{- define "s3redirect.container" -}}
 image: {{ include "s3redirect.image" . | quote }}
