@@ -32,15 +32,19 @@ var startedMinIO = sync.OnceValues(func() (*store, error) {
 // startMinIO starts a MinIO in a region, with its files in a directory of workDir. Without a region
 // it is in us-east-1 but does not report that to an unsigned HeadBucket.
 func startMinIO(name, region string) (*store, error) {
-	dir := filepath.Join(workDir, name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, err
-	}
 	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err
 	}
-	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	return startMinIOAt(name, region, fmt.Sprintf("127.0.0.1:%d", ports[0]))
+}
+
+// startMinIOAt is startMinIO at an address.
+func startMinIOAt(name, region, address string) (*store, error) {
+	dir := filepath.Join(workDir, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
 	s := &store{
 		endpoint: "http://" + address,
 		region:   region,
