@@ -1,6 +1,7 @@
-# The image holds one static binary and the CA certificates. It runs as nobody in particular and writes nothing: start it
-# with a read-only root file system, the configuration mounted at /etc/s3redirect/config.yaml, and
-# listen/admin_listen on 0.0.0.0.
+# The image has one static binary and the public certificate authorities. It runs as an unprivileged
+# user (65532) and writes no files, so start it with a read-only root file system. Mount the folder of
+# config.yaml at /etc/s3redirect: a file that is mounted alone never changes in the container. Set
+# listen to ":8080" and admin_listen to ":9090", on all addresses. See docs/deployment/docker.md.
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
