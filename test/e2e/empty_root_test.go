@@ -132,17 +132,10 @@ func (r *emptyRoot) startAWS(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sts, s3 := r.cloud.STS(), r.cloud.S3()
 	server := &http.Server{
 		ReadHeaderTimeout: time.Minute,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}},
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			if strings.HasPrefix(req.Host, "sts.") {
-				sts.ServeHTTP(w, req)
-				return
-			}
-			s3.ServeHTTP(w, req)
-		}),
+		Handler:           awsHosts(r.cloud),
 	}
 	l := r.listen(t, "127.0.0.1:443")
 	t.Cleanup(func() { _ = server.Close() })
@@ -154,6 +147,18 @@ func (r *emptyRoot) startAWS(t *testing.T) {
 			return r.dial(ctx, network, "127.0.0.1:443")
 		},
 	}}
+}
+
+// awsHosts serves the hosts of AWS: STS at those that begin with sts., and S3 at all others.
+func awsHosts(cloud *fakeaws.Cloud) http.Handler {
+	sts, s3 := cloud.STS(), cloud.S3()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Host, "sts.") {
+			sts.ServeHTTP(w, r)
+			return
+		}
+		s3.ServeHTTP(w, r)
+	})
 }
 
 // selfSigned returns a certificate for hosts, and a pool with it.
