@@ -376,3 +376,16 @@ config:
 		t.Errorf("keys of the configuration = %q, want %q", got, want)
 	}
 }
+
+// TestDocumentedValues checks that the values in docs/deployment render manifests that Kubernetes
+// accepts, with a configuration that loads.
+func TestDocumentedValues(t *testing.T) {
+	t.Parallel()
+	need(t, "helm", "kubectl-validate")
+	m := render(t, "-f", documented(t, "kubernetes.md", "values.yaml"))
+	text := m.at(t, "Secret/release-s3redirect", "stringData.config|yaml")
+	loads(t, text, "ADMIN_TOKEN="+adminToken)
+	if got := m.at(t, "Ingress", "spec.rules.0.host"); got != "app.example.com" {
+		t.Errorf("the ingress has the host %s, want app.example.com", got)
+	}
+}

@@ -6,9 +6,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/compose-spec/compose-go/v2/cli"
@@ -43,8 +45,13 @@ func TestSystemdUnit(t *testing.T) {
 // composed loads the project of the compose file.
 func composed(t *testing.T, env ...string) (*types.Project, error) {
 	t.Helper()
-	o, err := cli.NewProjectOptions([]string{"../../deploy/compose/compose.yaml"},
-		cli.WithEnv(env), cli.WithResolvedPaths(true))
+	return composedFrom(t, "../../deploy/compose/compose.yaml", env...)
+}
+
+// composedFrom loads the project of a compose file.
+func composedFrom(t *testing.T, path string, env ...string) (*types.Project, error) {
+	t.Helper()
+	o, err := cli.NewProjectOptions([]string{path}, cli.WithEnv(env), cli.WithResolvedPaths(true))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +103,47 @@ func TestComposeFile(t *testing.T) {
 	}
 	if s.Build == nil || len(s.Ports) != 0 {
 		t.Errorf("s3redirect: build = %v, ports = %v, want a build and no ports", s.Build, s.Ports)
+	}
+}
+
+// documented returns the file of another program in a page of docs/deployment, and writes it to a
+// folder.
+func documented(t *testing.T, page, name string) (path string) {
+	t.Helper()
+	text := readFile(t, "../../docs/deployment/"+page)
+	m := regexp.MustCompile("(?s)```yml\n(.*?)```").FindStringSubmatch(text)
+	if m == nil {
+		t.Fatalf("docs/deployment/%s has no block of yml", page)
+	}
+	path = filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(m[1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestDocumentedComposeFile checks that the compose file in docs/deployment is valid, and that it
+// mounts a folder and waits long enough for a replica to stop.
+func TestDocumentedComposeFile(t *testing.T) {
+	t.Parallel()
+	path := documented(t, "docker.md", "compose.yaml")
+	project, err := composedFrom(t, path, "COMPOSE_PROJECT_NAME=documented", "ADMIN_TOKEN="+adminToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := project.Services["s3redirect"]
+	if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) {
+		t.Errorf("read_only = %v, cap_drop = %v, want true and [ALL]", s.ReadOnly, s.CapDrop)
+	}
+	if len(s.Volumes) != 1 || s.Volumes[0].Source != filepath.Join(filepath.Dir(path), "config") ||
+		s.Volumes[0].Target != "/etc/s3redirect" || !s.Volumes[0].ReadOnly {
+		t.Errorf("volumes = %+v, want the folder config only", s.Volumes)
+	}
+	if s.StopGracePeriod == nil || time.Duration(*s.StopGracePeriod) < 35*time.Second {
+		t.Errorf("stop_grace_period = %v, want at least 35s", s.StopGracePeriod)
+	}
+	if token := s.Environment["ADMIN_TOKEN"]; token == nil || *token != adminToken {
+		t.Error("ADMIN_TOKEN is not passed on")
 	}
 }
 

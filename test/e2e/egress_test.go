@@ -102,16 +102,21 @@ func TestOutgoingConnections(t *testing.T) {
 	)
 	for name, c := range map[string]struct {
 		config string // of the integration
-		env    string
+		env    []string
 		want   []string // nil if the role cannot be assumed
 	}{
-		"STS":               {regional, "", []string{usual}},
-		"a bucket's region": {"    region: auto\n", "", []string{docBucket + ".s3.us-east-1.amazonaws.com", usual}},
-		"a dual-stack STS":  {regional, "AWS_USE_DUALSTACK_ENDPOINT=true", []string{dualStack}},
+		"STS":               {regional, nil, []string{usual}},
+		"a bucket's region": {"    region: auto\n", nil, []string{docBucket + ".s3.us-east-1.amazonaws.com", usual}},
+		"a dual-stack STS":  {regional, []string{"AWS_USE_DUALSTACK_ENDPOINT=true"}, []string{dualStack}},
 		"a dual-stack STS by name": {
-			regional + "    sts_endpoint: https://" + dualStack + "\n" + keys, "", []string{dualStack},
+			regional + "    sts_endpoint: https://" + dualStack + "\n" + keys, nil, []string{dualStack},
 		},
-		"an unknown authority": {regional, "SSL_CERT_FILE=/dev/null", nil},
+		"an authority in a directory": {
+			regional,
+			[]string{"SSL_CERT_FILE=", "SSL_CERT_DIR=" + filepath.Dir(authorities)},
+			[]string{usual},
+		},
+		"an unknown authority": {regional, []string{"SSL_CERT_FILE=/dev/null"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -120,9 +125,7 @@ func TestOutgoingConnections(t *testing.T) {
 				"HTTPS_PROXY=" + proxy.url, "SSL_CERT_FILE=" + authorities, "AWS_REGION=eu-central-1",
 				"AWS_ACCESS_KEY_ID=" + docUser, "AWS_SECRET_ACCESS_KEY=" + docSecret,
 			}
-			if c.env != "" {
-				env = append(env, c.env)
-			}
+			env = append(env, c.env...)
 			p := startProxy(t, "\nintegrations:\n  - name: photos\n    bucket: "+docBucket+
 				"\n    role_arn: "+docRole+"\n"+c.config, env...)
 			a := fetch(t, http.MethodGet, p.url(path(docBucket, docKey)))
