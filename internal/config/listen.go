@@ -49,7 +49,8 @@ func ParseAddress(text string) (Address, error) {
 	}
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
-		return Address{}, errors.New("is not an address; write host:port, such as 127.0.0.1:8080")
+		return Address{}, errors.New("is not an address; " +
+			`write host:port, such as 127.0.0.1:8080 or "[::1]:8080"`)
 	}
 	if !isListenHost(host) {
 		return Address{}, errors.New("has a host that is neither an address nor a host name; write it as " +

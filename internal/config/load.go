@@ -217,8 +217,15 @@ func syntaxError(data []byte, err error) (line int, problem string) {
 	if namesVariable(data, line) {
 		problem += "; inside braces and brackets, quote ${NAME}"
 	}
+	if at := bareAddress.FindIndex(data); at != nil && line == 0 {
+		return 1 + bytes.Count(data[:at[1]], []byte("\n")), problem + "; quote addresses in brackets"
+	}
 	return line, problem
 }
+
+// bareAddress matches an IPv6 address with a port, without quotes. YAML reads it as a list, and the
+// parser does not tell in which line.
+var bareAddress = regexp.MustCompile(`(?:^|[\s\[,])\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]:[0-9]`)
 
 // oddBreak returns the first line with a line break other than LF and CR LF, or 0. Programs count
 // such lines differently.
