@@ -10,7 +10,7 @@ TOOLS := $(CURDIR)/.tools/bin
 
 # What the tests run against, the race detector's compiler, and the linter.
 BENCH_APT := wrk nghttp2-client nginx haproxy varnish valgrind
-APT := radosgw ceph-mon ceph-osd ceph-common nginx caddy haproxy apache2 varnish prometheus redis-server buildah busybox-static systemd chromium firefox-esr webkit2gtk-driver gstreamer1.0-plugins-bad gstreamer1.0-libav xvfb ffmpeg curl wget nodejs python3 python3-requests python3-httpx python3-aiohttp python3-fsspec python3-pandas aria2 mpv gdal-bin gcc libc6-dev awscli logrotate
+APT := radosgw ceph-mon ceph-osd ceph-common nginx caddy haproxy apache2-bin varnish prometheus redis-server buildah busybox-static systemd chromium firefox-esr webkit2gtk-driver gstreamer1.0-plugins-bad gstreamer1.0-libav xvfb ffmpeg curl wget iproute2 nodejs python3 python3-requests python3-httpx python3-aiohttp python3-fsspec python3-pandas aria2 mpv gdal-bin gcc libc6-dev awscli logrotate
 REGISTRY := github.com/distribution/distribution/v3/cmd/registry v3.1.2
 OAUTH2_PROXY := github.com/oauth2-proxy/oauth2-proxy/v7 v7.8.1 . oauth2-proxy
 OIDC_PROVIDER := github.com/zitadel/oidc/v3 v3.51.17 ./example/server oidc-provider
