@@ -13,8 +13,8 @@ import (
 // apacheModules is where Debian installs Apache's modules.
 const apacheModules = "/usr/lib/apache2/modules"
 
-// apacheWith starts Apache with the modules that deploy/apache needs, those in more, and the
-// content of a virtual host.
+// apacheWith starts Apache with the modules that deploy/apache names, those in more, and the content
+// of a virtual host.
 func apacheWith(t *testing.T, host, virtualHost string, more ...string) *front {
 	t.Helper()
 	need(t, "apache2")
@@ -23,11 +23,15 @@ func apacheWith(t *testing.T, host, virtualHost string, more ...string) *front {
 	if os.Geteuid() == 0 {
 		user = "User www-data\nGroup www-data\n"
 	}
+	conf := readFile(t, "../../deploy/apache/s3redirect.conf")
+	_, named, found := strings.Cut(conf, "a2enmod ")
+	named, _, _ = strings.Cut(named, "\n")
+	if !found {
+		t.Fatal("deploy/apache/s3redirect.conf does not name its modules")
+	}
 	load := ""
-	modules := append([]string{
-		"mpm_event", "authz_core", "proxy", "proxy_http", "headers", "setenvif",
-	}, more...)
-	for _, name := range modules {
+	modules := append([]string{"mpm_event", "authz_core"}, strings.Fields(named)...)
+	for _, name := range append(modules, more...) {
 		load += fmt.Sprintf("LoadModule %[1]s_module %[2]s/mod_%[1]s.so\n", name, apacheModules)
 	}
 	text := fmt.Sprintf(`%[1]s%[2]s

@@ -382,7 +382,7 @@ config:
 func TestDocumentedValues(t *testing.T) {
 	t.Parallel()
 	need(t, "helm", "kubectl-validate")
-	m := render(t, "-f", documented(t, "kubernetes.md", "values.yaml"))
+	m := render(t, "-f", documentedFile(t, "kubernetes.md", "values.yaml"))
 	text := m.at(t, "Secret/release-s3redirect", "stringData.config|yaml")
 	loads(t, text, "ADMIN_TOKEN="+adminToken)
 	if got := m.at(t, "Ingress", "spec.rules.0.host"); got != "app.example.com" {

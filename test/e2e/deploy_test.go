@@ -106,17 +106,22 @@ func TestComposeFile(t *testing.T) {
 	}
 }
 
-// documented returns the file of another program in a page of docs/deployment, and writes it to a
-// folder.
-func documented(t *testing.T, page, name string) (path string) {
+// documented returns the first block in a language in a page of docs/deployment.
+func documented(t *testing.T, page, language string) string {
 	t.Helper()
 	text := readFile(t, "../../docs/deployment/"+page)
-	m := regexp.MustCompile("(?s)```yml\n(.*?)```").FindStringSubmatch(text)
+	m := regexp.MustCompile("(?s)```" + language + "\n(.*?)```").FindStringSubmatch(text)
 	if m == nil {
-		t.Fatalf("docs/deployment/%s has no block of yml", page)
+		t.Fatalf("docs/deployment/%s has no block of %s", page, language)
 	}
+	return m[1]
+}
+
+// documentedFile writes a page's first file of another program to a folder.
+func documentedFile(t *testing.T, page, name string) (path string) {
+	t.Helper()
 	path = filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(m[1]), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(documented(t, page, "yml")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -126,7 +131,7 @@ func documented(t *testing.T, page, name string) (path string) {
 // mounts a folder and waits long enough for a replica to stop.
 func TestDocumentedComposeFile(t *testing.T) {
 	t.Parallel()
-	path := documented(t, "docker.md", "compose.yaml")
+	path := documentedFile(t, "docker.md", "compose.yaml")
 	project, err := composedFrom(t, path, "COMPOSE_PROJECT_NAME=documented", "ADMIN_TOKEN="+adminToken)
 	if err != nil {
 		t.Fatal(err)

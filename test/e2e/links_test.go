@@ -61,8 +61,10 @@ server { listen %[2]s; include %[1]s/location.conf; access_log %[3]s s3redirect;
 		"@s3redirect path /s3/* /presign", readmeBlock(t, "caddyfile")+"\n@s3redirect path /s3/* /presign")
 	haproxy := behindShippedHAProxy(t, p, "    use_backend s3redirect",
 		"    log stdout format raw daemon\n"+readmeBlock(t, "haproxy")+"    use_backend s3redirect")
-	apacheLog := filepath.Join(t.TempDir(), "access.log")
-	apache := behindShippedApache(t, p, "CustomLog "+apacheLog+" s3redirect")
+	apacheLogs := t.TempDir()
+	apache := apacheWith(t, freeAddress(t), strings.NewReplacer(
+		"/etc/apache2/s3redirect", shipped(t, "apache", "127.0.0.1:8080", p.host),
+		"${APACHE_LOG_DIR}", apacheLogs).Replace(documented(t, "fronts.md", "apache")))
 	for name, c := range map[string]struct {
 		f   *front
 		log func() string
@@ -70,7 +72,7 @@ server { listen %[2]s; include %[1]s/location.conf; access_log %[3]s s3redirect;
 		"nginx":   {nginx, func() string { return readFile(t, nginxLog) }},
 		"caddy":   {caddy, caddy.output},
 		"haproxy": {haproxy, haproxy.output},
-		"apache":  {apache, func() string { return readFile(t, apacheLog) }},
+		"apache":  {apache, func() string { return readFile(t, filepath.Join(apacheLogs, "access.log")) }},
 	} {
 		for _, target := range []string{inPath, inQuery} {
 			if a := c.f.ask(t, "127.0.0.1", "", target); a.status != http.StatusFound {
