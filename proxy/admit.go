@@ -33,9 +33,9 @@ func (h *Handler) admit(x *exchange) error {
 		if err = h.allowed(&x.viewer, x.locator); err == nil {
 			return nil
 		}
-		return h.admitCookie(x, err, x.viewer.ID == "")
+		return h.admitCookie(x, err, true)
 	}
-	if !viewer.IsAnonymous(err) {
+	if !viewer.LeavesToLink(err) {
 		return err
 	}
 	refused, ok := errors.AsType[*viewer.Refusal](err)

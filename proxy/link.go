@@ -46,7 +46,7 @@ func (h *Handler) admitLink(x *exchange) (err error) {
 
 // admitCookie admits the viewer if the link in the cookie is valid for the exchange's object.
 // Otherwise it returns denied, which is why the viewer may not read the object without a link.
-// counted reports whether the request was already counted against the client's address.
+// counted reports whether the request has already taken a token from a rate limit.
 func (h *Handler) admitCookie(x *exchange, denied error, counted bool) error {
 	if !h.gate.HasLinkCookie(&x.Request) {
 		return denied

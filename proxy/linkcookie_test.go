@@ -1,6 +1,11 @@
 package proxy
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -10,6 +15,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/viewer"
 )
 
 func withLinkCookie(c *config.Config, _ *Options) { c.Viewers.Links.Cookie = "s3link" }
@@ -195,6 +201,85 @@ func TestLinkCookieRateLimit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A named viewer whom a link in a cookie serves pays one token from their own bucket, and none from
+// that of the address.
+func TestLinkCookieTakesOneToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, withViewers, withLinkCookie, withRateLimit)
+		defer w.set.Close()
+		cookie := "s3link=" + w.linkQuery("s3://photos/*", time.Hour)
+		for n := range 6 {
+			for _, user := range []string{"bob", "carl"} { // whom the rules deny
+				want := 302
+				if n == 5 {
+					want = 429
+				}
+				if got := w.as(user, "GET", "/s3/photos/k", "Cookie", cookie).StatusCode; got != want {
+					t.Errorf("request %d of %s: got %d, want %d", n, user, got, want)
+				}
+			}
+		}
+		for n := range 5 {
+			if got := w.as("", "GET", "/s3/photos/k", "Cookie", cookie).StatusCode; got != 302 {
+				t.Errorf("request %d of the address: got %d, want 302", n, got)
+			}
+		}
+	})
+}
+
+// While an identity provider's keys are unavailable, a session cannot be verified. A valid link in
+// another cookie serves its objects all the same, and nothing else does.
+func TestLinkCookieWithoutKeys(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, withViewers, withLinkCookie)
+		defer w.set.Close()
+		c := &config.Viewers{}
+		c.Links = &config.Links{Keys: []config.LinkKey{{ID: "k1", Secret: linkSecret}},
+			MaxLifetime: time.Hour, Cookie: "s3link"}
+		c.Rules = []config.Rule{{Users: []string{"ann"}, Locators: []string{"s3://photos/*"}}}
+		c.RateLimit = &config.RateLimit{PerSecond: 1, Burst: 5}
+		c.JWT = []config.JWT{{
+			Issuer: "https://id.example.com", Audience: []string{"media"}, AudienceClaims: []string{"aud"},
+			JWKSURL: "https://id.example.com/keys", Algorithms: []string{"ES256"}, UserClaim: "sub",
+			Cookie: "session",
+		}}
+		w.gate, err = viewer.New(c, viewer.Options{
+			Clock: time.Now, Log: slog.New(slog.DiscardHandler),
+			Transport: transportFunc(func(*http.Request) (*http.Response, error) {
+				return nil, io.ErrUnexpectedEOF
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.gate.Close()
+		token := signToken(t, key)
+		session := "session=" + token + "; s3link="
+		good := w.linkQuery("s3://photos/films/*", 10*time.Minute)
+		for n := range 6 {
+			want := 302
+			if n == 5 {
+				want = 429 // each took one token
+			}
+			resp := w.as("", "GET", "/s3/photos/films/k", "Cookie", session+good)
+			if resp.StatusCode != want {
+				t.Errorf("a link, request %d: got %d, want %d", n, resp.StatusCode, want)
+			}
+		}
+		time.Sleep(time.Minute)
+		const unavailable = "identity_unavailable"
+		wantCode(t, "another folder", w.as("", "GET", "/s3/photos/k", "Cookie", session+good), 503, unavailable)
+		wantCode(t, "a bad link", w.as("", "GET", "/s3/photos/films/k", "Cookie", session+"x"), 503, unavailable)
+		wantCode(t, "no link", w.as("", "GET", "/s3/photos/films/k", "Cookie", "session="+token), 503, unavailable)
+		wantCode(t, "a token in a header", w.as("", "GET", "/s3/photos/films/k", "Cookie", "s3link="+good,
+			"Authorization", "Bearer "+token), 503, unavailable)
+	})
 }
 
 // The cookie that POST /link describes comes back from a browser's jar on the paths of its bucket.

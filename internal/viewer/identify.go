@@ -2,6 +2,7 @@ package viewer
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -78,12 +79,17 @@ type ignoredError struct{ *Refusal }
 // Unwrap returns the refusal.
 func (e ignoredError) Unwrap() error { return e.Refusal }
 
-// IsAnonymous reports whether an error of [Gate.Identify] means that the request is the same as one
-// without credentials, and anonymous clients are not served. It returns false for a bad credential
-// that the client sent on purpose, such as a wrong password.
-func IsAnonymous(err error) bool {
+// errUnverified means that the only credentials of a request are cookies, of which none can be
+// verified at present.
+var errUnverified = fmt.Errorf("%w: those in cookies", ErrUnavailable)
+
+// LeavesToLink reports whether an error of [Gate.Identify] leaves it to a link in a cookie whether
+// the client may read an object: the request has no credential that counts, or only cookies that
+// cannot be verified at present. It returns false for a credential that the client sent on purpose,
+// such as a wrong password.
+func LeavesToLink(err error) bool {
 	_, ignored := errors.AsType[ignoredError](err)
-	return ignored || errors.Is(err, errNoCredential)
+	return ignored || errors.Is(err, errNoCredential) || errors.Is(err, errUnverified)
 }
 
 // fromHeaders returns the viewer that the reverse proxy names. A user header from any other
@@ -248,7 +254,7 @@ func (g *Gate) firstValid(
 		v.refused = moreTelling(v.refused, c.refused)
 	}
 	if down && !g.anonymous {
-		return v, true, ErrUnavailable
+		return v, true, errUnverified
 	}
 	return v, false, nil
 }
