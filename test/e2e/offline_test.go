@@ -22,7 +22,7 @@ var brokenByFiles = map[string]string{
 	"a Redis CA without a file":   brokenRedis + "url: 'rediss://h', tls: {ca_file: missing}}}",
 	"a Redis password in no file": brokenRedis + "url: 'rediss://h', password: '${file:missing}'}}",
 	"a Redis prefix with a space": brokenRedis + "url: 'rediss://h', key_prefix: 'a b'}}",
-	"PROXY protocol, no proxies":   "viewers: {anonymous: true}\nproxy_protocol: true",
+	"PROXY protocol, no proxies":  "viewers: {anonymous: true}\nproxy_protocol: true",
 }
 
 const brokenRedis = "viewers: {anonymous: true}\ncache: {redis: {" +
