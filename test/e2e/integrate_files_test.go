@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bytes"
+	endian "encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,7 +47,7 @@ func TestIntegrateKilledLeavesNoPartialFile(t *testing.T) {
 	dir := t.TempDir()
 	folder := filepath.Join(dir, "integrations.d")
 	path, args := filepath.Join(folder, "new.yaml"), largeIntegrationArgs()
-	temporary := filepath.Join(folder, ".new.yaml.*")
+	const temporary = ".new.yaml."
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(mainFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +60,9 @@ func TestIntegrateKilledLeavesNoPartialFile(t *testing.T) {
 		}
 		cmd := exec.CommandContext(t.Context(), built(t), args...)
 		cmd.Dir, cmd.Env = dir, []string{"HOME=" + dir}
-		began, ended := time.Now(), make(chan struct{})
+		created, stop := watchCreations(t, folder)
+		defer stop()
+		began := time.Now()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -67,13 +71,8 @@ func TestIntegrateKilledLeavesNoPartialFile(t *testing.T) {
 			time.AfterFunc(killAfter, func() { _ = cmd.Process.Kill() })
 		case killAfter < 0:
 			go func() {
-				for {
-					select {
-					case <-ended:
-						return
-					default:
-					}
-					if found, _ := filepath.Glob(temporary); len(found) > 0 {
+				for name := range created {
+					if strings.HasPrefix(name, temporary) {
 						_ = cmd.Process.Kill()
 					}
 				}
@@ -81,8 +80,7 @@ func TestIntegrateKilledLeavesNoPartialFile(t *testing.T) {
 		}
 		_ = cmd.Wait() // fails if the process was killed
 		took = time.Since(began)
-		close(ended)
-		leftOver, err := filepath.Glob(temporary)
+		leftOver, err := filepath.Glob(filepath.Join(folder, temporary+"*"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,6 +121,36 @@ func TestIntegrateKilledLeavesNoPartialFile(t *testing.T) {
 	}
 	t.Logf("of 30 runs, %d were killed in the middle of the write and %d completed it",
 		interrupted, completed)
+}
+
+// watchCreations returns the names of the files that are created in a folder from now on, until stop
+// is called.
+func watchCreations(t *testing.T, folder string) (names <-chan string, stop func()) {
+	t.Helper()
+	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, created := os.NewFile(uintptr(fd), "inotify"), make(chan string, 16)
+	if _, err := syscall.InotifyAddWatch(fd, folder, syscall.IN_CREATE); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(created)
+		buf := make([]byte, 4<<10)
+		for {
+			n, err := events.Read(buf) // fails when events is closed
+			if err != nil {
+				return
+			}
+			for rest := buf[:n]; len(rest) >= syscall.SizeofInotifyEvent; {
+				end := syscall.SizeofInotifyEvent + int(endian.NativeEndian.Uint32(rest[12:]))
+				created <- string(bytes.TrimRight(rest[syscall.SizeofInotifyEvent:end], "\x00"))
+				rest = rest[end:]
+			}
+		}
+	}()
+	return created, func() { _ = events.Close() }
 }
 
 // TestIntegrateReportsFullDisk runs integrate on a full disk. It reports the error and leaves no
