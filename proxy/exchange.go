@@ -32,8 +32,6 @@ type exchange struct {
 	counts  *metrics.Integration
 	hit     bool
 	cors    bool // the URL is for a script that reads across origins
-	// admitted reports whether the viewer may read the object of a GET or HEAD request.
-	admitted bool
 
 	answer
 	begun   bool   // the header of a response with a body was written, so no problem can replace it
@@ -164,7 +162,7 @@ func (h *Handler) locate(x *exchange) (err error) {
 	if judged {
 		return h.authorize(x)
 	}
-	x.admitted, x.cors = true, isCORS(x.Header)
+	x.cors = isCORS(x.Header)
 	ctx := x.Context
 	if !x.mayWait() {
 		// The client's tokens have been taken from the rate limit, so the request cannot be

@@ -18,11 +18,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.proto = r.Proto
 	h.number(x)
 	h.serve(w, r, x)
-	aborted := x.aborted
+	aborted, status := x.aborted, x.status
 	h.end(x, start, metrics.NetHTTP)
 	if aborted {
 		panic(http.ErrAbortHandler) // the server closes the connection or resets the stream
 	}
+	wire.Return(w, r, status)
 }
 
 // serve writes the response. It recovers from panics, except those that abort the response.
@@ -49,11 +50,6 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, x *exchange) {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		h.redirect(x)
 		h.cors.write(header, x.origin)
-		// The client's next connection starts on the wire. A client that may not read the object
-		// must not learn that its request would have had to wait for a session.
-		if x.admitted && wire.HadToWait(r.Context()) {
-			header["Connection"] = connectionClose
-		}
 		if x.problem != nil {
 			x.writeProblem(w)
 			return

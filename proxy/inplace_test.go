@@ -293,14 +293,7 @@ func TestNotInPlace(t *testing.T) {
 // inPlaceCount returns the value of in_place_total of the integration lab for a result.
 func inPlaceCount(t *testing.T, w *world, result string) int {
 	t.Helper()
-	_, after, _ := strings.Cut(scrapeText(t, w),
-		`s3redirect_in_place_total{integration="lab",result="`+result+`"} `)
-	value, _, _ := strings.Cut(after, "\n")
-	n, err := strconv.Atoi(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
+	return valueOf(t, scrapeText(t, w), `s3redirect_in_place_total{integration="lab",result="`+result+`"} `)
 }
 
 // TestInPlaceAfterAdmission checks that a viewer who may read the playlist and not the segments gets

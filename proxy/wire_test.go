@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -190,24 +192,87 @@ func TestDeniedClientsLearnNothingOfSessions(t *testing.T) {
 	}
 }
 
-// After a request that had to wait, the connection closes, so that the next one starts on the wire.
-func TestConnectionClosesAfterWait(t *testing.T) {
-	w := newWorld(t)
+// After a request that had to wait, the connection returns to the wire: after one that waited for a
+// session, for a document that is answered in place, and for an object that the viewer may not read.
+// A document with an encoding has chunks, so its connection stays with net/http.
+func TestConnectionReturnsAfterWait(t *testing.T) {
+	w, store := newInPlaceWorld(t, func(c *config.Config, _ *Options) {
+		c.Viewers = config.Viewers{Anonymous: true, Rules: []config.Rule{
+			{Anonymous: true, Locators: []string{"s3://photos/private/*"}, Deny: true},
+			{Anonymous: true, Locators: []string{"s3://*/*"}},
+		}}
+	})
+	w.putType("encoded.vtt", "text/vtt", playlist)
+	objects := store.RoundTripper
+	store.RoundTripper = transportFunc(func(r *http.Request) (*http.Response, error) {
+		resp, err := objects.RoundTrip(r)
+		if strings.Contains(r.URL.Path, "encoded") {
+			resp.Header.Set("Content-Encoding", "gzip")
+		}
+		return resp, err
+	})
 	address, stop := w.serve(t, w)
 	defer stop()
-	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-	for n, closes := range []bool{true, false} {
-		resp, err := http.DefaultTransport.RoundTrip(
-			httptest.NewRequest("GET", "http://"+address+"/s3/bucket/k", nil))
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	in := bufio.NewReader(c)
+	for n, step := range []struct {
+		method, target, fields string
+		status                 int
+		server                 string
+	}{
+		{"GET", "/s3/photos/private/k", "", 403, "net_http"}, // there is no session yet
+		{"GET", "/s3/bucket/k", "", 302, "net_http"},
+		{"GET", "/s3/bucket/k", "", 302, "wire"},
+		{"GET", "/s3/bucket/film/film.m3u8", "", 200, "net_http"},
+		{"GET", "/s3/bucket/film/segment1.ts", "", 302, "wire"},
+		{"HEAD", "/s3/bucket/film/film.m3u8", "", 200, "net_http"},
+		{"GET", "/s3/bucket/film/film.m3u8", "If-None-Match: *\r\n", 304, "net_http"},
+		{"GET", "/s3/bucket/film/film.m3u8", "Range: bytes=0-3\r\n", 206, "net_http"},
+		{"GET", "/s3/bucket/film/film.m3u8", "Range: bytes=99-\r\n", 416, "net_http"},
+		{"GET", "/s3/bucket/missing.m3u8", "", 403, "net_http"},
+		{"HEAD", "/s3/bucket/k", "", 302, "wire"},
+		{"GET", "/s3/bucket/encoded.vtt", "", 200, "net_http"},
+		{"GET", "/s3/bucket/k", "", 302, "net_http"},
+		{"GET", "/s3/bucket/k", "", 302, "wire"},
+	} {
+		series := `s3redirect_server_requests_total{server="` + step.server + `"} `
+		before := scrapeText(t, w)
+		_, err := io.WriteString(c, step.method+" "+step.target+" HTTP/1.1\r\nHost: h\r\n"+step.fields+"\r\n")
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusFound || resp.Close != closes {
-			t.Errorf("request %d: status %d, close %v, want 302, %v", n, resp.StatusCode,
-				resp.Close, closes)
+		resp, err := http.ReadResponse(in, &http.Request{Method: step.method})
+		if err != nil {
+			t.Fatalf("step %d: %v", n, err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatalf("step %d: %v", n, err)
+		}
+		if resp.StatusCode != step.status || resp.Close {
+			t.Errorf("step %d: status %d, close %v, want %d and an open connection", n, resp.StatusCode,
+				resp.Close, step.status)
+		}
+		if valueOf(t, scrapeText(t, w), series) != valueOf(t, before, series)+1 {
+			t.Errorf("step %d, %s %s: not answered by %s", n, step.method, step.target, step.server)
 		}
 	}
+}
+
+// valueOf returns the value of a series in the text of metrics.
+func valueOf(t *testing.T, text, series string) int {
+	t.Helper()
+	_, after, _ := strings.Cut(text, series)
+	value, _, _ := strings.Cut(after, "\n")
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // A password that was not checked before is checked by net/http; nothing is counted on the wire.

@@ -72,8 +72,8 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return c
 }
 
-// serve is the loop.
-func (c *conn) serve() {
+// serve is the loop. It begins with bytes that were read ahead.
+func (c *conn) serve(ahead []byte) {
 	defer func() {
 		if v := recover(); v != nil {
 			LogPanic(c.server.Log, v)
@@ -83,6 +83,10 @@ func (c *conn) serve() {
 	read := c.readAndAnswer
 	if c.raw != nil {
 		read = c.socketReader()
+	}
+	if len(ahead) > 0 {
+		c.takeBuffer()
+		c.answerMore(copy(c.buffer.data[:], ahead))
 	}
 	for c.end == nil {
 		err := c.setReadDeadline()
@@ -335,6 +339,7 @@ func (c *conn) handOver(start int, waits bool) {
 	c.server.handoff.pass(&handedOver{
 		Conn:   c.Conn,
 		ahead:  ahead,
+		server: c.server,
 		waits:  waits,
 		forget: func() { c.server.forget(c) },
 	})

@@ -167,34 +167,6 @@ func TestLongHead(t *testing.T) {
 	}
 }
 
-// A request that would have to wait is answered by net/http, which then closes the connection, so
-// that the client's next one starts on the wire.
-func TestHandlerThatWouldWait(t *testing.T) {
-	var calls atomic.Int64
-	s := newServer(handlerFunc(func(dst []byte, r *Request) ([]byte, bool) {
-		calls.Add(1)
-		if strings.HasSuffix(r.Target, "wait") {
-			return dst, false
-		}
-		return echo{}.AppendResponse(dst, r)
-	}))
-	c := dial(t, s.startOn(t, listen(t)))
-	in := bufio.NewReader(c)
-	write(t, c, plainGet("1")+plainGet("wait")+plainGet("2"))
-	for _, want := range []string{"1", "wait"} {
-		got, closes := readResponse(t, in)
-		if got != want || closes != (want == "wait") {
-			t.Errorf("got %s, close %v, want %s", got, closes, want)
-		}
-	}
-	if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("after the response: got %q, %v, want the end", rest, err)
-	}
-	if got := calls.Load(); got != 2 {
-		t.Errorf("the handler was called %d times, want 2", got)
-	}
-}
-
 // A client may close its side right after a request, on a new connection and on an old one.
 func TestHalfClosedConnections(t *testing.T) {
 	address := newServer(echo{}).startOn(t, listen(t))

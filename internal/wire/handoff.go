@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -62,7 +64,8 @@ func (h *handoff) pass(c net.Conn) {
 type handedOver struct {
 	net.Conn
 	ahead  []byte // read already; only net/http's reading goroutine uses it
-	waits  bool   // the request at its start would have to wait
+	server *Server
+	waits  bool // the request at its start would have to wait
 	taken  atomic.Bool
 	forget func()
 }
@@ -116,13 +119,13 @@ func (c *handedOver) take() {
 type waitsKey struct{}
 
 // ConnContext is the ConnContext of the [net/http.Server] that connections are handed over to. It
-// marks the context for [HadToWait].
+// marks the context for [Return].
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	for {
 		switch inner := c.(type) {
 		case *handedOver:
 			if inner.waits {
-				return context.WithValue(ctx, waitsKey{}, true)
+				return context.WithValue(ctx, waitsKey{}, inner)
 			}
 			return ctx
 		case interface{ NetConn() net.Conn }:
@@ -133,7 +136,36 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	}
 }
 
-// HadToWait reports whether the request with a context is on a connection that was handed over
-// because a request would have had to wait. The handler may then close the connection, so that the
-// client's next request starts on the wire again.
-func HadToWait(ctx context.Context) bool { return ctx.Value(waitsKey{}) != nil }
+// Return sends the rest of a response and returns its connection to the loop, if the connection was
+// handed over because a request would have had to wait, and stays open after the response. It must
+// be the handler's last use of w and r, and the response must be complete.
+func Return(w http.ResponseWriter, r *http.Request, status int) {
+	c, _ := r.Context().Value(waitsKey{}).(*handedOver)
+	if c == nil || !endsInOrder(w.Header(), r, status) {
+		return
+	}
+	rc := http.NewResponseController(w)
+	if rc.Flush() != nil {
+		return
+	}
+	_, buffered, err := rc.Hijack()
+	if err != nil {
+		return
+	}
+	// net/http has read everything ahead before it reads from the connection.
+	ahead, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	c.server.resume(c.Conn, append(slices.Clone(ahead), c.ahead...))
+}
+
+// endsInOrder reports whether a response leaves the connection open, and has no chunks: net/http
+// would send the last one after the handler.
+func endsInOrder(header http.Header, r *http.Request, status int) bool {
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead, !r.ProtoAtLeast(1, 1), r.Close,
+		r.ContentLength != 0, len(header["Connection"]) > 0:
+		return false
+	case status == http.StatusNoContent, status == http.StatusNotModified:
+		return true
+	}
+	return len(header["Content-Length"]) > 0
+}

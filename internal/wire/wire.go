@@ -3,8 +3,9 @@
 //
 // Each connection starts in a loop that reads the head of a request into a pooled buffer. If the
 // head is plain, the loop writes the [Handler]'s response. If it is not, or if the handler would
-// have to wait, net/http gets the connection, with the bytes that were read, for the rest of its
-// life. The loop itself waits for nothing but the client.
+// have to wait, net/http gets the connection, with the bytes that were read: for one response if
+// the handler would have to wait ([Return]), otherwise for the rest of its life. The loop itself
+// waits for nothing but the client.
 //
 // A request is plain if it is in this subset of RFC 9112:
 //
@@ -135,7 +136,19 @@ func (s *Server) start(nc net.Conn) {
 		return
 	}
 	s.conns[c] = struct{}{}
-	go c.serve()
+	go c.serve(nil)
+}
+
+// resume starts the loop of a connection that net/http has returned, with bytes that were read
+// ahead, of which there are at most maxHead: net/http's buffer is smaller, and it reads no more
+// until those of the handover are used up. While the server drains, the connection closes soon.
+func (s *Server) resume(nc net.Conn, ahead []byte) {
+	c := newConn(s, nc)
+	c.batches = 1 // it is like a connection that has been idle since its last response
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = struct{}{}
+	go c.serve(ahead)
 }
 
 // forget removes a connection that was closed, or that net/http has taken over.

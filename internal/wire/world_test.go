@@ -58,10 +58,8 @@ func (l lines) Write(p []byte) (int, error) {
 func newHTTP(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if HadToWait(r.Context()) {
-				w.Header().Set("Connection", "close")
-			}
 			h.ServeHTTP(w, r)
+			Return(w, r, http.StatusFound)
 		}),
 		ConnContext:                  ConnContext,
 		MaxHeaderBytes:               64 << 10,
