@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -135,7 +136,9 @@ func TestConnectionReturnsWhileDraining(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Shutdown = %v, want no error", err)
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("Serve = %v, want %v", err, http.ErrServerClosed)
+	}
 	in := bufio.NewReader(c)
 	if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != http.StatusOK {
 		t.Errorf("got %v, %v, want 200", resp, err)

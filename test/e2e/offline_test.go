@@ -17,7 +17,8 @@ var brokenByFiles = map[string]string{
 	"a certificate that is none":  "viewers: {anonymous: true}\ntls: {cert_file: empty, key_file: empty}",
 	"a Redis password with a /":   brokenRedis + "url: 'redis://u:canary/b@127.0.0.1:6379/0'}}",
 	"a Redis URL of a path":       brokenRedis + "url: 'redis://127.0.0.1:6379/0/1'}}",
-	"IAM of Redis without TLS":    brokenRedis + "url: 'redis://h', elasticache_iam: {cache: c, user: u, region: us-east-1}}}",
+	"IAM of Redis without TLS": brokenRedis + "url: 'redis://h', elasticache_iam: {cache: c, user: u, " +
+		"region: us-east-1}}}",
 	"TLS files of Redis, no TLS":  brokenRedis + "url: 'redis://h', tls: {ca_file: empty}}}",
 	"a Redis CA without a file":   brokenRedis + "url: 'rediss://h', tls: {ca_file: missing}}}",
 	"a Redis password in no file": brokenRedis + "url: 'rediss://h', password: '${file:missing}'}}",
