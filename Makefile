@@ -73,7 +73,7 @@ release: tools-release ## build dist/: binaries, Debian packages, an image, an S
 		$(foreach p,$(LINUX),echo "+ $(call package,$(p))"; cp $(DIST)/$(call binary,$(p)) $$stage/s3redirect; \
 		STAGE=$$stage ARCH=$(notdir $(p)) PACKAGE_VERSION=$(PACKAGE_VERSION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) \
 			$(TOOLS)/nfpm package -f deploy/debian/nfpm.yaml -p deb -t $(DIST)/$(call package,$(p)) >/dev/null;)
-	@echo "+ $(IMAGE)"; go run ./deploy/image -version $(IMAGE_VERSION) -revision $$(git rev-parse HEAD) \
+	@echo "+ $(IMAGE)"; CGO_ENABLED=0 go run -trimpath ./deploy/image -version $(IMAGE_VERSION) -revision $$(git rev-parse HEAD) \
 		-created $(SOURCE_DATE_EPOCH) -output $(DIST)/$(IMAGE) $(foreach p,$(LINUX),$(p)=$(DIST)/$(call binary,$(p)))
 	@echo "+ SHA256SUMS"; cd $(DIST) && sha256sum $(sort $(BOM) $(IMAGE) $(foreach p,$(PLATFORMS),$(call binary,$(p))) \
 		$(foreach p,$(LINUX),$(call package,$(p)))) >SHA256SUMS

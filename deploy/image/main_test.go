@@ -162,9 +162,10 @@ func checkManifest(l *layoutReader, d descriptor) {
 	var config image
 	l.json(l.blob(m.Config), &config)
 	created := testTime.Format(time.RFC3339)
+	const description = "A caching redirect proxy for Amazon S3 and compatible stores"
 	labels := map[string]string{
 		"org.opencontainers.image.title":       "s3redirect",
-		"org.opencontainers.image.description": "A caching redirect proxy for Amazon S3 and compatible stores",
+		"org.opencontainers.image.description": description,
 		"org.opencontainers.image.licenses":    "Apache-2.0",
 		"org.opencontainers.image.version":     testVersion,
 		"org.opencontainers.image.revision":    testRevision,
