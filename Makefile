@@ -57,13 +57,18 @@ IMAGE = s3redirect_$(VERSION)_oci.tar
 LINUX = $(filter linux/%,$(PLATFORMS))
 
 # A release depends on the commit, on the version of Go in go.mod, and on the versions of the tools. It does not depend on
-# paths, the time, the time zone, the umask, or what else is installed. docs/release.md describes how one is made.
-release: export GOTOOLCHAIN = go$(shell sed -n 's/^go //p' go.mod)
+# paths, the time, the time zone, the umask, Go's settings, or what else is installed. docs/release.md describes how one is
+# made.
+release tools-release: export GOTOOLCHAIN = go$(shell sed -n 's/^go //p' go.mod)
+release: export CGO_ENABLED = 0
+release: export GOAMD64 = v1
+release: export GOARM64 = v8.0
+release: export GOFLAGS = -trimpath
 release: tools-release ## build dist/: binaries, Debian packages, an image, an SBOM and checksums; the same bytes each time
 	@for tool in cyclonedx-gomod nfpm; do test -x $(TOOLS)/$$tool || { echo "release: $$tool is missing"; exit 1; }; done
 	@mkdir -p $(DIST)
 	@$(foreach p,$(PLATFORMS),echo "+ $(call binary,$(p))"; \
-		CGO_ENABLED=0 GOOS=$(patsubst %/,%,$(dir $(p))) GOARCH=$(notdir $(p)) go build -trimpath -buildvcs=true \
+		GOOS=$(patsubst %/,%,$(dir $(p))) GOARCH=$(notdir $(p)) go build -buildvcs=true \
 			-ldflags "-s -w -buildid= -X main.version=$(VERSION)" -o $(DIST)/$(call binary,$(p)) ./cmd/s3redirect;)
 	@echo "+ $(BOM)"; $(TOOLS)/cyclonedx-gomod app -json -noserial -main cmd/s3redirect -output $(DIST)/$(BOM) . 2>/dev/null; \
 		at=$$(date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ); \
@@ -73,7 +78,7 @@ release: tools-release ## build dist/: binaries, Debian packages, an image, an S
 		$(foreach p,$(LINUX),echo "+ $(call package,$(p))"; cp $(DIST)/$(call binary,$(p)) $$stage/s3redirect; \
 		STAGE=$$stage ARCH=$(notdir $(p)) PACKAGE_VERSION=$(PACKAGE_VERSION) SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) \
 			$(TOOLS)/nfpm package -f deploy/debian/nfpm.yaml -p deb -t $(DIST)/$(call package,$(p)) >/dev/null;)
-	@echo "+ $(IMAGE)"; CGO_ENABLED=0 go run -trimpath ./deploy/image -version $(IMAGE_VERSION) -revision $$(git rev-parse HEAD) \
+	@echo "+ $(IMAGE)"; go run ./deploy/image -version $(IMAGE_VERSION) -revision $$(git rev-parse HEAD) \
 		-created $(SOURCE_DATE_EPOCH) -output $(DIST)/$(IMAGE) $(foreach p,$(LINUX),$(p)=$(DIST)/$(call binary,$(p)))
 	@echo "+ SHA256SUMS"; cd $(DIST) && sha256sum $(sort $(BOM) $(IMAGE) $(foreach p,$(PLATFORMS),$(call binary,$(p))) \
 		$(foreach p,$(LINUX),$(call package,$(p)))) >SHA256SUMS
