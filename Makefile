@@ -27,7 +27,7 @@ NPM := axe-core@4.14.1 hls.js@1.7.4 dashjs@5.2.1 shaka-player@5.2.12 video.js@8.
 GREMLINS := github.com/go-gremlins/gremlins/cmd/gremlins v0.6.0
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
-.PHONY: help build release test e2e bench fuzz wire soak mutation stores nightly lint tools tools-test tools-release tools-bench tools-lint tools-mutation tools-stores demo clean
+.PHONY: help build release test e2e bench fuzz wire soak mutation stores reproducible nightly lint tools tools-test tools-release tools-bench tools-lint tools-mutation tools-stores demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1 \t/p' Makefile
@@ -137,7 +137,10 @@ stores: tools-test tools-stores ## compare the stores with docs/stores/README.md
 	@test -x $(TOOLS)/weed || { echo "stores: SeaweedFS is missing"; exit 1; }
 	go test -count=1 -run '^(TestStores|TestDenyRulesHoldForPathVariants)$$' -v ./test/e2e
 
-nightly: fuzz wire soak mutation stores ## what takes too long for every commit
+reproducible: tools-release ## make a release twice, without anything that was compiled before, and compare
+	SEPARATE_CACHE=1 go test -count=1 -timeout 1h -run '^TestReleaseIsReproducible$$' -v ./test/e2e
+
+nightly: fuzz wire soak mutation stores reproducible ## what takes too long for every commit
 
 lint: tools-lint ## gofmt, go vet, golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
