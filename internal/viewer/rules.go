@@ -40,7 +40,7 @@ func (r *Rules) Decide(v *Viewer, l locator.Locator) Decision {
 	if v.link || len(r.rules) == 0 {
 		return Decision{Allowed: true}
 	}
-	normalized := normalizeKey(l.Key)
+	normalized := locator.NormalizeKey(l.Key)
 	for n := range r.rules {
 		switch rule := &r.rules[n]; {
 		case rule.deny && rule.denies(v, l.Bucket, normalized):
@@ -114,7 +114,7 @@ func newRule(c *config.Rule) rule {
 		bucket, key, _ := strings.Cut(strings.TrimPrefix(text, locator.Scheme), "/")
 		literal, open := strings.CutSuffix(key, "*")
 		if c.Deny {
-			literal = normalizeKey(literal)
+			literal = locator.NormalizeKey(literal)
 		}
 		r.patterns = append(r.patterns, pattern{
 			bucket: bucket,
@@ -135,27 +135,6 @@ func setOf(names []string) map[string]struct{} {
 
 // slashes are the characters that some store treats as a slash.
 const slashes = `/\`
-
-// normalizeKey returns the key of the object that a store may serve for key. AWS and Ceph do not
-// change keys. MinIO, versitygw and SeaweedFS drop leading slashes, versitygw and SeaweedFS merge
-// repeated ones, and SeaweedFS treats a backslash as a slash.
-func normalizeKey(key string) string {
-	if !strings.HasPrefix(key, "/") && !strings.Contains(key, "//") &&
-		strings.IndexByte(key, '\\') < 0 {
-		return key
-	}
-	b := make([]byte, 0, len(key))
-	for i := range len(key) {
-		c := key[i]
-		if c == '\\' {
-			c = '/'
-		}
-		if c != '/' || len(b) > 0 && b[len(b)-1] != '/' {
-			b = append(b, c)
-		}
-	}
-	return string(b)
-}
 
 // folderSuffix is what MinIO stores in place of the slash at the end of a key. It serves the object
 // under either key.
@@ -263,13 +242,13 @@ func (p *pattern) literal(v *Viewer) (key string, open bool) {
 	if len(p.parts) > 1 && strings.ContainsAny(v.ID, slashes) {
 		return p.parts[0], true
 	}
-	return normalizeKey(strings.Join(p.parts, v.ID)), p.open
+	return locator.NormalizeKey(strings.Join(p.parts, v.ID)), p.open
 }
 
 // intersects reports whether p, a deny rule's pattern, matches any key that begins with t's key, in
 // any spelling of its slashes.
 func (p *pattern) intersects(v *Viewer, t Target) bool {
-	prefix := normalizeKey(t.Key)
+	prefix := locator.NormalizeKey(t.Key)
 	literal, open := p.literal(v)
 	folder := literal
 	if !open {

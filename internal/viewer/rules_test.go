@@ -397,32 +397,3 @@ func TestOneViewerPerKey(t *testing.T) {
 		}
 	}
 }
-
-func TestNormalizeKey(t *testing.T) {
-	for key, want := range map[string]string{
-		"":       "",
-		"a":      "a",
-		"a/b":    "a/b",
-		"a/":     "a/",
-		"/":      "",
-		"//":     "",
-		`\`:      "",
-		"/a":     "a",
-		"//a":    "a",
-		"a//b":   "a/b",
-		"a///":   "a/",
-		`a\b`:    "a/b",
-		`\a\\b\`: "a/b/",
-		`/\a`:    "a",
-		`a/\b`:   "a/b",
-		"ü//日":   "ü/日",
-	} {
-		if got := normalizeKey(key); got != want {
-			t.Errorf("normalizeKey(%q) = %q, want %q", key, got, want)
-		}
-	}
-	n := testing.AllocsPerRun(100, func() { _ = normalizeKey("folder/another folder/photo.jpg") })
-	if n != 0 {
-		t.Errorf("normalizeKey allocates %v times for a normalized key, want 0", n)
-	}
-}
