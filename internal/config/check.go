@@ -247,42 +247,36 @@ func (k *checker) checkName(at, name string, names map[string]string) {
 	}
 }
 
-// claim is a bucket, or a pattern of buckets, that an integration serves.
+// claim is a bucket, a prefix of one, or a pattern of buckets, that an integration serves.
 type claim struct {
-	key, bucket string
-	integration *Integration
-	scoped      bool
+	key, bucket, prefix string
+	integration         *Integration
+	scoped              bool
 }
 
-// checkOverlaps requires that exactly one integration serves each bucket. A pattern may match a
-// bucket that another integration names; the integration that names it takes precedence.
+// checkOverlaps requires that exactly one integration serves each key. A pattern may match a bucket
+// that another integration names; the integration that names it takes precedence. So does one with a
+// longer prefix.
 func (k *checker) checkOverlaps() {
 	var patterns, plain []claim
-	byName := map[string]claim{}
-	for n := range k.Integrations {
-		i := &k.Integrations[n]
-		claims := []claim{{key: fmt.Sprintf("integrations[%d].bucket", n), bucket: i.Bucket,
-			integration: i, scoped: true}}
-		for m, b := range i.PermittedBuckets {
-			claims = append(claims, claim{key: fmt.Sprintf("integrations[%d].permitted_buckets[%d]",
-				n, m), bucket: b, integration: i})
+	byName := map[string]claim{} // of the bucket, or of the bucket, a slash and the prefix
+	claims := k.claims()
+	for _, c := range claims {
+		if !c.scoped && locator.IsPattern(c.bucket) {
+			patterns = append(patterns, c)
+			continue
 		}
-		for _, c := range claims {
-			if c.bucket == "" {
-				continue
-			}
-			if !c.scoped && locator.IsPattern(c.bucket) {
-				patterns = append(patterns, c)
-				continue
-			}
-			if other, taken := byName[c.bucket]; taken {
-				k.overlap(c, other)
-				continue
-			}
-			byName[c.bucket] = c
-			if !c.scoped {
-				plain = append(plain, c)
-			}
+		name := c.bucket
+		if c.prefix != "" {
+			name += "/" + c.prefix
+		}
+		if other, taken := byName[name]; taken {
+			k.overlap(c, other)
+			continue
+		}
+		byName[name] = c
+		if !c.scoped {
+			plain = append(plain, c)
 		}
 	}
 	for n, p := range patterns {
@@ -292,6 +286,27 @@ func (k *checker) checkOverlaps() {
 			}
 		}
 	}
+	k.checkFoldedPrefixes(claims)
+	k.checkBlocked(claims)
+}
+
+// claims returns what the integrations serve, in the order of the configuration.
+func (k *checker) claims() (all []claim) {
+	for n := range k.Integrations {
+		i := &k.Integrations[n]
+		at := fmt.Sprintf("integrations[%d]", n)
+		if i.Bucket != "" {
+			c := claim{key: at + ".bucket", bucket: i.Bucket, prefix: i.Prefix, integration: i, scoped: true}
+			if i.Prefix != "" {
+				c.key = at + ".prefix"
+			}
+			all = append(all, c)
+		}
+		for m, b := range i.PermittedBuckets {
+			all = append(all, claim{key: fmt.Sprintf("%s.permitted_buckets[%d]", at, m), bucket: b, integration: i})
+		}
+	}
+	return all
 }
 
 func (k *checker) overlap(c, other claim) {
@@ -301,6 +316,11 @@ func (k *checker) overlap(c, other claim) {
 	}
 	at, _, _ := strings.Cut(other.key, "]")
 	name := value(at + "].name")
+	if c.prefix != "" {
+		k.wrong(c.key, "%s is the prefix of integration %s %s in the same bucket; "+
+			"let one integration serve each prefix", value(c.key), name, place{other.key, c.key})
+		return
+	}
 	if c.bucket == other.bucket {
 		k.wrong(c.key, "%s is a bucket of integration %s %s already; let one integration serve each bucket",
 			value(c.key), name, place{other.key, c.key})

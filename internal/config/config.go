@@ -84,6 +84,13 @@ type Integration struct {
 	Name string `yaml:"name"`
 	// Bucket makes this a scoped integration, which serves only this bucket.
 	Bucket string `yaml:"bucket"`
+	// Prefix narrows the scope to the keys of Bucket that begin with it. It ends in a slash. Several
+	// integrations may share a bucket: the one with the longest prefix of a key serves it, and one
+	// without a prefix serves what is under no prefix. Optional.
+	Prefix string `yaml:"prefix"`
+	// BlockedPrefixes are prefixes of keys of Bucket that nobody may read, whichever integration
+	// serves them. Each ends in a slash and begins with Prefix. Optional.
+	BlockedPrefixes []string `yaml:"blocked_prefixes"`
 	// AccessPoint is the ARN of the access point through which Bucket is read. Bucket is then only
 	// the name under which clients address it. Optional.
 	AccessPoint string `yaml:"access_point"`
@@ -210,12 +217,14 @@ func (i *Integration) FixedRegion() string {
 	if i.Region != RegionAuto {
 		return i.Region
 	}
-	u, err := url.Parse(i.Endpoint)
-	if err == nil && r2Host.MatchString(strings.ToLower(u.Hostname())) {
+	if i.isR2() {
 		return RegionAuto
 	}
 	return ""
 }
+
+// isR2 reports whether the store is Cloudflare R2.
+func (i *Integration) isR2() bool { return r2Host.MatchString(strings.ToLower(hostOf(i.Endpoint))) }
 
 // HomeRegion returns the integration's region or, if that is auto, a region of its partition.
 func (i *Integration) HomeRegion() string {

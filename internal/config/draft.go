@@ -13,8 +13,8 @@ import (
 )
 
 // Draft is an integration as a file holds it: texts by key, in which ${NAME} stands for an
-// environment variable. The items of a list are separated by white space, and a mapping is YAML on
-// one line. An empty text is the same as a missing key.
+// environment variable. The items of a list are separated by white space or, if they contain some,
+// are YAML on one line like a mapping. An empty text is the same as a missing key.
 type Draft map[string]string
 
 // DraftKeys returns the keys that a draft may have, in the order of the fields of [Integration].
@@ -42,7 +42,7 @@ func (i *Integration) Draft() Draft {
 		}
 		switch x := v.Interface().(type) {
 		case []string:
-			d[key] = strings.Join(x, " ")
+			d[key] = listText(x)
 		case time.Duration:
 			d[key] = Short(x)
 		case bool:
@@ -73,7 +73,11 @@ func (d Draft) Integration() (*Integration, error) {
 		switch {
 		case !field.IsValid() || d[key] == "":
 		case field.Kind() == reflect.Slice:
-			field.Set(reflect.ValueOf(strings.Fields(d[key])))
+			items, err := parseList(d[key])
+			if err != nil {
+				errs = append(errs, &Error{Key: key, Problem: err.Error()})
+			}
+			field.Set(reflect.ValueOf(items))
 		case field.Kind() == reflect.Map:
 			all := map[string]string{}
 			if yaml.Unmarshal([]byte(d[key]), &all) != nil {
@@ -166,8 +170,13 @@ func yamlValue(key, text string) string {
 	n := &yaml.Node{}
 	switch fieldNamed(reflect.ValueOf(&Integration{}).Elem(), key).Kind() {
 	case reflect.Slice:
+		items, err := parseList(text)
+		if err != nil {
+			n.SetString(text) // Parse reports it
+			break
+		}
 		n.Kind, n.Style = yaml.SequenceNode, yaml.FlowStyle
-		for item := range strings.FieldsSeq(text) {
+		for _, item := range items {
 			value := &yaml.Node{}
 			value.SetString(item)
 			n.Content = append(n.Content, value)
@@ -199,10 +208,10 @@ func yamlValue(key, text string) string {
 	return strings.TrimSuffix(string(out), "\n")
 }
 
-// flowText returns a mapping as YAML on one line. The keys of a map are sorted.
-func flowText(mapping any) string {
+// flowText returns a mapping or a list as YAML on one line. The keys of a map are sorted.
+func flowText(value any) string {
 	n := &yaml.Node{}
-	if err := n.Encode(mapping); err != nil {
+	if err := n.Encode(value); err != nil {
 		panic("config: " + err.Error()) // texts and lists of texts can always be encoded
 	}
 	n.Style = yaml.FlowStyle
@@ -245,7 +254,28 @@ func draftText(value *yaml.Node) string {
 	for _, item := range value.Content {
 		items = append(items, item.Value)
 	}
-	return strings.Join(items, " ")
+	return listText(items)
+}
+
+// listText returns a list as a draft holds it: with blanks between the items or, if an item
+// contains one, as YAML on one line.
+func listText(items []string) string {
+	text := strings.Join(items, " ")
+	if slices.Equal(strings.Fields(text), items) && !strings.HasPrefix(text, "[") {
+		return text
+	}
+	return flowText(items)
+}
+
+// parseList returns the items of a list that a draft holds; see listText.
+func parseList(text string) (items []string, err error) {
+	if !strings.HasPrefix(text, "[") {
+		return strings.Fields(text), nil
+	}
+	if yaml.Unmarshal([]byte(text), &items) != nil {
+		return nil, errors.New("separate the items with blanks, or write them as [a, b]")
+	}
+	return items, nil
 }
 
 // child returns a key of a mapping with its value, or nil, nil.

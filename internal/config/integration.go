@@ -136,6 +136,7 @@ func (k *checker) checkScope(at string, i *Integration) {
 		key := at + ".permitted_buckets[" + strconv.Itoa(n) + "]"
 		k.checkBucketName(key, i, b)
 	}
+	k.checkPrefixes(at, i)
 }
 
 func (k *checker) checkRole(at string, i *Integration) {

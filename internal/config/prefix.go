@@ -1,0 +1,101 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"s3redirect/internal/locator"
+)
+
+// checkPrefixes checks the prefix and the blocked prefixes of an integration on its own.
+func (k *checker) checkPrefixes(at string, i *Integration) {
+	if i.Prefix != "" {
+		k.checkPrefix(at+".prefix", i, i.Prefix)
+	}
+	seen := map[string]bool{}
+	for n, blocked := range i.BlockedPrefixes {
+		key := at + ".blocked_prefixes[" + strconv.Itoa(n) + "]"
+		switch {
+		case !k.checkPrefix(key, i, blocked):
+		case seen[blocked]:
+			k.wrong(key, "%s is listed twice; once is enough", value(key))
+		case blocked == i.Prefix:
+			k.wrong(key, "%s is the whole prefix, so nothing would be left to serve; "+
+				"remove it, or the integration", value(key))
+		case !strings.HasPrefix(blocked, i.Prefix):
+			k.wrong(key, "%s is not under the prefix %s; blocked prefixes are whole, "+
+				"from the bucket's root", value(key), value(at+".prefix")).
+				Needs = []string{at + ".prefix"}
+		}
+		seen[blocked] = true
+	}
+}
+
+// checkPrefix checks a prefix or a blocked prefix, and reports whether it is valid.
+func (k *checker) checkPrefix(key string, i *Integration, prefix string) bool {
+	err := locator.CheckPrefix(prefix)
+	switch {
+	case i.Bucket == "" && len(i.PermittedBuckets) > 0:
+		k.wrong(key, "prefixes are of one bucket; write bucket instead of permitted_buckets")
+	case err != nil:
+		k.wrong(key, "%s is not a prefix: %v", value(key), err)
+	case i.isR2() && !isASCII(prefix):
+		k.wrong(key, "%s has characters that R2 normalizes, so that other keys name the same "+
+			"objects; use ASCII", value(key))
+	default:
+		return true
+	}
+	return false
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > 0x7f })
+}
+
+// checkFoldedPrefixes rejects prefixes of one bucket that differ only in case, unless the store is
+// AWS. A store whose file system ignores case would serve the objects of one under the other.
+func (k *checker) checkFoldedPrefixes(claims []claim) {
+	folded := map[string]claim{}
+	for _, c := range claims {
+		if c.prefix == "" {
+			continue
+		}
+		name := c.bucket + "/" + strings.ToLower(c.prefix)
+		other, taken := folded[name]
+		if !taken {
+			folded[name] = c
+			continue
+		}
+		if c.prefix == other.prefix || c.integration.IsAWS() && other.integration.IsAWS() {
+			continue
+		}
+		k.wrong(c.key, "%s differs only in case from the prefix %s %s, and some stores ignore case; "+
+			"choose another", value(c.key), value(other.key), place{other.key, c.key})
+	}
+}
+
+// checkBlocked warns about blocked prefixes that leave another integration nothing to serve.
+func (k *checker) checkBlocked(claims []claim) {
+	blocked := map[string]*locator.Prefixes[string]{} // their keys, by bucket
+	for n := range k.Integrations {
+		i := &k.Integrations[n]
+		for m, prefix := range i.BlockedPrefixes {
+			if blocked[i.Bucket] == nil {
+				blocked[i.Bucket] = &locator.Prefixes[string]{}
+			}
+			if i.Prefix == "" || !strings.HasPrefix(i.Prefix, prefix) {
+				blocked[i.Bucket].Add(prefix, fmt.Sprintf("integrations[%d].blocked_prefixes[%d]", n, m))
+			}
+		}
+	}
+	for _, c := range claims {
+		if c.prefix == "" || blocked[c.bucket] == nil {
+			continue
+		}
+		if key, ok := blocked[c.bucket].Longest(c.prefix); ok {
+			k.warn(key, "%s blocks all that integration %s serves %s", value(key),
+				c.integration.Name, place{c.key, key})
+		}
+	}
+}
