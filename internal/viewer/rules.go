@@ -136,10 +136,6 @@ func setOf(names []string) map[string]struct{} {
 // slashes are the characters that some store treats as a slash.
 const slashes = `/\`
 
-// folderSuffix is what MinIO stores in place of the slash at the end of a key. It serves the object
-// under either key.
-const folderSuffix = "__XLDIR__"
-
 // allows reports whether r, an allow rule, allows v to read l. It compares the key exactly as the
 // client sent it.
 func (r *rule) allows(v *Viewer, l locator.Locator) bool {
@@ -159,10 +155,10 @@ func (r *rule) denies(v *Viewer, bucket, key string) bool {
 	if !r.appliesTo(v) {
 		return false
 	}
-	folder, isFolder := strings.CutSuffix(key, folderSuffix)
+	folder, isFolder := locator.FolderKey(key)
 	for n := range r.patterns {
 		p := &r.patterns[n]
-		if p.denies(v, bucket, key) || isFolder && p.denies(v, bucket, folder+"/") {
+		if p.denies(v, bucket, key) || isFolder && p.denies(v, bucket, folder) {
 			return true
 		}
 	}

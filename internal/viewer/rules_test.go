@@ -334,6 +334,16 @@ func TestDenyRulesWithUser(t *testing.T) {
 	}
 }
 
+// R2 stores the Kelvin sign in a key as K.
+func TestDenyRulesHoldForComposedForms(t *testing.T) {
+	rules, v := rulesOf(denied("s3://bucket/Keys/*"), allowed("s3://bucket/*")), As("ann")
+	for key, want := range map[string]bool{"Keys/x": false, "\u212aeys/x": false, "keys/x": true} {
+		if got := rules.Decide(&v, locator.Locator{Bucket: "bucket", Key: key}).Allowed; got != want {
+			t.Errorf("Decide(%q) = %v, want %v", key, got, want)
+		}
+	}
+}
+
 // A key is denied if and only if the normalized pattern matches the normalized key.
 func TestDenyRulesMatchRandomSpellings(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
