@@ -20,6 +20,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
 	"s3redirect/internal/viewer"
 )
 
@@ -65,7 +66,7 @@ func TestResponsesAreCurrentWhenSent(t *testing.T) {
 		w.warm(time.Minute)
 		w.gate = gate
 		token := signToken(t, key)
-		bucket, _ := w.set.Find("bucket", time.Now())
+		bucket, _ := w.set.Find(locator.Locator{Bucket: "bucket"}, time.Now())
 		end := bucket.Integration.WindowEnd(time.Now())
 		time.Sleep(time.Until(end.Add(-10 * time.Minute)))
 		began := time.Now()

@@ -17,6 +17,7 @@ import (
 	"s3redirect/internal/config"
 	"s3redirect/internal/fakeaws"
 	"s3redirect/internal/integration"
+	"s3redirect/internal/locator"
 	"s3redirect/metrics"
 )
 
@@ -200,7 +201,7 @@ func (w *outageWorld) get() (outcome string, kept time.Duration) {
 // warm uses the integration until an instant of its second window.
 func (w *outageWorld) warm(into time.Duration) {
 	w.t.Helper()
-	bucket, _ := w.set.Find("bucket", time.Now())
+	bucket, _ := w.set.Find(locator.Locator{Bucket: "bucket"}, time.Now())
 	end := bucket.Integration.WindowEnd(time.Now())
 	for time.Now().Before(end.Add(into)) {
 		if got, _ := w.get(); got != "302" {

@@ -118,14 +118,28 @@ func (h *Handler) link(w http.ResponseWriter, r *http.Request, x *exchange) erro
 	case x.viewer.ID == "", !h.gate.AllowTarget(&x.viewer, target):
 		return errDenied
 	}
-	if _, ok := h.integrations.Find(target.Bucket, x.now); !ok {
-		return errBucket
+	if err := h.checkTarget(target, x.now); err != nil {
+		return err
 	}
 	made, err := h.makeLink(target, form, x.now, x.now.Add(lifetime).Truncate(time.Second))
 	if err != nil {
 		return badRequest(err.Error())
 	}
 	return h.writeJSON(w, x, made)
+}
+
+// checkTarget returns an error if no object of t is served. Several integrations may serve the objects
+// of a folder, and some of them may be blocked: each request with the link decides that for its own
+// object.
+func (h *Handler) checkTarget(t viewer.Target, now time.Time) error {
+	_, served := h.integrations.Find(t.Locator, now)
+	switch {
+	case h.integrations.Blocked(t.Locator):
+		return errDenied
+	case !served && !(t.Prefix && h.integrations.ServesWithin(t.Locator)):
+		return errBucket
+	}
+	return nil
 }
 
 // makeLink returns a link to t that expires at until.

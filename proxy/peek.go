@@ -10,7 +10,7 @@ import (
 
 // Peeked describes how the handler would answer a request.
 type Peeked struct {
-	// Integration is the name of the integration that serves the bucket.
+	// Integration is the name of the integration that serves the object.
 	Integration string
 	// Region is the bucket's region. It is "" if the region is not known yet.
 	Region string
@@ -29,11 +29,12 @@ type Peeked struct {
 
 // Peek describes how the handler would answer a GET request for an object from a viewer who may
 // read it. The viewerID is "" for anonymous viewers. Peek does not call STS or S3, and does not
-// change the cache or the metrics. ok is false if no integration serves the bucket.
+// change the cache or the metrics. ok is false if no integration serves the object, or if it is
+// blocked.
 func (h *Handler) Peek(l locator.Locator, viewerID string) (p Peeked, ok bool) {
 	now := h.clock()
-	bucket, ok := h.integrations.Find(l.Bucket, now)
-	if !ok {
+	bucket, ok := h.integrations.Find(l, now)
+	if !ok || h.integrations.Blocked(l) {
 		return p, false
 	}
 	p.Integration = bucket.Integration.Name

@@ -58,7 +58,7 @@ var (
 			"bucket. Read a Worker's script with fetch() and start it from a blob URL, or serve it from "+
 			"the page's origin.")
 	errBucket = newProblem(http.StatusNotFound, "bucket_not_permitted",
-		"No integration serves this bucket.")
+		"No integration serves this object's bucket, or this part of it.")
 	errInternal = newProblem(http.StatusInternalServerError, "internal_error",
 		"Internal error; see the proxy's log.")
 

@@ -164,7 +164,7 @@ func FuzzRequestLine(f *testing.F) {
 			t.Fatalf("%q: browsers resolve %s to another path", target, u.Path)
 		}
 		bucket, key, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-		_, served := w.set.Find(bucket, w.clock())
+		_, served := w.set.Find(locator.Locator{Bucket: bucket}, w.clock())
 		path := target
 		if i := strings.Index(path, "://"); i >= 0 && path[0] != '/' {
 			path = path[i+3:]

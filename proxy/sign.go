@@ -24,8 +24,12 @@ type signature struct {
 func (s signature) Deadline() time.Time { return time.Unix(int64(s.expires), 0) }
 
 // find returns the bucket of the exchange's object, and makes its integration count the request.
+// Nobody may read blocked objects, whatever the rules or a link say.
 func (h *Handler) find(x *exchange) (*integration.Bucket, error) {
-	bucket, ok := h.integrations.Find(x.locator.Bucket, x.now)
+	if h.integrations.Blocked(x.locator) {
+		return nil, errDenied
+	}
+	bucket, ok := h.integrations.Find(x.locator, x.now)
 	if !ok {
 		if err := locator.CheckBucket(x.locator.Bucket); err != nil {
 			return nil, err // only S3-compatible stores have such names
@@ -98,7 +102,7 @@ func (h *Handler) signature(
 // carry the first one's signature, and S3 would reject it: a collision cannot expose an object.
 func (h *Handler) objectID(x *exchange, bucket string) cache.ID {
 	// The encoding is unambiguous: bucket names have no slash, and keys have no NUL. It does not
-	// need the integration, because one integration serves a bucket.
+	// need the integration, because one integration serves an object, and its signers are its own.
 	b := append(x.buf[:0], x.object.Method[0])
 	b = append(append(b, bucket...), '/')
 	b = append(append(b, x.object.Key...), 0)

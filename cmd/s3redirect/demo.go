@@ -177,7 +177,7 @@ func withGallery(p *app.App, cloud *fakeaws.Cloud, samples []demo.Sample) http.H
 			AssumeRoles: calls.AssumeRole,
 			S3Requests:  calls.S3Served,
 		}
-		if b, ok := p.Integrations().Find(demo.MediaBucket, now); ok {
+		if b, ok := p.Integrations().Find(locator.Locator{Bucket: demo.MediaBucket}, now); ok {
 			s.WindowEnds = b.Integration.WindowEnd(now)
 		}
 		return s

@@ -86,7 +86,7 @@ func TestCheckPrintsTheDecidingRule(t *testing.T) {
 		},
 		{
 			[]string{"--as", "bob", "s3://nobodys/x"},
-			1, "denied: no integration serves bucket nobodys\n",
+			1, "denied: no integration serves s3://nobodys/x\n",
 		},
 		{
 			[]string{"--anonymous", "s3://photos/x"},

@@ -59,7 +59,7 @@ func (a *App) Try(l locator.Locator, asker console.Asker) (t console.Trial) {
 	}
 	t.Integration, t.Region, t.Session, t.Hit = met.Integration, met.Region, met.Session, met.Hit
 	t.WindowEnds, t.Expires, t.MaxAge, t.Bytes = met.WindowEnds, met.Expires, met.MaxAge, met.Bytes
-	if i, ok := g.config.ServedBy(l.Bucket); ok && met.Region != "" {
+	if i, ok := g.config.ServedBy(l); ok && met.Region != "" {
 		t.Origin = strings.TrimSuffix(i.BucketEndpoint(l.Bucket, met.Region).Origin(), "/")
 	}
 	return t

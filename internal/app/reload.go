@@ -164,13 +164,32 @@ func (a *App) Purge(name, text string) (proxy.Purged, error) {
 		if err != nil {
 			return proxy.Purged{}, fmt.Errorf("locator: %w", err)
 		}
-		i, ok := g.config.ServedBy(target.Bucket)
-		if !ok {
-			return proxy.Purged{}, proxy.ErrNothingToPurge
-		}
-		name = i.Name
+		return a.purgeLocked(g, servers(g.config, target))
 	}
-	purged := proxy.Purged{Integrations: g.integrations.Purge(name)}
+	return a.purgeLocked(g, []string{name})
+}
+
+// servers returns the names of the integrations that serve t or, if it is a folder, any object in it.
+func servers(c *config.Config, t viewer.Target) (names []string) {
+	if i, ok := c.ServedBy(t.Locator); ok {
+		names = append(names, i.Name)
+	}
+	for n := range c.Integrations {
+		i := &c.Integrations[n]
+		if t.Prefix && i.Bucket == t.Bucket && strings.HasPrefix(i.Prefix, t.Key) &&
+			!slices.Contains(names, i.Name) {
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
+// purgeLocked drops the sessions and the URLs of the named integrations of the current generation;
+// the name "" stands for all. The caller holds a.mu.
+func (a *App) purgeLocked(g *generation, names []string) (purged proxy.Purged, err error) {
+	for _, name := range names {
+		purged.Integrations = append(purged.Integrations, g.integrations.Purge(name)...)
+	}
 	if len(purged.Integrations) == 0 {
 		return purged, proxy.ErrNothingToPurge
 	}

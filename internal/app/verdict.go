@@ -28,10 +28,14 @@ func Verdict(
 		return false, fmt.Sprintf("denied by viewers.rules[%d]: %s may not read %s",
 			d.Rule-1, who, object)
 	}
-	server, ok := c.ServedBy(l.Bucket)
+	if by, ok := c.Blocked(l); ok {
+		return false, fmt.Sprintf("denied by blocked_prefixes of integration %s: nobody may read %s",
+			by.Name, object)
+	}
+	server, ok := c.ServedBy(l)
 	switch {
 	case !ok:
-		return false, fmt.Sprintf("denied: no integration serves bucket %s", l.Bucket)
+		return false, fmt.Sprintf("denied: no integration serves %s", object)
 	case d.Rule == 0:
 		return true, fmt.Sprintf("allowed, because there are no rules: %s may read %s, "+
 			"which integration %s serves", who, object, server.Name)

@@ -145,10 +145,14 @@ func (o *Options) choose() (chosen []*config.Integration, err error) {
 	if o.Sample == nil {
 		return chosen, nil
 	}
-	server, ok := o.Config.ServedBy(o.Sample.Bucket)
+	if by, ok := o.Config.Blocked(*o.Sample); ok {
+		return nil, fmt.Errorf("integration %s blocks the sample: it is under one of its blocked_prefixes",
+			by.Name)
+	}
+	server, ok := o.Config.ServedBy(*o.Sample)
 	if !ok || !slices.Contains(chosen, server) {
-		return nil, fmt.Errorf("none of these integrations serves the sample's bucket, %s",
-			o.Sample.Bucket)
+		return nil, fmt.Errorf("none of these integrations serves the sample, %s",
+			locator.Printable(o.Sample.String()))
 	}
 	return chosen, nil
 }
@@ -205,7 +209,7 @@ func newProbe(o *Options, i *config.Integration) *probe {
 		unreached: map[string]bool{},
 	}
 	if o.Sample != nil {
-		if server, ok := o.Config.ServedBy(o.Sample.Bucket); ok && server == i {
+		if server, ok := o.Config.ServedBy(*o.Sample); ok && server == i {
 			p.sample = o.Sample
 		}
 	}

@@ -115,7 +115,7 @@ func TestOptions(t *testing.T) {
 		},
 		{
 			func(o *Options) { o.Sample = &locator.Locator{Bucket: "scans", Key: "k"} },
-			"none of these integrations serves the sample's bucket",
+			"none of these integrations serves the sample, s3://",
 		},
 	} {
 		o := w.Options

@@ -1,6 +1,10 @@
 package config
 
-import "testing"
+import (
+	"testing"
+
+	"s3redirect/internal/locator"
+)
 
 func TestAccessPoint(t *testing.T) {
 	const arn = "arn:aws-us-gov:s3:us-gov-west-1:123456789012:accesspoint/lab"
@@ -29,7 +33,7 @@ integrations:
 			t.Errorf("the URL is %s, want %s", e, want)
 		}
 	}
-	if found, ok := c.ServedBy("photos"); !ok || found != i {
+	if found, ok := c.ServedBy(locator.Locator{Bucket: "photos"}); !ok || found != i {
 		t.Errorf("ServedBy(photos) = %v, %v, want the integration", found, ok)
 	}
 	// A draft has no defaults from other keys.

@@ -3,6 +3,8 @@ package config
 import (
 	"strings"
 	"testing"
+
+	"s3redirect/internal/locator"
 )
 
 func TestMatchBucket(t *testing.T) {
@@ -45,7 +47,7 @@ func TestServedByStore(t *testing.T) {
 		"photos": "aws", "My_Bucket": "store", "lab_1": "store", "my_bucket": "", "Photos": "",
 	} {
 		got := ""
-		if i, ok := c.ServedBy(bucket); ok {
+		if i, ok := c.ServedBy(locator.Locator{Bucket: bucket}); ok {
 			got = i.Name
 		}
 		if got != want {

@@ -13,11 +13,9 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
-	"s3redirect/internal/locator"
 	"s3redirect/internal/partition"
 	"s3redirect/internal/presign"
 )
@@ -307,23 +305,6 @@ func (i *Integration) BucketEndpoint(bucket, region string) *presign.Endpoint {
 		panic("config: an endpoint that passed no check")
 	}
 	return presign.NewCustomEndpoint(store, bucket, i.usesPath(store.Scheme, bucket))
-}
-
-// ServedBy returns the integration that serves a bucket. An integration that names the bucket takes
-// precedence over one with a pattern.
-func (c *Config) ServedBy(bucket string) (found *Integration, ok bool) {
-	for n := range c.Integrations {
-		i := &c.Integrations[n]
-		if slices.Contains(i.Buckets(), bucket) {
-			return i, true
-		}
-		for _, p := range i.PermittedBuckets {
-			if found == nil && locator.IsPattern(p) && i.MatchBucket(p, bucket) {
-				found = i
-			}
-		}
-	}
-	return found, found != nil
 }
 
 // Cache bounds the caches, in entries.

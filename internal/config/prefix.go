@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,17 +41,13 @@ func (k *checker) checkPrefix(key string, i *Integration, prefix string) bool {
 		k.wrong(key, "prefixes are of one bucket; write bucket instead of permitted_buckets")
 	case err != nil:
 		k.wrong(key, "%s is not a prefix: %v", value(key), err)
-	case i.isR2() && !isASCII(prefix):
+	case i.isR2() && !locator.IsASCII(prefix):
 		k.wrong(key, "%s has characters that R2 normalizes, so that other keys name the same "+
 			"objects; use ASCII", value(key))
 	default:
 		return true
 	}
 	return false
-}
-
-func isASCII(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r > 0x7f })
 }
 
 // checkFoldedPrefixes rejects prefixes of one bucket that differ only in case, unless the store is
@@ -98,4 +95,58 @@ func (k *checker) checkBlocked(claims []claim) {
 				c.integration.Name, place{c.key, key})
 		}
 	}
+}
+
+// ServedBy returns the integration that serves an object: the one with the longest prefix of its
+// key, or else one that names the bucket, or else one with a pattern. It returns none if a store may
+// serve the object for a key that another integration serves. It takes no account of
+// [Config.Blocked].
+func (c *Config) ServedBy(l locator.Locator) (found *Integration, ok bool) {
+	found = c.servedBy(l)
+	for _, key := range locator.Spellings(l.Key) {
+		if c.servedBy(locator.Locator{Bucket: l.Bucket, Key: key}) != found {
+			return nil, false
+		}
+	}
+	return found, found != nil
+}
+
+// servedBy is ServedBy for a store that serves an object for its own key only.
+func (c *Config) servedBy(l locator.Locator) (found *Integration) {
+	const pattern, name = 1, 2 // longer prefixes have higher ranks
+	best := 0
+	for n := range c.Integrations {
+		i, rank := &c.Integrations[n], 0
+		switch {
+		case i.Prefix != "" && i.Bucket == l.Bucket && strings.HasPrefix(l.Key, i.Prefix):
+			rank = name + len(i.Prefix)
+		case i.Prefix == "" && slices.Contains(i.Buckets(), l.Bucket):
+			rank = name
+		case slices.ContainsFunc(i.PermittedBuckets, func(p string) bool {
+			return locator.IsPattern(p) && i.MatchBucket(p, l.Bucket)
+		}):
+			rank = pattern
+		}
+		if rank > best {
+			best, found = rank, i
+		}
+	}
+	return found
+}
+
+// Blocked returns the integration that blocks an object for all viewers. Like a deny rule, a blocked
+// prefix matches every key for which a store may serve an object that is under it.
+func (c *Config) Blocked(l locator.Locator) (by *Integration, ok bool) {
+	keys := append(locator.Spellings(l.Key), l.Key)
+	for n := range c.Integrations {
+		i := &c.Integrations[n]
+		for _, prefix := range i.BlockedPrefixes {
+			if i.Bucket == l.Bucket && slices.ContainsFunc(keys, func(key string) bool {
+				return strings.HasPrefix(key, prefix)
+			}) {
+				return i, true
+			}
+		}
+	}
+	return nil, false
 }

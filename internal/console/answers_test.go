@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"s3redirect/internal/locator"
 	"s3redirect/internal/onboard"
 	"s3redirect/metrics"
 )
@@ -53,7 +54,7 @@ func TestOverview(t *testing.T) {
 // A card shows the integration's state, but not its keys.
 func TestIntegrations(t *testing.T) {
 	w := newWorld(t, testFile)
-	if b, ok := w.set.Find("photos", time.Now()); !ok {
+	if b, ok := w.set.Find(locator.Locator{Bucket: "photos"}, time.Now()); !ok {
 		t.Fatal("no integration serves photos")
 	} else if _, _, err := b.Integration.Window(t.Context(), time.Now(), 0); err != nil {
 		t.Fatal(err)
@@ -83,7 +84,7 @@ func TestIntegrations(t *testing.T) {
 	if err := w.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	b, _ := w.set.Find("photos", time.Now())
+	b, _ := w.set.Find(locator.Locator{Bucket: "photos"}, time.Now())
 	if _, _, err := b.Integration.Window(t.Context(), time.Now(), 0); err == nil {
 		t.Fatal("got a session with the wrong external ID, want an error")
 	}

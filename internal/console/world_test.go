@@ -209,7 +209,7 @@ func (w *world) Reload() error {
 
 // Try implements [Proxy].
 func (w *world) Try(l locator.Locator, asker Asker) Trial {
-	i, ok := w.state.Config.ServedBy(l.Bucket)
+	i, ok := w.state.Config.ServedBy(l)
 	if !ok {
 		return Trial{Why: "refused: no integration serves bucket " + l.Bucket}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
 	"s3redirect/internal/presign"
 	"s3redirect/metrics"
 )
@@ -115,7 +116,7 @@ func staticKeys(name string, buckets ...string) config.Integration {
 // world is a set and what it depends on.
 type world struct {
 	*Set
-	t     *testing.T
+	t     testing.TB
 	sts   *fakeSTS
 	clock func() time.Time
 
@@ -133,7 +134,7 @@ func withTransport(t http.RoundTripper) worldOption {
 }
 
 func newWorld(
-	t *testing.T, sts *fakeSTS, integrations []config.Integration, options ...worldOption,
+	t testing.TB, sts *fakeSTS, integrations []config.Integration, options ...worldOption,
 ) *world {
 	t.Helper()
 	c := &config.Config{
@@ -159,7 +160,7 @@ func newWorld(
 
 func (w *world) bucket(name string) *Bucket {
 	w.t.Helper()
-	b, ok := w.Find(name, w.clock())
+	b, ok := w.Find(locator.Locator{Bucket: name}, w.clock())
 	if !ok {
 		w.t.Fatalf("Find(%q) = false, want true", name)
 	}

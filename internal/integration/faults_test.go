@@ -199,7 +199,7 @@ func TestReloadsPurgesAndRequestsAtOnce(t *testing.T) {
 						return
 					case <-time.After(time.Duration(10+n) * time.Millisecond):
 					}
-					b, ok := current.Load().Find(bucket, time.Now())
+					b, ok := current.Load().Find(locator.Locator{Bucket: bucket}, time.Now())
 					if !ok {
 						continue
 					}
@@ -335,7 +335,7 @@ func TestFindChecksNames(t *testing.T) {
 			"my_bucket": "", "Photos": "", "photos--x-s3": "", "team_a": "",
 		} {
 			got := ""
-			if b, ok := w.Find(name, time.Now()); ok {
+			if b, ok := w.Find(locator.Locator{Bucket: name}, time.Now()); ok {
 				got = b.place.Load().Endpoint.URL()
 			}
 			if got != want {

@@ -89,7 +89,8 @@ const maxFound = 16384
 // Set holds all integrations of a configuration.
 type Set struct {
 	integrations []*Integration
-	buckets      map[string]*Bucket // named in the configuration
+	buckets      map[string]*Bucket // named in the configuration, without a prefix
+	scopes       map[string]*scope  // of the buckets with prefixes
 	patterns     []pattern
 	found        *cache.LRU[string, *Bucket] // matched by a pattern
 	*pool
@@ -132,7 +133,7 @@ func newSet(c *config.Config, o Options, p *pool, keepers map[identity]*keeper) 
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{buckets: map[string]*Bucket{}, found: found, pool: p}
+	s := &Set{buckets: map[string]*Bucket{}, scopes: map[string]*scope{}, found: found, pool: p}
 	for n := range c.Integrations {
 		s.add(newIntegration(&c.Integrations[n], o, p, keepers))
 	}
@@ -141,6 +142,9 @@ func newSet(c *config.Config, o Options, p *pool, keepers map[identity]*keeper) 
 
 func (s *Set) add(i *Integration) {
 	s.integrations = append(s.integrations, i)
+	if s.addScope(i); i.config.Prefix != "" {
+		return
+	}
 	for _, name := range i.config.Buckets() {
 		if locator.IsPattern(name) {
 			s.patterns = append(s.patterns, pattern{text: name, integration: i})
@@ -279,6 +283,9 @@ func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 	if c.OwnCredentials {
 		fields = append(fields, "own_credentials")
 	}
+	if c.Prefix != "" { // blocked prefixes are in the session policy
+		fields = append(fields, "prefix", c.Prefix)
+	}
 	if c.WebIdentityTokenFile != "" {
 		fields = append(fields, "web_identity_token_file", c.WebIdentityTokenFile)
 	}
@@ -291,12 +298,15 @@ func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 	return id
 }
 
-// Find returns a bucket, and reports whether an integration serves it. The name must be valid. An
-// integration that names the bucket takes precedence over patterns, even if its calls fail.
-func (s *Set) Find(name string, now time.Time) (*Bucket, bool) {
-	if b, ok := s.buckets[name]; ok {
-		return b, true
+// Find returns the bucket of an object, and reports whether an integration serves the object. The
+// bucket's name must be valid. The integration with the longest prefix of the key takes precedence,
+// then the one that names the bucket, then patterns, even if its calls fail. Callers must also check
+// [Set.Blocked].
+func (s *Set) Find(l locator.Locator, now time.Time) (*Bucket, bool) {
+	if b, settled := s.named(l); settled {
+		return b, b != nil
 	}
+	name := l.Bucket
 	if len(s.patterns) == 0 {
 		return nil, false
 	}
@@ -317,15 +327,18 @@ func (s *Set) Find(name string, now time.Time) (*Bucket, bool) {
 // Ready reports whether a request for an object can be answered without waiting for STS or the
 // store. It has no effects: it starts no calls, counts nothing and remembers nothing.
 func (s *Set) Ready(l locator.Locator, now time.Time) bool {
-	b, ok := s.buckets[l.Bucket]
-	if !ok && len(s.patterns) > 0 {
-		b, ok = s.found.Peek(l.Bucket, now)
+	b, settled := s.named(l)
+	if !settled && len(s.patterns) > 0 {
+		b, _ = s.found.Peek(l.Bucket, now)
 	}
-	if ok {
+	switch {
+	case settled && b == nil, s.Blocked(l):
+		return true
+	case b != nil:
 		return b.place.Load() != nil && b.Integration.keeper.ready(now) &&
 			!b.Integration.InPlace.Matches(l.Key) // the store answers
 	}
-	// A bucket that no integration serves is answered at once.
+	// A request for an object that no integration serves is answered at once.
 	return !slices.ContainsFunc(s.patterns, func(p pattern) bool {
 		return p.integration.config.MatchBucket(p.text, l.Bucket)
 	})

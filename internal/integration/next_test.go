@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
 )
 
 // next returns the world with another configuration.
@@ -88,7 +89,7 @@ func TestNextStopsRemovedIntegrations(t *testing.T) {
 		lab := w.mustWindow("bucket")
 		n := w.next(role("other", "other-bucket"))
 		defer n.Close()
-		if _, ok := n.Find("bucket", n.clock()); ok {
+		if _, ok := n.Find(locator.Locator{Bucket: "bucket"}, n.clock()); ok {
 			t.Error("Find of a removed integration's bucket = true, want false")
 		}
 		if got := n.sessions.Len(); got != 0 {
@@ -146,7 +147,7 @@ func TestNextWithOtherBuckets(t *testing.T) {
 		if all := n.Windows(); all[before] || !all[after] {
 			t.Errorf("Windows() holds the old window: %v, the new one: %v", all[before], all[after])
 		}
-		if _, ok := n.Find("two", n.clock()); ok {
+		if _, ok := n.Find(locator.Locator{Bucket: "two"}, n.clock()); ok {
 			t.Error("Find of a removed bucket = true, want false")
 		}
 	})

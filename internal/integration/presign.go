@@ -2,7 +2,7 @@ package integration
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
 
 	"s3redirect/internal/locator"
@@ -48,8 +48,8 @@ func (b *Bucket) ResolvePeek(now time.Time) (r Resolved, err error) {
 }
 
 // Presign returns a URL for an object that is valid for the given method, GET or HEAD. It waits for
-// STS if need be. The error says that no integration serves bucket, or is one of
-// [Bucket.Resolve].
+// STS if need be. The error says that no integration serves the object or that it is blocked, or is
+// one of [Bucket.Resolve].
 //
 // Presign computes the signature each time. The proxy calls the steps that Presign consists of,
 // Find and Resolve, because it needs the integration to parse the query before it waits, and looks
@@ -57,9 +57,12 @@ func (b *Bucket) ResolvePeek(now time.Time) (r Resolved, err error) {
 func (s *Set) Presign(
 	ctx context.Context, method string, l locator.Locator, now time.Time,
 ) (string, error) {
-	bucket, ok := s.Find(l.Bucket, now)
+	if s.Blocked(l) {
+		return "", errors.New("the object is under one of the blocked_prefixes")
+	}
+	bucket, ok := s.Find(l, now)
 	if !ok {
-		return "", fmt.Errorf("no integration serves bucket %s", l.Bucket)
+		return "", s.unserved(l)
 	}
 	r, err := bucket.Resolve(ctx, now, 0)
 	if err != nil {

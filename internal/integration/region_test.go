@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
 	"s3redirect/internal/fakeaws"
 )
 
@@ -170,9 +171,9 @@ func TestFindPrefersNamesToPatterns(t *testing.T) {
 		"my-team-a": "",
 	} {
 		got := ""
-		if b, ok := w.Find(bucket, time.Now()); ok {
+		if b, ok := w.Find(locator.Locator{Bucket: bucket}, time.Now()); ok {
 			got = b.Integration.Name
-			if again, _ := w.Find(bucket, time.Now()); again != b || b.Name != bucket {
+			if again, _ := w.Find(locator.Locator{Bucket: bucket}, time.Now()); again != b || b.Name != bucket {
 				t.Errorf("Find(%s) = %p %s, then %p, want the same", bucket, b, b.Name, again)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/integration"
+	"s3redirect/internal/locator"
 	"s3redirect/internal/presign"
 	"s3redirect/metrics"
 )
@@ -87,7 +88,7 @@ func TestFleetBytes(t *testing.T) {
 	configured := heap()
 	for n := range c.Integrations {
 		now := time.Now()
-		b, ok := set.Find(c.Integrations[n].Bucket, now)
+		b, ok := set.Find(locator.Locator{Bucket: c.Integrations[n].Bucket}, now)
 		if !ok {
 			t.Fatalf("Find(%q) found no integration", c.Integrations[n].Bucket)
 		}
