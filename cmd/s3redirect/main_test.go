@@ -146,6 +146,13 @@ integrations:
     region: eu-central-1
     access_key_id: AKIA
     secret_access_key: canary
+  - name: tenant-a
+    bucket: films
+    prefix: tenant-a/
+    blocked_prefixes: [tenant-a/raw/]
+    region: eu-central-1
+    access_key_id: AKIATENANTA
+    secret_access_key: canary
 `), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -184,6 +191,26 @@ integrations:
 		{
 			[]string{"presign", "--config", good, "s3://nobodys/key"},
 			1, []string{"no integration serves bucket nobodys"},
+		},
+		{
+			[]string{"presign", "--config", good, "s3://films/tenant-b/x"},
+			1, []string{"no integration serves this key of bucket films"},
+		},
+		{
+			[]string{"presign", "--config", good, "s3://films//tenant-a/raw/x"},
+			1, []string{"under one of the blocked_prefixes"},
+		},
+		{
+			[]string{"presign", "--config", good, "s3://films/tenant-a/x"},
+			0, []string{"/tenant-a/x?X-Amz-Algorithm=", "X-Amz-Credential=AKIATENANTA%2F"},
+		},
+		{
+			[]string{"check", "--config", good, "--sample", "s3://films/tenant-b/x"},
+			2, []string{"none of these integrations serves the sample, s3://films/tenant-b/x"},
+		},
+		{
+			[]string{"check", "--config", good, "--sample", "s3://films/tenant-a/raw/x"},
+			2, []string{"integration tenant-a blocks the sample"},
 		},
 		{
 			[]string{"presign", "--config", good, "s3://scans/a b"},

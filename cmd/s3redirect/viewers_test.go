@@ -31,7 +31,7 @@ viewers:
   links: {keys: [{id: k1, secret: canary-of-a-link-with-32-bytes!!}], max_lifetime: 2d}
   rules:
     - {groups: [suspended], locators: ["s3://*/*"], deny: true}
-    - {users: [ann], locators: ["s3://team-a/*"]}
+    - {users: [ann], locators: ["s3://team-a/*", "s3://team-films/*"]}
     - {known: true, locators: ["s3://photos/users/{user}/*", "s3://nobodys/*"]}
 integrations:
   - name: teams
@@ -45,6 +45,12 @@ integrations:
   - name: photos
     bucket: photos
     role_arn: arn:aws:iam::123456789012:role/photos
+    region: us-east-1
+  - name: tenant-a
+    bucket: team-films
+    prefix: tenant-a/
+    blocked_prefixes: [tenant-a/raw/]
+    role_arn: arn:aws:iam::123456789012:role/tenant-a
     region: us-east-1
 `
 
@@ -87,6 +93,25 @@ func TestCheckPrintsTheDecidingRule(t *testing.T) {
 		{
 			[]string{"--as", "bob", "s3://nobodys/x"},
 			1, "denied: no integration serves s3://nobodys/x\n",
+		},
+		{
+			[]string{"--as", "ann", "s3://team-films/tenant-a/x"},
+			0, "allowed by viewers.rules[1]: ann may read s3://team-films/tenant-a/x, " +
+				"which integration tenant-a serves\n",
+		},
+		{
+			[]string{"--as", "ann", "s3://team-films/tenant-b/x"},
+			0, "allowed by viewers.rules[1]: ann may read s3://team-films/tenant-b/x, " +
+				"which integration teams serves\n",
+		},
+		{
+			[]string{"--as", "ann", "s3://team-films//tenant-a/x"},
+			1, "denied: no integration serves s3://team-films//tenant-a/x\n",
+		},
+		{
+			[]string{"--as", "ann", "s3://team-films//tenant-a/raw/x"},
+			1, "denied by blocked_prefixes of integration tenant-a: " +
+				"nobody may read s3://team-films//tenant-a/raw/x\n",
 		},
 		{
 			[]string{"--anonymous", "s3://photos/x"},

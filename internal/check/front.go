@@ -125,7 +125,7 @@ func (f *frontCheck) linkEnd(now time.Time) time.Time {
 func (f *frontCheck) folder() (key, path string) {
 	key = f.sample.Key[:strings.LastIndex(f.sample.Key, "/")+1]
 	if len(key) > maxFolder {
-		key = ""
+		key = f.i.Prefix
 	}
 	key += checkFolder
 	path = locator.Locator{Bucket: f.sample.Bucket, Key: key + "x"}.Path()

@@ -9,7 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"s3redirect/internal/config"
 	"s3redirect/internal/fakeaws"
+	"s3redirect/internal/locator"
 )
 
 // inBubble runs a test whose clock starts in the middle of a window.
@@ -331,5 +333,20 @@ func TestFrontWithAnEndlessResponse(t *testing.T) {
 	steps, ok := frontSteps(t, w)
 	if ok || len(steps) != 1 || !strings.Contains(steps[0].Reason, "itself answers GET with 404") {
 		t.Errorf("Run = %v with %+v, want false and a 404", ok, steps)
+	}
+}
+
+// The keys are under the integration's prefix: others belong to other integrations.
+func TestFrontFolderIsUnderPrefix(t *testing.T) {
+	long := strings.Repeat("long/", 200)
+	for key, want := range map[string]string{
+		"tenant-a/2026/x":        "tenant-a/2026/" + checkFolder,
+		"tenant-a/" + long + "x": "tenant-a/" + checkFolder,
+	} {
+		f := &frontCheck{probe: &probe{i: &config.Integration{Prefix: "tenant-a/"},
+			sample: &locator.Locator{Bucket: "films", Key: key}}}
+		if got, path := f.folder(); got != want || path != "/s3/films/"+want {
+			t.Errorf("folder() for %.20s = %q, %q, want %q", key, got, path, want)
+		}
 	}
 }
