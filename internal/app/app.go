@@ -277,7 +277,7 @@ func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, o))
 }
 
-// Summary returns a line per integration with the buckets it serves, for the log. It cuts long
+// Summary returns a line per integration with the buckets or the prefix that it serves, for the log. It cuts long
 // lists.
 func Summary(integrations []config.Integration) []string {
 	const limit = 20
@@ -290,7 +290,11 @@ func Summary(integrations []config.Integration) []string {
 		if len(buckets) > limit {
 			buckets = append(buckets[:limit:limit], "…")
 		}
-		lines = append(lines, i.Name+": "+strings.Join(buckets, " "))
+		line := i.Name + ": " + strings.Join(buckets, " ")
+		if i.Prefix != "" {
+			line += "/" + i.Prefix
+		}
+		lines = append(lines, line)
 	}
 	return lines
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -494,6 +495,7 @@ func FuzzEdit(f *testing.F) {
 	f.Add("permitted_buckets", "photos x-* y")
 	f.Add("secret_access_key", "${OTHER}")
 	f.Add("name", "../x")
+	f.Add("blocked_prefixes", "[photos/raw/, 'a b/']")
 	env := func(string) (string, bool) { return "value", true }
 	f.Fuzz(func(t *testing.T, key, value string) {
 		s := New("x.yaml", []byte(includeHead))
@@ -525,8 +527,9 @@ func FuzzEdit(f *testing.F) {
 			if k == key {
 				want = value
 			}
-			if k == "permitted_buckets" {
-				want = strings.Join(strings.Fields(want), " ")
+			isList := fieldNamed(reflect.ValueOf(&Integration{}).Elem(), k).Kind() == reflect.Slice
+			if items, err := parseList(want); isList && err == nil {
+				want = listText(items)
 			}
 			if got[k] != want {
 				t.Errorf("after setting %s to %q: %s = %q, want %q", key, value, k, got[k], want)

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,5 +126,27 @@ func TestDraftIntegration(t *testing.T) {
 		!strings.Contains(err.Error(), "path_style: write true or false") ||
 		!strings.Contains(err.Error(), "nothing: unknown key") {
 		t.Errorf("Integration() = %v, want errors about url_lifetime, path_style and nothing", err)
+	}
+}
+
+// Prefixes may contain blanks, which must not make two prefixes of one.
+func TestDraftOfListWithBlanks(t *testing.T) {
+	for _, want := range [][]string{{"a/"}, {"a/", "b/c/"}, {"a b/", "c/"}, {"[a/"}, {"a, b/", "'/"}, {"${A}/"}} {
+		i := &Integration{Name: "a", Bucket: "films", BlockedPrefixes: want}
+		d := i.Draft()
+		again, err := d.Integration()
+		if err != nil || !slices.Equal(again.BlockedPrefixes, want) {
+			t.Errorf("%q: the draft %q holds %q, %v", want, d["blocked_prefixes"], again.BlockedPrefixes, err)
+		}
+		root, err := parseYAML("x", []byte(d.Text()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := draftOf(root); got["blocked_prefixes"] != d["blocked_prefixes"] {
+			t.Errorf("%q: the file holds %q, want %q", want, got["blocked_prefixes"], d["blocked_prefixes"])
+		}
+	}
+	if i, err := (Draft{"blocked_prefixes": "[a/, b"}).Integration(); err == nil {
+		t.Errorf("a list that does not end is %q, want an error", i.BlockedPrefixes)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"s3redirect/internal/config"
-	"s3redirect/internal/locator"
 	"s3redirect/internal/fakeaws"
+	"s3redirect/internal/locator"
 )
 
 // auto returns an integration whose buckets' regions are not configured.
@@ -63,6 +63,34 @@ func TestRegionIsRequestedOnce(t *testing.T) {
 		want := "https://s3.ap-south-1.amazonaws.com/my.dotted.bucket/"
 		if err != nil || place.Endpoint.URL() != want {
 			t.Errorf("Place() = %+v, %v, want %s", place, err, want)
+		}
+	})
+}
+
+// Integrations for prefixes of one bucket share its region.
+func TestPrefixesShareRegion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		a, b := auto("a", "films"), auto("b", "films")
+		a.Prefix, b.Prefix = "a/", "b/"
+		w := newWorld(t, &fakeSTS{}, []config.Integration{a, b},
+			withTransport(roundTripper(func(r *http.Request) (*http.Response, error) {
+				asked++
+				return hasRegion(r, "eu-west-3"), nil
+			})))
+		defer w.Close()
+		for _, key := range []string{"a/x", "b/x"} {
+			bucket, ok := w.Find(locator.Locator{Bucket: "films", Key: key}, time.Now())
+			if !ok {
+				t.Fatalf("no integration serves %s", key)
+			}
+			place, _, err := bucket.locate(t.Context(), time.Now())
+			if err != nil || place.Region != "eu-west-3" {
+				t.Errorf("%s: locate = %+v, %v, want eu-west-3", key, place, err)
+			}
+		}
+		if asked != 1 {
+			t.Errorf("the store was asked %d times, want once", asked)
 		}
 	})
 }
