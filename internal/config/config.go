@@ -75,7 +75,8 @@ type Config struct {
 	Warnings []string `yaml:"-"`
 }
 
-// Integration is a role (or access keys), a region, and the buckets that it serves.
+// Integration is a role (or access keys), a region, and the buckets, or the prefix of one, that it
+// serves.
 type Integration struct {
 	// Name is unique and labels metrics and logs: a letter or digit, then letters, digits, '.', '_'
 	// or '-', 64 at most.

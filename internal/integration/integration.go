@@ -1,5 +1,5 @@
-// Package integration maps buckets to the roles that serve them, and keeps the sessions of those
-// roles.
+// Package integration maps buckets, and prefixes of their keys, to the roles that serve them, and
+// keeps the sessions of those roles.
 //
 // Each integration's time is divided into windows. A window has one session and one signing
 // instant, so that an object's URL does not change within it. The session of the next window is
@@ -47,8 +47,8 @@ type Options struct {
 	Random func() float64
 }
 
-// Integration is a role or a pair of static keys, a region, and the buckets that it serves. It is
-// immutable; what changes is in its keeper.
+// Integration is a role or a pair of static keys, a region, and the buckets or the prefix of one that
+// it serves. It is immutable; what changes is in its keeper.
 type Integration struct {
 	Name string
 	// Versions reports whether ?versionId= is allowed.
