@@ -179,6 +179,11 @@ func TestRedirectAllocations(t *testing.T) {
 		t.Errorf("a hit with a content type makes %v allocations, want at most %v + %d", hit, least,
 			location)
 	}
+	prefixed := newWorld(t, withPrefixes("whole"))
+	under := func(int) string { return "/s3/films/tenant-a/some/folder/photo.jpg" }
+	if hit := allocations(t, prefixed, under); hit > least+location {
+		t.Errorf("a hit under a prefix makes %v allocations, want at most %v + %d", hit, least, location)
+	}
 	logging := newWorld(t, withAccessLog("json"))
 	if hit := allocations(t, logging, same); hit > least+location {
 		t.Errorf("a hit with an access log makes %v allocations, want at most %v + %d", hit, least,
