@@ -150,6 +150,25 @@ func TestBlockedForAll(t *testing.T) {
 	}
 }
 
+// A request for what nobody may read, or no integration serves, is answered at once, so that its
+// connection does not show whether there is a session.
+func TestReadyKnowsPrefixes(t *testing.T) {
+	i := role("a", "films")
+	i.Prefix, i.BlockedPrefixes = "tenant-a/", []string{"tenant-a/raw/"}
+	w := newWorld(t, &fakeSTS{}, []config.Integration{i})
+	for key, want := range map[string]bool{
+		"tenant-a/x":      false, // there is no session yet
+		"tenant-a/raw/x":  true,
+		"tenant-a//raw/x": true,
+		"/tenant-a/x":     true,
+		"tenant-b/x":      true,
+	} {
+		if got := w.Ready(locator.Locator{Bucket: "films", Key: key}, w.clock()); got != want {
+			t.Errorf("Ready(%q) = %v, want %v", key, got, want)
+		}
+	}
+}
+
 // plainLookup is a linear scan over all integrations for each spelling of a key.
 func plainLookup(c *config.Config, bucket, key string) string {
 	scan := func(key string) (served string, blocked bool) {
