@@ -11,7 +11,6 @@ import (
 	"s3redirect/internal/config"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/onboard"
-	"s3redirect/internal/policy"
 )
 
 // question returns the question about a key. The flag of the same name answers it too.
@@ -232,7 +231,7 @@ func (n *newIntegration) keysOnly() bool { return n.LacksSTS() }
 
 // placeholderRoleARN returns a valid ARN that stands for a role that does not exist yet.
 func (n *newIntegration) placeholderRoleARN() string {
-	return policy.PlaceholderRoleARN(&n.Integration, n.principal)
+	return n.PlaceholderRoleARN(n.principal)
 }
 
 func (n *newIntegration) roleOrPlaceholder() string {

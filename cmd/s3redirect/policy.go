@@ -15,7 +15,6 @@ import (
 	"s3redirect/internal/integration"
 	"s3redirect/internal/locator"
 	"s3redirect/internal/onboard"
-	"s3redirect/internal/policy"
 	"s3redirect/internal/policy/document"
 )
 
@@ -275,7 +274,7 @@ func (r *request) useDraft(d *draft) error {
 		checked.Region = config.RegionAuto // the role's ARN then determines the partition
 	}
 	if d.RoleARN == "" && checked.AccessKeyID == "" {
-		checked.RoleARN = policy.PlaceholderRoleARN(&checked, r.Principal)
+		checked.RoleARN = checked.PlaceholderRoleARN(r.Principal)
 		d.SessionDuration, checked.SessionDuration = session, session // for the new role
 		if checked.LacksSTS() {
 			checked.STSEndpoint = checked.Endpoint

@@ -52,7 +52,7 @@ func (p *probe) assumeRole(
 ) (presign.Credentials, time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	sessionPolicy, _ := policy.Session(i)
+	sessionPolicy, _ := i.SessionDocument()
 	return p.sts.AssumeRole(ctx, &integration.AssumeRoleInput{
 		Integration:   i,
 		SessionPolicy: sessionPolicy,
@@ -361,7 +361,7 @@ func (p *probe) externalID(ctx context.Context) {
 func (p *probe) sessionLength() {
 	remaining := p.expires.Sub(p.Clock()).Round(time.Second)
 	got, want := config.Short(remaining), config.Short(p.i.SessionDuration)
-	_, fits := policy.Session(p.i)
+	_, fits := p.i.SessionDocument()
 	switch {
 	case remaining < p.i.URLLifetime:
 		p.fail("session", explanation{

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"s3redirect/internal/locator"
-	"s3redirect/internal/policy"
 )
 
 // explainRead explains why a step could not read the sample.
@@ -104,7 +103,7 @@ func (p *probe) explainKMS(r *response) explanation {
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies.html#policies_session
 func (p *probe) explainSessionPolicy(r *response) explanation {
 	action := r.action("s3:GetObject")
-	if own, _ := policy.Session(p.i); own == "" {
+	if own, _ := p.i.SessionDocument(); own == "" {
 		return explanation{
 			"the session policy of the session does not allow " + action + ": " + r.String(),
 			"Allow " + action + " in the session policy that the session was issued with. The " +

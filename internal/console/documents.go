@@ -11,7 +11,6 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/onboard"
-	"s3redirect/internal/policy"
 	"s3redirect/internal/policy/document"
 )
 
@@ -101,7 +100,7 @@ func (c *Console) describedBy(r *http.Request, in *documentsRequest) (*config.In
 			delete(d, "role_arn")
 			delete(d, "external_id")
 		case d["role_arn"] == "":
-			d["role_arn"] = policy.PlaceholderRoleARN(&i, strings.TrimSpace(in.Principal))
+			d["role_arn"] = i.PlaceholderRoleARN(strings.TrimSpace(in.Principal))
 		}
 		in.Change.Draft = d
 	}

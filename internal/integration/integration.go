@@ -177,7 +177,7 @@ func newIntegration(
 		i.Metrics.InitInPlace()
 	}
 	log := o.Log.With("integration", c.Name)
-	sessionPolicy, fits := policy.Session(c)
+	sessionPolicy, fits := c.SessionDocument()
 	if !fits {
 		log.Warn("session policy omitted: it would be longer than STS accepts; "+
 			"sessions have all rights of the role; use bucket patterns, or restrict the role",

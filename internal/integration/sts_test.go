@@ -14,7 +14,6 @@ import (
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/fakeaws"
-	"s3redirect/internal/policy"
 )
 
 const (
@@ -67,7 +66,7 @@ func TestAssumeRoleWithAStrictSTS(t *testing.T) {
 			skew := time.Hour
 			sts := stsOf(fakeaws.InMemory{Handler: cloud.STS()})
 			sts.Skew = func(ahead time.Duration) { skew = ahead }
-			sessionPolicy, _ := policy.Session(&i)
+			sessionPolicy, _ := i.SessionDocument()
 			var asked fakeaws.AssumeRoleCall
 			cloud.Intercept(func(c *fakeaws.AssumeRoleCall) error {
 				asked = *c

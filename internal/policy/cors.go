@@ -1,12 +1,5 @@
 package policy
 
-import (
-	"slices"
-	"strings"
-
-	"s3redirect/internal/config"
-)
-
 // CORSRule is one rule of a bucket's CORS configuration.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CORSRule.html
 type CORSRule struct {
@@ -33,35 +26,4 @@ func CORS(origins []string) []CORSRule {
 // unless the bucket's CORS rules expose them.
 func ExposedHeaders() []string {
 	return []string{"Accept-Ranges", "Content-Length", "Content-Range", "ETag"}
-}
-
-const (
-	nullOrigin = "after a redirect to another origin, browsers send S3 \"Origin: null\" " +
-		"(https://fetch.spec.whatwg.org/#concept-http-redirect-fetch), which only * allows. " +
-		"This grants nothing by itself: requests without a presigned URL are still rejected"
-	sameOrigin = "these origins are sufficient only if the pages and the proxy share an origin. " +
-		"If the proxy has its own origin, browsers send S3 \"Origin: null\" after its redirect; " +
-		"then allow * instead"
-)
-
-// CORSOrigins returns the origins that a bucket must allow for the pages that c names, and a note
-// that explains them.
-func CORSOrigins(c *config.Config) (origins []string, note string) {
-	own := strings.TrimSuffix(c.PublicURL, "/")
-	if c.CORS != nil {
-		origins = c.CORS.AllowedOrigins
-	}
-	foreign := slices.ContainsFunc(origins, func(o string) bool { return o != own })
-	if foreign || own == "" {
-		return []string{"*"}, nullOrigin
-	}
-	return []string{own}, sameOrigin
-}
-
-// CORSNote returns the note for origins that the user named.
-func CORSNote(origins []string) string {
-	if slices.Contains(origins, "*") {
-		return nullOrigin
-	}
-	return sameOrigin
 }

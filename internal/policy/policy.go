@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"s3redirect/internal/config"
 )
 
 // Document is an IAM policy document.
@@ -34,19 +32,30 @@ func document(statements ...Statement) Document {
 	return Document{Version: "2012-10-17", Statement: statements}
 }
 
+// Scope is what an integration reads.
+type Scope struct {
+	// AWS means that the store is AWS's S3.
+	AWS bool
+	// Partition is the partition of the ARNs.
+	Partition string
+	// Buckets are names of buckets, or patterns.
+	Buckets []string
+	// AccessPoint is the ARN of the access point that stands for the bucket. Optional.
+	AccessPoint string
+	// Versions allows reading older versions, List the 404 for missing keys, and Location the
+	// question for a bucket's region.
+	Versions, List, Location bool
+}
+
 // MaxSession is the maximum length, in characters, of an inline session policy.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 const MaxSession = 2048
 
-// Session returns the session policy that limits a session to reading the integration's buckets.
-// It returns "" if the integration has no role or has session_policy off. If the policy would be
+// Session returns the session policy that limits a session to a scope. If the policy would be
 // longer than [MaxSession], it returns "" and fits is false.
-func Session(i *config.Integration) (text string, fits bool) {
-	if i.RoleARN == "" || !i.SessionPolicy {
-		return "", true
-	}
-	d := document(readStatements(i)...)
-	if i.IsAWS() {
+func Session(s *Scope) (text string, fits bool) {
+	d := document(s.readStatements()...)
+	if s.AWS {
 		// S3 decrypts SSE-KMS objects with the reader's permissions, and a session has only those
 		// permissions that both its role and its session policy allow.
 		d.Statement = append(d.Statement, decryptStatement([]string{"*"}))
@@ -58,10 +67,10 @@ func Session(i *config.Integration) (text string, fits bool) {
 	return string(b), true
 }
 
-// Access returns the policy that lets an integration's role read the objects of its buckets and
-// decrypt them with the given KMS keys. The keys must have passed [CheckKMSKey].
-func Access(i *config.Integration, kmsKeys []string) Document {
-	d := document(readStatements(i)...)
+// Access returns the policy that lets a role read the objects of a scope and decrypt them with the
+// given KMS keys. The keys must have passed [CheckKMSKey].
+func Access(s *Scope, kmsKeys []string) Document {
+	d := document(s.readStatements()...)
 	if len(kmsKeys) > 0 {
 		d.Statement = append(d.Statement, decryptStatement(kmsKeys))
 	}
@@ -71,19 +80,18 @@ func Access(i *config.Integration, kmsKeys []string) Document {
 // readStatements returns the statements that allow reading objects. HeadObject requires
 // s3:GetObject, too.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
-func readStatements(i *config.Integration) []Statement {
+func (s *Scope) readStatements() []Statement {
 	get := Statement{Effect: "Allow", Action: []string{"s3:GetObject"}}
-	if i.FileVersioning {
+	if s.Versions {
 		get.Action = append(get.Action, "s3:GetObjectVersion")
 	}
 	list := Statement{Effect: "Allow", Action: []string{"s3:ListBucket"}}
-	list.Resource, get.Resource = resources(i)
+	list.Resource, get.Resource = s.resources()
 	statements := []Statement{get}
-	if i.ListBucket {
+	if s.List {
 		statements = append(statements, list)
 	}
-	if !i.IsAWS() && i.FixedRegion() == "" {
-		// The proxy asks the store for its buckets' regions.
+	if s.Location {
 		statements = append(statements, Statement{
 			Effect: "Allow", Action: []string{"s3:GetBucketLocation"}, Resource: list.Resource,
 		})
@@ -91,15 +99,15 @@ func readStatements(i *config.Integration) []Statement {
 	return statements
 }
 
-// resources returns the ARNs of the integration's buckets and of their objects. An access point
-// stands for a bucket; IAM does not know it by its alias.
+// resources returns the ARNs of the scope's buckets and of their objects. IAM does not know an
+// access point by its alias.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-policies.html
-func resources(i *config.Integration) (buckets, objects []string) {
-	if i.AccessPoint != "" {
-		return []string{i.AccessPoint}, []string{i.AccessPoint + "/object/*"}
+func (s *Scope) resources() (buckets, objects []string) {
+	if s.AccessPoint != "" {
+		return []string{s.AccessPoint}, []string{s.AccessPoint + "/object/*"}
 	}
-	for _, bucket := range i.Buckets() {
-		arn := "arn:" + i.Partition() + ":s3:::" + bucket
+	for _, bucket := range s.Buckets {
+		arn := "arn:" + s.Partition + ":s3:::" + bucket
 		buckets, objects = append(buckets, arn), append(objects, arn+"/*")
 	}
 	return buckets, objects

@@ -106,7 +106,7 @@ func (r *Request) Write() (text string, notes []string, err error) {
 		return r.cors()
 	case r.Kind == KindAssume:
 		assume := r.tagged(policy.Assume(i.RoleARN))
-		text, err = r.Format.WritePolicy(policy.RoleName(i), assume)
+		text, err = r.Format.WritePolicy(i.RoleName(), assume)
 		return text, r.addDeployNote([]string{noteAssume}), err
 	case r.Kind == KindRevoke:
 		return r.revoke(name)
@@ -117,7 +117,7 @@ func (r *Request) Write() (text string, notes []string, err error) {
 		if err := r.checkKMSKeys(); err != nil {
 			return "", nil, err
 		}
-		access := policy.Access(i, r.KMSKeys)
+		access := policy.Access(i.Scope(), r.KMSKeys)
 		role.Access = &access
 		if !i.ListBucket {
 			notes = append(notes, noteListBucket)
@@ -128,7 +128,7 @@ func (r *Request) Write() (text string, notes []string, err error) {
 			} else {
 				notes = append(notes, noteKeys)
 			}
-			text, err = r.Format.WritePolicy(policy.RoleName(i), access)
+			text, err = r.Format.WritePolicy(i.RoleName(), access)
 			return text, r.addDeployNote(notes), err
 		}
 	}
@@ -185,7 +185,7 @@ func (r *Request) addDeployNote(notes []string) []string {
 	if r.Format != CloudFormation {
 		return notes
 	}
-	stack := notStackName.ReplaceAllString(policy.RoleName(r.Integration), "-")
+	stack := notStackName.ReplaceAllString(r.Integration.RoleName(), "-")
 	if r.Kind == KindRevoke {
 		stack += "-revoke" // deployed to the role's stack, the template would remove the role
 	}
@@ -260,9 +260,9 @@ func (r *Request) ownRole(role Role) (string, []string, error) {
 // cors writes the CORS configuration of the integration's buckets.
 func (r *Request) cors() (string, []string, error) {
 	i := r.Integration
-	origins, note := r.Origins, policy.CORSNote(r.Origins)
+	origins, note := r.Origins, corsNote(r.Origins)
 	if len(origins) == 0 {
-		origins, note = policy.CORSOrigins(r.Config)
+		origins, note = corsOrigins(r.Config)
 	}
 	if err := config.CheckOrigins(origins); err != nil {
 		return "", nil, fmt.Errorf("--origin: %w", err)
