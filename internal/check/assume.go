@@ -361,7 +361,7 @@ func (p *probe) externalID(ctx context.Context) {
 func (p *probe) sessionLength() {
 	remaining := p.expires.Sub(p.Clock()).Round(time.Second)
 	got, want := config.Short(remaining), config.Short(p.i.SessionDuration)
-	_, fits := p.i.SessionDocument()
+	_, omitted := p.i.SessionDocument()
 	switch {
 	case remaining < p.i.URLLifetime:
 		p.fail("session", explanation{
@@ -374,12 +374,18 @@ func (p *probe) sessionLength() {
 			fmt.Sprintf("the session ends in %s instead of %s", got, want),
 			"Check the clock, and the role's maximum session duration.",
 		})
-	case !fits:
+	case omitted == policy.OmittedAll:
 		p.warn("session", explanation{
 			fmt.Sprintf("%s, with all permissions of the role, because the session policy for so "+
 				"many buckets is too long for STS", want),
 			"Use patterns in permitted_buckets, or remove all permissions from the role that it " +
 				"does not need.",
+		})
+	case omitted == policy.OmittedBlocked:
+		p.warn("session", explanation{
+			fmt.Sprintf("%s, but the session may read the blocked prefixes, because the session "+
+				"policy with all of them is too long for STS; the proxy itself blocks them", want),
+			"Block fewer and shorter prefixes, or deny them in the role's policy.",
 		})
 	default:
 		p.ok("session", "%s, as requested", want)

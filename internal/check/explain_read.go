@@ -117,6 +117,10 @@ func (p *probe) explainSessionPolicy(r *response) explanation {
 	case "s3:GetObjectVersion":
 		remedy = "Set file_versioning: true, which adds the action to the session policy; or " + off
 	case "kms:Decrypt":
+		if len(p.i.KMSKeys) > 0 {
+			remedy = "Add the object's key to kms_keys; or " + off
+			break
+		}
 		remedy = "The policy that the proxy sends allows kms:Decrypt only in requests through " +
 			"AWS's S3. To use another path, " + off
 	}

@@ -114,6 +114,9 @@ type Integration struct {
 	SessionDuration time.Duration `yaml:"session_duration"`
 	// SessionPolicy limits each session to reading the integration's buckets. Default true.
 	SessionPolicy bool `yaml:"session_policy"`
+	// KMSKeys are the ARNs of the KMS keys that objects are encrypted with. Each session may decrypt
+	// with these only. Optional; without it, a session may decrypt with all keys of its role.
+	KMSKeys []string `yaml:"kms_keys"`
 	// ListBucket states that the role has s3:ListBucket, so S3 answers 404 instead of 403 for a
 	// missing key. Default false.
 	ListBucket bool `yaml:"list_bucket"`

@@ -77,6 +77,8 @@ func (k *checker) checkIntegration(at string, i *Integration) {
 	k.checkOverrides(at+".overrides", i.Overrides)
 	k.checkInPlace(at+".in_place", i.InPlace)
 	k.checkContentTypes(at+".content_types", i.ContentTypes)
+	k.checkKMSKeys(at, i)
+	k.checkSessionPolicy(at, i)
 }
 
 func (k *checker) checkOverrides(key, overrides string) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +25,8 @@ func role(edit func(*Integration)) *Integration {
 	return i
 }
 
+const someKey = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
 func TestSessionDocument(t *testing.T) {
 	const (
 		read = `{"Effect":"Allow","Action":["s3:GetObject"],` +
@@ -33,6 +36,11 @@ func TestSessionDocument(t *testing.T) {
 		decrypt = `{"Effect":"Allow","Action":["kms:Decrypt"],"Resource":["*"],` +
 			`"Condition":{"StringLike":{"kms:ViaService":"s3.*"}}}`
 	)
+	readA := strings.Replace(read, "bucket/*", "bucket/tenant-a/*", 1)
+	blocked := make([]string, 100)
+	for i := range blocked {
+		blocked[i] = fmt.Sprintf("tenant-a/blocked-%d/", i)
+	}
 	many := make([]string, 100)
 	for i := range many {
 		many[i] = fmt.Sprintf("some-bucket-with-a-long-name-%d", i)
@@ -41,9 +49,9 @@ func TestSessionDocument(t *testing.T) {
 		name string
 		edit func(*Integration)
 		want string // the statements
-		fits bool
+		omit policy.Omitted
 	}{
-		{"one bucket", func(*Integration) {}, read + "," + decrypt, true},
+		{"one bucket", func(*Integration) {}, read + "," + decrypt, policy.OmittedNothing},
 		{
 			"access point",
 			func(c *Integration) {
@@ -53,26 +61,26 @@ func TestSessionDocument(t *testing.T) {
 			`{"Effect":"Allow","Action":["s3:GetObject"],"Resource":[` +
 				`"arn:aws:s3:eu-central-1:123456789012:accesspoint/lab/object/*"]},` +
 				`{"Effect":"Allow","Action":["s3:ListBucket"],"Resource":[` +
-				`"arn:aws:s3:eu-central-1:123456789012:accesspoint/lab"]},` + decrypt, true,
+				`"arn:aws:s3:eu-central-1:123456789012:accesspoint/lab"]},` + decrypt, policy.OmittedNothing,
 		},
 		{
 			"custom STS endpoint",
 			func(c *Integration) { c.STSEndpoint = "http://127.0.0.1" },
-			read + "," + decrypt, true,
+			read + "," + decrypt, policy.OmittedNothing,
 		},
 		{
 			"VPC endpoint of S3",
 			func(c *Integration) {
 				c.Endpoint = "https://bucket.vpce-1-2.s3.eu-central-1.vpce.amazonaws.com"
 			},
-			read + "," + decrypt, true,
+			read + "," + decrypt, policy.OmittedNothing,
 		},
 		{
 			"S3-compatible store",
 			func(c *Integration) {
 				c.Endpoint, c.STSEndpoint = "https://s3.example", "https://s3.example"
 			},
-			read, true,
+			read, policy.OmittedNothing,
 		},
 		{
 			"a store whose regions are looked up",
@@ -81,7 +89,7 @@ func TestSessionDocument(t *testing.T) {
 				c.STSEndpoint = c.Endpoint
 			},
 			read + `,{"Effect":"Allow","Action":["s3:GetBucketLocation"],` +
-				`"Resource":["arn:aws:s3:::bucket"]}`, true,
+				`"Resource":["arn:aws:s3:::bucket"]}`, policy.OmittedNothing,
 		},
 		{
 			"versions and patterns in China",
@@ -92,27 +100,97 @@ func TestSessionDocument(t *testing.T) {
 			},
 			`{"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion"],` +
 				`"Resource":["arn:aws-cn:s3:::photos/*","arn:aws-cn:s3:::team-*/*"]},` + decrypt,
-			true,
+			policy.OmittedNothing,
 		},
 		{
 			"list_bucket",
 			func(c *Integration) { c.ListBucket = true },
-			read + "," + list + "," + decrypt, true,
+			read + "," + list + "," + decrypt, policy.OmittedNothing,
 		},
-		{"session_policy off", func(c *Integration) { c.SessionPolicy = false }, "", true},
-		{"static keys", func(c *Integration) { c.RoleARN = "" }, "", true},
+		{
+			"prefix",
+			func(c *Integration) { c.Prefix = "tenant-a/" },
+			readA + "," + decrypt, policy.OmittedNothing,
+		},
+		{
+			"prefix with list_bucket and blocked prefixes",
+			func(c *Integration) {
+				c.Prefix, c.ListBucket, c.FileVersioning = "tenant-a/", true, true
+				c.BlockedPrefixes = []string{"tenant-a/raw/", "tenant-a/x/"}
+			},
+			`{"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion"],` +
+				`"Resource":["arn:aws:s3:::bucket/tenant-a/*"]},` +
+				`{"Effect":"Allow","Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::bucket"],` +
+				`"Condition":{"StringLike":{"s3:prefix":"tenant-a/*"}}},` +
+				`{"Effect":"Deny","Action":["s3:GetObject","s3:GetObjectVersion"],` +
+				`"Resource":["arn:aws:s3:::bucket/tenant-a/raw/*","arn:aws:s3:::bucket/tenant-a/x/*"]},` +
+				decrypt, policy.OmittedNothing,
+		},
+		{
+			"blocked prefixes of a whole bucket",
+			func(c *Integration) { c.BlockedPrefixes = []string{"raw/"} },
+			read + `,{"Effect":"Deny","Action":["s3:GetObject"],` +
+				`"Resource":["arn:aws:s3:::bucket/raw/*"]},` + decrypt, policy.OmittedNothing,
+		},
+		{
+			"wildcards, variables and UTF-8 at AWS",
+			func(c *Integration) { c.Prefix, c.ListBucket = `a*b?${aws:username}<"ü日🎬/`, true },
+			`{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::bucket/` +
+				`a${*}b${?}${$}{aws:username}<\"\u00fc\u65e5\ud83c\udfac/*"]},` +
+				`{"Effect":"Allow","Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::bucket"],` +
+				`"Condition":{"StringLike":{"s3:prefix":` +
+				`"a${*}b${?}${$}{aws:username}<\"\u00fc\u65e5\ud83c\udfac/*"}}},` + decrypt,
+			policy.OmittedNothing,
+		},
+		{
+			"a dollar sign at another store",
+			func(c *Integration) {
+				c.Endpoint, c.STSEndpoint = "https://s3.example", "https://s3.example"
+				c.Prefix = "$a $/"
+			},
+			`{"Effect":"Allow","Action":["s3:GetObject"],` +
+				`"Resource":["arn:aws:s3:::bucket/$a $/*"]}`, policy.OmittedNothing,
+		},
+		{
+			"prefix of an access point",
+			func(c *Integration) {
+				c.AccessPoint = "arn:aws:s3:eu-central-1:123456789012:accesspoint/lab"
+				c.Prefix = "tenant-a/"
+			},
+			`{"Effect":"Allow","Action":["s3:GetObject"],"Resource":[` +
+				`"arn:aws:s3:eu-central-1:123456789012:accesspoint/lab/object/tenant-a/*"]},` +
+				decrypt, policy.OmittedNothing,
+		},
+		{
+			"KMS keys",
+			func(c *Integration) { c.KMSKeys = []string{someKey} },
+			read + `,{"Effect":"Allow","Action":["kms:Decrypt"],"Resource":["` + someKey + `"],` +
+				`"Condition":{"StringLike":{"kms:ViaService":"s3.*"}}}`, policy.OmittedNothing,
+		},
+		{
+			"too many blocked prefixes",
+			func(c *Integration) { c.Prefix, c.BlockedPrefixes = "tenant-a/", blocked },
+			readA + "," + decrypt, policy.OmittedBlocked,
+		},
+		{
+			"too long a prefix",
+			func(c *Integration) { c.Prefix = strings.Repeat("日", 330) + "/" },
+			"", policy.OmittedAll,
+		},
+		{"session_policy off", func(c *Integration) { c.SessionPolicy = false }, "", policy.OmittedNothing},
+		{"static keys", func(c *Integration) { c.RoleARN = "" }, "", policy.OmittedNothing},
 		{
 			"too many buckets",
 			func(c *Integration) { c.Bucket, c.PermittedBuckets = "", many },
-			"", false,
+			"", policy.OmittedAll,
 		},
 	} {
 		want := c.want
 		if want != "" {
 			want = `{"Version":"2012-10-17","Statement":[` + want + `]}`
 		}
-		if got, fits := role(c.edit).SessionDocument(); got != want || fits != c.fits {
-			t.Errorf("%s: SessionDocument = %s, %v\nwant %s, %v", c.name, got, fits, want, c.fits)
+		if got, omitted := role(c.edit).SessionDocument(); got != want || omitted != c.omit {
+			t.Errorf("%s: SessionDocument = %s, %d\nwant %s, %d", c.name, got, omitted, want, c.omit)
 		}
 	}
 }

@@ -177,8 +177,8 @@ func newIntegration(
 		i.Metrics.InitInPlace()
 	}
 	log := o.Log.With("integration", c.Name)
-	sessionPolicy, fits := c.SessionDocument()
-	if !fits {
+	sessionPolicy, omitted := c.SessionDocument()
+	if omitted == policy.OmittedAll {
 		log.Warn("session policy omitted: it would be longer than STS accepts; "+
 			"sessions have all rights of the role; use bucket patterns, or restrict the role",
 			"limit", policy.MaxSession,

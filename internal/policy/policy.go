@@ -3,13 +3,15 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
+	"unicode/utf16"
 )
 
 // Document is an IAM policy document.
@@ -32,85 +34,80 @@ func document(statements ...Statement) Document {
 	return Document{Version: "2012-10-17", Statement: statements}
 }
 
-// Scope is what an integration reads.
-type Scope struct {
-	// AWS means that the store is AWS's S3.
-	AWS bool
-	// Partition is the partition of the ARNs.
-	Partition string
-	// Buckets are names of buckets, or patterns.
-	Buckets []string
-	// AccessPoint is the ARN of the access point that stands for the bucket. Optional.
-	AccessPoint string
-	// Versions allows reading older versions, List the 404 for missing keys, and Location the
-	// question for a bucket's region.
-	Versions, List, Location bool
-}
-
 // MaxSession is the maximum length, in characters, of an inline session policy.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 const MaxSession = 2048
 
-// Session returns the session policy that limits a session to a scope. If the policy would be
-// longer than [MaxSession], it returns "" and fits is false.
-func Session(s *Scope) (text string, fits bool) {
-	d := document(s.readStatements()...)
-	if s.AWS {
-		// S3 decrypts SSE-KMS objects with the reader's permissions, and a session has only those
-		// permissions that both its role and its session policy allow.
-		d.Statement = append(d.Statement, decryptStatement([]string{"*"}))
+// Omitted is what a session policy omits because it would be longer than [MaxSession].
+type Omitted int
+
+// The values of Omitted.
+const (
+	OmittedNothing Omitted = iota
+	OmittedBlocked         // the blocked prefixes
+	OmittedAll             // everything: there is no policy
+)
+
+// Session returns the session policy that limits a session to a scope, and what it omits.
+func Session(s *Scope) (text string, omitted Omitted) {
+	decrypt := s.KMSKeys
+	if len(decrypt) == 0 {
+		decrypt = []string{"*"}
 	}
-	b, err := json.Marshal(d)
-	if err != nil || utf8.RuneCount(b) > MaxSession {
-		return "", false
+	whole := *s
+	for omitted = OmittedNothing; omitted < OmittedAll; omitted++ {
+		d := document(whole.readStatements()...)
+		if s.AWS {
+			// S3 decrypts SSE-KMS objects with the reader's permissions, and a session has only
+			// those permissions that both its role and its session policy allow.
+			d.Statement = append(d.Statement, decryptStatement(decrypt))
+		}
+		if text = d.text(); len(text) <= MaxSession {
+			return text, omitted
+		}
+		whole.BlockedPrefixes = nil
 	}
-	return string(b), true
+	return "", OmittedAll
 }
 
-// Access returns the policy that lets a role read the objects of a scope and decrypt them with the
-// given KMS keys. The keys must have passed [CheckKMSKey].
+// Access returns the policy that lets a role read the objects of a scope and decrypt them with its
+// KMS keys and further ones. The keys must have passed [CheckKMSKey].
 func Access(s *Scope, kmsKeys []string) Document {
 	d := document(s.readStatements()...)
-	if len(kmsKeys) > 0 {
-		d.Statement = append(d.Statement, decryptStatement(kmsKeys))
+	if keys := slices.Concat(s.KMSKeys, kmsKeys); len(keys) > 0 {
+		slices.Sort(keys)
+		d.Statement = append(d.Statement, decryptStatement(slices.Compact(keys)))
 	}
 	return d
 }
 
-// readStatements returns the statements that allow reading objects. HeadObject requires
-// s3:GetObject, too.
-// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
-func (s *Scope) readStatements() []Statement {
-	get := Statement{Effect: "Allow", Action: []string{"s3:GetObject"}}
-	if s.Versions {
-		get.Action = append(get.Action, "s3:GetObjectVersion")
+// text returns the document as JSON in [ASCII].
+func (d Document) text() string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(d); err != nil {
+		panic("policy: document cannot be encoded: " + err.Error()) // it consists of strings
 	}
-	list := Statement{Effect: "Allow", Action: []string{"s3:ListBucket"}}
-	list.Resource, get.Resource = s.resources()
-	statements := []Statement{get}
-	if s.List {
-		statements = append(statements, list)
-	}
-	if s.Location {
-		statements = append(statements, Statement{
-			Effect: "Allow", Action: []string{"s3:GetBucketLocation"}, Resource: list.Resource,
-		})
-	}
-	return statements
+	return ASCII(strings.TrimSuffix(b.String(), "\n"))
 }
 
-// resources returns the ARNs of the scope's buckets and of their objects. IAM does not know an
-// access point by its alias.
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-policies.html
-func (s *Scope) resources() (buckets, objects []string) {
-	if s.AccessPoint != "" {
-		return []string{s.AccessPoint}, []string{s.AccessPoint + "/object/*"}
+// ASCII returns a JSON text with all characters outside ASCII escaped. STS and IAM accept no
+// character above U+00FF in a policy.
+func ASCII(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case r < 0x7f:
+			b.WriteByte(byte(r))
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
 	}
-	for _, bucket := range s.Buckets {
-		arn := "arn:" + s.Partition + ":s3:::" + bucket
-		buckets, objects = append(buckets, arn), append(objects, arn+"/*")
-	}
-	return buckets, objects
+	return b.String()
 }
 
 // decryptStatement returns the statement that allows decryption with keys, in requests made through
