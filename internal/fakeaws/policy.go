@@ -102,16 +102,46 @@ func (s *statement) covers(action, resource string) bool {
 		slices.ContainsFunc(s.Resource, func(p string) bool { return matches(p, resource) })
 }
 
-// matches reports whether s matches an IAM pattern, in which * stands for any sequence of
-// characters and ? for any one character.
-func matches(pattern, s string) bool {
+// The wildcards of a parsed pattern, besides bytes.
+const (
+	anySequence = -1 - iota
+	anyByte
+	unknownVariable // matches nothing
+)
+
+// parsePattern parses an IAM pattern, in which * stands for any sequence of characters, ? for any
+// one character, and ${*}, ${?} and ${$} for the characters *, ? and $. No other variables are
+// known.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+func parsePattern(text string) (pattern []int) {
+	for len(text) > 0 {
+		c, rest := int(text[0]), text[1:]
+		switch variable, after, closed := strings.Cut(rest, "}"); {
+		case c == '*':
+			c = anySequence
+		case c == '?':
+			c = anyByte
+		case c == '$' && closed && strings.HasPrefix(variable, "{"):
+			c, rest = unknownVariable, after
+			if len(variable) == 2 && strings.Contains("*?$", variable[1:]) {
+				c = int(variable[1])
+			}
+		}
+		pattern, text = append(pattern, c), rest
+	}
+	return pattern
+}
+
+// matches reports whether s matches an IAM pattern.
+func matches(text, s string) bool {
+	pattern := parsePattern(text)
 	p, n, star, mark := 0, 0, -1, 0
 	for n < len(s) {
 		switch {
-		case p < len(pattern) && pattern[p] == '*':
+		case p < len(pattern) && pattern[p] == anySequence:
 			star, mark = p, n
 			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[n]):
+		case p < len(pattern) && (pattern[p] == anyByte || pattern[p] == int(s[n])):
 			p++
 			n++
 		case star >= 0:
@@ -121,7 +151,7 @@ func matches(pattern, s string) bool {
 			return false
 		}
 	}
-	return strings.Trim(pattern[p:], "*") == ""
+	return !slices.ContainsFunc(pattern[p:], func(c int) bool { return c != anySequence })
 }
 
 // arn returns the ARN of an object, or of the bucket if key is empty.

@@ -95,6 +95,33 @@ func TestSessionPolicyNarrows(t *testing.T) {
 	}
 }
 
+func TestMatches(t *testing.T) {
+	for _, c := range []struct {
+		pattern, text string
+		want          bool
+	}{
+		{"a/*", "a/", true},
+		{"a/*", "a/b/c", true},
+		{"a/*", "a", false},
+		{"a?c", "abc", true},
+		{"a?c", "ac", false},
+		{"a${*}/*", "a*/b", true},
+		{"a${*}/*", "ab/b", false},
+		{"a${?}/*", "a?/b", true},
+		{"a${?}/*", "ab/b", false},
+		{"a${$}{*}/*", "a${x}/b", true},
+		{"a${$}{x}/*", "a${x}/b", true},
+		{"a$/*", "a$/b", true},
+		{"${aws:username}/*", "ann/b", false},
+		{"${aws:username}/*", "${aws:username}/b", false},
+		{"a${*", "a${*", true},
+	} {
+		if got := matches(c.pattern, c.text); got != c.want {
+			t.Errorf("matches(%q, %q) = %v, want %v", c.pattern, c.text, got, c.want)
+		}
+	}
+}
+
 func TestARNPartitionFollowsRegion(t *testing.T) {
 	for region, want := range map[string]string{
 		west:            "arn:aws:s3:::b/k",

@@ -263,6 +263,9 @@ func checkSyntax(call *AssumeRoleCall) *Fault {
 	case utf8.RuneCountInString(call.Policy) > maxPolicyChars:
 		return invalid("policy",
 			fmt.Sprintf("Member must have length less than or equal to %d", maxPolicyChars))
+	case strings.ContainsFunc(call.Policy, func(r rune) bool { return r > '\u00ff' }):
+		return invalid("policy", "Member must satisfy regular expression pattern: "+
+			`[\u0009\u000A\u000D\u0020-\u00FF]+`)
 	}
 	return nil
 }

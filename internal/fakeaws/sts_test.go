@@ -119,6 +119,11 @@ func TestAssumeRoleRefuses(t *testing.T) {
 		{name: "policy too long",
 			change: policy(allow("arn:aws:s3:::" + strings.Repeat("x", 2000) + "/*")),
 			want:   invalid},
+		{
+			name:   "policy with a character above U+00FF",
+			change: policy(allow("arn:aws:s3:::photos/\u65e5/*")),
+			want:   invalid,
+		},
 		{name: "policy that is not JSON", change: policy("{"), want: malformed},
 		{name: "policy without statements", change: policy(`{"Version":"2012-10-17"}`),
 			want: malformed},
