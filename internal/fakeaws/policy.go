@@ -79,10 +79,11 @@ func parsePolicy(text string) (*policyDocument, *Fault) {
 	return &doc, nil
 }
 
-// allows reports whether the policy allows an action on a resource. Conditions are not evaluated:
-// an Allow with a condition never matches, and a Deny with a condition always does.
+// allows reports whether the policy allows an action on a resource. key is the s3:prefix of
+// s3:ListBucket. No other conditions are evaluated: an Allow with one never matches, and a Deny with
+// one always does.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
-func (d *policyDocument) allows(action, resource string) bool {
+func (d *policyDocument) allows(action, resource, key string) bool {
 	allowed := false
 	for _, s := range d.Statement {
 		if !s.covers(action, resource) {
@@ -91,7 +92,7 @@ func (d *policyDocument) allows(action, resource string) bool {
 		if s.Effect == "Deny" {
 			return false
 		}
-		allowed = allowed || s.Condition == nil
+		allowed = allowed || s.Condition == nil || action == listBucket && s.allowsPrefix(key)
 	}
 	return allowed
 }
@@ -100,6 +101,18 @@ func (s *statement) covers(action, resource string) bool {
 	action = strings.ToLower(action)
 	return slices.ContainsFunc(s.Action, func(p string) bool { return matches(strings.ToLower(p), action) }) &&
 		slices.ContainsFunc(s.Resource, func(p string) bool { return matches(p, resource) })
+}
+
+// allowsPrefix reports whether the only condition is a StringLike of s3:prefix that key matches.
+func (s *statement) allowsPrefix(key string) bool {
+	var condition struct {
+		StringLike struct {
+			Prefix oneOrMany[string] `json:"s3:prefix"`
+		}
+	}
+	return decodeStrictly(string(s.Condition), &condition) == nil &&
+		slices.ContainsFunc(condition.StringLike.Prefix,
+			func(p string) bool { return matches(p, key) })
 }
 
 // The wildcards of a parsed pattern, besides bytes.
@@ -171,7 +184,8 @@ func arn(region, bucket, key string) string {
 }
 
 // allows reports whether a caller is allowed an action on an object, or on the bucket if key is
-// empty. A user has the permissions of its User. A session has its role's current permissions,
+// empty. For s3:ListBucket, key is the prefix that is listed: S3 answers 404 for a missing key if the
+// caller may list it. A user has the permissions of its User. A session has its role's current permissions,
 // narrowed by its session policy.
 func (c *Cloud) allows(caller *principal, action, region, bucket, key string) bool {
 	matchesBucket := func(pattern string) bool { return locator.MatchBucket(pattern, bucket) }
@@ -188,7 +202,11 @@ func (c *Cloud) allows(caller *principal, action, region, bucket, key string) bo
 	if action == getObjectVersion && !role.Versions || action == listBucket && !role.List {
 		return false
 	}
-	return s.policy == nil || s.policy.allows(action, arn(region, bucket, key))
+	resource := arn(region, bucket, key)
+	if action == listBucket {
+		resource = arn(region, bucket, "")
+	}
+	return s.policy == nil || s.policy.allows(action, resource, key)
 }
 
 // allowsDecrypt reports whether a caller is allowed kms:Decrypt with a key. Users never are.

@@ -142,7 +142,19 @@ func TestMissingKeyIs404WithListBucket(t *testing.T) {
 		Buckets: []string{"photos"},
 		List:    true,
 	})
-	for policy, status := range map[string]int{"": 404, allow("arn:aws:s3:::photos/*"): 403} {
+	listing := func(condition string) string {
+		return policyOf(`[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"},` +
+			`{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::photos",` +
+			`"Condition":` + condition + `}]`)
+	}
+	for policy, status := range map[string]int{
+		"":                             404,
+		allow("arn:aws:s3:::photos/*"): 403,
+		listing(`{"StringLike":{"s3:prefix":"no*"}}`):                                    404,
+		listing(`{"StringLike":{"s3:prefix":"other/*"}}`):                                403,
+		listing(`{"StringEquals":{"s3:prefix":"none"}}`):                                 403,
+		listing(`{"StringLike":{"s3:prefix":"no*"},"Bool":{"aws:SecureTransport":"x"}}`): 403,
+	} {
 		got := a.send("GET", a.presign(signing{key: "none", credentials: a.session(policy)}), nil)
 		if got.status != status {
 			t.Errorf("policy %q: got %d, want %d", policy, got.status, status)

@@ -157,7 +157,7 @@ func (c *Cloud) object(
 		return nil, errAccessDenied
 	case len(versions) > 0:
 		return &versions[len(versions)-1], nil
-	case c.allows(caller, listBucket, region, bucket, ""):
+	case c.allows(caller, listBucket, region, bucket, key):
 		return nil, notFound("NoSuchKey", "The specified key does not exist.")
 	}
 	return nil, errAccessDenied
