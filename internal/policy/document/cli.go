@@ -18,7 +18,7 @@ func (r *Role) cli() string {
 	if r.Access != nil {
 		fmt.Fprintf(&b, "aws iam put-role-policy --role-name %s --policy-name %s \\\n"+
 			"  --policy-document %s\n",
-			quote(r.Name), accessName, quote(compact(r.Access)))
+			quote(r.Name), r.accessName(), quote(compact(r.Access)))
 	}
 	return b.String()
 }

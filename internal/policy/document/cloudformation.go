@@ -61,10 +61,10 @@ type (
 func (r *Role) cloudFormation() (string, error) {
 	id := logicalID(r.Name)
 	if r.Trust == nil {
-		return template(map[string]resource{id: {
+		return template(map[string]resource{logicalID(r.accessID()): {
 			Type: "AWS::IAM::RolePolicy",
 			Properties: rolePolicy{
-				PolicyName:     accessName,
+				PolicyName:     r.accessName(),
 				RoleName:       r.Name,
 				PolicyDocument: r.Access,
 			},
@@ -77,7 +77,7 @@ func (r *Role) cloudFormation() (string, error) {
 		AssumeRolePolicyDocument: r.Trust,
 	}
 	if r.Access != nil {
-		role.Policies = []namedPolicy{{PolicyName: accessName, PolicyDocument: r.Access}}
+		role.Policies = []namedPolicy{{PolicyName: r.accessName(), PolicyDocument: r.Access}}
 	}
 	arn := output{Description: "For role_arn in the configuration"}
 	arn.Value.GetAtt = []string{id, "Arn"}
@@ -122,12 +122,13 @@ func cloudFormationCORS(buckets []string, rules []policy.CORSRule) (string, erro
 
 // template returns a template in YAML. It encodes the template as JSON, which is valid YAML, and
 // writes that again in YAML's block style, so that the structs define the names and their order.
+// YAML has no escape for a pair of surrogates, so the JSON is not in ASCII.
 func template(resources map[string]resource, outputs map[string]output) (string, error) {
-	text := compact(struct {
+	text := marshal(struct {
 		AWSTemplateFormatVersion string
 		Resources                map[string]resource
 		Outputs                  map[string]output `json:",omitempty"`
-	}{"2010-09-09", resources, outputs})
+	}{"2010-09-09", resources, outputs}, "", "")
 	var n yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &n); err != nil {
 		return "", err

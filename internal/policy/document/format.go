@@ -4,6 +4,7 @@ package document
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -37,10 +38,23 @@ type Role struct {
 	Trust *policy.Document
 	// Access is the access policy; nil omits it.
 	Access *policy.Document
+	// AccessName is the name of the access policy within the role. The default is read.
+	AccessName string
 }
 
-// accessName is the name of the access policy within the role.
+// accessName is the default name of an access policy within its role.
 const accessName = "read"
+
+// accessName returns the name of the access policy within the role.
+func (r *Role) accessName() string { return cmp.Or(r.AccessName, accessName) }
+
+// accessID returns the name that identifies the access policy among the resources of all roles.
+func (r *Role) accessID() string {
+	if r.AccessName == "" {
+		return r.Name
+	}
+	return r.Name + "-" + r.AccessName
+}
 
 // WriteRole writes a role's trust policy, its access policy, or both. In JSON it writes only one of
 // them, and returns an error if both are set.
@@ -104,5 +118,6 @@ func marshal(v any, prefix, indent string) string {
 	return b.String()
 }
 
-func compact(v any) string                 { return strings.TrimSuffix(marshal(v, "", ""), "\n") }
-func indented(v any, prefix string) string { return marshal(v, prefix, "  ") }
+// compact and indented return v as JSON in ASCII.
+func compact(v any) string                 { return strings.TrimSuffix(policy.ASCII(marshal(v, "", "")), "\n") }
+func indented(v any, prefix string) string { return policy.ASCII(marshal(v, prefix, "  ")) }

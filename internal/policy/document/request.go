@@ -117,11 +117,12 @@ func (r *Request) Write() (text string, notes []string, err error) {
 		if err := r.checkKMSKeys(); err != nil {
 			return "", nil, err
 		}
+		if err := checkNames(i); err != nil {
+			return "", nil, err
+		}
 		access := policy.Access(i.Scope(), r.KMSKeys)
 		role.Access = &access
-		if !i.ListBucket {
-			notes = append(notes, noteListBucket)
-		}
+		notes = append(notes, r.accessNotes(&role)...)
 		if i.RoleARN == "" {
 			if i.OwnCredentials {
 				notes = append(notes, noteOwn)
@@ -148,6 +149,8 @@ const (
 		"another account or its trust policy names the proxy's whole account"
 	noteListBucket = "without s3:ListBucket, S3 answers 403 for a missing key; " +
 		"with list_bucket: true (--list-bucket) it answers 404"
+	noteNotASCII = "IAM accepts no characters above U+00FF in a policy unless they are escaped, which " +
+		"a template cannot express; if the deployment fails, use another --format"
 	noteKeys = "the integration has access keys and no role; " +
 		"attach this policy to the user that owns the keys"
 	noteOwn = "the integration uses the proxy's own credentials and no role; " +
@@ -161,9 +164,41 @@ const (
 		"sts:SetSourceIdentity, too; the document assume has both"
 	noteOwnRole = "this is the role that s3redirect runs as; each integration's role must trust " +
 		"it (s3redirect policy trust --principal)"
+	noteBucketCORS = "CORS belongs to the whole bucket, not to a prefix: the rules replace those that " +
+		"the bucket has, so apply them once for all integrations of the bucket"
 	noteBucketResource = "CloudFormation sets CORS only on buckets that it created or imported; " +
 		"copy CorsConfiguration into your bucket's resource"
 )
+
+// accessNotes returns the notes about an access policy, and names the policy within the role. One
+// role may have the policies of several prefixes.
+func (r *Request) accessNotes(role *Role) (notes []string) {
+	i := r.Integration
+	if !i.ListBucket {
+		notes = append(notes, noteListBucket)
+	}
+	if i.Prefix != "" && i.RoleARN != "" {
+		role.AccessName = accessName + "-" + i.Name
+		notes = append(notes, "the policy is named "+role.AccessName+" within the role, so that "+
+			"integrations of other prefixes may share the role; keep session_policy on if they do")
+	}
+	if r.Format == CloudFormation && strings.Contains(compact(role.Access), `\u`) {
+		notes = append(notes, noteNotASCII)
+	}
+	return notes
+}
+
+// checkNames returns an error if the store's policies cannot name the integration's prefixes.
+func checkNames(i *config.Integration) error {
+	scope := i.Scope()
+	for _, prefix := range append([]string{i.Prefix}, i.BlockedPrefixes...) {
+		if !scope.CanName(prefix) {
+			return fmt.Errorf("policies of S3-compatible stores cannot contain *, ? and ${ literally, "+
+				"so a policy for %s would also name other keys", locator.Printable(prefix))
+		}
+	}
+	return nil
+}
 
 func (r *Request) checkKMSKeys() error {
 	for _, key := range r.KMSKeys {
@@ -279,6 +314,9 @@ func (r *Request) cors() (string, []string, error) {
 					"name the buckets with --bucket instead of --integration", b)
 			}
 		}
+	}
+	if i.Prefix != "" {
+		notes = append(notes, noteBucketCORS)
 	}
 	if r.Format == CloudFormation {
 		notes = append(notes, noteBucketResource)

@@ -26,12 +26,13 @@ func (r *Role) terraform() string {
 		b.WriteString("\n")
 	}
 	if r.Access != nil {
+		text := jsonencode(r.Access)
 		fmt.Fprintf(&b, `resource "aws_iam_role_policy" %q {
-  name = %q
-  role = %s
-  policy = %s
+  name%[2]s = %[3]q
+  role%[2]s = %[4]s
+  policy = %[5]s
 }
-`, name, accessName, role, jsonencode(r.Access))
+`, label(r.accessID()), padding(text), r.accessName(), role, text)
 	}
 	if r.Trust != nil {
 		fmt.Fprintf(&b, `
@@ -44,11 +45,12 @@ output "%s_arn" {
 }
 
 func terraformPolicy(name string, d policy.Document) string {
+	text := jsonencode(d)
 	return fmt.Sprintf(`resource "aws_iam_policy" %q {
-  name = %s
+  name%s = %s
   policy = %s
 }
-`, label(name), literal(name), jsonencode(d))
+`, label(name), padding(text), literal(name), text)
 }
 
 func terraformCORS(buckets []string, rules []policy.CORSRule) string {
@@ -84,15 +86,30 @@ var escapeTemplate = strings.NewReplacer("${", "$${", "%{", "%%{")
 var jsonKey = regexp.MustCompile(`(?m)^( *"[^"\\]*"): `)
 
 // jsonencode returns a Terraform expression that evaluates to v as JSON. JSON is valid Terraform
-// syntax; the spaces are those that terraform fmt writes.
+// syntax; the spaces are those that terraform fmt writes. Terraform does not escape characters
+// outside ASCII, as IAM requires, so a value with some is a heredoc.
 func jsonencode(v any) string {
 	text := strings.TrimSuffix(escapeTemplate.Replace(indented(v, "  ")), "\n")
+	if strings.Contains(text, `\u`) {
+		return heredoc + "\n  " + text + "\n  POLICY"
+	}
 	return "jsonencode(" + jsonKey.ReplaceAllString(text, "$1 : ") + ")"
 }
 
 // literal returns a string, or a list of strings, as a Terraform literal.
 func literal(v any) string {
 	return strings.ReplaceAll(escapeTemplate.Replace(compact(v)), `","`, `", "`)
+}
+
+const heredoc = "<<-POLICY"
+
+// padding returns the spaces after the names of the attributes before a policy. terraform fmt aligns
+// them with a heredoc, but not with other values of several lines.
+func padding(value string) string {
+	if strings.HasPrefix(value, heredoc) {
+		return "  "
+	}
+	return ""
 }
 
 var notLabel = regexp.MustCompile(`[^A-Za-z0-9_-]`)
