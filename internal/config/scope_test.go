@@ -143,13 +143,13 @@ func TestSessionDocument(t *testing.T) {
 			policy.OmittedNothing,
 		},
 		{
-			"a dollar sign at another store",
+			"a dollar sign and a space at another store",
 			func(c *Integration) {
 				c.Endpoint, c.STSEndpoint = "https://s3.example", "https://s3.example"
-				c.Prefix = "$a $/"
+				c.Prefix = "a$ $/"
 			},
 			`{"Effect":"Allow","Action":["s3:GetObject"],` +
-				`"Resource":["arn:aws:s3:::bucket/$a $/*"]}`, policy.OmittedNothing,
+				`"Resource":["arn:aws:s3:::bucket/a$\u0020$/*"]}`, policy.OmittedNothing,
 		},
 		{
 			"prefix of an access point",

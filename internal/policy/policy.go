@@ -81,7 +81,7 @@ func Access(s *Scope, kmsKeys []string) Document {
 	return d
 }
 
-// text returns the document as JSON in [ASCII].
+// text returns the document as JSON in [ASCII], without spaces.
 func (d Document) text() string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -89,7 +89,9 @@ func (d Document) text() string {
 	if err := e.Encode(d); err != nil {
 		panic("policy: document cannot be encoded: " + err.Error()) // it consists of strings
 	}
-	return ASCII(strings.TrimSuffix(b.String(), "\n"))
+	// A space is part of a string, since there are none between the tokens. The query encoding of
+	// AssumeRole writes it as a plus sign, which radosgw does not decode.
+	return strings.ReplaceAll(ASCII(strings.TrimSuffix(b.String(), "\n")), " ", `\u0020`)
 }
 
 // ASCII returns a JSON text with all characters outside ASCII escaped. STS and IAM accept no

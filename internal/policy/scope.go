@@ -86,9 +86,11 @@ func (s *Scope) objects(prefix string) (arns []string) {
 }
 
 // CanName reports whether the store's policies can name a prefix so that it matches no other keys.
-// AWS has an escape for characters with a meaning in policies; other stores do not.
+// AWS has an escape for characters with a meaning in policies; other stores do not. radosgw refuses
+// a condition whose value begins with a dollar sign.
 func (s *Scope) CanName(prefix string) bool {
-	return s.AWS || !strings.ContainsAny(prefix, "*?") && !strings.Contains(prefix, "${")
+	return s.AWS || !strings.ContainsAny(prefix, "*?") && !strings.Contains(prefix, "${") &&
+		!strings.HasPrefix(prefix, "$")
 }
 
 // escape returns a prefix as the policies of AWS name it literally.

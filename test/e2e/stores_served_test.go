@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -188,21 +189,26 @@ func (s *suite) overrides() string {
 
 // session calls AssumeRole with a session policy that allows reading suiteBucket.
 func (s *suite) session() (aws.Credentials, error) {
+	return s.assume(s.t.Context(), document(map[string]any{
+		"Effect":   "Allow",
+		"Action":   []string{"s3:GetObject"},
+		"Resource": "arn:aws:s3:::" + suiteBucket + "/*",
+	}))
+}
+
+// assume calls AssumeRole with a session policy.
+func (c *candidate) assume(ctx context.Context, policy string) (aws.Credentials, error) {
 	client := awssts.New(awssts.Options{
-		BaseEndpoint: &s.endpoint,
+		BaseEndpoint: &c.endpoint,
 		Region:       "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider(
-			s.caller.AccessKeyID, s.caller.SecretAccessKey, ""),
+			c.caller.AccessKeyID, c.caller.SecretAccessKey, ""),
 		RetryMaxAttempts: 1,
 	})
-	out, err := client.AssumeRole(s.t.Context(), &awssts.AssumeRoleInput{
-		RoleArn:         &s.roleARN,
+	out, err := client.AssumeRole(ctx, &awssts.AssumeRoleInput{
+		RoleArn:         &c.roleARN,
 		RoleSessionName: aws.String("suite"),
-		Policy: aws.String(document(map[string]any{
-			"Effect":   "Allow",
-			"Action":   []string{"s3:GetObject"},
-			"Resource": "arn:aws:s3:::" + suiteBucket + "/*",
-		})),
+		Policy:          &policy,
 	})
 	if err != nil {
 		return aws.Credentials{}, err
@@ -279,9 +285,15 @@ func (s *suite) signWith(keys aws.Credentials, r request) string {
 	if r.bucket == "" {
 		r.bucket, r.key = suiteBucket, cmp.Or(r.key, suiteKey)
 	}
+	return s.presign(s.t, keys, r)
+}
+
+// presign presigns a URL with the SDK. The request must have a bucket and a key.
+func (s *store) presign(t *testing.T, keys aws.Credentials, r request) string {
+	t.Helper()
 	req, err := http.NewRequest(cmp.Or(r.method, http.MethodGet), s.endpoint, nil)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	req.URL.Path = "/" + r.bucket + "/" + r.key
 	req.URL.RawPath = "/" + r.bucket + "/" + escapeKey(r.key)
@@ -296,10 +308,10 @@ func (s *suite) signWith(keys aws.Credentials, r request) string {
 	query.Set("X-Amz-Expires", strconv.Itoa(int(expires/time.Second)))
 	req.URL.RawQuery = query.Encode()
 	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
-	signed, _, err := signer.PresignHTTP(s.t.Context(), keys, req, "UNSIGNED-PAYLOAD",
+	signed, _, err := signer.PresignHTTP(t.Context(), keys, req, "UNSIGNED-PAYLOAD",
 		"s3", cmp.Or(r.region, "us-east-1"), time.Now().Add(r.signed))
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return signed
 }
