@@ -198,14 +198,16 @@ func (s *suite) session() (aws.Credentials, error) {
 
 // assume calls AssumeRole with a session policy.
 func (c *candidate) assume(ctx context.Context, policy string) (aws.Credentials, error) {
-	client := awssts.New(awssts.Options{
+	service := awssts.New(awssts.Options{
 		BaseEndpoint: &c.endpoint,
 		Region:       "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider(
 			c.caller.AccessKeyID, c.caller.SecretAccessKey, ""),
-		RetryMaxAttempts: 1,
+		// The SDK closes a request's body when the answer arrives. If radosgw answers before net/http
+		// has noticed that the body ends there, net/http closes the connection.
+		RetryMaxAttempts: 5,
 	})
-	out, err := client.AssumeRole(ctx, &awssts.AssumeRoleInput{
+	out, err := service.AssumeRole(ctx, &awssts.AssumeRoleInput{
 		RoleArn:         &c.roleARN,
 		RoleSessionName: aws.String("suite"),
 		Policy:          &policy,
