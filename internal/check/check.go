@@ -145,14 +145,8 @@ func (o *Options) choose() (chosen []*config.Integration, err error) {
 	if o.Sample == nil {
 		return chosen, nil
 	}
-	if by, ok := o.Config.Blocked(*o.Sample); ok {
-		return nil, fmt.Errorf("integration %s blocks the sample: it is under one of its blocked_prefixes",
-			by.Name)
-	}
-	server, ok := o.Config.ServedBy(*o.Sample)
-	if !ok || !slices.Contains(chosen, server) {
-		return nil, fmt.Errorf("none of these integrations serves the sample, %s",
-			locator.Printable(o.Sample.String()))
+	if err := o.checkSample(chosen); err != nil {
+		return nil, err
 	}
 	return chosen, nil
 }
@@ -256,12 +250,13 @@ func (p *probe) run(ctx context.Context) {
 	case !hasSession:
 		p.skip("read", "there is no session")
 	case p.sample == nil:
-		p.skip("read", "there is no object to read; name one with --sample s3://%s/key",
-			p.anyBucket("BUCKET"))
+		p.skip("read", "there is no object to read; name one with --sample s3://%s/%skey",
+			p.anyBucket("BUCKET"), p.i.Prefix)
 	case p.region == "":
 		p.skip("read", "the region of the sample's bucket is unknown")
 	default:
 		if p.read(ctx) {
+			p.scope(ctx)
 			p.front(ctx)
 		}
 	}

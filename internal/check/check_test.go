@@ -115,7 +115,11 @@ func TestOptions(t *testing.T) {
 		},
 		{
 			func(o *Options) { o.Sample = &locator.Locator{Bucket: "scans", Key: "k"} },
-			"none of these integrations serves the sample, s3://",
+			"integration other serves the sample, s3://scans/k, and is not checked",
+		},
+		{
+			func(o *Options) { o.Sample = &locator.Locator{Bucket: "none", Key: "k"} },
+			"none of these integrations serves the sample, s3://none/k",
 		},
 	} {
 		o := w.Options

@@ -77,7 +77,7 @@ func withCORS(edit func(*fakeaws.CORS)) func(*testing.T, *world) {
 func TestFaults(t *testing.T) {
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	for _, c := range slices.Concat(stsFaults, storeFaults, corsFaults, configFaults,
-		redisFaults, viewerFaults) {
+		redisFaults, viewerFaults, scopeFaults) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld()
 			c.inject(t, w)
