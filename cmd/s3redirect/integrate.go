@@ -27,6 +27,7 @@ type newIntegration struct {
 	isNew     bool           // the configuration file does not exist yet
 	principal string
 	withTags  bool // the proxy's own session has tags or a source identity
+	kmsKeys   list
 	sample    string
 	listen    string
 	admin     string
@@ -46,6 +47,8 @@ func integrate(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	flags.BoolVar(&n.withTags, "with-tags", false,
 		"the proxy's own session has tags or a source identity, as with EKS Pod Identity; the "+
 			"trust policy then allows sts:TagSession and sts:SetSourceIdentity, too")
+	flags.Var(&n.kmsKeys, "kms-key", "the `ARN` of a KMS key that objects are encrypted with, which "+
+		"sessions are limited to; may be repeated")
 	flags.StringVar(&n.sample, "sample", "", "an object to try it with, `s3://bucket/key`")
 	flags.StringVar(&n.listen, "listen", "127.0.0.1:8080", "viewers' `address`, in a new file")
 	flags.StringVar(&n.admin, "admin-listen", "127.0.0.1:9090", "administrators' `address`, in a new file")

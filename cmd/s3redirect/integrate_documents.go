@@ -52,7 +52,7 @@ func (n *newIntegration) showDocuments() error {
 		r.Principal, r.WithTags = n.principal, n.withTags
 		n.RoleARN = n.roleOrPlaceholder()
 		more := ""
-		if n.IsAWS() {
+		if n.IsAWS() && len(n.KMSKeys) == 0 {
 			more = "For objects under SSE-KMS:\n    " + n.command("access") + " --kms-key ARN"
 		}
 		if err := show(document.KindAccess, more); err != nil {
@@ -106,6 +106,17 @@ func (n *newIntegration) command(words string) string {
 		}
 		if n.ListBucket {
 			line = append(line, "--list-bucket")
+		}
+	}
+	if n.Prefix != "" {
+		line = append(line, "--prefix", n.Prefix)
+	}
+	if kind == "role" || kind == "access" {
+		for _, prefix := range n.BlockedPrefixes {
+			line = append(line, "--blocked-prefix", prefix)
+		}
+		for _, key := range n.KMSKeys {
+			line = append(line, "--kms-key", key)
 		}
 	}
 	if n.AccessPoint != "" {

@@ -20,7 +20,7 @@ func (n *newIntegration) sayNext(c *config.Config) error {
 		if at := slices.IndexFunc(n.Buckets(), known); at >= 0 {
 			bucket = n.Buckets()[at]
 		}
-		object = "s3://" + bucket + "/KEY"
+		object = "s3://" + bucket + "/" + n.Prefix + "KEY"
 		more = ", with its key instead of KEY"
 	}
 	l, err := locator.Parse(object)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -51,26 +52,32 @@ func (n *newIntegration) askForBuckets() error {
 			case "yes", "y", "no", "n":
 				return errors.New("answer one or several, or type the bucket's name")
 			}
-			return n.checkBuckets(strings.Fields(answer))
+			return n.checkBuckets(answer)
 		}})
 	if err != nil {
 		return err
 	}
-	if n.buckets = strings.Fields(first); !isScope(first) {
+	if !isScope(first) {
+		n.setBuckets(first)
 		return nil
 	}
 	several := strings.EqualFold(first, onboard.Several)
-	ask := n.unused("bucket", "")
-	if several {
-		ask = n.unused("permitted_buckets", "")
+	ask := n.unused("permitted_buckets", "")
+	if !several {
+		ask = n.question("bucket", "")
+		ask.accept = n.checkBuckets
 	}
 	answer, err := n.ask(ask)
-	if n.buckets = strings.Fields(answer); several {
+	if n.setBuckets(answer); several {
 		n.PermittedBuckets = n.buckets
-	} else {
-		n.Bucket = answer
 	}
 	return err
+}
+
+// setBuckets sets the buckets, and the prefix if the answer names one.
+func (n *newIntegration) setBuckets(answer string) {
+	buckets, prefix := onboard.ParseScope(answer)
+	n.buckets, n.Prefix = buckets, cmp.Or(prefix, n.Prefix)
 }
 
 // isScope reports whether the answer to [onboard.Several] is one of the words that it names.
@@ -78,13 +85,31 @@ func isScope(answer string) bool {
 	return strings.EqualFold(answer, onboard.One) || strings.EqualFold(answer, onboard.Several)
 }
 
-// checkBuckets returns what is wrong with the buckets of an integration.
-func (n *newIntegration) checkBuckets(buckets []string) error {
+// checkBuckets returns what is wrong with an answer that names the buckets of an integration, or a
+// folder of one.
+func (n *newIntegration) checkBuckets(answer string) error {
+	buckets, prefix := onboard.ParseScope(answer)
+	d := n.Draft()
+	d["prefix"] = cmp.Or(prefix, n.Prefix)
 	key := "permitted_buckets"
 	if len(buckets) == 1 && !locator.IsPattern(buckets[0]) {
 		key = "bucket"
 	}
-	return onboard.CheckUnused(n.source, n.Draft(), key, strings.Join(buckets, " "), os.LookupEnv)
+	d[key] = strings.Join(buckets, " ")
+	return n.checkKeys(d, key, "prefix")
+}
+
+// checkKeys returns what is wrong with the first of the keys that is wrong.
+func (n *newIntegration) checkKeys(d config.Draft, keys ...string) error {
+	for _, key := range keys {
+		if d[key] == "" {
+			continue
+		}
+		if err := onboard.CheckUnused(n.source, d, key, d[key], os.LookupEnv); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // scope asks for the buckets and the name.
@@ -101,18 +126,16 @@ func (n *newIntegration) scope() error {
 	} else {
 		n.PermittedBuckets = n.buckets
 	}
-	for key, buckets := range map[string]string{"bucket": n.Bucket,
-		"permitted_buckets": strings.Join(n.PermittedBuckets, " ")} {
-		if buckets == "" {
-			continue
-		}
-		if err := onboard.CheckUnused(n.source, n.Draft(), key, buckets, os.LookupEnv); err != nil {
-			return usageError{fmt.Errorf("s3redirect integrate: --bucket: %w", err)}
+	n.BlockedPrefixes = n.blocked
+	d := n.Draft()
+	for _, key := range []string{"bucket", "permitted_buckets", "prefix", "blocked_prefixes"} {
+		if err := n.checkKeys(d, key); err != nil {
+			return usageError{fmt.Errorf("s3redirect integrate: --%s: %w", flagOf(key), err)}
 		}
 	}
 	var err error
 	q := n.unused("name", n.Name)
-	q.otherwise = onboard.DefaultName(n.Buckets())
+	q.otherwise = onboard.DefaultName(n.Buckets(), n.Prefix)
 	n.Name, err = n.ask(q)
 	return err
 }
@@ -211,6 +234,10 @@ func (n *newIntegration) rights() (err error) {
 		}
 	}
 	n.SessionPolicy = true
+	n.KMSKeys = n.kmsKeys
+	if err := onboard.Check(n.Draft(), "kms_keys", n.Draft()["kms_keys"], os.LookupEnv); err != nil {
+		return usageError{fmt.Errorf("s3redirect integrate: --kms-key: %w", err)}
+	}
 	if n.keysOnly() {
 		n.ExternalID, n.SessionDuration = "", 0
 		return nil

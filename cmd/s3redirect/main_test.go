@@ -206,7 +206,7 @@ integrations:
 		},
 		{
 			[]string{"check", "--config", good, "--sample", "s3://films/tenant-b/x"},
-			2, []string{"none of these integrations serves the sample, s3://films/tenant-b/x"},
+			2, []string{"is under none of the prefixes of bucket films: tenant-a/ of tenant-a"},
 		},
 		{
 			[]string{"check", "--config", good, "--sample", "s3://films/tenant-a/raw/x"},

@@ -27,8 +27,8 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 // draft is an integration that flags describe.
 type draft struct {
 	config.Integration
-	buckets list
-	secret  string
+	buckets, blocked list
+	secret           string
 }
 
 func (d *draft) register(flags *flag.FlagSet) {
@@ -36,6 +36,10 @@ func (d *draft) register(flags *flag.FlagSet) {
 		"the `name` of the integration; default: the bucket's name")
 	flags.Var(&d.buckets, "bucket", "a `bucket`, or a pattern such as team-*; may be repeated; "+
 		"one bucket makes a scoped integration, several buckets or a pattern a default integration")
+	flags.StringVar(&d.Prefix, "prefix", "",
+		"narrows the bucket to the keys under this `prefix`, such as tenant-a/")
+	flags.Var(&d.blocked, "blocked-prefix", "a `prefix` that nobody may read, from the bucket's root; "+
+		"may be repeated")
 	flags.StringVar(&d.AccessPoint, "access-point", "",
 		"the `ARN` of the access point through which the bucket is read")
 	flags.StringVar(&d.Region, "region", "", "the `region` of the buckets, or auto")
@@ -68,6 +72,7 @@ var notEmpty = map[string]string{
 	"principal":    "; without it, STS is asked",
 	"role-arn":     "",
 	"access-point": "",
+	"prefix":       "; without it, the whole bucket is meant",
 }
 
 // rejectEmpty returns an error if a flag of notEmpty is set to an empty text.
@@ -95,8 +100,9 @@ func (d *draft) finish() error {
 	} else {
 		d.Bucket, d.PermittedBuckets = "", d.buckets
 	}
+	d.BlockedPrefixes = d.blocked
 	if d.Name == "" {
-		d.Name = onboard.DefaultName(d.Buckets())
+		d.Name = onboard.DefaultName(d.Buckets(), d.Prefix)
 	}
 	if d.RoleARN == "" || d.SessionDuration == time.Hour { // the file does not state the default
 		d.SessionDuration = 0
@@ -283,13 +289,25 @@ func (r *request) useDraft(d *draft) error {
 	if errs := checked.Check(os.LookupEnv); errs != nil {
 		lines := make([]string, len(errs))
 		for n, e := range errs {
-			flagName := "--" + strings.ReplaceAll(e.Key, "_", "-")
+			flagName := "--" + flagOf(e.Key)
 			lines[n] = strings.TrimPrefix(flagName+": "+e.Problem, "--: ")
 		}
 		return policyError("%s", strings.Join(lines, "\n"))
 	}
 	d.RoleARN = checked.RoleARN
 	return nil
+}
+
+// flagOf returns the name of the flag that sets a key of an integration.
+func flagOf(key string) string {
+	key, _, _ = strings.Cut(key, "[")
+	switch key {
+	case "permitted_buckets":
+		return "bucket"
+	case "blocked_prefixes":
+		return "blocked-prefix"
+	}
+	return strings.ReplaceAll(key, "_", "-")
 }
 
 var errUnknownPrincipal = errors.New("the proxy's principal is unknown because STS did " +

@@ -162,7 +162,7 @@ func withName(d config.Draft) config.Draft {
 	if d == nil {
 		d = config.Draft{}
 	}
-	d["name"] = onboard.DefaultName(strings.Fields(d["bucket"] + " " + d["permitted_buckets"]))
+	d["name"] = onboard.DefaultName(strings.Fields(d["bucket"]+" "+d["permitted_buckets"]), d["prefix"])
 	return d
 }
 

@@ -7,9 +7,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"maps"
+	"regexp"
 	"strings"
 
 	"s3redirect/internal/config"
+	"s3redirect/internal/locator"
 	"s3redirect/internal/policy/document"
 )
 
@@ -51,8 +53,10 @@ const (
 
 var questions = []Question{
 	{Key: Several, Group: GroupTry, Label: "One bucket, or several?", Default: One,
-		Hint: "Answer one or several, or type the bucket's name; a * matches any characters."},
-	{Key: "bucket", Group: GroupBuckets, Label: "Bucket", Hint: "The integration serves this bucket and no other."},
+		Hint: "Answer one or several, or type the bucket's name; a * matches any characters. " +
+			"For only a folder of a bucket, type bucket/folder/."},
+	{Key: "bucket", Group: GroupBuckets, Label: "Bucket",
+		Hint: "The integration serves this bucket and no other, or only a part of it."},
 	{Key: "prefix", Group: GroupBuckets, Label: "Prefix",
 		Hint: "Only keys under it, such as tenant-a/; other integrations may serve the rest. Default: none."},
 	{Key: "blocked_prefixes", Group: GroupBuckets, Label: "Blocked prefixes",
@@ -198,13 +202,32 @@ func New() config.Draft {
 	return config.Draft{"region": DefaultRegion(""), "external_id": rand.Text()}
 }
 
-// DefaultName returns the name of an integration that has none yet: the first bucket's, without the characters that a
-// name must not contain.
-func DefaultName(buckets []string) string {
+// DefaultName returns the name of an integration that has none yet: the first bucket's and the prefix's, without the
+// characters that a name must not contain.
+func DefaultName(buckets []string, prefix string) string {
 	if len(buckets) == 0 {
 		return ""
 	}
-	return strings.Trim(strings.ReplaceAll(buckets[0], "*", ""), ".-")
+	name := strings.ReplaceAll(buckets[0], "*", "")
+	if prefix != "" {
+		name += "-" + notInName.ReplaceAllString(strings.TrimSuffix(prefix, "/"), "-")
+	}
+	return strings.Trim(name[:min(len(name), maxName)], ".-")
+}
+
+// notInName matches what an integration's name must not contain, and maxName is the length of the longest name.
+var notInName = regexp.MustCompile(`[^A-Za-z0-9._]+`)
+
+const maxName = 64
+
+// ParseScope splits the answer to the question about buckets: buckets and patterns, or a folder of one bucket, as
+// bucket/folder/ or s3://bucket/folder/.
+func ParseScope(answer string) (buckets []string, prefix string) {
+	bucket, prefix, isFolder := strings.Cut(strings.TrimPrefix(answer, locator.Scheme), "/")
+	if !isFolder {
+		return strings.Fields(answer), ""
+	}
+	return []string{bucket}, prefix
 }
 
 // DefaultRegion returns the default of the question about the region.
@@ -255,8 +278,8 @@ func CheckUnused(source *config.Source, answers config.Draft, key, answer string
 		return err
 	}
 	d := with(config.Draft{"name": rand.Text(), "bucket": answers["bucket"],
-		"permitted_buckets": answers["permitted_buckets"],
-		"region":            config.RegionAuto, "role_arn": placeholderRole}, key, answer)
+		"permitted_buckets": answers["permitted_buckets"], "prefix": answers["prefix"],
+		"region": config.RegionAuto, "role_arn": placeholderRole}, key, answer)
 	if d["bucket"] == "" && d["permitted_buckets"] == "" {
 		return nil
 	}

@@ -74,10 +74,38 @@ func TestNewIntegrationsHaveDifferentExternalIDs(t *testing.T) {
 }
 
 func TestDefaultName(t *testing.T) {
-	for buckets, want := range map[string]string{"": "", "photos": "photos",
-		"team-* photos": "team", "*.example": "example"} {
-		if got := DefaultName(strings.Fields(buckets)); got != want {
-			t.Errorf("DefaultName(%s) = %s, want %s", buckets, got, want)
+	for _, c := range []struct{ buckets, prefix, want string }{
+		{"", "", ""},
+		{"photos", "", "photos"},
+		{"team-* photos", "", "team"},
+		{"*.example", "", "example"},
+		{"films", "tenant-a/", "films-tenant-a"},
+		{"films", "a b/ü 日/", "films-a-b"},
+		{"films", strings.Repeat("long/", 20), "films-" + strings.Repeat("long-", 11) + "lon"},
+	} {
+		if got := DefaultName(strings.Fields(c.buckets), c.prefix); got != c.want {
+			t.Errorf("DefaultName(%s, %s) = %s, want %s", c.buckets, c.prefix, got, c.want)
+		}
+	}
+}
+
+func TestParseScope(t *testing.T) {
+	for _, c := range []struct {
+		answer  string
+		buckets []string
+		prefix  string
+	}{
+		{"films", []string{"films"}, ""},
+		{"films team-*", []string{"films", "team-*"}, ""},
+		{"films/", []string{"films"}, ""},
+		{"films/tenant-a/", []string{"films"}, "tenant-a/"},
+		{"films/tenant a/", []string{"films"}, "tenant a/"},
+		{"s3://films/tenant-a/x/", []string{"films"}, "tenant-a/x/"},
+		{"", nil, ""},
+	} {
+		buckets, prefix := ParseScope(c.answer)
+		if !slices.Equal(buckets, c.buckets) || prefix != c.prefix {
+			t.Errorf("ParseScope(%q) = %q, %q, want %q, %q", c.answer, buckets, prefix, c.buckets, c.prefix)
 		}
 	}
 }
@@ -111,7 +139,8 @@ func TestCheckUnused(t *testing.T) {
 	source := config.New("config.yaml",
 		[]byte("listen: :0\nviewers: {anonymous: true}\ninclude: "+
 			"[none.d/*.yaml]\nintegrations: [{name: lab, bucket: photos, region: auto, role_arn: "+
-			"'arn:aws:iam::123456789012:role/r'}]\n"))
+			"'arn:aws:iam::123456789012:role/r'}, {name: tenant, bucket: films, prefix: b/, region: auto, "+
+			"role_arn: 'arn:aws:iam::123456789012:role/r'}]\n"))
 	for _, c := range []struct {
 		answers           config.Draft
 		key, answer, says string
@@ -122,6 +151,10 @@ func TestCheckUnused(t *testing.T) {
 		{config.Draft{}, "permitted_buckets", "scans photos", "is a bucket of integration lab"},
 		{config.Draft{"bucket": "scans"}, "name", "lab", "is the name of the integration"},
 		{config.Draft{"bucket": "scans"}, "name", "new", ""},
+		{config.Draft{"prefix": "a/"}, "bucket", "photos", ""},
+		{config.Draft{"bucket": "photos"}, "prefix", "a/", ""},
+		{config.Draft{"bucket": "films"}, "prefix", "b/", "is the prefix of integration tenant"},
+		{config.Draft{"bucket": "films"}, "prefix", "b", "must end in a slash"},
 	} {
 		err := CheckUnused(source, c.answers, c.key, c.answer, noEnv)
 		if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
