@@ -14,6 +14,8 @@ type integrationAnswer struct {
 	Name            string   `json:"name"`
 	Scoped          bool     `json:"scoped"`
 	Buckets         []string `json:"buckets"`
+	Prefix          string   `json:"prefix,omitempty"`
+	BlockedPrefixes []string `json:"blocked_prefixes,omitempty"`
 	RoleARN         string   `json:"role_arn,omitempty"`
 	ExternalID      string   `json:"external_id,omitempty"`
 	SessionName     string   `json:"session_name,omitempty"`
@@ -60,7 +62,7 @@ func (c *Console) integrations(*http.Request) (any, error) {
 func card(i *config.Integration, s integration.Status, counts metrics.Counts) integrationAnswer {
 	a := integrationAnswer{
 		Name: i.Name, Scoped: i.Bucket != "",
-		Buckets: i.Buckets(), RoleARN: i.RoleARN, ExternalID: i.ExternalID,
+		Buckets: i.Buckets(), Prefix: i.Prefix, BlockedPrefixes: i.BlockedPrefixes, RoleARN: i.RoleARN, ExternalID: i.ExternalID,
 		SessionName: i.SessionName, Region: i.Region,
 		Endpoint: i.Endpoint, STSEndpoint: i.STSEndpoint,
 		URLLifetime: config.Short(i.URLLifetime), MinRemaining: config.Short(i.MinRemaining),

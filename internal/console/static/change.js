@@ -147,9 +147,10 @@ class Change {
         const [from, to] = several ? ["bucket", "permitted_buckets"] : ["permitted_buckets", "bucket"];
         this.draft[to] = (this.draft[from] || "").split(" ")[0];
         this.draft[from] = "";
+        if (several) this.draft.prefix = this.draft.blocked_prefixes = ""; // they are of one bucket
       }
       this.several = several;
-      buckets.replaceChildren(this.input(several ? "permitted_buckets" : "bucket"));
+      buckets.replaceChildren(...this.inputs(...(several ? ["permitted_buckets"] : ["bucket", "prefix", "blocked_prefixes"])));
     };
     choose(this.several);
     const radio = (several, label) => h("label", { class: "box" }, h("input", { type: "radio", name: "scope", checked: this.several === several, onchange: () => choose(several) }), " " + label);
@@ -197,7 +198,7 @@ const tryStep = {
   show: change => {
     const bucket = change.draft.bucket || (change.draft.permitted_buckets || "").split(" ").find(b => !b.includes("*"));
     return [h("p", {}, "This checks the integration with your changes before anything is saved. Enter an object to check that it can be read."),
-      checkPanel(() => ({ change: change.change() }), bucket ? `s3://${bucket}/` : "s3://", s => { change.draft[s.key] = s.value; })];
+      checkPanel(() => ({ change: change.change() }), bucket ? `s3://${bucket}/${change.draft.prefix || ""}` : "s3://", s => { change.draft[s.key] = s.value; })];
   },
 };
 

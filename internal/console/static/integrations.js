@@ -18,7 +18,7 @@ export async function showIntegrations() {
   return all.length;
 }
 
-const text = i => [i.name, ...i.buckets, i.role_arn, i.region, i.endpoint].join(" ").toLowerCase();
+const text = i => [i.name, ...i.buckets, i.prefix, i.role_arn, i.region, i.endpoint].join(" ").toLowerCase();
 
 /** Shows the integrations that match the search. Reuses existing cards. */
 function arrange() {
@@ -80,8 +80,8 @@ class Card {
   show(i) {
     this.integration = i;
     this.title.textContent = i.name;
-    this.badge.textContent = i.scoped ? "one bucket" : "default";
-    const facts = [[i.scoped ? "Bucket" : "Buckets", i.buckets.join(", ")], ["Role", i.role_arn || "none (signed with its access keys)"], ["Region", i.region],
+    this.badge.textContent = i.prefix ? "one prefix" : i.scoped ? "one bucket" : "default";
+    const facts = [[i.scoped ? "Bucket" : "Buckets", i.buckets.join(", ")], ["Prefix", i.prefix], ["Blocked", (i.blocked_prefixes || []).join(", ")], ["Role", i.role_arn || "none (signed with its access keys)"], ["Region", i.region],
       ["External ID", i.role_arn ? i.external_id || "none (the role is not protected against the confused deputy problem)" : ""], ["Endpoint", i.endpoint],
       ["Configured in", i.editable ? "" : `${i.file}, line ${i.line}`]];
     // Unchanged elements are kept, so that they keep the focus and the selection.
@@ -131,7 +131,7 @@ class Card {
     };
     this.actions.replaceChildren(
       button("Documents", () => documentsPanel({ name: i.name })),
-      button("Check", () => checkPanel({ name: i.name }, this.integration.scoped ? `s3://${this.integration.buckets[0]}/` : "s3://")),
+      button("Check", () => checkPanel({ name: i.name }, this.integration.scoped ? `s3://${this.integration.buckets[0]}/${this.integration.prefix || ""}` : "s3://")),
       ...(!session.signed_in || !session.changeable ? [] : !i.editable ? [
         h("button", { class: "plain", type: "button", "aria-label": "Read-only: how to change " + i.name, onclick: () => changeIntegration(i.name) }, "Read-only"),
       ] : [
