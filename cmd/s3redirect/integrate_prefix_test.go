@@ -123,3 +123,26 @@ func TestPolicyOfPrefix(t *testing.T) {
 		}
 	}
 }
+
+// A link that leads to nothing is made, with a note: the configuration may change.
+func TestLinkOutsidePrefixes(t *testing.T) {
+	path := writeConfig(t, strings.Replace(viewersConfig, "integrations:\n", `integrations:
+  - {name: tenant, bucket: films, prefix: a/b/, blocked_prefixes: [a/b/raw/], region: us-east-1,
+     access_key_id: AKIA, secret_access_key: s}
+`, 1))
+	for target, note := range map[string]string{
+		"s3://films/a/b/x":     "",
+		"s3://films/a/*":       "",
+		"s3://films/*":         "",
+		"s3://films/c/x":       "note: no integration serves s3://films/c/x\n",
+		"s3://films/a/x":       "note: no integration serves s3://films/a/x\n",
+		"s3://none/x":          "note: no integration serves s3://none/x\n",
+		"s3://films/a/b/raw/x": "note: nobody may read s3://films/a/b/raw/x: it is under blocked_prefixes of integration tenant\n",
+		"s3://films/a/b/raw/*": "note: nobody may read s3://films/a/b/raw/: it is under blocked_prefixes of integration tenant\n",
+	} {
+		code, stdout, stderr := running("link", "--config", path, "--lifetime", "1h", target)
+		if code != 0 || stdout == "" || stderr != note {
+			t.Errorf("link %s: exit code %d, %q, %q, want 0, a link and %q", target, code, stdout, stderr, note)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"s3redirect/internal/app"
 	"s3redirect/internal/config"
 	"s3redirect/internal/viewer"
 )
@@ -56,6 +57,9 @@ func makeLink(_ context.Context, args []string, stdout, stderr io.Writer) error 
 		text = "Set-Cookie: " + links.Cookie(target, query, now, until).String()
 	default:
 		text += target.Path() + "?" + query
+	}
+	if note := app.Unserved(c, target); note != "" {
+		fmt.Fprintln(stderr, "note:", note)
 	}
 	_, err = fmt.Fprintln(stdout, text)
 	return err

@@ -43,3 +43,15 @@ func Verdict(
 	return true, fmt.Sprintf("allowed by viewers.rules[%d]: %s may read %s, "+
 		"which integration %s serves", d.Rule-1, who, object, server.Name)
 }
+
+// Unserved returns why the proxy would refuse every link to t, or "".
+func Unserved(c *config.Config, t viewer.Target) string {
+	if by, ok := c.Blocked(t.Locator); ok {
+		return fmt.Sprintf("nobody may read %s: it is under blocked_prefixes of integration %s",
+			locator.Printable(t.String()), by.Name)
+	}
+	if len(servers(c, t)) == 0 {
+		return "no integration serves " + locator.Printable(t.String())
+	}
+	return ""
+}

@@ -113,6 +113,10 @@ func (p *probe) explainSessionPolicy(r *response) explanation {
 	const off = "set session_policy: false, so that the role's permissions alone decide."
 	remedy := "The policy that the proxy sends allows only reading the integration's buckets. " +
 		"Check that the bucket is one of them, or " + off
+	if p.i.Prefix != "" {
+		remedy = "The policy that the proxy sends allows only reading under the prefix, without the " +
+			"blocked prefixes. Check that the object is there, or " + off
+	}
 	switch action {
 	case "s3:GetObjectVersion":
 		remedy = "Set file_versioning: true, which adds the action to the session policy; or " + off
