@@ -49,16 +49,20 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	all := slices.Collect(maps.Values(c.integrations))
 	c.mu.Unlock()
 	for _, i := range all {
-		i.collect(func(n uint64, method, code string) {
+		u := i.counters.Load()
+		if u == nil {
+			continue
+		}
+		i.collect(u, func(n uint64, method, code string) {
 			send(c.requests, n, i.name, method, code)
 		})
 		if i.name == NoIntegration {
 			continue
 		}
-		send(c.lookups, i.sum(urlHits), "urls", i.name, "hit")
-		send(c.lookups, i.sum(urlMisses), "urls", i.name, "miss")
-		send(c.lookups, i.sum(credentialHits), "credentials", i.name, "hit")
-		send(c.lookups, i.sum(credentialMisses), "credentials", i.name, "miss")
+		send(c.lookups, u.sum(urlHits), "urls", i.name, "hit")
+		send(c.lookups, u.sum(urlMisses), "urls", i.name, "miss")
+		send(c.lookups, u.sum(credentialHits), "credentials", i.name, "hit")
+		send(c.lookups, u.sum(credentialMisses), "credentials", i.name, "miss")
 	}
 	for server, name := range servers {
 		var n uint64
@@ -69,10 +73,10 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// collect calls send for each series of requests.
-func (i *Integration) collect(send func(n uint64, method, code string)) {
-	for m := range i.requests {
-		for c := range i.requests[m] {
+// collect calls send for each series of requests that u counts.
+func (i *Integration) collect(u *counters, send func(n uint64, method, code string)) {
+	for m := range u.requests {
+		for c := range u.requests[m] {
 			method, code := other, other
 			if m < len(methods) {
 				method = methods[m]
@@ -80,7 +84,7 @@ func (i *Integration) collect(send func(n uint64, method, code string)) {
 			if c < len(codes) {
 				code = strconv.Itoa(codes[c])
 			}
-			n := i.count(m, c)
+			n := u.count(m, c)
 			if n > 0 || m < len(methods) && c < len(codes) && i.isInitial(m, c) {
 				send(n, method, code)
 			}

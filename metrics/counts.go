@@ -26,14 +26,16 @@ func (c *Counts) Add(o Counts) {
 	c.CredentialMisses += o.CredentialMisses
 }
 
-// Counts returns the counts of each integration. It is much cheaper than a scrape, so it can be
-// called every few seconds.
+// Counts returns the counts of each integration that was used. It is much cheaper than a scrape, so
+// it can be called every few seconds.
 func (m *Metrics) Counts() map[string]Counts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := make(map[string]Counts, len(m.integrations))
+	all := map[string]Counts{}
 	for name, i := range m.integrations {
-		all[name] = i.counts()
+		if u := i.counters.Load(); u != nil {
+			all[name] = u.counts()
+		}
 	}
 	return all
 }
@@ -46,10 +48,10 @@ func (m *Metrics) Total() (total Counts) {
 	return total
 }
 
-func (i *Integration) counts() (c Counts) {
-	for m := range i.requests {
-		for n := range i.requests[m] {
-			count := i.count(m, n)
+func (u *counters) counts() (c Counts) {
+	for m := range u.requests {
+		for n := range u.requests[m] {
+			count := u.count(m, n)
 			c.Requests += count
 			switch {
 			case n == len(codes):
@@ -62,7 +64,7 @@ func (i *Integration) counts() (c Counts) {
 			}
 		}
 	}
-	c.URLHits, c.URLMisses = i.sum(urlHits), i.sum(urlMisses)
-	c.CredentialHits, c.CredentialMisses = i.sum(credentialHits), i.sum(credentialMisses)
+	c.URLHits, c.URLMisses = u.sum(urlHits), u.sum(urlMisses)
+	c.CredentialHits, c.CredentialMisses = u.sum(credentialHits), u.sum(credentialMisses)
 	return c
 }

@@ -55,8 +55,9 @@ type Metrics struct {
 	nextShard atomic.Uint32
 	served    []served // by shard
 
-	mu           sync.Mutex
-	integrations map[string]*Integration // guarded by mu
+	mu           sync.Mutex              // guards the fields below
+	integrations map[string]*Integration // by name
+	exportAll    bool
 }
 
 // New returns metrics in a new registry, which also contains the metrics of the Go runtime and of
@@ -220,13 +221,30 @@ func (m *Metrics) Integration(name string) *Integration {
 	if i, ok := m.integrations[name]; ok {
 		return i
 	}
-	i := m.newIntegration(name)
+	i := m.newIntegrationLocked(name)
 	m.integrations[name] = i
 	return i
 }
 
-func (m *Metrics) newIntegration(name string) *Integration {
-	i := &Integration{name: name, metrics: m, hot: make([]hotCounts, shardCount())}
+// newIntegrationLocked returns the metrics of a new integration. The caller holds m.mu.
+func (m *Metrics) newIntegrationLocked(name string) *Integration {
+	i := &Integration{name: name, metrics: m}
 	i.URLs, i.Credentials = Lookups{i, urlHits}, Lookups{i, credentialHits}
+	if m.exportAll || name == NoIntegration {
+		i.use()
+	}
 	return i
+}
+
+// ExportAll decides whether integrations have series before they are used. Series that exist remain
+// until [Metrics.Forget].
+func (m *Metrics) ExportAll(all bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.exportAll = all; !all {
+		return
+	}
+	for _, i := range m.integrations {
+		i.used()
+	}
 }

@@ -3,9 +3,12 @@ package metrics
 import (
 	"maps"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -16,7 +19,7 @@ func newUsed() *Metrics {
 	m.ConfigRead(true, time.Unix(1_700_000_000, 500_000_000))
 	m.WatchCache("urls", func() int { return 7 }, Evictions{"capacity": func() uint64 { return 3 }})
 	i := m.Integration("lab")
-	i.InitAssumeRole()
+	i.Has(AssumeRole)
 	i.Request(0, "GET", 302)
 	i.Request(0, "GET", 302)
 	i.Request(0, "PROPFIND", 405)
@@ -143,5 +146,126 @@ func TestCounts(t *testing.T) {
 	after := Counts{Requests: 1, Redirects: 1}
 	if got := m.Counts()["lab"]; got != after {
 		t.Errorf("Counts() of lab after Forget = %+v, want %+v", got, after)
+	}
+}
+
+// seriesOf returns the number of exported series that have an integration's label.
+func seriesOf(t *testing.T, m *Metrics, name string) (n int) {
+	t.Helper()
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, series := range f.GetMetric() {
+			for _, label := range series.GetLabel() {
+				if label.GetName() == "integration" && label.GetValue() == name {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+// An integration has series once it is used, whatever uses it, and until it is forgotten. They
+// include those with the value 0.
+func TestSeriesOfUsedIntegrations(t *testing.T) {
+	// Five of requests, four of look-ups; six of AssumeRole and its duration, five of shared
+	// sessions, eight of documents in place.
+	const series = 5 + 4 + 6 + 1 + 5 + 8
+	for name, use := range map[string]func(*Integration){
+		"request":        func(i *Integration) { i.Request(0, "GET", 302) },
+		"URL":            func(i *Integration) { i.URLs.Count(0, true) },
+		"session":        func(i *Integration) { i.Credentials.Count(0, false) },
+		"AssumeRole":     func(i *Integration) { i.AssumeRole("ok", time.Second) },
+		"shared session": func(i *Integration) { i.SharedSession("hit") },
+		"in place":       func(i *Integration) { i.InPlace("served") },
+		"session expiry": func(i *Integration) { i.SessionExpires(time.Unix(1_700_000_000, 0)) },
+	} {
+		m := New("")
+		used, unused := m.Integration("used"), m.Integration("unused")
+		used.Has(AssumeRole | SharedSessions)
+		unused.Has(AssumeRole)
+		if n := seriesOf(t, m, "used"); n > 0 {
+			t.Errorf("%s: %d series before the first use, want none", name, n)
+		}
+		use(used)
+		used.Has(InPlace)
+		want := series
+		if name == "session expiry" {
+			want++
+		}
+		if n := seriesOf(t, m, "used"); n != want {
+			t.Errorf("%s: %d series after the first use, want %d", name, n, want)
+		}
+		if n := seriesOf(t, m, "unused"); n > 0 {
+			t.Errorf("%s: %d series of the unused integration, want none", name, n)
+		}
+		if n := seriesOf(t, m, NoIntegration); n > 0 {
+			t.Errorf("%s: %d series of %s, want none before its first use", name, n, NoIntegration)
+		}
+		m.Forget("used")
+		if n := seriesOf(t, m, "used"); n > 0 {
+			t.Errorf("%s: %d series after Forget, want none", name, n)
+		}
+	}
+}
+
+// ExportAll gives series to integrations that exist and to those that follow. Switching it off
+// removes none.
+func TestExportAll(t *testing.T) {
+	m := New("")
+	m.Integration("before")
+	m.ExportAll(true)
+	m.Integration("after").Has(AssumeRole)
+	m.ExportAll(false)
+	m.Integration("later")
+	for name, want := range map[string]int{"before": 9, "after": 16, "later": 0} {
+		if got := seriesOf(t, m, name); got != want {
+			t.Errorf("%d series of %s, want %d", got, name, want)
+		}
+	}
+}
+
+// An integration that is not used costs little memory, which is counted in allocations: 10,000
+// integrations of which 100 are used are common.
+func TestUnusedIntegrationIsSmall(t *testing.T) {
+	m := New("")
+	n := 0
+	got := testing.AllocsPerRun(1000, func() {
+		n++
+		i := m.Integration(strconv.Itoa(n))
+		i.Has(AssumeRole | SharedSessions | InPlace)
+	})
+	if got > 3 { // the name, the handle, and the growth of the map
+		t.Errorf("an unused integration makes %v allocations, want at most 3", got)
+	}
+	if size := unsafe.Sizeof(Integration{}); size > 96 {
+		t.Errorf("an unused integration takes %d bytes, want at most 96", size)
+	}
+}
+
+// Concurrent first uses lose no count.
+func TestConcurrentFirstUse(t *testing.T) {
+	m := New("")
+	i := m.Integration("lab")
+	const goroutines = 8
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for range goroutines {
+		wg.Go(func() {
+			<-start
+			i.Request(m.NewShard(), "GET", 302)
+			i.Has(AssumeRole)
+		})
+	}
+	close(start)
+	wg.Wait()
+	if got := m.Counts()["lab"].Redirects; got != goroutines {
+		t.Errorf("%d redirects were counted, want %d", got, goroutines)
+	}
+	if got := seriesOf(t, m, "lab"); got != 16 {
+		t.Errorf("%d series, want 16", got)
 	}
 }

@@ -45,7 +45,7 @@ func TestShardsAddUp(t *testing.T) {
 		default:
 			runtime.Gosched()
 		}
-		now := i.counts()
+		now := i.used().counts()
 		if now.Requests < last.Requests || now.URLHits < last.URLHits {
 			t.Fatalf("counts() = %+v after %+v, want no decrease", now, last)
 		}

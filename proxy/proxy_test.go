@@ -230,11 +230,6 @@ func TestMetrics(t *testing.T) {
 # HELP s3redirect_requests_total Requests answered on the viewers' listener, ` +
 		`by integration (- if none serves the bucket), method and status code.
 # TYPE s3redirect_requests_total counter
-s3redirect_requests_total{code="302",integration="keys",method="GET"} 0
-s3redirect_requests_total{code="302",integration="keys",method="HEAD"} 0
-s3redirect_requests_total{code="403",integration="keys",method="GET"} 0
-s3redirect_requests_total{code="502",integration="keys",method="GET"} 0
-s3redirect_requests_total{code="503",integration="keys",method="GET"} 0
 s3redirect_requests_total{code="302",integration="lab",method="GET"} 2
 s3redirect_requests_total{code="302",integration="lab",method="HEAD"} 1
 s3redirect_requests_total{code="403",integration="lab",method="GET"} 0
@@ -250,14 +245,10 @@ s3redirect_requests_total{code="405",integration="-",method="other"} 1
 # HELP s3redirect_cache_lookups_total Lookups in the two caches (urls, credentials), ` +
 		`by integration and result (hit, miss). A credentials miss is a request that waited for STS.
 # TYPE s3redirect_cache_lookups_total counter
-s3redirect_cache_lookups_total{cache="credentials",integration="keys",result="hit"} 0
-s3redirect_cache_lookups_total{cache="credentials",integration="keys",result="miss"} 0
 s3redirect_cache_lookups_total{cache="credentials",integration="lab",result="hit"} 2
 s3redirect_cache_lookups_total{cache="credentials",integration="lab",result="miss"} 1
 s3redirect_cache_lookups_total{cache="credentials",integration="shared",result="hit"} 0
 s3redirect_cache_lookups_total{cache="credentials",integration="shared",result="miss"} 1
-s3redirect_cache_lookups_total{cache="urls",integration="keys",result="hit"} 0
-s3redirect_cache_lookups_total{cache="urls",integration="keys",result="miss"} 0
 s3redirect_cache_lookups_total{cache="urls",integration="lab",result="hit"} 1
 s3redirect_cache_lookups_total{cache="urls",integration="lab",result="miss"} 2
 s3redirect_cache_lookups_total{cache="urls",integration="shared",result="hit"} 0

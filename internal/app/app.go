@@ -136,6 +136,7 @@ func New(o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.current.Store(g)
+	a.metrics.ExportAll(c.Metrics.Integrations == config.MetricsAll)
 	a.metrics.ConfigRead(true, time.Now())
 	return a, nil
 }

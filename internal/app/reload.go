@@ -55,6 +55,7 @@ func (a *App) applyLocked(source *config.Source, readErr error) error {
 	}
 	a.level.Set(c.Log.Level)
 	a.current.Store(g)
+	a.metrics.ExportAll(c.Metrics.Integrations == config.MetricsAll)
 	a.lastFailure.Store(nil)
 	previous.integrations.Retire(g.integrations)
 	a.sts.Keep(c.Integrations)

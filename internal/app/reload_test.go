@@ -342,11 +342,12 @@ func TestReloadForgetsSeriesOfRequestsInFlight(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for method, target := range map[string]string{
-			http.MethodPost: teamObject,
-			http.MethodHead: teamObject + "?versionId=%00",
+		for _, r := range []struct{ method, target string }{
+			{http.MethodPost, teamObject},
+			{http.MethodHead, teamObject + "?versionId=%00"},
+			{http.MethodHead, mediaObject + "?versionId=%00"},
 		} {
-			before.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, target, nil))
+			before.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(r.method, r.target, nil))
 		}
 		time.Sleep(requestTimeout + time.Second)
 		all := a.scrape()

@@ -57,6 +57,7 @@ func (k *checker) check() {
 		k.wrong("log.format", "%s is not a format; use json or text", value("log.format"))
 	}
 	k.checkLogs()
+	k.checkMetrics()
 	if k.Cache.URLs < 1 || k.Cache.URLs > 100_000_000 {
 		k.wrong("cache.urls", "%d entries are out of bounds; use 1 to 100000000 (the default is 65536)", k.Cache.URLs)
 	}

@@ -68,6 +68,8 @@ type Config struct {
 	Cache Cache `yaml:"cache"`
 	// Log configures the log. Optional.
 	Log Log `yaml:"log"`
+	// Metrics configures the metrics. Optional.
+	Metrics Metrics `yaml:"metrics"`
 
 	// Proxies is TrustedProxies, parsed.
 	Proxies []netip.Prefix `yaml:"-"`

@@ -96,7 +96,7 @@ func TestExampleIsValidAndComplete(t *testing.T) {
 		reflect.TypeFor[JWT](), reflect.TypeFor[Basic](),
 		reflect.TypeFor[Links](), reflect.TypeFor[LinkKey](),
 		reflect.TypeFor[Rule](), reflect.TypeFor[RateLimit](), reflect.TypeFor[CORS](),
-		reflect.TypeFor[Cache](), reflect.TypeFor[Log]()} {
+		reflect.TypeFor[Cache](), reflect.TypeFor[Log](), reflect.TypeFor[Metrics]()} {
 		for _, key := range fieldNames(section) {
 			if !strings.Contains(string(text), key+":") {
 				t.Errorf("%s lacks the key %s", path, key)
@@ -116,6 +116,7 @@ func TestExampleIsValidAndComplete(t *testing.T) {
 		"drain_delay":     least.DrainDelay, "urls": least.Cache.URLs,
 		"credentials": least.Cache.Credentials, "format": least.Log.Format,
 		"access": least.Log.Access, "level": strings.ToLower(least.Log.Level.String()),
+		"metrics": least.Metrics.Integrations,
 		"session_duration": "1h", "session_policy": least.Integrations[0].SessionPolicy,
 		"file_versioning": false, "path_style": false,
 	} {

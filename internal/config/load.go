@@ -274,6 +274,7 @@ func setDefaults(v reflect.Value) {
 			AdminListen: OneOrMore[string]{"127.0.0.1:9090"}, URLLifetime: 45 * time.Minute,
 			MinRemaining: 15 * time.Minute, ReferrerPolicy: "no-referrer",
 			Cache: Cache{URLs: 65536, Credentials: 1000}, Log: Log{Format: "json"},
+			Metrics: Metrics{Integrations: MetricsUsed},
 		}
 	case *Integration:
 		*c = Integration{SessionPolicy: true}

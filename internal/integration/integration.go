@@ -168,13 +168,13 @@ func newIntegration(
 	}
 	i.setParams(c)
 	if c.RoleARN != "" || c.OwnCredentials {
-		i.Metrics.InitAssumeRole()
+		i.Metrics.Has(metrics.AssumeRole)
 		if o.Shared != nil && !c.OwnCredentials {
-			i.Metrics.InitSharedSessions()
+			i.Metrics.Has(metrics.SharedSessions)
 		}
 	}
 	if c.InPlace != nil {
-		i.Metrics.InitInPlace()
+		i.Metrics.Has(metrics.InPlace)
 	}
 	log := o.Log.With("integration", c.Name)
 	sessionPolicy, omitted := c.SessionDocument()
