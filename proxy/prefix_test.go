@@ -20,7 +20,7 @@ func withPrefixes(wholeBucket string) worldOption {
 	return func(c *config.Config, _ *Options) {
 		c.Integrations = nil
 		add := func(name, prefix string, blocked ...string) {
-			c.Integrations = append(c.Integrations, config.Integration{
+			c.Integrations = append(c.Integrations, &config.Integration{
 				Name: name, Bucket: "films", Prefix: prefix, BlockedPrefixes: blocked,
 				AccessKeyID: "AKIA-" + name, SecretAccessKey: testSecret,
 				Region: "us-east-1", Endpoint: storeURL, PathStyle: true,

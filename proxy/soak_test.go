@@ -42,7 +42,7 @@ func newSoak(t *testing.T) *soak {
 	s.w = newWorld(t, func(c *config.Config, o *Options) {
 		for n := range c.Integrations {
 			// Windows of a minute, sessions of a quarter of an hour.
-			i := &c.Integrations[n]
+			i := c.Integrations[n]
 			i.URLLifetime, i.MinRemaining = 2*time.Minute, time.Minute
 			i.SessionDuration = 15 * time.Minute
 		}

@@ -123,7 +123,7 @@ func checkURLs(t *testing.T, seed uint64, unreliable bool) {
 	m := metrics.New("test")
 	log := slog.New(slog.DiscardHandler)
 	set, err := integration.NewSet(&config.Config{
-		Integrations: []config.Integration{i},
+		Integrations: []*config.Integration{i},
 		Cache:        config.Cache{Credentials: 10},
 	}, integration.Options{
 		Clock:   time.Now,
@@ -156,7 +156,7 @@ func checkURLs(t *testing.T, seed uint64, unreliable bool) {
 		resp := w.ask("GET", "/s3/bucket/k"+strconv.Itoa(random.IntN(100)))
 		if resp.StatusCode == 302 {
 			redirects++
-			checkRedirect(t, resp, sts, &i)
+			checkRedirect(t, resp, sts, i)
 		} else {
 			p := problemIn(t, resp)
 			if !unreliable || p.Code != "assume_role_denied" && p.Code != "sts_unavailable" {

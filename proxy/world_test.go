@@ -62,7 +62,7 @@ func (l *lockedBuffer) String() string {
 
 // testIntegrations returns an integration for one bucket, one for several buckets with versions,
 // and one with static keys.
-func testIntegrations() []config.Integration {
+func testIntegrations() []*config.Integration {
 	base := config.Integration{
 		SessionDuration: time.Hour,
 		SessionPolicy:   true,
@@ -82,7 +82,7 @@ func testIntegrations() []config.Integration {
 	shared.RoleARN, shared.SessionName = sharedARN, "s3redirect-shared"
 	shared.FileVersioning = true
 	keys.Name, keys.Bucket, keys.STSEndpoint, keys.RequesterPays = "keys", "scans", "", true
-	return []config.Integration{lab, shared, keys}
+	return []*config.Integration{&lab, &shared, &keys}
 }
 
 // testCloud returns the account that testIntegrations refers to.

@@ -245,7 +245,7 @@ func (r *request) choose(path, name string, d *draft) error {
 	var names []string
 	for n := range c.Integrations {
 		if c.Integrations[n].Name == name {
-			r.Config, r.Integration = c, &c.Integrations[n]
+			r.Config, r.Integration = c, c.Integrations[n]
 			return nil
 		}
 		names = append(names, c.Integrations[n].Name)

@@ -280,7 +280,7 @@ func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
 
 // Summary returns a line per integration with the buckets or the prefix that it serves, for the log. It cuts long
 // lists.
-func Summary(integrations []config.Integration) []string {
+func Summary(integrations []*config.Integration) []string {
 	const limit = 20
 	var lines []string
 	for n, i := range integrations {

@@ -176,7 +176,7 @@ func servers(c *config.Config, t viewer.Target) (names []string) {
 		names = append(names, i.Name)
 	}
 	for n := range c.Integrations {
-		i := &c.Integrations[n]
+		i := c.Integrations[n]
 		if t.Prefix && i.Bucket == t.Bucket && strings.HasPrefix(i.Prefix, t.Key) &&
 			!slices.Contains(names, i.Name) {
 			names = append(names, i.Name)

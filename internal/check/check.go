@@ -130,7 +130,7 @@ func Run(ctx context.Context, o Options) (ok bool, err error) {
 func (o *Options) choose() (chosen []*config.Integration, err error) {
 	var names []string
 	for n := range o.Config.Integrations {
-		i := &o.Config.Integrations[n]
+		i := o.Config.Integrations[n]
 		names = append(names, i.Name)
 		if len(o.Integrations) == 0 || slices.Contains(o.Integrations, i.Name) {
 			chosen = append(chosen, i)

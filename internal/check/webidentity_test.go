@@ -42,7 +42,7 @@ func TestWebIdentityFaults(t *testing.T) {
 func TestExplainWebIdentity(t *testing.T) {
 	w := newWorld()
 	w.check(t)
-	p := newProbe(&w.Options, &w.Config.Integrations[0])
+	p := newProbe(&w.Options, w.Config.Integrations[0])
 	if _, ok := p.explainWebIdentity(errorResponse{code: "AccessDenied"}); ok {
 		t.Error("explained an error of AssumeRole, want none explained")
 	}

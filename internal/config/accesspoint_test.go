@@ -20,7 +20,7 @@ integrations:
 	if err != nil {
 		t.Fatalf("Parse() = %v, want no error", err)
 	}
-	i := &c.Integrations[0]
+	i := c.Integrations[0]
 	if i.Region != "us-gov-west-1" || i.Partition() != "aws-us-gov" || !i.HasAccessPoint() {
 		t.Errorf("Parse() = region %s, partition %s, HasAccessPoint %v, want us-gov-west-1, "+
 			"aws-us-gov, true", i.Region, i.Partition(), i.HasAccessPoint())

@@ -57,7 +57,7 @@ func (k *checker) checkRuleBucket(bucket string) error {
 		return err
 	}
 	for n := range k.Integrations {
-		i := &k.Integrations[n]
+		i := k.Integrations[n]
 		if !i.IsAWS() && slices.ContainsFunc(i.Buckets(), func(served string) bool {
 			return locator.Overlap(served, bucket) &&
 				(!locator.HasCapital(bucket) || locator.HasCapital(served))

@@ -39,7 +39,7 @@ func TestMatchBucket(t *testing.T) {
 }
 
 func TestServedByStore(t *testing.T) {
-	c := &Config{Integrations: []Integration{
+	c := &Config{Integrations: []*Integration{
 		{Name: "aws", PermittedBuckets: []string{"*"}},
 		{Name: "store", PermittedBuckets: []string{"My_Bucket", "lab_*"}, Endpoint: "https://s3.example"},
 	}}

@@ -244,7 +244,7 @@ func messagesFor(text string, included, changed bool) (messages string, loads bo
 	c, err := s.Parse(noEnv)
 	if err != nil {
 		note(err)
-		c = &Config{Integrations: []Integration{{Name: "lab", Origin: Origin{File: "d/lab.yaml"}}}}
+		c = &Config{Integrations: []*Integration{{Name: "lab", Origin: Origin{File: "d/lab.yaml"}}}}
 	} else {
 		all = append(all, c.Warnings...)
 	}

@@ -164,7 +164,7 @@ func (s *Source) newPath(dir, name string) (path, conflict string) {
 
 // editable returns the draft and the file of an integration of c that this program wrote.
 func (s *Source) editable(c *Config, name string) (Draft, *file, error) {
-	n := slices.IndexFunc(c.Integrations, func(i Integration) bool { return i.Name == name })
+	n := slices.IndexFunc(c.Integrations, func(i *Integration) bool { return i.Name == name })
 	if n < 0 {
 		return nil, nil, Errors{{File: s.path, Key: "integrations",
 			Problem: fmt.Sprintf("there is no integration %s any more", name)}}

@@ -74,7 +74,7 @@ func (k *checker) check() {
 	k.checkSignatureAge("", k.URLLifetime, k.MaxSignatureAge)
 	names, roles := map[string]string{}, 0
 	for n := range k.Integrations {
-		i := &k.Integrations[n]
+		i := k.Integrations[n]
 		at := fmt.Sprintf("integrations[%d]", n)
 		k.checkName(at, i.Name, names)
 		k.checkIntegration(at, i)
@@ -294,7 +294,7 @@ func (k *checker) checkOverlaps() {
 // claims returns what the integrations serve, in the order of the configuration.
 func (k *checker) claims() (all []claim) {
 	for n := range k.Integrations {
-		i := &k.Integrations[n]
+		i := k.Integrations[n]
 		at := fmt.Sprintf("integrations[%d]", n)
 		if i.Bucket != "" {
 			c := claim{key: at + ".bucket", bucket: i.Bucket, prefix: i.Prefix, integration: i, scoped: true}

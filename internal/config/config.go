@@ -53,8 +53,9 @@ type Config struct {
 	// balancers notice. Each response closes its connection then. Default 0s.
 	DrainDelay time.Duration `yaml:"drain_delay"`
 	// Integrations are the roles with the buckets that they serve: those of the main file, then
-	// those of the included files. At least one is required, unless the console can add it.
-	Integrations []Integration `yaml:"integrations"`
+	// those of the included files. At least one is required, unless the console can add it. They
+	// are immutable: configurations that are loaded one after the other share what did not change.
+	Integrations []*Integration `yaml:"integrations"`
 	// Include holds patterns of further files with integrations, such as integrations.d/*.yaml,
 	// relative to the directory of the configuration file. Each file is one integration or a list
 	// of them. The files are read in the order of their paths.

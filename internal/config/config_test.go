@@ -116,7 +116,7 @@ func TestExampleIsValidAndComplete(t *testing.T) {
 		"drain_delay":     least.DrainDelay, "urls": least.Cache.URLs,
 		"credentials": least.Cache.Credentials, "format": least.Log.Format,
 		"access": least.Log.Access, "level": strings.ToLower(least.Log.Level.String()),
-		"metrics": least.Metrics.Integrations,
+		"metrics":          least.Metrics.Integrations,
 		"session_duration": "1h", "session_policy": least.Integrations[0].SessionPolicy,
 		"file_versioning": false, "path_style": false,
 	} {

@@ -185,12 +185,16 @@ func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {
 	d.places[key] = position{file: d.file, line: n.Line}
 	into.Set(reflect.MakeSlice(into.Type(), 0, len(n.Content)))
 	for i, item := range n.Content {
-		value := reflect.New(into.Type().Elem()).Elem()
+		into.Set(reflect.Append(into, reflect.Zero(into.Type().Elem())))
+		value := into.Index(i)
+		if value.Kind() == reflect.Pointer { // an item without a value is not nil
+			value.Set(reflect.New(value.Type().Elem()))
+			value = value.Elem()
+		}
 		setDefaults(value)
 		at := fmt.Sprintf("%s[%d]", key, i)
 		d.places[at] = position{file: d.file, line: item.Line}
 		d.decode(item, value, at)
-		into.Set(reflect.Append(into, value))
 	}
 }
 

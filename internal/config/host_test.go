@@ -57,7 +57,7 @@ integrations:
 	if err != nil {
 		t.Fatalf("%s: Parse() = %v, want no error", keys, err)
 	}
-	return &c.Integrations[0]
+	return c.Integrations[0]
 }
 
 func TestHosts(t *testing.T) {

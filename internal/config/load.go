@@ -120,9 +120,9 @@ func (s *Source) include(c *Config, d *decoder, f *file) {
 		}
 		d.local[n] = local
 		d.places[key] = position{file: f.path, line: item.Line}
-		var i Integration
-		setDefaults(reflect.ValueOf(&i).Elem())
-		d.decode(item, reflect.ValueOf(&i).Elem(), key)
+		i := &Integration{}
+		setDefaults(reflect.ValueOf(i).Elem())
+		d.decode(item, reflect.ValueOf(i).Elem(), key)
 		i.Origin = Origin{File: f.path, Line: item.Line, Editable: s.isEditable(f, root)}
 		c.Integrations = append(c.Integrations, i)
 	}
@@ -347,7 +347,7 @@ func (d *decoder) complete(c *Config) {
 		c.MinRemaining = min(c.MinRemaining, third(c.URLLifetime))
 	}
 	for n := range c.Integrations {
-		i := &c.Integrations[n]
+		i := c.Integrations[n]
 		at := fmt.Sprintf("integrations[%d].", n)
 		own := d.given(at + "max_signature_age")
 		if !own {

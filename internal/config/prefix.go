@@ -76,7 +76,7 @@ func (k *checker) checkFoldedPrefixes(claims []claim) {
 func (k *checker) checkBlocked(claims []claim) {
 	blocked := map[string]*locator.Prefixes[string]{} // their keys, by bucket
 	for n := range k.Integrations {
-		i := &k.Integrations[n]
+		i := k.Integrations[n]
 		for m, prefix := range i.BlockedPrefixes {
 			if blocked[i.Bucket] == nil {
 				blocked[i.Bucket] = &locator.Prefixes[string]{}
@@ -116,7 +116,7 @@ func (c *Config) servedBy(l locator.Locator) (found *Integration) {
 	const pattern, name = 1, 2 // longer prefixes have higher ranks
 	best := 0
 	for n := range c.Integrations {
-		i, rank := &c.Integrations[n], 0
+		i, rank := c.Integrations[n], 0
 		switch {
 		case i.Prefix != "" && i.Bucket == l.Bucket && strings.HasPrefix(l.Key, i.Prefix):
 			rank = name + len(i.Prefix)
@@ -139,7 +139,7 @@ func (c *Config) servedBy(l locator.Locator) (found *Integration) {
 func (c *Config) Blocked(l locator.Locator) (by *Integration, ok bool) {
 	keys := append(locator.Spellings(l.Key), l.Key)
 	for n := range c.Integrations {
-		i := &c.Integrations[n]
+		i := c.Integrations[n]
 		for _, prefix := range i.BlockedPrefixes {
 			if i.Bucket == l.Bucket && slices.ContainsFunc(keys, func(key string) bool {
 				return strings.HasPrefix(key, prefix)

@@ -17,7 +17,7 @@ func TestValidateDependsOnlyOnValues(t *testing.T) {
 		URLLifetime: 45 * time.Minute, MinRemaining: time.Hour, ReferrerPolicy: "no-referrer",
 		Cache: Cache{URLs: 1, Credentials: 1}, Log: Log{Format: "xml"},
 		Viewers: Viewers{Anonymous: true},
-		Integrations: []Integration{
+		Integrations: []*Integration{
 			{Name: "a", Bucket: "bucket-a", AccessKeyID: "A",
 				SecretAccessKey: "s", Region: "us-east-1", SessionPolicy: true,
 				URLLifetime: 45 * time.Minute, MinRemaining: time.Hour},

@@ -148,7 +148,7 @@ func (c *Console) changed(in *changeRequest) (*changed, error) {
 		return nil, c.mistakes(err, done.NewPath)
 	}
 	if all := done.config.Integrations; in.Action != "remove" {
-		done.integration = &all[len(all)-1]
+		done.integration = all[len(all)-1]
 	}
 	return done, nil
 }

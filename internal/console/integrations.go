@@ -53,7 +53,7 @@ func (c *Console) integrations(*http.Request) (any, error) {
 	a := integrationsAnswer{Now: now.UnixMilli(), Integrations: []integrationAnswer{}}
 	status := state.Integrations.Status(now)
 	for n := range state.Config.Integrations {
-		a.Integrations = append(a.Integrations, card(&state.Config.Integrations[n], status[n], counts[status[n].Name]))
+		a.Integrations = append(a.Integrations, card(state.Config.Integrations[n], status[n], counts[status[n].Name]))
 	}
 	return a, nil
 }
@@ -83,7 +83,7 @@ func card(i *config.Integration, s integration.Status, counts metrics.Counts) in
 func named(c *config.Config, name string) (*config.Integration, error) {
 	for n := range c.Integrations {
 		if c.Integrations[n].Name == name {
-			return &c.Integrations[n], nil
+			return c.Integrations[n], nil
 		}
 	}
 	return nil, &refusal{status: http.StatusNotFound,

@@ -133,12 +133,20 @@ func withTransport(t http.RoundTripper) worldOption {
 	return func(_ *config.Config, o *Options) { o.Transport = t }
 }
 
+// pointers returns pointers to copies of the integrations, as a configuration has them.
+func pointers(integrations []config.Integration) (all []*config.Integration) {
+	for _, i := range integrations {
+		all = append(all, &i)
+	}
+	return all
+}
+
 func newWorld(
 	t testing.TB, sts *fakeSTS, integrations []config.Integration, options ...worldOption,
 ) *world {
 	t.Helper()
 	c := &config.Config{
-		Integrations: integrations,
+		Integrations: pointers(integrations),
 		Cache:        config.Cache{URLs: 100, Credentials: 100},
 	}
 	o := Options{

@@ -135,7 +135,7 @@ func newSet(c *config.Config, o Options, p *pool, keepers map[identity]*keeper) 
 	}
 	s := &Set{buckets: map[string]*Bucket{}, scopes: map[string]*scope{}, found: found, pool: p}
 	for n := range c.Integrations {
-		s.add(newIntegration(&c.Integrations[n], o, p, keepers))
+		s.add(newIntegration(c.Integrations[n], o, p, keepers))
 	}
 	return s, nil
 }

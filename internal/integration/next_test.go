@@ -18,7 +18,7 @@ func (w *world) next(integrations ...config.Integration) *world {
 	w.t.Helper()
 	old := w.Set
 	set, err := old.Next(&config.Config{
-		Integrations: integrations,
+		Integrations: pointers(integrations),
 		Cache:        config.Cache{URLs: 100, Credentials: 100},
 	}, w.options)
 	if err != nil {

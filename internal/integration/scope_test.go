@@ -22,7 +22,7 @@ func lookupSet(t testing.TB, c *config.Config) *Set {
 	}
 	s := &Set{buckets: map[string]*Bucket{}, scopes: map[string]*scope{}, found: found}
 	for n := range c.Integrations {
-		i := &c.Integrations[n]
+		i := c.Integrations[n]
 		i.Region = config.RegionAuto
 		s.add(&Integration{Name: i.Name, config: i})
 	}
@@ -119,7 +119,7 @@ func TestLookup(t *testing.T) {
 	} {
 		l := locator.Locator{Bucket: "films", Key: c.key}
 		for last, all := range map[string][]config.Integration{"": tenants, "whole": whole, "pattern": pattern} {
-			configuration := &config.Config{Integrations: all}
+			configuration := &config.Config{Integrations: pointers(all)}
 			want := strings.ReplaceAll(c.want, "*", last)
 			if got := lookup(t, configuration, lookupSet(t, configuration), l); got != want {
 				t.Errorf("%q with %q for the whole bucket: got %q, want %q", c.key, last, got, want)
@@ -130,11 +130,11 @@ func TestLookup(t *testing.T) {
 
 // Blocked prefixes apply to what all integrations serve of their bucket, and of no other.
 func TestBlockedForAll(t *testing.T) {
-	c := &config.Config{Integrations: []config.Integration{
+	c := &config.Config{Integrations: pointers([]config.Integration{
 		scoped("whole", "", "old/", "tenant-a/raw/"),
 		scoped("a", "tenant-a/"),
 		{Name: "other", Bucket: "other"},
-	}}
+	})}
 	s := lookupSet(t, c)
 	for text, want := range map[string]string{
 		"s3://films/old/x": "blocked", "s3://films/x": "whole", "s3://other/old/x": "other",
@@ -174,7 +174,7 @@ func plainLookup(c *config.Config, bucket, key string) string {
 	scan := func(key string) (served string, blocked bool) {
 		best := -2
 		for n := range c.Integrations {
-			i := &c.Integrations[n]
+			i := c.Integrations[n]
 			for _, prefix := range i.BlockedPrefixes {
 				blocked = blocked || i.Bucket == bucket && strings.HasPrefix(key, prefix)
 			}
@@ -228,7 +228,7 @@ func FuzzLookup(f *testing.F) {
 		c := &config.Config{}
 		add := func(i config.Integration) {
 			i.Name = fmt.Sprint(len(c.Integrations))
-			c.Integrations = append(c.Integrations, i)
+			c.Integrations = append(c.Integrations, &i)
 		}
 		switch whole % 4 {
 		case 1:
@@ -255,7 +255,7 @@ func FuzzLookup(f *testing.F) {
 		if len(c.Integrations) == 0 || len(c.Integrations) > 50 {
 			t.Skip()
 		}
-		if last := &c.Integrations[len(c.Integrations)-1]; last.Bucket != "" {
+		if last := c.Integrations[len(c.Integrations)-1]; last.Bucket != "" {
 			last.BlockedPrefixes = all
 		}
 		bucket := "films"
@@ -298,7 +298,7 @@ func fleetOf(n int) (all []config.Integration, l locator.Locator) {
 func TestFindDoesNotAllocate(t *testing.T) {
 	all, l := fleetOf(100)
 	all = append(all, scoped("whole", "", "old/"))
-	s := lookupSet(t, &config.Config{Integrations: all})
+	s := lookupSet(t, &config.Config{Integrations: pointers(all)})
 	if n := testing.AllocsPerRun(100, func() {
 		if _, ok := s.Find(l, time.Time{}); !ok || s.Blocked(l) {
 			t.Error("the object is not served")

@@ -173,10 +173,10 @@ func (a *AWSSTS) CallerIdentity(ctx context.Context, c *config.Integration) (str
 }
 
 // Keep drops the clients that none of the integrations needs.
-func (a *AWSSTS) Keep(integrations []config.Integration) {
+func (a *AWSSTS) Keep(integrations []*config.Integration) {
 	needed := map[clientKey]bool{}
 	for n := range integrations {
-		needed[a.clientKey(&integrations[n])] = true
+		needed[a.clientKey(integrations[n])] = true
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -291,7 +291,7 @@ func TestKeepDropsUnusedClients(t *testing.T) {
 	if n := len(sts.clients); n != 2 {
 		t.Errorf("%d clients, want 2", n)
 	}
-	sts.Keep([]config.Integration{two})
+	sts.Keep([]*config.Integration{&two})
 	if _, ok := sts.clients[sts.clientKey(&two)]; !ok || len(sts.clients) != 1 {
 		t.Errorf("%d clients after Keep, the kept one among them: %v, want 1", len(sts.clients), ok)
 	}

@@ -54,7 +54,7 @@ func TestFleetBytes(t *testing.T) {
 	c := &config.Config{Cache: config.Cache{URLs: 100, Credentials: 2 * n}}
 	for i := range n {
 		name := fmt.Sprintf("tenant-%05d", i)
-		c.Integrations = append(c.Integrations, config.Integration{
+		c.Integrations = append(c.Integrations, &config.Integration{
 			Name:            name,
 			Bucket:          name,
 			RoleARN:         "arn:aws:iam::123456789012:role/" + name,
