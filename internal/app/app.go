@@ -41,7 +41,7 @@ type App struct {
 	auditFile *proxy.AuditFile // nil if audit is nil or standard output
 	sts       *integration.AWSSTS
 	store     *sessionstore.Redis // nil if replicas do not share sessions
-	started   *config.Config      // at start, to find changes that need a restart
+	started   config.Config       // at start, without its integrations; see needRestart
 
 	current     atomic.Pointer[generation]
 	listen      atomic.Pointer[string]        // the clients' address; nil until it is open
@@ -105,10 +105,11 @@ func New(o Options) (_ *App, err error) {
 		version: o.Version,
 		path:    o.Path,
 		tried:   o.Source,
-		started: c,
+		started: *c,
 		level:   &slog.LevelVar{},
 		metrics: metrics.New(o.Version),
 	}
+	a.started.Integrations, a.started.Warnings = nil, nil // do not keep them in memory
 	a.level.Set(c.Log.Level)
 	a.log = newLogger(c.Log.Format, a.level, o.Stderr)
 	a.sts = &integration.AWSSTS{Skew: a.noteSkew, Log: a.log}

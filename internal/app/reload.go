@@ -77,7 +77,7 @@ func (a *App) applyLocked(source *config.Source, readErr error) error {
 	for _, w := range c.Warnings {
 		a.log.Warn(w)
 	}
-	for _, key := range needRestart(a.started, c) {
+	for _, key := range needRestart(&a.started, c) {
 		a.log.Warn("this change takes effect only after a restart", "key", key)
 	}
 	a.log.Info("reloaded",

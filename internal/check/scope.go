@@ -34,8 +34,7 @@ func (o *Options) checkSample(chosen []*config.Integration) error {
 			"backslashes", sample)
 	}
 	var prefixes []string
-	for n := range o.Config.Integrations {
-		i := &o.Config.Integrations[n]
+	for _, i := range o.Config.Integrations {
 		if i.Bucket == o.Sample.Bucket && i.Prefix != "" {
 			prefixes = append(prefixes, locator.Printable(i.Prefix)+" of "+i.Name)
 		}

@@ -336,7 +336,7 @@ func TestFindChecksNames(t *testing.T) {
 		} {
 			got := ""
 			if b, ok := w.Find(locator.Locator{Bucket: name}, time.Now()); ok {
-				got = b.place.Load().Endpoint.URL()
+				got = b.known().Endpoint.URL()
 			}
 			if got != want {
 				t.Errorf("Find(%q) returns a bucket at %q, want %q", name, got, want)

@@ -132,10 +132,10 @@ func (k *keeper) finish(f *fetch, s *session, err error) {
 
 // obtain returns a session for a window: from the shared store if there is one, else from STS.
 func (k *keeper) obtain(ctx context.Context, index int64) (*session, error) {
-	if k.fleet == nil {
+	if k.pool.store == nil || k.config.OwnCredentials { // replicas may have other credentials
 		return k.assumeRole(ctx, index)
 	}
-	return k.fleet.obtain(ctx, k.sharedName(index), index)
+	return k.fleet().obtain(ctx, k.sharedName(index), index)
 }
 
 // assumeRole gets a session from STS, once the call budget admits it.
@@ -156,7 +156,7 @@ func (k *keeper) assumeRole(ctx context.Context, index int64) (*session, error) 
 	called := k.clock()
 	credentials, expires, err := k.sts.AssumeRole(ctx, &AssumeRoleInput{
 		Integration:   k.config,
-		SessionPolicy: k.sessionPolicy,
+		SessionPolicy: k.sessionPolicy(),
 	})
 	answered := k.clock()
 	// The session was issued at some time between the call and its answer: assume the earliest. Nor
@@ -227,7 +227,7 @@ func (k *keeper) failedLocked(err error) {
 	if k.config.OwnCredentials {
 		message = "loading the proxy's own credentials failed"
 	}
-	k.log.Error(message,
+	k.log().Error(message,
 		"result", string(result),
 		"error", truncate(err),
 		"failures", k.failures,
@@ -255,7 +255,7 @@ func (k *keeper) addLocked(s *session) {
 	}
 
 	w := k.windowLocked(s.window, s)
-	k.log.Info("session ready",
+	k.log().Info("session ready",
 		"expires", s.expires,
 		"window_start", w.Start,
 		"window_end", w.End)
@@ -264,7 +264,7 @@ func (k *keeper) addLocked(s *session) {
 		// request.
 		life := s.expires.Sub(now)
 		k.pauseLocked(now, max(shortestInterval, life/4))
-		k.log.Warn("session is shorter than its window needs: "+
+		k.log().Warn("session is shorter than its window needs: "+
 			"URLs may have less than min_remaining left; "+
 			"check the role's maximum session duration and the clock",
 			"asked", k.config.SessionDuration.String(), // 0 for the process's own credentials

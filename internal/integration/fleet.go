@@ -83,16 +83,13 @@ type fleet struct {
 	accepts func(s *session, now time.Time) bool
 }
 
-// joinFleet makes the keeper share its sessions through a store, unless store is nil.
-func (k *keeper) joinFleet(store *sharedStore) {
-	if store == nil {
-		return
-	}
-	k.fleet = &fleet{
-		store:   store,
+// fleet returns the fleet that the keeper shares its sessions with. There must be a shared store.
+func (k *keeper) fleet() *fleet {
+	return &fleet{
+		store:   k.pool.store,
 		plan:    &k.plan,
 		clock:   k.clock,
-		log:     k.log,
+		log:     k.log(),
 		metrics: k.metrics,
 		assume:  k.assumeRole,
 		accepts: k.accepts,
@@ -116,7 +113,7 @@ type sharedSession struct {
 func (k *keeper) sharedName(index int64) string {
 	public := *k.config
 	public.SecretAccessKey = ""
-	id := identityOf(&public, k.sessionPolicy)
+	id := identityOf(&public, k.sessionPolicy())
 	start := uint64(k.plan.start(index).Unix())
 	digest := sha256.Sum256(binary.BigEndian.AppendUint64(id[:], start))
 	return "s3redirect:session:" + hex.EncodeToString(digest[:])

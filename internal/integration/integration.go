@@ -124,8 +124,9 @@ func NewSet(c *config.Config, o Options) (*Set, error) {
 	return newSet(c, o, p, nil)
 }
 
-// newSet returns a set whose integrations take over the keepers of the same identity.
-func newSet(c *config.Config, o Options, p *pool, keepers map[identity]*keeper) (*Set, error) {
+// newSet returns a set that takes over from previous, which may be nil, the integrations whose
+// configuration is the same one, and the keepers of those with the same identity.
+func newSet(c *config.Config, o Options, p *pool, previous *Set) (*Set, error) {
 	if o.Random == nil {
 		o.Random = rand.Float64
 	}
@@ -133,23 +134,57 @@ func newSet(c *config.Config, o Options, p *pool, keepers map[identity]*keeper) 
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{buckets: map[string]*Bucket{}, scopes: map[string]*scope{}, found: found, pool: p}
-	for n := range c.Integrations {
-		s.add(newIntegration(c.Integrations[n], o, p, keepers))
+	s := &Set{
+		integrations: make([]*Integration, 0, len(c.Integrations)),
+		buckets:      make(map[string]*Bucket, len(c.Integrations)),
+		scopes:       map[string]*scope{},
+		found:        found,
+		pool:         p,
+	}
+	known := previous.known()
+	for _, i := range c.Integrations {
+		if same, ok := known.integrations[i]; ok {
+			s.add(same, previous)
+		} else {
+			s.add(newIntegration(i, o, p, known.keepers), nil)
+		}
 	}
 	return s, nil
 }
 
-func (s *Set) add(i *Integration) {
+// known is what a set passes on to the next one.
+type known struct {
+	integrations map[*config.Integration]*Integration
+	keepers      map[identity]*keeper
+}
+
+// known returns what the next set can take over. s may be nil.
+func (s *Set) known() (k known) {
+	if s == nil {
+		return k
+	}
+	k.integrations = make(map[*config.Integration]*Integration, len(s.integrations))
+	k.keepers = make(map[identity]*keeper, len(s.integrations))
+	for _, i := range s.integrations {
+		k.integrations[i.config], k.keepers[i.keeper.identity] = i, i.keeper
+	}
+	return k
+}
+
+// add adds an integration, with the buckets that it has in previous, which may be nil.
+func (s *Set) add(i *Integration, previous *Set) {
 	s.integrations = append(s.integrations, i)
-	if s.addScope(i); i.config.Prefix != "" {
+	if s.addScope(i, previous); i.config.Prefix != "" {
 		return
 	}
 	for _, name := range i.config.Buckets() {
-		if locator.IsPattern(name) {
+		switch {
+		case locator.IsPattern(name):
 			s.patterns = append(s.patterns, pattern{text: name, integration: i})
-		} else {
-			s.buckets[name] = newBucket(name, i)
+		case previous != nil:
+			s.buckets[name] = previous.buckets[name]
+		default:
+			s.buckets[name] = &Bucket{Name: name, Integration: i}
 		}
 	}
 }
@@ -176,11 +211,11 @@ func newIntegration(
 	if c.InPlace != nil {
 		i.Metrics.Has(metrics.InPlace)
 	}
-	log := o.Log.With("integration", c.Name)
 	sessionPolicy, omitted := c.SessionDocument()
 	if omitted == policy.OmittedAll {
-		log.Warn("session policy omitted: it would be longer than STS accepts; "+
+		o.Log.Warn("session policy omitted: it would be longer than STS accepts; "+
 			"sessions have all rights of the role; use bucket patterns, or restrict the role",
+			"integration", c.Name,
 			"limit", policy.MaxSession,
 			"buckets", len(c.PermittedBuckets))
 	}
@@ -189,23 +224,18 @@ func newIntegration(
 		i.keeper = k
 		return i
 	}
-	own := *c // with a pointer into it, the keeper would keep all of an old configuration in memory
 	i.keeper = &keeper{
-		name:          c.Name,
-		identity:      id,
-		config:        &own,
-		sessionPolicy: sessionPolicy,
-		plan:          newPlan(c.URLLifetime, c.MinRemaining, id),
-		static:        staticSession(c),
-		clock:         o.Clock,
-		random:        o.Random,
-		log:           log,
-		metrics:       i.Metrics,
-		sts:           o.STS,
-		pool:          p,
-	}
-	if !c.OwnCredentials { // replicas may have other credentials
-		i.keeper.joinFleet(p.store)
+		name:     c.Name,
+		identity: id,
+		config:   c,
+		plan:     newPlan(c.URLLifetime, c.MinRemaining, id),
+		static:   staticSession(c),
+		clock:    o.Clock,
+		random:   o.Random,
+		baseLog:  o.Log,
+		metrics:  i.Metrics,
+		sts:      o.STS,
+		pool:     p,
 	}
 	return i
 }
@@ -316,7 +346,7 @@ func (s *Set) Find(l locator.Locator, now time.Time) (*Bucket, bool) {
 	for _, p := range s.patterns {
 		if p.integration.config.MatchBucket(p.text, name) {
 			name = strings.Clone(name) // it shares memory with a request
-			b := newBucket(name, p.integration)
+			b := &Bucket{Name: name, Integration: p.integration}
 			s.found.Add(name, b)
 			return b, true
 		}
@@ -335,7 +365,7 @@ func (s *Set) Ready(l locator.Locator, now time.Time) bool {
 	case settled && b == nil, s.Blocked(l):
 		return true
 	case b != nil:
-		return b.place.Load() != nil && b.Integration.keeper.ready(now) &&
+		return b.known() != nil && b.Integration.keeper.ready(now) &&
 			!b.Integration.InPlace.Matches(l.Key) // the store answers
 	}
 	// A request for an object that no integration serves is answered at once.

@@ -57,20 +57,18 @@ import (
 // take mu, and only stores into an atomic. No goroutine holds the mu of two keepers. Window.mu and
 // budget.mu are leaves: no other lock is taken under them, and they are not taken under mu.
 type keeper struct {
-	name          string
-	identity      identity
-	config        *config.Integration // the fields that are part of the identity
-	sessionPolicy string
-	plan          plan
-	static        *session // not nil: the integration has keys and no role
+	name     string
+	identity identity
+	config   *config.Integration // the fields that are part of the identity
+	plan     plan
+	static   *session // not nil: the integration has keys and no role
 
 	clock   func() time.Time
 	random  func() float64
-	log     *slog.Logger
+	baseLog *slog.Logger // see log
 	metrics *metrics.Integration
 	sts     STS
 	pool    *pool
-	fleet   *fleet // nil: sessions are not shared
 
 	snapshot atomic.Pointer[snapshot]
 	touched  atomic.Int64 // the Unix time of the last lookup by touch
@@ -88,6 +86,16 @@ type keeper struct {
 	purged     []string  // access key IDs of purged sessions, not accepted from the shared store
 	notBefore  time.Time // shared sessions issued before it are not accepted either
 	removed    bool
+}
+
+// log returns the logger with the integration's name. Only calls and failures log, so that it is
+// made each time instead of being kept for each integration.
+func (k *keeper) log() *slog.Logger { return k.baseLog.With("integration", k.name) }
+
+// sessionPolicy returns the policy that restricts each session, or "".
+func (k *keeper) sessionPolicy() string {
+	text, _ := k.config.SessionDocument()
+	return text
 }
 
 // sessionSet holds the sessions of one integration in the credentials cache. It is immutable.

@@ -6,16 +6,13 @@ import (
 	"s3redirect/internal/config"
 )
 
-// Next returns the set of a new configuration. Integrations with the same identity keep their
-// sessions, their windows and so their URLs, and regions remain known. Both sets may be used until
+// Next returns the set of a new configuration. Integrations that c shares with the
+// configuration of s are taken over as they are. Others with the same identity keep their sessions,
+// their windows and so their URLs, and regions remain known. Both sets may be used until
 // [Set.Retire]. The options must hold the same dependencies as those of s: what is taken over
 // continues to use them.
 func (s *Set) Next(c *config.Config, o Options) (*Set, error) {
-	keepers := map[identity]*keeper{}
-	for _, i := range s.integrations {
-		keepers[i.keeper.identity] = i.keeper
-	}
-	next, err := newSet(c, o, s.pool, keepers)
+	next, err := newSet(c, o, s.pool, s)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -210,5 +211,69 @@ func TestNextKeepsRegions(t *testing.T) {
 	}
 	if asked != 1 {
 		t.Errorf("the store was asked %d times, want once", asked)
+	}
+}
+
+// A set takes over the integrations that its configuration shares with the previous one, with their
+// buckets, and makes no other.
+func TestNextSharesIntegrations(t *testing.T) {
+	w := newWorld(t, &fakeSTS{}, nil)
+	same, changed := role("same", "bucket"), role("changed", "other-bucket")
+	scoped := role("scoped", "films")
+	scoped.Prefix = "tenant-a/"
+	configOf := func(all ...*config.Integration) *config.Config {
+		return &config.Config{Integrations: all, Cache: config.Cache{URLs: 100, Credentials: 100}}
+	}
+	first, err := w.Next(configOf(&same, &changed, &scoped), w.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := changed
+	again.ListBucket = true
+	second, err := first.Next(configOf(&again, &scoped, &same), w.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	find := func(s *Set, bucket string) *Bucket {
+		t.Helper()
+		b, ok := s.Find(locator.Locator{Bucket: bucket, Key: "tenant-a/key"}, time.Now())
+		if !ok {
+			t.Fatalf("Find(%q) = false, want true", bucket)
+		}
+		return b
+	}
+	for _, bucket := range []string{"bucket", "films"} {
+		if find(first, bucket) != find(second, bucket) {
+			t.Errorf("the unchanged integration of %s has another bucket", bucket)
+		}
+	}
+	before, after := find(first, "other-bucket"), find(second, "other-bucket")
+	if before == after || before.Integration == after.Integration {
+		t.Error("the changed integration is the same one")
+	}
+	if after.Integration.config != &again {
+		t.Error("the changed integration has its previous configuration")
+	}
+	if first.integrations[0] != second.integrations[2] {
+		t.Error("the unchanged integration is another one")
+	}
+	const unchanged = 1000
+	many := []*config.Integration{&same}
+	for n := range unchanged {
+		i := role(fmt.Sprint("i", n), fmt.Sprint("bucket-", n))
+		many = append(many, &i)
+	}
+	first, err = second.Next(configOf(many...), w.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allocations := testing.AllocsPerRun(5, func() {
+		if _, err := first.Next(configOf(many...), w.options); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocations > unchanged/10 {
+		t.Errorf("Next makes %v allocations for %d unchanged integrations, want at most %d",
+			allocations, unchanged, unchanged/10)
 	}
 }

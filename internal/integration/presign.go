@@ -40,7 +40,7 @@ func (b *Bucket) Resolve(
 // ResolvePeek is [Bucket.Resolve] without waiting: it makes no calls, counts nothing, and leaves
 // out what is not available.
 func (b *Bucket) ResolvePeek(now time.Time) (r Resolved, err error) {
-	r = Resolved{Place: b.place.Load(), Window: b.Integration.keeper.peek(now), Now: now}
+	r = Resolved{Place: b.known(), Window: b.Integration.keeper.peek(now), Now: now}
 	if r.Place != nil && r.Window != nil {
 		r.Signer, err = r.Window.Signer(r.Place.Region)
 	}

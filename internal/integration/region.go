@@ -45,12 +45,16 @@ func (*Bucket) Deadline() time.Time { return forever }
 
 var forever = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func newBucket(name string, i *Integration) *Bucket {
-	b := &Bucket{Name: name, Integration: i}
-	if region := i.config.FixedRegion(); region != "" {
-		b.place.Store(i.placeOf(name, region))
+// known returns where the bucket is, or nil if the store has to be asked. The first call computes
+// it: most buckets of a large configuration are never requested.
+func (b *Bucket) known() *Place {
+	if p := b.place.Load(); p != nil {
+		return p
 	}
-	return b
+	if region := b.Integration.config.FixedRegion(); region != "" {
+		b.place.CompareAndSwap(nil, b.Integration.placeOf(b.Name, region))
+	}
+	return b.place.Load()
 }
 
 // placeOf returns the place of a bucket in a region.
@@ -63,7 +67,7 @@ func (i *Integration) placeOf(bucket, region string) *Place {
 // error wraps [ErrNoSuchBucket], [ErrRegionNotTold] or [ErrRegionUnavailable], or is an
 // [*AssumeRoleError] or the context's.
 func (b *Bucket) locate(ctx context.Context, now time.Time) (*Place, time.Time, error) {
-	if p := b.place.Load(); p != nil {
+	if p := b.known(); p != nil {
 		return p, now, nil
 	}
 	if f := b.failure.Load(); f != nil && now.Before(f.until) && f.until.Sub(now) <= RegionPause {
@@ -104,7 +108,7 @@ func (b *Bucket) find(asked string) (*Place, error) {
 		return p, nil
 	}
 	i := b.Integration
-	regions, log := i.pool.regions, i.keeper.log
+	regions, log := i.pool.regions, i.keeper.log()
 	ctx, cancel := context.WithTimeout(i.pool.life, fetchTimeout)
 	defer cancel()
 	if region, ok := regions.known.Get(asked, i.keeper.clock()); ok { // found by a previous Set

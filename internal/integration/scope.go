@@ -12,8 +12,9 @@ type scope struct {
 	blocked locator.Prefixes[bool]
 }
 
-// addScope adds the prefix and the blocked prefixes of an integration.
-func (s *Set) addScope(i *Integration) {
+// addScope adds the prefix and the blocked prefixes of an integration, with the bucket that it has in
+// previous, which may be nil.
+func (s *Set) addScope(i *Integration, previous *Set) {
 	c := i.config
 	if c.Prefix == "" && len(c.BlockedPrefixes) == 0 {
 		return
@@ -24,7 +25,11 @@ func (s *Set) addScope(i *Integration) {
 		s.scopes[c.Bucket] = of
 	}
 	if c.Prefix != "" {
-		of.served.Add(c.Prefix, newBucket(c.Bucket, i))
+		b := &Bucket{Name: c.Bucket, Integration: i}
+		if previous != nil {
+			b, _ = previous.scopes[c.Bucket].served.Longest(c.Prefix)
+		}
+		of.served.Add(c.Prefix, b)
 	}
 	for _, prefix := range c.BlockedPrefixes {
 		of.blocked.Add(prefix, true)

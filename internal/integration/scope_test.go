@@ -24,7 +24,7 @@ func lookupSet(t testing.TB, c *config.Config) *Set {
 	for n := range c.Integrations {
 		i := c.Integrations[n]
 		i.Region = config.RegionAuto
-		s.add(&Integration{Name: i.Name, config: i})
+		s.add(&Integration{Name: i.Name, config: i}, nil)
 	}
 	return s
 }
@@ -334,7 +334,7 @@ func BenchmarkFind(b *testing.B) {
 	for _, n := range []int{1, 100, 10_000} {
 		b.Run(fmt.Sprintf("prefixes=%d", n), func(b *testing.B) {
 			all, _ := fleetOf(n)
-			s := lookupSet(b, &config.Config{Integrations: all})
+			s := lookupSet(b, &config.Config{Integrations: pointers(all)})
 			var keys []locator.Locator
 			for range 1 << 12 {
 				keys = append(keys, locator.Locator{Bucket: "films",

@@ -174,18 +174,28 @@ func (a *AWSSTS) CallerIdentity(ctx context.Context, c *config.Integration) (str
 
 // Keep drops the clients that none of the integrations needs.
 func (a *AWSSTS) Keep(integrations []*config.Integration) {
+	a.mu.Lock()
+	clients := len(a.clients)
+	a.mu.Unlock()
+	if clients == 0 {
+		return
+	}
 	needed := map[clientKey]bool{}
-	for n := range integrations {
-		needed[a.clientKey(integrations[n])] = true
+	process := sync.OnceValue(a.processRegion) // it reads files
+	for _, i := range integrations {
+		needed[clientKeyOf(i, regionOfSTS(i, process))] = true
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	maps.DeleteFunc(a.clients, func(key clientKey, _ *stsClient) bool { return !needed[key] })
 }
 
-func (a *AWSSTS) clientKey(c *config.Integration) clientKey {
+func (a *AWSSTS) clientKey(c *config.Integration) clientKey { return clientKeyOf(c, a.Region(c)) }
+
+// clientKeyOf returns the key of an integration's client, whose STS is in a region.
+func clientKeyOf(c *config.Integration, region string) clientKey {
 	return clientKey{
-		region:          a.Region(c),
+		region:          region,
 		endpoint:        c.STSEndpoint,
 		accessKeyID:     c.AccessKeyID,
 		secretAccessKey: c.SecretAccessKey,

@@ -19,7 +19,11 @@ import (
 // of a regional STS are valid in every region of the partition; those of the global STS are not.
 //
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html
-func (a *AWSSTS) Region(c *config.Integration) string {
+func (a *AWSSTS) Region(c *config.Integration) string { return regionOfSTS(c, a.processRegion) }
+
+// regionOfSTS returns the region in which an integration's role is assumed. process returns the
+// process's own region.
+func regionOfSTS(c *config.Integration, process func() string) string {
 	home := c.HomeRegion()
 	switch {
 	case c.STSRegion != "":
@@ -29,7 +33,7 @@ func (a *AWSSTS) Region(c *config.Integration) string {
 	case c.STSEndpoint != "":
 		return home
 	}
-	own := a.processRegion()
+	own := process()
 	if awsRegion.MatchString(own) && partition.Of(own).Name == partition.Of(home).Name {
 		return own
 	}
