@@ -31,7 +31,7 @@ const (
 func (a *App) Reload() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	source, err := config.Read(a.path)
+	source, err := a.read(a.tried)
 	unchanged := err == nil && source.Equal(a.tried) && a.lastFailure.Load() == nil
 	if err = a.applyLocked(source, err); err == nil && unchanged {
 		a.log.Info("the configuration is unchanged; the other files were read again", "config", a.path)

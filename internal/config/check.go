@@ -19,13 +19,18 @@ import (
 // checker collects the problems of a configuration. It does not change the configuration.
 type checker struct {
 	*Config
+	checked  map[*Integration][]string // see validate
 	problems []Problem
 }
 
 // Validate returns the problems of a configuration whose defaults are filled in. It checks c only:
 // it reads no files and does not know the file and line of a key.
-func Validate(c *Config) []Problem {
-	k := &checker{Config: c}
+func Validate(c *Config) []Problem { return validate(c, nil) }
+
+// validate is like Validate. It does not check the integrations in checked on their own again, and
+// reports the warnings about them.
+func validate(c *Config, checked map[*Integration][]string) []Problem {
+	k := &checker{Config: c, checked: checked}
 	k.check()
 	return k.problems
 }
@@ -72,12 +77,16 @@ func (k *checker) check() {
 	k.checkCORS()
 	k.checkLifetimes("", k.URLLifetime, k.MinRemaining)
 	k.checkSignatureAge("", k.URLLifetime, k.MaxSignatureAge)
-	names, roles := map[string]string{}, 0
-	for n := range k.Integrations {
-		i := k.Integrations[n]
-		at := fmt.Sprintf("integrations[%d]", n)
-		k.checkName(at, i.Name, names)
-		k.checkIntegration(at, i)
+	names, roles := make(map[string]int, len(k.Integrations)), 0
+	for n, i := range k.Integrations {
+		k.checkName(n, i.Name, names)
+		if warnings, ok := k.checked[i]; ok {
+			for _, w := range warnings {
+				k.problems = append(k.problems, Problem{Warning: true, rendered: w})
+			}
+		} else {
+			k.checkIntegration(itemKey(n), i)
+		}
 		if i.RoleARN != "" || i.OwnCredentials {
 			roles++
 		}
@@ -232,19 +241,22 @@ func (k *checker) checkSignatureAge(prefix string, lifetime, age time.Duration) 
 
 var nameGrammar = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-func (k *checker) checkName(at, name string, names map[string]string) {
-	key := at + ".name"
+// checkName checks the name of the nth integration. names has the integrations before it, by name.
+func (k *checker) checkName(n int, name string, names map[string]int) {
 	switch other, twice := names[name]; {
 	case name == "":
-		k.wrong(key, "a name is needed; metrics and logs call the integration by it")
+		k.wrong(itemKey(n)+".name", "a name is needed; metrics and logs call the integration by it")
 	case !nameGrammar.MatchString(name):
+		key := itemKey(n) + ".name"
 		k.wrong(key,
 			"%s is not a valid name; use a letter or digit, then letters, digits, '.', '_' and '-', 64 at most",
 			value(key))
 	case twice:
-		k.wrong(key, "%s is the name of the integration %s too; give each its own", value(key), place{other, at})
+		key := itemKey(n) + ".name"
+		k.wrong(key, "%s is the name of the integration %s too; give each its own", value(key),
+			place{itemKey(other), itemKey(n)})
 	default:
-		names[name] = at
+		names[name] = n
 	}
 }
 

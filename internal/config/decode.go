@@ -27,6 +27,9 @@ type decoder struct {
 	// unparsed are the keys in broken whose values could not be parsed. It is nil until all are.
 	unparsed map[string]bool
 	places   map[string]position
+	added    []string // keys that were added to places; see [Source.sound]
+	// checked has the integrations whose own keys have no mistakes, with the warnings about them.
+	checked map[*Integration][]string
 	// local maps integrations of included files to their keys relative to their own file: "" if the
 	// file holds only one.
 	local map[int]string
@@ -36,7 +39,13 @@ type decoder struct {
 
 func newDecoder(file string, v *variables) *decoder {
 	return &decoder{file: file, lookup: v.lookup, broken: map[string]bool{},
-		places: map[string]position{}, local: map[int]string{}}
+		places: map[string]position{}, local: map[int]string{}, checked: map[*Integration][]string{}}
+}
+
+// setPlace records the position of a key.
+func (d *decoder) setPlace(key string, p position) {
+	d.places[key] = p
+	d.added = append(d.added, key)
 }
 
 // position is the position of a key in the files.
@@ -113,7 +122,7 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 		d.fail(n.Line, key, "tags are not supported; quote values that begin with !")
 	default:
 		shown := shown(into, n.Value)
-		d.places[key] = position{file: d.file, line: n.Line, written: shown}
+		d.setPlace(key, position{file: d.file, line: n.Line, written: shown})
 		text, err := expand(n.Value, d.lookup)
 		if unset, ok := errors.AsType[variableError](err); ok && shown == "" {
 			err = unset.unnamed()
@@ -182,7 +191,7 @@ func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {
 		d.fail(n.Line, key, "a list is expected: [a, b], or lines that begin with '- '")
 		return
 	}
-	d.places[key] = position{file: d.file, line: n.Line}
+	d.setPlace(key, position{file: d.file, line: n.Line})
 	into.Set(reflect.MakeSlice(into.Type(), 0, len(n.Content)))
 	for i, item := range n.Content {
 		into.Set(reflect.Append(into, reflect.Zero(into.Type().Elem())))
@@ -193,7 +202,7 @@ func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {
 		}
 		setDefaults(value)
 		at := fmt.Sprintf("%s[%d]", key, i)
-		d.places[at] = position{file: d.file, line: item.Line}
+		d.setPlace(at, position{file: d.file, line: item.Line})
 		d.decode(item, value, at)
 	}
 }
@@ -217,7 +226,7 @@ func (d *decoder) mapping(n *yaml.Node, into reflect.Value, key string) {
 			continue
 		}
 		first[name.Value] = name.Line
-		d.places[at] = position{file: d.file, line: name.Line}
+		d.setPlace(at, position{file: d.file, line: name.Line})
 		d.decode(value, field, at)
 	}
 }

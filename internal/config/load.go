@@ -46,6 +46,9 @@ func (s *Source) Parse(getenv func(string) (string, bool)) (*Config, error) {
 
 // ParseAnd is like Parse, and also reports the problems that verify finds. verify gets the
 // configuration even if it has other mistakes.
+//
+// The integrations of files that were parsed before, by s or by a Source that s was reread from, are
+// taken over. They are shared, and must not be changed.
 func (s *Source) ParseAnd(
 	getenv func(string) (string, bool), verify func(*Config) []Problem,
 ) (*Config, error) {
@@ -53,15 +56,42 @@ func (s *Source) ParseAnd(
 	if err != nil {
 		return nil, err
 	}
+	c, err := s.parse(root, getenv, verify, true)
+	if err != nil {
+		// The messages need the positions of all keys.
+		c, err = s.parse(root, getenv, verify, false)
+	}
+	return c, err
+}
+
+// parse parses the configuration whose main file is root. With reuse, it takes over and keeps
+// integrations without mistakes, and its error is incomplete.
+func (s *Source) parse(
+	root *yaml.Node, getenv func(string) (string, bool), verify func(*Config) []Problem, reuse bool,
+) (*Config, error) {
 	c := &Config{}
 	setDefaults(reflect.ValueOf(c).Elem())
 	d := newDecoder(s.path, &variables{getenv, s.secrets})
 	d.decode(root, reflect.ValueOf(c).Elem(), "")
-	for n := range c.Integrations {
-		c.Integrations[n].Origin = Origin{File: s.path, Line: d.places[fmt.Sprintf("integrations[%d]", n)].line}
+	d.complete(c)
+	for n, i := range c.Integrations {
+		i.Origin = Origin{File: s.path, Line: d.places[itemKey(n)].line}
+		d.completeIntegration(c, n)
 	}
+	ofMain := len(c.Integrations)
 	for _, f := range s.files {
-		s.include(c, d, f)
+		switch p := s.reusable(c, d, f); {
+		case !reuse:
+			s.include(c, d, f)
+		case p != nil:
+			d.reused(p)
+			c.Integrations = append(c.Integrations, p.integrations...)
+		default:
+			s.parseSound(c, d, f)
+		}
+		if reuse && len(d.errs) > 0 {
+			return nil, d.errs
+		}
 	}
 	d.errs = append(d.errs, s.problems...)
 	if len(s.problems) > 0 {
@@ -69,8 +99,7 @@ func (s *Source) ParseAnd(
 	}
 	s.checkInclude(c, d)
 	d.unparsed = maps.Clone(d.broken)
-	d.complete(c)
-	d.report(c, Validate(c))
+	d.report(c, validate(c, d.checked))
 	d.report(c, certificateProblems(c))
 	d.report(c, s.variableProblems(c))
 	d.report(c, verify(c))
@@ -84,8 +113,25 @@ func (s *Source) ParseAnd(
 		})
 		return nil, d.errs
 	}
+	s.share(c.Integrations[:ofMain:ofMain])
 	return c, nil
 }
+
+// parseSound adds the integrations of an included file to c, and keeps them in f if they have no
+// mistakes.
+func (s *Source) parseSound(c *Config, d *decoder, f *file) {
+	from, mistakes := len(c.Integrations), len(d.errs)
+	d.added = d.added[:0]
+	stop := d.record()
+	s.include(c, d, f)
+	values := stop()
+	if len(d.errs) == mistakes {
+		s.sound(c, d, f, from, values)
+	}
+}
+
+// itemKey returns the key of the nth integration.
+func itemKey(n int) string { return "integrations[" + strconv.Itoa(n) + "]" }
 
 // include adds the integrations of an included file to c.
 func (s *Source) include(c *Config, d *decoder, f *file) {
@@ -114,17 +160,18 @@ func (s *Source) include(c *Config, d *decoder, f *file) {
 	d.file = f.path
 	for m, item := range items {
 		n := len(c.Integrations)
-		key, local := fmt.Sprintf("integrations[%d]", n), ""
+		key, local := itemKey(n), ""
 		if isList {
 			local = fmt.Sprintf("[%d]", m)
 		}
 		d.local[n] = local
-		d.places[key] = position{file: f.path, line: item.Line}
+		d.setPlace(key, position{file: f.path, line: item.Line})
 		i := &Integration{}
 		setDefaults(reflect.ValueOf(i).Elem())
 		d.decode(item, reflect.ValueOf(i).Elem(), key)
 		i.Origin = Origin{File: f.path, Line: item.Line, Editable: s.isEditable(f, root)}
 		c.Integrations = append(c.Integrations, i)
+		d.completeIntegration(c, n)
 	}
 	d.file = s.path
 }
@@ -320,7 +367,8 @@ func bounded(d, bound time.Duration) time.Duration {
 // third returns a third of d, in whole seconds.
 func third(d time.Duration) time.Duration { return (d / 3).Truncate(time.Second) }
 
-// complete sets the defaults that depend on other keys, and the fields that are parsed from others.
+// complete sets the defaults of the main file that depend on other keys, and the fields that are
+// parsed from others. See also completeIntegration.
 func (d *decoder) complete(c *Config) {
 	c.Proxies = parseProxies(c.TrustedProxies)
 	if f := c.Viewers.Forwarded; f != nil {
@@ -346,38 +394,40 @@ func (d *decoder) complete(c *Config) {
 	if !d.given("min_remaining") && c.MaxSignatureAge > 0 {
 		c.MinRemaining = min(c.MinRemaining, third(c.URLLifetime))
 	}
-	for n := range c.Integrations {
-		i := c.Integrations[n]
-		at := fmt.Sprintf("integrations[%d].", n)
-		own := d.given(at + "max_signature_age")
-		if !own {
-			i.MaxSignatureAge = c.MaxSignatureAge
+}
+
+// completeIntegration sets the defaults of the nth integration that depend on other keys. The main
+// file must be complete.
+func (d *decoder) completeIntegration(c *Config, n int) {
+	i, at := c.Integrations[n], itemKey(n)+"."
+	own := d.given(at + "max_signature_age")
+	if !own {
+		i.MaxSignatureAge = c.MaxSignatureAge
+	}
+	if !d.given(at + "url_lifetime") {
+		i.URLLifetime = c.URLLifetime
+		if own {
+			i.URLLifetime = bounded(i.URLLifetime, i.MaxSignatureAge)
 		}
-		if !d.given(at + "url_lifetime") {
-			i.URLLifetime = c.URLLifetime
-			if own {
-				i.URLLifetime = bounded(i.URLLifetime, i.MaxSignatureAge)
-			}
+	}
+	if !d.given(at + "min_remaining") {
+		i.MinRemaining = c.MinRemaining
+		if own && i.MaxSignatureAge > 0 {
+			i.MinRemaining = min(i.MinRemaining, third(i.URLLifetime))
 		}
-		if !d.given(at + "min_remaining") {
-			i.MinRemaining = c.MinRemaining
-			if own && i.MaxSignatureAge > 0 {
-				i.MinRemaining = min(i.MinRemaining, third(i.URLLifetime))
-			}
-		}
-		if i.RoleARN != "" && !d.given(at+"session_duration") {
-			i.SessionDuration = time.Hour
-		}
-		if i.RoleARN != "" && i.SessionName == "" {
-			i.SessionName = defaultSessionName(i.Name)
-		}
-		if p, err := presign.ParseAccessPoint(i.AccessPoint); err == nil &&
-			(i.Region == "" || i.Region == RegionAuto) {
-			i.Region = p.Region
-		}
-		i.HostStyle = d.given(at+"path_style") && !i.PathStyle
-		if i.Region == "" && !i.IsAWS() {
-			i.Region = "us-east-1"
-		}
+	}
+	if i.RoleARN != "" && !d.given(at+"session_duration") {
+		i.SessionDuration = time.Hour
+	}
+	if i.RoleARN != "" && i.SessionName == "" {
+		i.SessionName = defaultSessionName(i.Name)
+	}
+	if p, err := presign.ParseAccessPoint(i.AccessPoint); err == nil &&
+		(i.Region == "" || i.Region == RegionAuto) {
+		i.Region = p.Region
+	}
+	i.HostStyle = d.given(at+"path_style") && !i.PathStyle
+	if i.Region == "" && !i.IsAWS() {
+		i.Region = "us-east-1"
 	}
 }

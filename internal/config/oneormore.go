@@ -24,7 +24,7 @@ func (d *decoder) one(n *yaml.Node, into reflect.Value, key string) {
 	item := reflect.New(into.Type().Elem()).Elem()
 	setDefaults(item)
 	at := key + "[0]"
-	d.places[at] = d.places[key]
+	d.setPlace(at, d.places[key])
 	d.decode(n, item, at)
 	list := reflect.MakeSlice(into.Type(), 0, 1)
 	into.Set(reflect.Append(list, item))

@@ -18,6 +18,9 @@ type Problem struct {
 	Warning bool
 	format  string
 	args    []any // of format; values and places are rendered from the file
+	// rendered is the whole text of a warning that was reported before; the other fields are not
+	// used then.
+	rendered string
 }
 
 // NewProblem returns a mistake in the value of a key.
@@ -73,6 +76,10 @@ func (p Problem) render(written func(key string) string, where func(key, from st
 // errors and to c's warnings.
 func (d *decoder) report(c *Config, problems []Problem) {
 	for _, p := range problems {
+		if p.rendered != "" {
+			c.Warnings = append(c.Warnings, p.rendered)
+			continue
+		}
 		key := p.Key
 		if at := slices.IndexFunc(p.Instead, d.has); !d.has(key) && at >= 0 {
 			key = p.Instead[at]

@@ -10,9 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"s3redirect/internal/reread"
 )
 
 const (
@@ -46,6 +49,9 @@ type Source struct {
 	// unwritten means that the main file does not exist yet. Saving a change creates it and the
 	// directory of the first pattern.
 	unwritten bool
+	// kept holds the integrations of the main file at the last parse without mistakes, by s or by the
+	// Source that s was reread from. It may be nil.
+	kept *atomic.Pointer[[]*Integration]
 }
 
 // pattern is an item of the include key.
@@ -64,6 +70,7 @@ type file struct {
 	settled bool        // info identifies the content
 	secrets []string    // the file: and credential: variables in text
 	problem string      // why a file that holds a secret cannot be read, or ""
+	parsed  atomic.Pointer[parsed]
 }
 
 // Read reads a configuration file and the files that it includes. Its error is an [Errors]. Read
@@ -79,13 +86,16 @@ func New(path string, text []byte) *Source {
 }
 
 // Reread reads the files of s again. It reads the content of an included file only if its size,
-// modification time or inode has changed.
+// times or inode have changed.
 func (s *Source) Reread() (*Source, error) {
 	text, err := readMain(s.path)
 	if err != nil {
 		return nil, err
 	}
-	next := &Source{path: s.path, main: text, isFile: true, patterns: s.patterns}
+	next := &Source{path: s.path, main: text, isFile: true, patterns: s.patterns, kept: s.kept}
+	if next.kept == nil {
+		next.kept = &atomic.Pointer[[]*Integration]{}
+	}
 	if !s.isFile || !bytes.Equal(text, s.main) {
 		next.patterns = includePatterns(s.path, text)
 	}
@@ -289,6 +299,12 @@ func (f *file) read(previous *file) (*file, error) {
 		return f, errors.New("it cannot be read: " + err.Error())
 	}
 	f.settle()
+	if previous != nil && previous.link == f.link && bytes.Equal(previous.text, f.text) {
+		f.text, f.secrets = previous.text, previous.secrets
+		f.parsed.Store(previous.parsed.Load())
+		return f, nil
+	}
+	f.text = bytes.Clone(f.text) // without the spare room of the reader's buffer
 	f.secrets = secretNames(f.text)
 	return f, nil
 }
@@ -299,7 +315,8 @@ func (f *file) settle() { f.settled = time.Since(f.info.ModTime()) > settleTime 
 // sameVersion reports whether two descriptions are those of the same version of a file, provided
 // that it has settled.
 func sameVersion(a, b fs.FileInfo) bool {
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) &&
+		reread.ChangeTime(a).Equal(reread.ChangeTime(b))
 }
 
 // readRegular reads at most limit bytes of a regular file.

@@ -24,7 +24,7 @@ func TestRewrittenFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return changeTime(info)
+		return ChangeTime(info)
 	}
 	old := write("old")
 	v := newFileValue(t, file, func() time.Time { return now })

@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// changeTime returns the zero time: it is not known when a file changed.
-func changeTime(os.FileInfo) time.Time { return time.Time{} }
+// ChangeTime returns the zero time: it is not known when a file changed.
+func ChangeTime(os.FileInfo) time.Time { return time.Time{} }

@@ -57,7 +57,7 @@ func VersionsOf(names ...string) Versions {
 	versions := make(Versions, len(names))
 	for i, name := range names {
 		if info, err := os.Stat(name); err == nil {
-			versions[i] = stamp{info, changeTime(info)}
+			versions[i] = stamp{info, ChangeTime(info)}
 		}
 	}
 	return versions
@@ -99,7 +99,7 @@ func (v *Value[T]) stamps() ([]stamp, error) {
 		if err != nil {
 			return nil, withoutPath(err)
 		}
-		stamps[i] = stamp{info, changeTime(info)}
+		stamps[i] = stamp{info, ChangeTime(info)}
 	}
 	return stamps, nil
 }
