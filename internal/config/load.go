@@ -99,7 +99,11 @@ func (s *Source) parse(
 	}
 	s.checkInclude(c, d)
 	d.unparsed = maps.Clone(d.broken)
-	d.report(c, validate(c, d.checked))
+	problems := validate(c, d.checked)
+	if reuse && slices.ContainsFunc(problems, d.lacksPosition) {
+		return nil, errLacksPosition
+	}
+	d.report(c, problems)
 	d.report(c, certificateProblems(c))
 	d.report(c, s.variableProblems(c))
 	d.report(c, verify(c))

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"reflect"
+	"strings"
 	"time"
 )
 
@@ -110,6 +112,14 @@ func (d *decoder) reused(p *parsed) {
 		}
 		d.checked[i] = warnings
 	}
+}
+
+// errLacksPosition means that a problem is about an integration whose positions were dropped.
+var errLacksPosition = errors.New("the positions are not known")
+
+// lacksPosition reports whether a problem is about an integration whose positions were dropped.
+func (d *decoder) lacksPosition(p Problem) bool {
+	return p.rendered == "" && strings.HasPrefix(p.Key, "integrations[") && !d.has(p.Key)
 }
 
 // share replaces integrations of the main file by equal ones of the configuration before, so that

@@ -183,6 +183,12 @@ func TestReloadSharesIntegrations(t *testing.T) {
 				"- {name: d, bucket: d-media, region: us-east-1, "+
 				"role_arn: 'arn:aws:iam::123456789012:role/c', session_duration: 3h}\n")
 		}},
+		{"a blocked prefix of another file", func() {
+			f.write("integrations.d/d.yaml", "- {name: e, bucket: films, prefix: a/b/, region: us-east-1, "+
+				"role_arn: 'arn:aws:iam::123456789012:role/e'}\n"+
+				"- {name: f, bucket: films, blocked_prefixes: [a/], region: us-east-1, "+
+				"role_arn: 'arn:aws:iam::123456789012:role/f'}\n")
+		}},
 		{"a variable that is not set", func() { delete(f.env, "REGION") }},
 		{"an empty file", func() { f.write("integrations.d/d.yaml", "") }},
 		{"another default that does not suit all", func() {
