@@ -292,22 +292,15 @@ func (k *checker) checkOverlaps() {
 			plain = append(plain, c)
 		}
 	}
-	for n, p := range patterns {
-		for _, other := range slices.Concat(patterns[:n], plain) {
-			if other.integration != p.integration && locator.Overlap(p.bucket, other.bucket) {
-				k.overlap(p, other)
-			}
-		}
-	}
+	k.checkPatterns(patterns, plain)
 	k.checkFoldedPrefixes(claims)
 	k.checkBlocked(claims)
 }
 
 // claims returns what the integrations serve, in the order of the configuration.
 func (k *checker) claims() (all []claim) {
-	for n := range k.Integrations {
-		i := k.Integrations[n]
-		at := fmt.Sprintf("integrations[%d]", n)
+	for n, i := range k.Integrations {
+		at := itemKey(n)
 		if i.Bucket != "" {
 			c := claim{key: at + ".bucket", bucket: i.Bucket, prefix: i.Prefix, integration: i, scoped: true}
 			if i.Prefix != "" {

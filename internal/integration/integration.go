@@ -91,14 +91,9 @@ type Set struct {
 	integrations []*Integration
 	buckets      map[string]*Bucket // named in the configuration, without a prefix
 	scopes       map[string]*scope  // of the buckets with prefixes
-	patterns     []pattern
+	patterns     locator.Patterns[*Integration]
 	found        *cache.LRU[string, *Bucket] // matched by a pattern
 	*pool
-}
-
-type pattern struct {
-	text        string
-	integration *Integration
 }
 
 // NewSet returns the integrations of a valid configuration.
@@ -180,7 +175,7 @@ func (s *Set) add(i *Integration, previous *Set) {
 	for _, name := range i.config.Buckets() {
 		switch {
 		case locator.IsPattern(name):
-			s.patterns = append(s.patterns, pattern{text: name, integration: i})
+			s.patterns.Add(name, i)
 		case previous != nil:
 			s.buckets[name] = previous.buckets[name]
 		default:
@@ -337,28 +332,37 @@ func (s *Set) Find(l locator.Locator, now time.Time) (*Bucket, bool) {
 		return b, b != nil
 	}
 	name := l.Bucket
-	if len(s.patterns) == 0 {
+	if s.patterns.Empty() {
 		return nil, false
 	}
 	if b, ok := s.found.Get(name, now); ok {
 		return b, true
 	}
-	for _, p := range s.patterns {
-		if p.integration.config.MatchBucket(p.text, name) {
-			name = strings.Clone(name) // it shares memory with a request
-			b := &Bucket{Name: name, Integration: p.integration}
-			s.found.Add(name, b)
-			return b, true
+	i := s.matching(name)
+	if i == nil {
+		return nil, false
+	}
+	name = strings.Clone(name) // it shares memory with a request
+	b := &Bucket{Name: name, Integration: i}
+	s.found.Add(name, b)
+	return b, true
+}
+
+// matching returns the integration with a pattern that matches a bucket, or nil.
+func (s *Set) matching(name string) *Integration {
+	for text, i := range s.patterns.Matches(name) {
+		if i.config.MatchBucket(text, name) {
+			return i
 		}
 	}
-	return nil, false
+	return nil
 }
 
 // Ready reports whether a request for an object can be answered without waiting for STS or the
 // store. It has no effects: it starts no calls, counts nothing and remembers nothing.
 func (s *Set) Ready(l locator.Locator, now time.Time) bool {
 	b, settled := s.named(l)
-	if !settled && len(s.patterns) > 0 {
+	if !settled && !s.patterns.Empty() {
 		b, _ = s.found.Peek(l.Bucket, now)
 	}
 	switch {
@@ -369,9 +373,7 @@ func (s *Set) Ready(l locator.Locator, now time.Time) bool {
 			!b.Integration.InPlace.Matches(l.Key) // the store answers
 	}
 	// A request for an object that no integration serves is answered at once.
-	return !slices.ContainsFunc(s.patterns, func(p pattern) bool {
-		return p.integration.config.MatchBucket(p.text, l.Bucket)
-	})
+	return s.matching(l.Bucket) == nil
 }
 
 // Close ends all calls in flight and waits for them. That includes the calls of the sets before s.
