@@ -9,7 +9,9 @@ package fakeaws
 import (
 	"crypto/md5"
 	"crypto/rand"
+	"encoding/base32"
 	"encoding/hex"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -64,7 +66,11 @@ type Calls struct {
 // concurrent use. Changes take effect at once, also for sessions and URLs already issued.
 type Cloud struct {
 	clock func() time.Time
+	// maxAge and random are set before the first request.
+	maxAge time.Duration // see [Cloud.LimitSignatureAge]; 0 means no limit
+	random io.Reader     // see [Cloud.SetRandom]; concurrent calls are serialized by randomMu
 
+	randomMu  sync.Mutex
 	mu        sync.Mutex          // guards all fields below
 	users     map[string]User     // by access key ID
 	roles     map[string]Role     // by ARN
@@ -100,12 +106,64 @@ type version struct {
 func NewCloud(clock func() time.Time) *Cloud {
 	return &Cloud{
 		clock:    clock,
+		random:   rand.Reader,
 		users:    map[string]User{},
 		roles:    map[string]Role{},
 		sessions: map[string]*session{},
 		buckets:  map[string]*bucket{},
 		calls:    Calls{AssumeRoleByRole: map[string]uint64{}},
 	}
+}
+
+// SetRandom makes random the source of sessions' keys and tokens, and of version IDs, instead of
+// crypto/rand. Equal bytes give equal sessions. It must be called before the first request.
+func (c *Cloud) SetRandom(random io.Reader) { c.random = random }
+
+// LimitSignatureAge makes S3 refuse signatures that are older than age, as a bucket policy with the
+// condition key s3:signatureAge does. It must be called before the first request.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/bucket-policy-s3-sigv4-conditions.html
+func (c *Cloud) LimitSignatureAge(age time.Duration) { c.maxAge = age }
+
+// Session describes a session that AssumeRole issued.
+type Session struct {
+	RoleARN         string
+	SecretAccessKey string
+	SessionToken    string
+	Expires         time.Time
+	Revoked         bool
+}
+
+// Session returns the session with an access key ID, and reports whether it is known. Sessions are
+// forgotten a day after they have expired.
+func (c *Cloud) Session(accessKeyID string) (Session, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, ok := c.sessions[accessKeyID]
+	if !ok {
+		return Session{}, false
+	}
+	return Session{
+		RoleARN:         s.roleARN,
+		SecretAccessKey: s.secret,
+		SessionToken:    s.token,
+		Expires:         s.expires,
+		Revoked:         s.revoked,
+	}, true
+}
+
+// read fills b with random bytes.
+func (c *Cloud) read(b []byte) []byte {
+	c.randomMu.Lock()
+	defer c.randomMu.Unlock()
+	if _, err := io.ReadFull(c.random, b); err != nil {
+		panic("fakeaws: the source of randomness failed: " + err.Error())
+	}
+	return b
+}
+
+// text returns n random characters that AWS's identifiers have, at most 26.
+func (c *Cloud) text(n int) string {
+	return base32.StdEncoding.EncodeToString(c.read(make([]byte, 17)))[:n]
 }
 
 // AddUser adds a user, or replaces the one with the same access key ID.
@@ -175,7 +233,7 @@ func (c *Cloud) Put(l locator.Locator, o Object) (versionID string) {
 	// The ETag is the MD5 of the data.
 	// https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
 	sum := md5.Sum(o.Data)
-	v := version{Object: o, id: rand.Text(), etag: `"` + hex.EncodeToString(sum[:]) + `"`}
+	v := version{Object: o, id: c.text(26), etag: `"` + hex.EncodeToString(sum[:]) + `"`}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -70,6 +70,9 @@ func (c *Cloud) authenticateS3(r *http.Request, q url.Values, region string) (*p
 		return nil, forbidden("SignatureDoesNotMatch", "The request signature we calculated "+
 			"does not match the signature you provided. Check your key and signing method.")
 	}
+	if c.maxAge > 0 && c.clock().Sub(at) > c.maxAge {
+		return nil, errAccessDenied // S3 does not name the condition
+	}
 	return caller, nil
 }
 

@@ -2,7 +2,6 @@ package fakeaws
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -312,9 +311,9 @@ func (c *Cloud) issue(call *AssumeRoleCall, policy *policyDocument) *session {
 		expires = c.clock().Add(call.Duration)
 	}
 	s := &session{
-		accessKeyID: "ASIA" + rand.Text()[:16],
-		secret:      randomBase64(30),
-		token:       randomBase64(899), // 1,200 characters ending in =, as AWS's
+		accessKeyID: "ASIA" + c.text(16),
+		secret:      c.base64(30),
+		token:       c.base64(899), // 1,200 characters ending in =, as AWS's
 		roleARN:     call.RoleARN,
 		name:        call.SessionName,
 		policy:      policy,
@@ -324,8 +323,7 @@ func (c *Cloud) issue(call *AssumeRoleCall, policy *policyDocument) *session {
 	return s
 }
 
-func randomBase64(n int) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails
-	return base64.StdEncoding.EncodeToString(b)
+// base64 returns n random bytes in base64.
+func (c *Cloud) base64(n int) string {
+	return base64.StdEncoding.EncodeToString(c.read(make([]byte, n)))
 }
