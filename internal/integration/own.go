@@ -71,7 +71,7 @@ const ownReuse = time.Minute
 // while S3 counts the true expiry.
 func (a *AWSSTS) ownSession(ctx context.Context) (presign.Credentials, time.Time, error) {
 	a.mu.Lock()
-	if a.own != nil && a.own.credentials.CanExpire && time.Since(a.own.loaded) >= ownReuse {
+	if a.own != nil && a.own.credentials.CanExpire && a.now().Sub(a.own.loaded) >= ownReuse {
 		a.stale = true
 	}
 	a.mu.Unlock()
@@ -109,7 +109,7 @@ func (a *AWSSTS) load(ctx context.Context) (*ownIdentity, error) {
 	a.stale = false // a reload during the load sets it again
 	a.mu.Unlock()
 	// The versions are taken first: if a file changes during the load, the next call loads again.
-	own := &ownIdentity{files: reread.VersionsOf(sharedFiles()...), loaded: time.Now()}
+	own := &ownIdentity{files: reread.VersionsOf(sharedFiles()...), loaded: a.now()}
 	var err error
 	own.config, err = awsconfig.LoadDefaultConfig(ctx, awsconfig.WithLogger(logging.Nop{}))
 	if err == nil {
@@ -194,7 +194,7 @@ func (a *AWSSTS) replaced(ctx context.Context, used *ownIdentity) bool {
 	if err != nil {
 		before = used.credentials
 	}
-	now := time.Now()
+	now := a.now()
 	a.mu.Lock()
 	if since := now.Sub(a.rejectedAt); a.own == used && (since < 0 || since >= rejectionPause) {
 		a.stale, a.rejectedAt = true, now

@@ -43,6 +43,8 @@ type AWSSTS struct {
 	Skew func(ahead time.Duration)
 	// Log receives warnings about the process's own credentials. Optional.
 	Log *slog.Logger
+	// Clock is the local clock. nil means time.Now. The SDK signs calls with the system's clock.
+	Clock func() time.Time
 
 	mu         sync.Mutex // guards the fields below; not held during a call
 	shared     *http.Client
@@ -117,8 +119,16 @@ func (a *AWSSTS) AssumeRole(
 func (a *AWSSTS) noteErrorSkew(err error) {
 	date, parseErr := http.ParseTime(responseHeader(err).Get("Date"))
 	if parseErr == nil && a.Skew != nil {
-		a.Skew(time.Since(date).Truncate(time.Second))
+		a.Skew(a.now().Sub(date).Truncate(time.Second))
 	}
+}
+
+// now returns the local time.
+func (a *AWSSTS) now() time.Time {
+	if a.Clock != nil {
+		return a.Clock()
+	}
+	return time.Now()
 }
 
 // session returns the session in a response of STS.

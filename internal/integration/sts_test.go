@@ -279,6 +279,11 @@ func TestSkewIsReadFromErrorResponses(t *testing.T) {
 	if err == nil || skew.Round(time.Minute) != time.Hour {
 		t.Errorf("AssumeRole = %v, skew %v, want an error and an hour", err, skew)
 	}
+	sts.Clock = func() time.Time { return time.Now().Add(time.Hour) }
+	_, _, err = sts.AssumeRole(context.Background(), &AssumeRoleInput{Integration: &i})
+	if err == nil || skew.Round(time.Minute) != 2*time.Hour {
+		t.Errorf("an hour ahead: AssumeRole = %v, skew %v, want an error and two hours", err, skew)
+	}
 }
 
 func TestKeepDropsUnusedClients(t *testing.T) {
