@@ -32,6 +32,10 @@ import (
 type App struct {
 	version   string
 	path      string // of the configuration file; "" if there is no file
+	clock     func() time.Time
+	random    func() float64     // nil means math/rand's
+	transport http.RoundTripper  // nil means the network
+	shared    integration.Shared // nil if replicas do not share sessions
 	log       *slog.Logger
 	level     *slog.LevelVar
 	metrics   *metrics.Metrics
@@ -40,7 +44,7 @@ type App struct {
 	audit     *proxy.AuditLog  // nil if there is none
 	auditFile *proxy.AuditFile // nil if audit is nil or standard output
 	sts       *integration.AWSSTS
-	store     *sessionstore.Redis // nil if replicas do not share sessions
+	store     *sessionstore.Redis // shared, if this App has made it; else nil
 	started   config.Config       // at start, without its integrations; see needRestart
 
 	current     atomic.Pointer[generation]
@@ -86,6 +90,17 @@ type Options struct {
 	Stderr io.Writer
 	// Version is the program's version, shown in a metric and in the console.
 	Version string
+	// Clock is the wall clock. nil means time.Now.
+	Clock func() time.Time
+	// Random returns numbers uniform in [0, 1), for jitter. It must be safe for concurrent use. nil
+	// means math/rand's.
+	Random func() float64
+	// Transport carries all requests to STS, stores and identity providers. nil means the network,
+	// with AWS_CA_BUNDLE.
+	Transport http.RoundTripper
+	// Shared is the store through which replicas share sessions. nil means the one that cache.redis
+	// of Config describes, if any.
+	Shared integration.Shared
 }
 
 // ConfigError is a configuration that [Load] accepts but that cannot be used, for example because the
@@ -108,22 +123,34 @@ func New(o Options) (_ *App, err error) {
 		started: *c,
 		level:   &slog.LevelVar{},
 		metrics: metrics.New(o.Version),
+
+		clock:     o.Clock,
+		random:    o.Random,
+		transport: o.Transport,
+		shared:    o.Shared,
+	}
+	if a.clock == nil {
+		a.clock = time.Now
 	}
 	a.started.Integrations, a.started.Warnings = nil, nil // do not keep them in memory
 	a.level.Set(c.Log.Level)
 	a.log = newLogger(c.Log.Format, a.level, o.Stderr)
-	a.sts = &integration.AWSSTS{Skew: a.noteSkew, Log: a.log}
+	a.sts = &integration.AWSSTS{Skew: a.noteSkew, Log: a.log, Clock: a.clock}
+	if a.transport != nil {
+		a.sts.HTTPClient = &http.Client{Transport: a.transport, CheckRedirect: integration.NoRedirects}
+	}
 	a.refusals = &refusalLog{log: a.log, reasons: map[refusalKey]*refusalCount{}}
 	defer func() {
 		if err != nil {
 			a.closeShared()
 		}
 	}()
-	if r := c.Cache.Redis; r != nil {
+	if r := c.Cache.Redis; r != nil && a.shared == nil {
 		a.store, err = sessionstore.NewRedis(sessionstore.FromConfig(r, a.sts))
 		if err != nil {
 			return nil, &ConfigError{fmt.Errorf("cache.redis: %w", err)}
 		}
+		a.shared = a.store
 	}
 	if c.Log.Access {
 		a.accessLog = proxy.NewAccessLog(o.Stderr,
@@ -138,7 +165,7 @@ func New(o Options) (_ *App, err error) {
 	}
 	a.current.Store(g)
 	a.metrics.ExportAll(c.Metrics.Integrations == config.MetricsAll)
-	a.metrics.ConfigRead(true, time.Now())
+	a.metrics.ConfigRead(true, a.clock())
 	return a, nil
 }
 
@@ -163,10 +190,15 @@ func (a *App) openAudit(to string, stdout io.Writer) (err error) {
 // newGeneration builds everything that c describes. It reuses from previous, which may be nil, what
 // did not change: sessions, URLs, verified tokens and rate limits.
 func (a *App) newGeneration(c *config.Config, previous *generation) (*generation, error) {
-	g := &generation{config: c, read: time.Now()}
-	o := integration.Options{Clock: time.Now, Log: a.log, Metrics: a.metrics, STS: a.sts}
-	if a.store != nil {
-		o.Shared = a.store
+	g := &generation{config: c, read: a.clock()}
+	o := integration.Options{
+		Clock:     a.clock,
+		Log:       a.log,
+		Metrics:   a.metrics,
+		STS:       a.sts,
+		Transport: a.transport,
+		Shared:    a.shared,
+		Random:    a.random,
 	}
 	var err error
 	if previous != nil && sameViewers(previous.config, c) {
@@ -209,8 +241,9 @@ func (a *App) newHandler(g *generation, previous *proxy.Handler) (*proxy.Handler
 		Integrations:   g.integrations,
 		Gate:           g.gate,
 		Metrics:        a.metrics,
-		Clock:          time.Now,
+		Clock:          a.clock,
 		Log:            a.log,
+		Transport:      a.transport,
 		AccessLog:      a.accessLog,
 		Audit:          a.audit,
 		URLs:           c.Cache.URLs,

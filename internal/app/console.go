@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"strings"
-	"time"
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/console"
@@ -19,9 +18,11 @@ func (a *App) Console(getenv func(string) (string, bool)) *console.Console {
 		Proxy:   a,
 		Metrics: a.metrics,
 		Log:     a.log,
-		Clock:   time.Now,
+		Clock:   a.clock,
 		Version: a.version,
 		Getenv:  getenv,
+
+		Transport: a.transport,
 	})
 }
 

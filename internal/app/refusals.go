@@ -83,16 +83,17 @@ func (l *refusalLog) count(key refusalKey, now time.Time) (suppressed int, ok bo
 // fetches of keys.
 func (a *App) newGate(c *config.Config) (*viewer.Gate, error) {
 	g, err := viewer.New(&c.Viewers, viewer.Options{
-		Clock:          time.Now,
+		Clock:          a.clock,
 		Log:            a.log,
 		TrustedProxies: c.Proxies,
 		Refused: func(r *viewer.Request, f *viewer.Refusal) {
 			a.metrics.ViewerRefused(string(f.Method), string(f.Reason))
-			a.refusals.add(r, f, time.Now())
+			a.refusals.add(r, f, a.clock())
 		},
 		KeysFetched: func(issuer string, err error) {
-			a.metrics.KeysFetched(issuer, err, time.Now())
+			a.metrics.KeysFetched(issuer, err, a.clock())
 		},
+		Transport: a.transport,
 	})
 	if err != nil {
 		return nil, err

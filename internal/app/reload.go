@@ -45,8 +45,8 @@ func (a *App) applyLocked(source *config.Source, readErr error) error {
 	previous := a.current.Load()
 	c, g, err := a.parse(source, readErr, previous)
 	if err != nil {
-		a.metrics.ConfigRead(false, time.Now())
-		a.lastFailure.Store(&reloadFailure{at: time.Now(), err: err})
+		a.metrics.ConfigRead(false, a.clock())
+		a.lastFailure.Store(&reloadFailure{at: a.clock(), err: err})
 		for line := range strings.Lines(err.Error()) {
 			a.log.Error("reload failed; keeping the previous configuration",
 				"error", strings.TrimSuffix(line, "\n"))
@@ -73,7 +73,7 @@ func (a *App) applyLocked(source *config.Source, readErr error) error {
 			a.forgetLocked(removed)
 		})
 	}
-	a.metrics.ConfigRead(true, time.Now())
+	a.metrics.ConfigRead(true, a.clock())
 	for _, w := range c.Warnings {
 		a.log.Warn(w)
 	}
