@@ -1,0 +1,288 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// apply makes a step happen. It returns when its requests have been sent; some may still wait.
+func (w *world) apply(s *Step) {
+	w.note(time.Now(), "step %s replica %d integration %d browser %d count %d %s %v", s.Kind, s.Replica,
+		s.Integration, s.Browser, s.Count, s.Fault, time.Duration(s.By))
+	rnd := source(s.Draw, uint64(s.At))
+	r := w.replicas[s.Replica%len(w.replicas)]
+	number := s.Integration % len(w.settings.integrations)
+	b := w.browsers[s.Browser%len(w.browsers)]
+	switch s.Kind {
+	case Visit:
+		w.visit(b, s.Count, number, rnd)
+	case Return:
+		w.goBack(b, r, rnd)
+	case Burst:
+		w.burst(r, number, s.Count, rnd)
+	case Hostile:
+		w.attack(r, number, s.Count, rnd)
+	case Purge:
+		w.purge(r, number)
+	case Reload:
+		w.reload(s.Fault, number, r, rnd)
+	case Mistake:
+		w.mistake(r, rnd)
+	case Stop:
+		if r.app != nil {
+			w.model.died(r)
+			r.die()
+		}
+	case Start:
+		if r.app == nil {
+			w.model.started()
+			w.launch(r)
+		}
+	case Clock:
+		w.model.disturbed(allRoles, "clock")
+		r.setClock(time.Duration(s.By), 0)
+	case Drift:
+		r.setClock(r.clockError(time.Now()), time.Duration(s.By))
+	case Groups:
+		b.groups = nil
+		if b.user != "" && rnd.IntN(3) > 0 {
+			b.groups = []string{groupNames[rnd.IntN(len(groupNames))]}
+		}
+	default:
+		w.fault(s, r, number)
+	}
+	w.settle()
+}
+
+// fault makes a service fail, or work again.
+func (w *world) fault(s *Step, r *replica, number int) {
+	switch s.Kind {
+	case STSFault:
+		w.setSTSFault(number, stsFault{s.Fault, time.Duration(s.By)})
+	case STSHeal:
+		w.setSTSFault(number, stsFault{})
+	case Revoke:
+		w.cloud.RevokeSessions(w.settings.integrations[number].arn())
+		w.model.disturbed(number, "revoked")
+	case S3Fault, S3Heal:
+		w.mu.Lock()
+		w.s3Fault = s.Kind == S3Fault
+		w.mu.Unlock()
+		w.model.setFault("s3", allRoles, s.Kind == S3Fault)
+	}
+	if w.store == nil {
+		return
+	}
+	switch s.Kind {
+	case StoreFault:
+		w.store.setFault(s.Fault, r.number)
+		w.model.setFault("store", allRoles, true)
+	case StoreHeal:
+		w.store.setFault("", 0)
+		w.model.setFault("store", allRoles, false)
+	case Flush:
+		w.store.flush()
+		w.model.disturbed(allRoles, "flush")
+	case Restore:
+		w.store.restore()
+		w.model.disturbed(allRoles, "restore")
+	}
+}
+
+func (w *world) setSTSFault(number int, f stsFault) {
+	w.mu.Lock()
+	w.faults[number] = f
+	w.mu.Unlock()
+	w.model.setFault("sts", number, f.kind != "")
+}
+
+// anyObject returns an object that an integration serves.
+func (w *world) anyObject(number int, rnd *rand.Rand) (bucket, key string) {
+	bucket = bucketOf(number)
+	if rnd.IntN(4) == 0 {
+		bucket = []string{"team-a", "team-b"}[rnd.IntN(2)]
+	}
+	return bucket, objectKeys[rnd.IntN(len(objectKeys))]
+}
+
+// visit loads some objects, each from some replica that lives.
+func (w *world) visit(b *browser, count, number int, rnd *rand.Rand) {
+	for range count {
+		bucket, key := w.anyObject(number, rnd)
+		if r := w.anyReplica(rnd); r != nil {
+			w.load(b, r, bucket, key, rnd)
+		}
+		w.tick(rnd)
+	}
+}
+
+// anyReplica returns a replica that lives, or nil.
+func (w *world) anyReplica(rnd *rand.Rand) *replica {
+	first := rnd.IntN(len(w.replicas))
+	for n := range w.replicas {
+		if r := w.replicas[(first+n)%len(w.replicas)]; r.app != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// burst sends requests of many clients within some microseconds.
+func (w *world) burst(r *replica, number, count int, rnd *rand.Rand) {
+	for range count {
+		bucket, key := w.anyObject(number, rnd)
+		v := w.browsers[rnd.IntN(linkBrowser)].viewer
+		w.ask(w.newRequest(&v, r, bucket, key))
+		w.tick(rnd)
+	}
+}
+
+// purge purges one integration at one replica, or all.
+func (w *world) purge(r *replica, number int) {
+	if r.app == nil {
+		return
+	}
+	name := w.roleOf(r, number)
+	w.model.purged(r, number)
+	if _, err := r.app.Purge(name, ""); err != nil && name != "" {
+		w.note(time.Now(), "purge r%d %s: %v", r.number, name, err)
+	}
+	w.model.disturbed(number, "purge")
+}
+
+// roleOf returns the name of an integration in a replica's configuration.
+func (w *world) roleOf(r *replica, number int) string {
+	return r.settings.integrations[number].name
+}
+
+// reload changes the configuration of all replicas or, during a rollout, of one.
+func (w *world) reload(kind string, number int, only *replica, rnd *rand.Rand) {
+	next := w.settings.change(kind, number, rnd)
+	if key := next.integrations[number].key; key > w.keys[number] {
+		w.keys[number] = key
+		w.addKey(number, key)
+	}
+	w.settings = next
+	rollout := rnd.IntN(4) == 0
+	for _, r := range w.replicas {
+		if r.app == nil || rollout && r != only {
+			continue
+		}
+		w.replace(r, next)
+		w.tick(rnd)
+	}
+}
+
+// replace makes a replica use other settings.
+func (w *world) replace(r *replica, next *settings) {
+	for n := range next.integrations {
+		if next.integrations[n].identity() != r.settings.integrations[n].identity() {
+			w.model.disturbed(n, "reload")
+		}
+	}
+	r.settings = next
+	if err := r.reload(next.text()); err != nil {
+		w.model.violate(Available, "replica %d rejects a valid configuration: %v", r.number, err)
+	}
+}
+
+// mistake tries to load a configuration that must be rejected as a whole.
+func (w *world) mistake(r *replica, rnd *rand.Rand) {
+	if r.app == nil {
+		return
+	}
+	text := r.settings.text()
+	switch rnd.IntN(4) {
+	case 0:
+		text = text[:len(text)*3/4] + "\n  ]"
+	case 1:
+		text = strings.Replace(text, "anonymous: ", "anonymus: ", 1)
+	case 2:
+		text = strings.Replace(text, "name: ", "name: x\n    name: ", 1)
+	case 3:
+		text += "url_lifetime: 1h\nmin_remaining: 2h\n"
+	}
+	if err := r.reload(text); err == nil {
+		w.model.violate(Access, "replica %d accepts a configuration with a mistake", r.number)
+	}
+}
+
+// hostilePaths are what a client may send instead of the path of an object. %s is a bucket.
+var hostilePaths = []string{
+	"/s3/%s/public/../private/b.jpg", "/s3/%s/public/%%2e%%2e/private/b.jpg", "/s3/%s//private/b.jpg",
+	"/s3/%s/private//b.jpg", "/s3/%s/private%%2Fb.jpg", "/s3/%s/private%%5Cb.jpg", "/s3/%s/%%2Fprivate/b.jpg",
+	"/s3/%s%%2Fprivate/b.jpg", "/s3//%s/private/b.jpg", "/s3/./%s/private/b.jpg", "/s3/../s3/%s/private/b.jpg",
+	"/s3/%s/private/b.jpg%%00", "/s3/%s/PRIVATE/b.jpg", "/s3/%s/private/b.jpg/", "/s3/%s/private/b.jpg?x=1",
+	"/s3/%s/public/a.jpg?versionId=x", "/s3/%s/users/ann/x", "/s3/%s/users/bob/../ann/x", "/authorize/s3/%s/private/b.jpg",
+	"/s3/%s/private/b.jpg;x", "/s3/%s/private/%%62.jpg", "//s3/%s/private/b.jpg", "/s3/%s",
+	"http://evil.example/s3/%s/private/b.jpg", "/s3/%s/public/a.jpg?response-content-type=text/html", "/s3/nobody/%s",
+}
+
+// attack sends hostile paths, forged headers and altered links.
+func (w *world) attack(r *replica, number, count int, rnd *rand.Rand) {
+	for range count {
+		bucket, _ := w.anyObject(number, rnd)
+		v := w.browsers[rnd.IntN(linkBrowser)].viewer
+		q := w.newRequest(&v, r, bucket, "")
+		path := hostilePaths[rnd.IntN(len(hostilePaths))]
+		q.target = strings.Replace(strings.ReplaceAll(path, "%%", "%"), "%s", bucket, 1)
+		switch rnd.IntN(4) {
+		case 0: // the headers do not come from the reverse proxy
+			q.peer, q.viewer = "192.0.2.66:6666", &viewer{}
+			q.lines = []string{"X-User: ann", "X-Groups: lab", "X-Forwarded-For: 10.0.0.1"}
+		case 1:
+			q.lines = slices.DeleteFunc(q.lines, func(l string) bool { return strings.HasPrefix(l, "X-Groups") })
+		case 2:
+			if l := w.browsers[linkBrowser].link; l != nil {
+				q.target, _, _ = strings.Cut(q.target, "?")
+				q.target += "?" + l.query
+				q.viewer = &viewer{link: l}
+			}
+		}
+		w.ask(q)
+		w.tick(rnd)
+	}
+}
+
+// recover ends all faults, waits, and checks that everything works again.
+func (w *world) recover() {
+	rnd := source(w.seed, 99)
+	w.note(time.Now(), "recover")
+	for n := range w.settings.integrations {
+		w.setSTSFault(n, stsFault{})
+	}
+	w.fault(&Step{Kind: StoreHeal}, w.replicas[0], 0)
+	w.fault(&Step{Kind: S3Heal}, w.replicas[0], 0)
+	for _, r := range w.replicas {
+		r.setClock(0, 0)
+		if r.app == nil {
+			w.launch(r)
+		} else {
+			w.replace(r, w.settings)
+		}
+		w.tick(rnd)
+		for n := range w.settings.integrations {
+			w.purge(r, n) // sessions that were revoked while a replica was dead
+		}
+		w.tick(rnd)
+	}
+	for round := range 3 {
+		w.until(time.Now().Add(recoveryTime))
+		w.model.recovered = true
+		for _, r := range w.replicas {
+			for n := range w.settings.integrations {
+				v := w.browsers[n%linkBrowser].viewer
+				w.ask(w.newRequest(&v, r, bucketOf(n), "public/a.jpg"))
+				w.tick(rnd)
+			}
+		}
+		w.until(time.Now().Add(15 * time.Second))
+		w.note(time.Now(), fmt.Sprintf("round %d", round))
+		if w.model.violation != nil {
+			return
+		}
+	}
+}
