@@ -135,7 +135,7 @@ func New(o Options) (_ *App, err error) {
 	a.started.Integrations, a.started.Warnings = nil, nil // do not keep them in memory
 	a.level.Set(c.Log.Level)
 	a.log = newLogger(c.Log.Format, a.level, o.Stderr)
-	a.sts = &integration.AWSSTS{Skew: a.noteSkew, Log: a.log, Clock: a.clock}
+	a.sts = &integration.AWSSTS{Skew: a.noteSkew, Log: a.log, Clock: a.clock, Random: a.random}
 	if a.transport != nil {
 		a.sts.HTTPClient = &http.Client{Transport: a.transport, CheckRedirect: integration.NoRedirects}
 	}

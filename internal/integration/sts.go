@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
@@ -45,6 +46,9 @@ type AWSSTS struct {
 	Log *slog.Logger
 	// Clock is the local clock. nil means time.Now. The SDK signs calls with the system's clock.
 	Clock func() time.Time
+	// Random returns numbers uniform in [0, 1), for the pause before a retry. It must be safe for
+	// concurrent use. nil means math/rand's.
+	Random func() float64
 
 	mu         sync.Mutex // guards the fields below; not held during a call
 	shared     *http.Client
@@ -272,7 +276,7 @@ func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*stsClient,
 		if a.HTTPClient != nil {
 			o.HTTPClient = a.HTTPClient
 		}
-		o.Retryer = retry.NewStandard(retryOnce)
+		o.Retryer = retry.NewStandard(a.retryOnce)
 	})}
 	if a.clients == nil {
 		a.clients = map[clientKey]*stsClient{}
@@ -281,11 +285,21 @@ func (a *AWSSTS) client(ctx context.Context, c *config.Integration) (*stsClient,
 	return client, nil
 }
 
+// retryPause bounds the pause before a retry, which has full jitter. The SDK's own pause before a
+// first retry has the same bound.
+const retryPause = 50 * time.Millisecond
+
 // retryOnce allows one retry, for a broken connection. Longer failures, and an STS that throttles
 // or sends Retry-After, are left to the keeper's pauses.
-func retryOnce(o *retry.StandardOptions) {
+func (a *AWSSTS) retryOnce(o *retry.StandardOptions) {
+	random := a.Random
+	if random == nil {
+		random = rand.Float64
+	}
 	o.MaxAttempts = 2
-	o.MaxBackoff = 500 * time.Millisecond
+	o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) {
+		return time.Duration(random() * float64(retryPause)), nil
+	})
 	leaveToKeeper := func(err error) aws.Ternary {
 		if Classify(err) == Throttled || responseHeader(err).Get("Retry-After") != "" {
 			return aws.FalseTernary

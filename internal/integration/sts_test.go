@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"s3redirect/internal/config"
@@ -334,4 +335,22 @@ func TestOwnCredentialsAndRegionalSTS(t *testing.T) {
 			t.Errorf("%s: signed with %.60s, want %s", c.region, authorization, testKey)
 		}
 	}
+}
+
+// TestRetryPause checks that the pause before a retry comes from the injected source.
+func TestRetryPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls []time.Time
+		sts := stsOf(roundTripper(func(*http.Request) (*http.Response, error) {
+			calls = append(calls, time.Now())
+			return nil, errReset
+		}))
+		sts.Random = func() float64 { return 0.5 }
+		i := viaSTS("lab", "bucket")
+		_, _, err := sts.AssumeRole(t.Context(), &AssumeRoleInput{Integration: &i})
+		if err == nil || len(calls) != 2 || calls[1].Sub(calls[0]) != retryPause/2 {
+			t.Errorf("AssumeRole = %v with calls at %v, want an error and two calls %v apart",
+				err, calls, retryPause/2)
+		}
+	})
 }
