@@ -43,7 +43,7 @@ type stsFault struct {
 type call struct {
 	at        time.Time
 	replica   *replica
-	start     int // the replica's start that made it
+	start     int    // the replica's start that made it
 	number    int    // of the role
 	identity  string // of the role, as the replica's configuration had it
 	fault     stsFault
