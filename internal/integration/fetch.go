@@ -43,6 +43,9 @@ const (
 	// fallbackWait bounds how long a request waits for the window's own session while an older
 	// session could sign.
 	fallbackWait = 2 * time.Second
+	// failureMemory is how long a failed call makes requests use a fallback window without waiting.
+	// It is longer than any pause, so only an integration that was idle forgets a failure.
+	failureMemory = maxRetryAfter + time.Minute
 )
 
 const (
@@ -249,6 +252,7 @@ func (k *keeper) addLocked(s *session) {
 		next.sessions = next.sessions[extra:]
 	}
 	next.sessions = append(next.sessions, s)
+	k.added = remember(k.added, s.credentials.AccessKeyID)
 	k.pool.sessions.Add(k.identity, next)
 	if s.expires.Before(forever) {
 		k.metrics.SessionExpires(s.expires)

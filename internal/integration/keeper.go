@@ -37,7 +37,8 @@ import (
 //	          window's session; no request waits for it. If it succeeds before the window ends, the
 //	          next state is current again.
 //	fallback  An older session signs (see fallbackLocked). Calls continue, with pauses. While the
-//	          first call runs, requests wait for it up to fallbackWait.
+//	          first call runs, or the first after failureMemory, requests wait for it up to
+//	          fallbackWait.
 //
 // A purge, an eviction from the credentials cache and the expiry of all sessions lead back to
 // empty; a purge also disowns the call in flight. An integration that leaves the configuration
@@ -83,6 +84,7 @@ type keeper struct {
 	failure    *AssumeRoleError
 	pausedAt   time.Time // no call from pausedAt
 	retryAt    time.Time // to retryAt
+	added      []string  // access key IDs of the last sessions that were added to the cache
 	purged     []string  // access key IDs of purged sessions, not accepted from the shared store
 	notBefore  time.Time // shared sessions issued before it are not accepted either
 	removed    bool
@@ -108,7 +110,7 @@ const (
 	// maxSessions is the number of sessions kept per integration: the previous window's (the clock
 	// may be stepped back over the boundary), the current one's and the next one's.
 	maxSessions = 3
-	// maxPurged is the number of purged sessions remembered per integration.
+	// maxPurged is the number of added and of purged sessions remembered per integration.
 	maxPurged = 4 * maxSessions
 )
 
@@ -233,7 +235,8 @@ func (k *keeper) decide(now time.Time) (*Window, *fetch, error) {
 		return nil, nil, &failure
 	case fallback == nil:
 		return nil, f, nil
-	case f != nil && k.failures == 0 && now.Sub(f.started) < fallbackWait:
+	case f != nil && now.Sub(f.started) < fallbackWait &&
+		(k.failures == 0 || f.started.Sub(k.answeredAt) > failureMemory):
 		return fallback, f, nil
 	}
 	until := earlier(fallback.last, fallback.End)
@@ -325,8 +328,8 @@ func (k *keeper) prefetchLocked(w *Window, held []*session, now time.Time) time.
 }
 
 // forget drops the sessions, the windows and the last failure, and disowns the call in flight.
-// Dropped sessions are not accepted from the shared store again. If removed is true, the
-// integration has left the configuration.
+// Dropped sessions, and those that the credentials cache has evicted, are not accepted from the
+// shared store again. If removed is true, the integration has left the configuration.
 //
 // All of it happens under the lock. If the sessions were dropped before the lock is taken, a
 // session that was asked for before the purge would survive it:
@@ -339,17 +342,24 @@ func (k *keeper) forget(removed bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.removed = k.removed || removed
-	if k.static == nil {
-		for _, s := range k.sessionsLocked(now) {
-			k.purged = append(k.purged, s.credentials.AccessKeyID)
-		}
-		k.purged = slices.Delete(k.purged, 0, max(0, len(k.purged)-maxPurged))
+	for _, id := range k.added {
+		k.purged = remember(k.purged, id)
 	}
+	k.added = nil
 	k.pool.sessions.Remove(k.identity)
 	k.windows, k.fetching = nil, nil
 	k.failures, k.failure, k.retryAt = 0, nil, time.Time{}
 	k.notBefore = now.Add(-purgeGrace)
 	k.snapshot.Store(nil)
+}
+
+// remember appends an access key ID unless it is there, and drops the first if there are too many.
+func remember(ids []string, id string) []string {
+	if slices.Contains(ids, id) {
+		return ids
+	}
+	ids = append(ids, id)
+	return slices.Delete(ids, 0, max(0, len(ids)-maxPurged))
 }
 
 // dropWindows drops the windows and keeps the sessions: the next URLs have other signers.
