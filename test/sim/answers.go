@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -281,7 +282,11 @@ var bubble = regexp.MustCompile(`synctest bubble [0-9]+`)
 func goroutines() int {
 	own := make([]byte, 1<<10)
 	own = bubble.Find(own[:runtime.Stack(own, false)])
-	all := make([]byte, 4<<20)
-	text := string(all[:runtime.Stack(all, true)])
-	return strings.Count(text, string(own)+"]") + strings.Count(text, string(own)+",")
+	all := make([]byte, 64<<10)
+	size := runtime.Stack(all, true)
+	for size == len(all) {
+		all = make([]byte, 2*size)
+		size = runtime.Stack(all, true)
+	}
+	return bytes.Count(all[:size], append(own, ']'))
 }

@@ -47,11 +47,11 @@ var destinations = []string{"image", "image", "image", "video", "document", "ifr
 // navigation uses stale ones (docs/browsers.md).
 var uncached = []string{"video", "document", "iframe"}
 
-// renew gives the viewer of the links another one, for a folder, if the last one ends soon. Some
-// links live for less than a window.
+// renew gives the viewer of the links another one, for a folder, if the last one has expired. Some
+// links live for less than a window, and at times the viewer uses an expired one.
 func (w *world) renew(b *browser, bucket string, r *rand.Rand) {
 	now := time.Now()
-	if b.link != nil && b.link.bucket == bucket && now.Before(b.link.expires.Add(-time.Minute)) {
+	if b.link != nil && b.link.bucket == bucket && (now.Before(b.link.expires) || r.IntN(3) == 0) {
 		return
 	}
 	until := now.Add(time.Minute + time.Duration(r.Int64N(int64(3*time.Hour)))).Truncate(time.Second)

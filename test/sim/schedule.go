@@ -98,7 +98,7 @@ func (s Schedule) Write(path string) error {
 const (
 	streamShape = iota + 1
 	streamSteps
-	streamKeys
+	streamRecovery
 	streamReplicas // and one more per replica and start
 )
 
@@ -114,7 +114,7 @@ type generator struct {
 }
 
 // stepsPerSchedule is the number of times that something begins. A fault that ends is two steps.
-const stepsPerSchedule = 50
+const stepsPerSchedule = 40
 
 // Generate returns the schedule of a seed. Each kind of disturbance is in some schedules only, so
 // that there are calm worlds, and worlds with one kind of fault.
@@ -287,7 +287,7 @@ func (g *generator) reload() {
 	g.add(0, s)
 }
 
-// revoke revokes sessions and then, in the documented order, purges all replicas.
+// revoke revokes sessions and then, in the documented order and time, purges all replicas.
 func (g *generator) revoke() {
 	s := g.any(Revoke)
 	g.add(0, s)

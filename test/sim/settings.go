@@ -81,8 +81,10 @@ func (s *settings) servedBy(bucket string) (found *role) {
 	return found
 }
 
-// lifetimes are choices of url_lifetime, min_remaining and session_duration.
-var lifetimes = []struct{ lifetime, remains, session time.Duration }{
+// lifetime is a choice of url_lifetime, min_remaining and session_duration.
+type lifetime struct{ lifetime, remains, session time.Duration }
+
+var lifetimes = []lifetime{
 	{45 * time.Minute, 15 * time.Minute, time.Hour},
 	{20 * time.Minute, 5 * time.Minute, 40 * time.Minute},
 	{10 * time.Minute, 3 * time.Minute, 15 * time.Minute},

@@ -1,38 +1,191 @@
 package sim
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
-func TestScan(t *testing.T) {
-	from, _ := strconv.Atoi(os.Getenv("FROM"))
-	n, _ := strconv.Atoi(os.Getenv("N"))
-	var total Stats
-	start := time.Now()
-	for seed := from; seed < from+n; seed++ {
-		r := Run(t, Generate(uint64(seed)))
-		total.Add(r.Stats)
-		if r.Violation != nil {
-			t.Logf("seed %d: %v", seed, r.Violation)
-			_ = os.WriteFile("/tmp/sim-trace-"+strconv.Itoa(seed), []byte(r.Trace), 0o644)
-		}
+// What TestSeeds runs. make sim and make nightly set them.
+const (
+	envSeeds = "SIM_SEEDS" // the number of seeds
+	envFirst = "SIM_FIRST" // the first seed
+	envTime  = "SIM_TIME"  // runs seeds for this time instead
+
+	// defaultSeeds take some seconds.
+	defaultSeeds = 40
+)
+
+// seeds hands out seeds to the workers of TestSeeds, and adds up what they covered.
+type seeds struct {
+	mu        sync.Mutex // guards the fields below
+	next, end uint64
+	until     time.Time // replaces end if it is not zero
+	failed    bool
+	ran       int
+	total     Stats
+}
+
+// take returns the next seed. It reports false if there is none, or if one has failed.
+func (s *seeds) take() (seed uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed || s.until.IsZero() && s.next == s.end || !s.until.IsZero() && time.Now().After(s.until) {
+		return 0, false
 	}
-	t.Logf("%+v in %v", total, time.Since(start))
+	s.next++
+	return s.next - 1, true
+}
+
+func (s *seeds) add(r Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ran++
+	s.total.Add(r.Stats)
+	s.failed = s.failed || r.Violation != nil
+}
+
+// newSeeds reads the environment.
+func newSeeds(t *testing.T) *seeds {
+	number := func(name string, fallback uint64) uint64 {
+		text := os.Getenv(name)
+		if text == "" {
+			return fallback
+		}
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return n
+	}
+	s := &seeds{next: number(envFirst, 0)}
+	s.end = s.next + number(envSeeds, defaultSeeds)
+	if text := os.Getenv(envTime); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatalf("%s: %v", envTime, err)
+		}
+		s.until = time.Now().Add(d)
+	}
+	return s
+}
+
+// TestSeeds runs seeds until an invariant is violated, on all processors. It then shrinks the
+// schedule and writes it to testdata, where TestReplays finds it.
+func TestSeeds(t *testing.T) {
+	s, start := newSeeds(t), time.Now()
+	before := heap(t)
+	t.Run("workers", func(t *testing.T) {
+		for n := range runtime.GOMAXPROCS(0) {
+			t.Run(strconv.Itoa(n), func(t *testing.T) {
+				t.Parallel()
+				for {
+					seed, ok := s.take()
+					if !ok {
+						return
+					}
+					schedule := Generate(seed)
+					r := Run(t, schedule)
+					s.add(r)
+					if r.Violation != nil {
+						reportViolation(t, schedule, r)
+					}
+				}
+			})
+		}
+	})
+	took := time.Since(start)
+	t.Logf("%d seeds in %v: %v", s.ran, took.Round(time.Millisecond), s.total)
+	t.Logf("%.0f virtual hours of one replica in an hour of this machine",
+		s.total.Replicas.Hours()/took.Hours())
+	// The runtime keeps some memory for goroutines and tables that have been larger.
+	if after, most := heap(t), before+8<<20; after > most {
+		t.Errorf("the heap has %d bytes after the runs and had %d before, want %d at most", after, before, most)
+	}
+}
+
+// heap returns the bytes in use, after some runs that fill pools and tables.
+func heap(t *testing.T) uint64 {
+	for seed := range uint64(3) {
+		Run(t, Generate(seed))
+	}
+	var m runtime.MemStats
+	for range 3 {
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// String returns the counts in words.
+func (s Stats) String() string {
+	var checks []string
+	for n := 1; n <= invariants; n++ {
+		checks = append(checks, fmt.Sprintf("%v %d", Invariant(n), s.Checks[n]))
+	}
+	return fmt.Sprintf("%.0f virtual hours of one replica, %d requests, %d URLs opened, %d calls of STS; checks: %s",
+		s.Replicas.Hours(), s.Requests, s.Opened, s.Calls, strings.Join(checks, ", "))
+}
+
+// reportViolation shrinks a schedule that violates an invariant, and writes it.
+func reportViolation(t *testing.T, s Schedule, r Result) {
+	t.Errorf("seed %d: violation of %v", s.Seed, r.Violation)
+	if os.Getenv("SIM_SHRINK") == "0" {
+		return
+	}
+	short := Shrink(s, func(s Schedule) bool {
+		v := Run(t, s).Violation
+		return v != nil && v.Invariant == r.Violation.Invariant
+	})
+	path := filepath.Join("testdata", fmt.Sprintf("seed-%d.json", s.Seed))
+	if err := short.Write(path); err != nil {
+		t.Error(err)
+	}
+	last := Run(t, short)
+	t.Errorf("shrunk from %d steps to %d, in test/sim/%s: violation of %v\n%s", len(s.Steps), len(short.Steps),
+		path, last.Violation, lastLines(last.Trace, 40))
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// TestReplays plays the schedules that once found a bug.
+func TestReplays(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join("testdata", "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".json"), func(t *testing.T) {
+			s, err := Read(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := Run(t, s); r.Violation != nil {
+				t.Errorf("violation of %v\n%s", r.Violation, lastLines(r.Trace, 40))
+			}
+		})
+	}
 }
 
 // TestDeterminism compares the traces of a schedule, on one processor and on several.
 func TestDeterminism(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	for seed := range uint64(20) {
-		s := Generate(seed)
+	s := newSeeds(t)
+	for seed := s.next; seed < min(s.end, s.next+defaultSeeds/8); seed++ {
+		schedule := Generate(seed)
 		var traces []string
-		for _, procs := range []int{1, 4, 4} {
+		for _, procs := range []int{1, 2, 8} {
 			runtime.GOMAXPROCS(procs)
-			traces = append(traces, Run(t, s).Trace)
+			traces = append(traces, Run(t, schedule).Trace)
 		}
 		for n, trace := range traces[1:] {
 			if trace != traces[0] {
@@ -49,4 +202,35 @@ func difference(a, b string) string {
 		n++
 	}
 	return "want …" + a[max(0, n-200):min(len(a), n+200)] + "\ngot …" + b[max(0, n-200):min(len(b), n+200)]
+}
+
+// TestShrink shrinks a schedule that fails if it has two certain steps.
+func TestShrink(t *testing.T) {
+	s := Generate(1)
+	first, second := s.Steps[len(s.Steps)/3], s.Steps[len(s.Steps)-1]
+	short := Shrink(s, func(s Schedule) bool {
+		found := 0
+		for _, step := range s.Steps {
+			if step == first || step == second {
+				found++
+			}
+		}
+		return found == 2
+	})
+	if len(short.Steps) != 2 || short.Steps[0] != first || short.Steps[1] != second {
+		t.Errorf("Shrink returned the steps %v, want %v and %v", short.Steps, first, second)
+	}
+}
+
+// TestWriteAndRead compares a schedule with what is read from its file.
+func TestWriteAndRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "schedule.json")
+	s := Generate(7)
+	if err := s.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(path)
+	if err != nil || fmt.Sprint(got) != fmt.Sprint(s) {
+		t.Errorf("Read = %v, %v, want %v", got, err, s)
+	}
 }

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -66,6 +65,7 @@ func (w *world) fault(s *Step, r *replica, number int) {
 		w.setSTSFault(number, stsFault{})
 	case Revoke:
 		w.cloud.RevokeSessions(w.settings.integrations[number].arn())
+		w.revoked = append(w.revoked, number)
 		w.model.disturbed(number, "revoked")
 	case S3Fault, S3Heal:
 		w.mu.Lock()
@@ -247,9 +247,10 @@ func (w *world) attack(r *replica, number, count int, rnd *rand.Rand) {
 	}
 }
 
-// recover ends all faults, waits, and checks that everything works again.
+// recover ends all faults, waits, and checks that everything works again: at first soon, and then for
+// some windows.
 func (w *world) recover() {
-	rnd := source(w.seed, 99)
+	rnd := source(w.seed, streamRecovery)
 	w.note(time.Now(), "recover")
 	for n := range w.settings.integrations {
 		w.setSTSFault(n, stsFault{})
@@ -264,25 +265,34 @@ func (w *world) recover() {
 			w.replace(r, w.settings)
 		}
 		w.tick(rnd)
-		for n := range w.settings.integrations {
-			w.purge(r, n) // sessions that were revoked while a replica was dead
+		for _, n := range w.revoked { // while a replica was dead, perhaps
+			w.purge(r, n)
+			w.tick(rnd)
 		}
-		w.tick(rnd)
 	}
-	for round := range 3 {
-		w.until(time.Now().Add(recoveryTime))
+	w.model.disturbed(allRoles, "recover")
+	pauses := []time.Duration{recoveryTime, recoveryTime, 2 * time.Hour}
+	for range 6 {
+		pauses = append(pauses, time.Minute+time.Duration(rnd.Int64N(int64(20*time.Minute))))
+	}
+	for _, pause := range pauses {
+		w.until(time.Now().Add(pause))
 		w.model.recovered = true
-		for _, r := range w.replicas {
-			for n := range w.settings.integrations {
-				v := w.browsers[n%linkBrowser].viewer
-				w.ask(w.newRequest(&v, r, bucketOf(n), "public/a.jpg"))
-				w.tick(rnd)
-			}
-		}
-		w.until(time.Now().Add(15 * time.Second))
-		w.note(time.Now(), fmt.Sprintf("round %d", round))
+		w.askAll(rnd)
 		if w.model.violation != nil {
 			return
 		}
 	}
+}
+
+// askAll asks every replica for an object of every integration, and lets it answer.
+func (w *world) askAll(rnd *rand.Rand) {
+	for _, r := range w.replicas {
+		for n := range w.settings.integrations {
+			v := w.browsers[n%linkBrowser].viewer
+			w.ask(w.newRequest(&v, r, bucketOf(n), "public/a.jpg"))
+			w.tick(rnd)
+		}
+	}
+	w.until(time.Now().Add(served))
 }

@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +63,7 @@ type world struct {
 	links    *viewers.Links
 	settings *settings // what the operator wants
 	keys     []int     // the generations of access keys that STS knows, by role
+	revoked  []int     // the roles whose sessions were revoked
 	model    *model
 	trace    strings.Builder
 	stats    Stats
@@ -111,7 +114,7 @@ func newWorld(t *testing.T, seed uint64, dir string) *world {
 	return w
 }
 
-// newCloud makes the AWS account. Its clock may be off by up to a minute.
+// newCloud makes the AWS account. Its clock may be off by up to a second.
 func (w *world) newCloud(r *rand.Rand) {
 	ahead := time.Duration(r.Int64N(int64(2*time.Second))) - time.Second
 	w.cloud = fakeaws.NewCloud(func() time.Time { return time.Now().Add(ahead).Round(0) })
@@ -120,19 +123,16 @@ func (w *world) newCloud(r *rand.Rand) {
 		key[n] = byte(w.seed >> (8 * (n % 8)))
 	}
 	w.cloud.SetRandom(rand.NewChaCha8(key))
-	longest := time.Duration(0)
 	for n := range w.settings.integrations {
-		one := &w.settings.integrations[n]
-		longest = max(longest, 2*time.Hour)
 		w.keys = append(w.keys, 0)
 		w.addKey(n, 0)
 		w.createBucket(bucketOf(n))
-		_ = one
 	}
 	w.createBucket("team-a")
 	w.createBucket("team-b")
 	if r.IntN(3) == 0 {
-		w.cloud.LimitSignatureAge(longest + 2*time.Minute)
+		longest := slices.MaxFunc(lifetimes, func(a, b lifetime) int { return cmp.Compare(a.lifetime, b.lifetime) })
+		w.cloud.LimitSignatureAge(longest.lifetime)
 	}
 	w.cloud.Intercept(func(c *fakeaws.AssumeRoleCall) error {
 		var number int
