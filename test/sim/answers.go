@@ -153,8 +153,11 @@ func (m *model) checkMaxAge(q *request, role *role) {
 		least := role.remains + min(0, q.clockError) - storeSlack
 		m.checked(Opens, left.Sub(q.ended.Add(age)) >= least, "answer %d: the URL has %v left when its max-age of %v is over, want %v",
 			q.id, left.Sub(q.ended.Add(age)), age, least)
-		m.checked(Access, q.viewer.link == nil || !q.ended.Add(q.clockError+age).After(q.viewer.link.expires),
+		until := q.ended.Add(q.clockError + age)
+		m.checked(Access, q.viewer.link == nil || !until.After(q.viewer.link.expires),
 			"answer %d may be cached for %v, longer than the viewer's link", q.id, age)
+		m.checked(Access, q.viewer.token == nil || !until.After(q.viewer.token.expires),
+			"answer %d may be cached for %v, longer than the viewer's token", q.id, age)
 	}
 	if calm {
 		least := role.remains - clockTolerance - storeSlack
@@ -212,7 +215,7 @@ func (m *model) checkService(q *request) {
 	if q.key == "" || role == nil || q.replica.settings != q.settings && m.any[role.number].After(q.began) {
 		return
 	}
-	if !q.allowed() || !m.healthy(role.number, q.began) || q.began.Before(m.any[role.number]) && q.ended.After(m.any[role.number]) {
+	if !q.allowed() || !m.identifies(q.viewer, q.began) || !m.healthy(role.number, q.began) || q.began.Before(m.any[role.number]) && q.ended.After(m.any[role.number]) {
 		return
 	}
 	invariant := Available

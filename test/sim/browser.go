@@ -15,6 +15,8 @@ import (
 // of its requests to some replica, through a reverse proxy that tells the replica who the user is.
 type browser struct {
 	viewer
+	tokens    bool                // its user has tokens, instead of the reverse proxy's headers
+	stale     bool                // the token has other groups than the user
 	redirects map[string]*request // by method, target and destination
 	objects   map[string]kept     // by URL
 }
@@ -29,6 +31,7 @@ func newBrowsers(r *rand.Rand) (browsers []*browser) {
 	for _, user := range []string{"ann", "bob", "eve", "", ""} {
 		b := &browser{redirects: map[string]*request{}, objects: map[string]kept{}}
 		b.user = user
+		b.tokens = user != "" && r.IntN(2) == 0
 		if user != "" && r.IntN(2) == 0 {
 			b.groups = []string{groupNames[r.IntN(len(groupNames))]}
 		}
@@ -62,6 +65,8 @@ func (w *world) renew(b *browser, bucket string, r *rand.Rand) {
 		panic("sim: " + err.Error())
 	}
 	b.link = l
+	_, signature, _ := strings.Cut(l.query, "sig=")
+	w.model.secrets[signature] = true
 }
 
 // load makes a browser load an object: from its cache if it may, and else through a replica.
@@ -69,7 +74,7 @@ func (w *world) load(b *browser, r *replica, bucket, key string, rnd *rand.Rand)
 	if b == w.browsers[linkBrowser] {
 		w.renew(b, bucket, rnd)
 	}
-	q := w.newRequest(&b.viewer, r, bucket, key)
+	q := w.newRequest(w.viewerOf(b, rnd), r, bucket, key)
 	q.destination = destinations[rnd.IntN(len(destinations))]
 	if rnd.IntN(6) == 0 {
 		q.method, q.destination = http.MethodHead, ""
@@ -85,7 +90,16 @@ func (w *world) load(b *browser, r *replica, bucket, key string, rnd *rand.Rand)
 	w.ask(q)
 }
 
-// newRequest returns a request of a viewer as the reverse proxy sends it.
+// viewerOf returns who a browser's next request comes from.
+func (w *world) viewerOf(b *browser, rnd *rand.Rand) *viewer {
+	if b.tokens {
+		w.renewToken(b, rnd)
+	}
+	return &b.viewer
+}
+
+// newRequest returns a request of a viewer: with the viewer's token or, without one, as the reverse
+// proxy sends it.
 func (w *world) newRequest(v *viewer, r *replica, bucket, key string) *request {
 	copied := *v
 	copied.groups = slices.Clone(v.groups)
@@ -97,6 +111,10 @@ func (w *world) newRequest(v *viewer, r *replica, bucket, key string) *request {
 		peer:    "10.0.0.1:4242",
 		bucket:  bucket,
 		key:     key,
+	}
+	if v.token != nil {
+		q.peer, q.lines = "192.0.2.7:4242", []string{"Authorization: Bearer " + v.token.text}
+		return q
 	}
 	user, groups := "-", "-"
 	if v.user != "" {

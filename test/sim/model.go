@@ -71,13 +71,17 @@ type model struct {
 	// what may make requests fail.
 	any, grave map[int]time.Time
 	faults     map[fault]bool
-	promises   map[string]*promise
-	actors     map[actor]*activity
-	calls      map[int][]*call  // by role, of the last window and more
-	sessions   map[string]*call // by access key ID
-	recovered  bool
-	secrets    map[string]bool
-	answers    []string // what answers contained, without Locations
+	// providerFails tells whether the identity provider is down, and provider when it last went down,
+	// came back or replaced its key.
+	providerFails bool
+	provider      time.Time
+	promises      map[string]*promise
+	actors        map[actor]*activity
+	calls         map[int][]*call  // by role, of the last window and more
+	sessions      map[string]*call // by access key ID
+	recovered     bool
+	secrets       map[string]bool
+	answers       []string // what answers contained, without Locations
 }
 
 // fault is something that fails at present.
@@ -169,6 +173,14 @@ func (m *model) setFault(what string, role int, on bool) {
 	} else {
 		delete(m.faults, fault{what, role})
 	}
+}
+
+// providerChanged notes that the identity provider fails, works again or has another key.
+func (m *model) providerChanged(fails bool) { m.providerFails, m.provider = fails, time.Now() }
+
+// identifies reports whether a viewer's token must be accepted at an instant.
+func (m *model) identifies(v *viewer, at time.Time) bool {
+	return v.token == nil || !m.providerFails && at.Sub(m.provider) >= keysPause && at.Before(v.token.expires)
 }
 
 // calm reports whether nothing has happened to a role for a time, and nothing fails.

@@ -3,6 +3,7 @@ package sim
 import (
 	"bufio"
 	"bytes"
+	"hash/fnv"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -34,8 +35,6 @@ type replica struct {
 	ahead  time.Duration
 	drift  time.Duration // in an hour
 	from   time.Time     // when the drift began
-	jitter *rand.Rand    // of the program
-	delays *rand.Rand    // of the network
 	log    bytes.Buffer
 	opened int // connections
 	closed int
@@ -47,7 +46,6 @@ func newReplica(w *world, number int, path string) *replica {
 		number: number,
 		path:   path,
 		from:   time.Now(),
-		delays: source(w.seed, uint64(streamReplicas+100*number)),
 	}
 }
 
@@ -78,26 +76,26 @@ func (r *replica) clock() time.Time {
 	return now.Add(r.clockError(now)).Round(0)
 }
 
-// random returns a number for the program's jitter.
-func (r *replica) random() float64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.jitter.Float64()
+// random returns a number for the program's jitter, in [0, 1).
+func (r *replica) random() float64 { return r.draw("jitter") }
+
+// draw returns a number in [0, 1) that depends on the seed, the replica, the instant and a purpose. It
+// has no state, because goroutines that wake at the same instant draw in any order.
+func (r *replica) draw(purpose string) float64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(purpose)) // never fails
+	now := uint64(time.Since(r.world.start))
+	return rand.New(rand.NewPCG(r.world.seed^h.Sum64(), now<<3|uint64(r.number))).Float64()
 }
 
 // delay returns a random delay of the replica's network.
-func (r *replica) delay(least, most time.Duration) time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return least + time.Duration(r.delays.Int64N(int64(most-least)))
+func (r *replica) delay(purpose string, least, most time.Duration) time.Duration {
+	return least + time.Duration(r.draw(purpose)*float64(most-least))
 }
 
 // run starts the replica with a configuration.
 func (r *replica) run(s *settings) error {
 	r.starts++
-	r.mu.Lock()
-	r.jitter = source(r.world.seed, uint64(streamReplicas+100*r.number+r.starts))
-	r.mu.Unlock()
 	if err := os.WriteFile(r.path, []byte(s.text()), 0o600); err != nil {
 		return err
 	}

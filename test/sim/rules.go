@@ -76,7 +76,8 @@ func (r *rule) text() string {
 type viewer struct {
 	user   string // "" for an anonymous client
 	groups []string
-	link   *link // the request carries it; nothing else counts
+	link   *link  // the request carries it; nothing else counts
+	token  *token // it proves user and groups; nil if the reverse proxy does
 }
 
 // link is a signed link to the keys that begin with a prefix.
@@ -91,7 +92,7 @@ func (s *settings) allows(v *viewer, bucket, key string, at time.Time) bool {
 	if v.link != nil {
 		return bucket == v.link.bucket && strings.HasPrefix(key, v.link.prefix) && at.Before(v.link.expires)
 	}
-	if v.user == "" && !s.anonymous {
+	if v.user == "" && !s.anonymous || v.token != nil && !at.Before(v.token.expires.Add(leeway)) {
 		return false
 	}
 	for n := range s.rules {

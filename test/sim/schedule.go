@@ -35,6 +35,9 @@ const (
 	Stop       Kind = "stop"        // a replica dies
 	Start      Kind = "start"       // it starts again
 	Groups     Kind = "groups"      // the groups of a viewer change
+	IDFault    Kind = "id fault"    // the identity provider is down
+	IDHeal     Kind = "id heal"     // it works again
+	Rotate     Kind = "rotate"      // it replaces its key
 )
 
 // Step is something that happens at an instant. It does not depend on other steps: a schedule without
@@ -99,7 +102,7 @@ const (
 	streamShape = iota + 1
 	streamSteps
 	streamRecovery
-	streamReplicas // and one more per replica and start
+	streamProvider
 )
 
 // source returns the random numbers of a stream of a seed.
@@ -204,6 +207,8 @@ var disturbances = []struct {
 	{Stop, 2, func(g *generator) { g.pair(g.any(Stop), Start) }},
 	{Purge, 1, func(g *generator) { g.add(0, g.any(Purge)) }},
 	{Revoke, 1, (*generator).revoke},
+	{IDFault, 1, func(g *generator) { g.pair(g.any(IDFault), IDHeal) }},
+	{Rotate, 1, func(g *generator) { g.add(0, g.any(Rotate)) }},
 	{Groups, 2, func(g *generator) { g.add(0, g.any(Groups)) }},
 }
 

@@ -62,7 +62,10 @@ func (n network) RoundTrip(r *http.Request) (*http.Response, error) {
 	if strings.HasPrefix(r.URL.Host, "sts-") {
 		return n.callSTS(r)
 	}
-	if err := n.sleep(r, n.delay(5*time.Millisecond, 50*time.Millisecond)); err != nil {
+	if r.URL.Host == "id.localhost" {
+		return n.fetchKeys(r)
+	}
+	if err := n.sleep(r, n.delay(r.URL.Path, 5*time.Millisecond, 50*time.Millisecond)); err != nil {
 		return nil, err
 	}
 	if n.world.s3Down() {
@@ -108,12 +111,12 @@ func (n network) callSTS(r *http.Request) (resp *http.Response, err error) {
 		}
 		n.world.recordCallEnd(c)
 	}()
-	wait := n.delay(10*time.Millisecond, 100*time.Millisecond)
+	wait := n.delay(number, 10*time.Millisecond, 100*time.Millisecond)
 	switch c.fault.kind {
 	case faultHang:
 		wait = time.Hour
 	case faultLate:
-		wait += 3*time.Second + n.delay(0, 12*time.Second)
+		wait += 3*time.Second + n.delay("late "+number, 0, 12*time.Second)
 	}
 	if err := n.sleep(r, wait); err != nil {
 		return nil, err
@@ -130,7 +133,7 @@ func (n network) callSTS(r *http.Request) (resp *http.Response, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := n.sleep(r, n.delay(10*time.Millisecond, 100*time.Millisecond)); err != nil {
+	if err := n.sleep(r, n.delay(number, 10*time.Millisecond, 100*time.Millisecond)); err != nil {
 		return nil, err
 	}
 	if c.fault.kind == faultLost {

@@ -185,6 +185,8 @@ func (s *settings) text() string {
 	}
 	fmt.Fprintf(&b, "viewers:\n  anonymous: %v\n", s.anonymous)
 	b.WriteString("  forwarded: {user_header: X-User, groups_header: X-Groups, trusted_proxies: [10.0.0.0/8]}\n")
+	b.WriteString("  jwt: {issuer: " + issuer + ", jwks_url: " + issuer + "/keys, audience: media, " +
+		"algorithms: [EdDSA], user_claim: sub}\n")
 	b.WriteString("  links: {keys: [{id: k1, secret: \"" + linkSecret + "\"}]}\n")
 	if len(s.rules) > 0 {
 		b.WriteString("  rules:\n")

@@ -46,7 +46,7 @@ func (w *world) apply(s *Step) {
 	case Drift:
 		r.setClock(r.clockError(time.Now()), time.Duration(s.By))
 	case Groups:
-		b.groups = nil
+		b.groups, b.stale = nil, true
 		if b.user != "" && rnd.IntN(3) > 0 {
 			b.groups = []string{groupNames[rnd.IntN(len(groupNames))]}
 		}
@@ -72,6 +72,16 @@ func (w *world) fault(s *Step, r *replica, number int) {
 		w.s3Fault = s.Kind == S3Fault
 		w.mu.Unlock()
 		w.model.setFault("s3", allRoles, s.Kind == S3Fault)
+	case IDFault, IDHeal:
+		w.mu.Lock()
+		w.providerFault = s.Kind == IDFault
+		w.mu.Unlock()
+		w.model.providerChanged(s.Kind == IDFault)
+	case Rotate:
+		w.mu.Lock()
+		w.provider.rotate()
+		w.mu.Unlock()
+		w.model.providerChanged(w.model.providerFails)
 	}
 	if w.store == nil {
 		return
@@ -134,8 +144,8 @@ func (w *world) anyReplica(rnd *rand.Rand) *replica {
 func (w *world) burst(r *replica, number, count int, rnd *rand.Rand) {
 	for range count {
 		bucket, key := w.anyObject(number, rnd)
-		v := w.browsers[rnd.IntN(linkBrowser)].viewer
-		w.ask(w.newRequest(&v, r, bucket, key))
+		v := w.viewerOf(w.browsers[rnd.IntN(linkBrowser)], rnd)
+		w.ask(w.newRequest(v, r, bucket, key))
 		w.tick(rnd)
 	}
 }
@@ -205,7 +215,7 @@ func (w *world) mistake(r *replica, rnd *rand.Rand) {
 	case 3:
 		text += "url_lifetime: 1h\nmin_remaining: 2h\n"
 	}
-	if err := r.reload(text); err == nil {
+	if err := r.reload(text); err == nil && text != r.settings.text() {
 		w.model.violate(Access, "replica %d accepts a configuration with a mistake", r.number)
 	}
 }
@@ -225,17 +235,19 @@ var hostilePaths = []string{
 func (w *world) attack(r *replica, number, count int, rnd *rand.Rand) {
 	for range count {
 		bucket, _ := w.anyObject(number, rnd)
-		v := w.browsers[rnd.IntN(linkBrowser)].viewer
-		q := w.newRequest(&v, r, bucket, "")
+		q := w.newRequest(w.viewerOf(w.browsers[rnd.IntN(linkBrowser)], rnd), r, bucket, "")
 		path := hostilePaths[rnd.IntN(len(hostilePaths))]
 		q.target = strings.Replace(strings.ReplaceAll(path, "%%", "%"), "%s", bucket, 1)
-		switch rnd.IntN(4) {
+		switch rnd.IntN(5) {
 		case 0: // the headers do not come from the reverse proxy
 			q.peer, q.viewer = "192.0.2.66:6666", &viewer{}
 			q.lines = []string{"X-User: ann", "X-Groups: lab", "X-Forwarded-For: 10.0.0.1"}
 		case 1:
 			q.lines = slices.DeleteFunc(q.lines, func(l string) bool { return strings.HasPrefix(l, "X-Groups") })
 		case 2:
+			forged := newProvider(rnd.Uint64()).issue("ann", []string{"lab"}, time.Now().Add(time.Hour))
+			q.viewer, q.lines = &viewer{}, []string{"Authorization: Bearer " + forged.text}
+		case 3:
 			if l := w.browsers[linkBrowser].link; l != nil {
 				q.target, _, _ = strings.Cut(q.target, "?")
 				q.target += "?" + l.query
@@ -257,6 +269,7 @@ func (w *world) recover() {
 	}
 	w.fault(&Step{Kind: StoreHeal}, w.replicas[0], 0)
 	w.fault(&Step{Kind: S3Heal}, w.replicas[0], 0)
+	w.fault(&Step{Kind: IDHeal}, w.replicas[0], 0)
 	for _, r := range w.replicas {
 		r.setClock(0, 0)
 		if r.app == nil {
@@ -289,8 +302,8 @@ func (w *world) recover() {
 func (w *world) askAll(rnd *rand.Rand) {
 	for _, r := range w.replicas {
 		for n := range w.settings.integrations {
-			v := w.browsers[n%linkBrowser].viewer
-			w.ask(w.newRequest(&v, r, bucketOf(n), "public/a.jpg"))
+			v := w.viewerOf(w.browsers[n%linkBrowser], rnd)
+			w.ask(w.newRequest(v, r, bucketOf(n), "public/a.jpg"))
 			w.tick(rnd)
 		}
 	}

@@ -19,7 +19,7 @@ const (
 	storeReadOnly  = "read-only" // a replica of the store that was not promoted
 	storePartition = "partition" // one replica of the proxy cannot reach it
 	storeCorrupt   = "corrupt"   // its values are not authentic
-	storeLossy     = "lossy"     // every second answer is lost, after the operation
+	storeLossy     = "lossy"     // half of its answers are lost, after the operation
 )
 
 var storeFaultKinds = []string{
@@ -28,13 +28,12 @@ var storeFaultKinds = []string{
 
 // store is the store that the replicas share.
 type store struct {
-	mu      sync.Mutex // guards the fields below
-	values  map[string]stored
-	backup  map[string]stored // what Restore restores
-	fault   string
-	victim  int // the replica that a partition separates
-	tokens  int
-	answers int
+	mu     sync.Mutex // guards the fields below
+	values map[string]stored
+	backup map[string]stored // what Restore restores
+	fault  string
+	victim int // the replica that a partition separates
+	tokens int
 }
 
 type stored struct {
@@ -77,29 +76,30 @@ var (
 )
 
 // do performs an operation with the store's faults. write tells whether it changes a value.
-func (h *handle) do(ctx context.Context, write bool, operation func(now time.Time) error) error {
+func (h *handle) do(
+	ctx context.Context, name string, write bool, operation func(now time.Time) error,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, sessionstore.Timeout)
 	defer cancel()
 	h.mu.Lock()
 	fault, victim := h.fault, h.victim
 	h.mu.Unlock()
-	delay := h.replica.delay(200*time.Microsecond, 2*time.Millisecond)
+	delay := h.replica.delay(name, 200*time.Microsecond, 2*time.Millisecond)
 	switch {
 	case fault == storeDown, fault == storePartition && victim == h.replica.number:
 		return errStoreDown
 	case fault == storeReadOnly && write:
 		return errStoreReadOnly
 	case fault == storeSlow:
-		delay = h.replica.delay(600*time.Millisecond, 3*time.Second)
+		delay = h.replica.delay(name, 600*time.Millisecond, 3*time.Second)
 	}
 	if err := wait(ctx, delay/2); err != nil {
 		return err
 	}
 	h.mu.Lock()
 	err := operation(time.Now())
-	h.answers++
-	lost := fault == storeLossy && h.answers%2 == 0
 	h.mu.Unlock()
+	lost := fault == storeLossy && h.replica.draw("lost "+name) < 0.5
 	if lost {
 		return errStoreDown
 	}
@@ -129,7 +129,7 @@ func (h *handle) getLocked(name string, now time.Time) (string, bool) {
 
 // Get implements [integration.Shared].
 func (h *handle) Get(ctx context.Context, name string) (value []byte, err error) {
-	err = h.do(ctx, false, func(now time.Time) error {
+	err = h.do(ctx, name, false, func(now time.Time) error {
 		text, ok := h.getLocked(name, now)
 		switch {
 		case !ok:
@@ -150,7 +150,7 @@ func (h *handle) Get(ctx context.Context, name string) (value []byte, err error)
 func (h *handle) Add(
 	ctx context.Context, name string, value []byte, ttl time.Duration,
 ) (added bool, err error) {
-	err = h.do(ctx, true, func(now time.Time) error {
+	err = h.do(ctx, name, true, func(now time.Time) error {
 		if _, taken := h.getLocked(name, now); !taken {
 			h.values[name] = stored{string(value), now.Add(max(ttl, time.Millisecond))}
 			added = true
@@ -162,7 +162,7 @@ func (h *handle) Add(
 
 // Delete implements [integration.Shared].
 func (h *handle) Delete(ctx context.Context, name string) error {
-	return h.do(ctx, true, func(time.Time) error {
+	return h.do(ctx, name, true, func(time.Time) error {
 		delete(h.values, name)
 		return nil
 	})
@@ -173,7 +173,7 @@ func (h *handle) Lease(
 	ctx context.Context, name string, ttl time.Duration,
 ) (release func(), ok bool, err error) {
 	token := ""
-	err = h.do(ctx, true, func(now time.Time) error {
+	err = h.do(ctx, name, true, func(now time.Time) error {
 		if _, taken := h.getLocked(name, now); !taken {
 			h.tokens++
 			token = strconv.Itoa(h.tokens)
@@ -185,7 +185,7 @@ func (h *handle) Lease(
 		return nil, false, err
 	}
 	return func() {
-		_ = h.do(context.Background(), true, func(now time.Time) error {
+		_ = h.do(context.Background(), name, true, func(now time.Time) error {
 			if held, ok := h.getLocked(name, now); ok && held == token {
 				delete(h.values, name)
 			}

@@ -61,6 +61,7 @@ type world struct {
 	replicas []*replica
 	browsers []*browser
 	links    *viewers.Links
+	provider *provider
 	settings *settings // what the operator wants
 	keys     []int     // the generations of access keys that STS knows, by role
 	revoked  []int     // the roles whose sessions were revoked
@@ -70,10 +71,11 @@ type world struct {
 	base     int // goroutines of the bubble before the replicas started
 	inFlight sync.WaitGroup
 
-	mu      sync.Mutex // guards the fields below
-	faults  map[int]stsFault
-	s3Fault bool
-	events  []event
+	mu            sync.Mutex // guards the fields below, and provider
+	faults        map[int]stsFault
+	s3Fault       bool
+	providerFault bool
+	events        []event
 }
 
 // objectKeys are the keys of the objects in every bucket.
@@ -91,6 +93,8 @@ func newWorld(t *testing.T, seed uint64, dir string) *world {
 		start:  time.Now(),
 		faults: map[int]stsFault{},
 		base:   goroutines(),
+
+		provider: newProvider(seed),
 		links: viewers.NewLinks(&config.Links{
 			Keys:        []config.LinkKey{{ID: "k1", Secret: linkSecret}},
 			MaxLifetime: 24 * time.Hour,
