@@ -6,6 +6,7 @@ SHELL := /bin/bash
 FUZZTIME ?= 60s
 SOAKTIME ?= 10m
 WIRETIME ?= 10m
+SIMTIME ?= 10m
 TOOLS := $(CURDIR)/.tools/bin
 
 # What the tests run against, the race detector's compiler, and the linter.
@@ -27,7 +28,7 @@ NPM := axe-core@4.14.1 hls.js@1.7.4 dashjs@5.2.1 shaka-player@5.2.12 video.js@8.
 GREMLINS := github.com/go-gremlins/gremlins/cmd/gremlins v0.6.0
 LINTER := github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.15.0
 
-.PHONY: help build release test e2e bench fuzz wire soak mutation stores reproducible nightly lint tools tools-test tools-release tools-bench tools-lint tools-mutation tools-stores demo clean
+.PHONY: help build release test e2e bench fuzz wire soak sim sim-long sim-mutants mutation stores reproducible nightly lint tools tools-test tools-release tools-bench tools-lint tools-mutation tools-stores demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1 \t/p' Makefile
@@ -123,6 +124,16 @@ wire: ## compare the wire with net/http for WIRETIME (10m); check a million pipe
 soak: tools-test ## SOAKTIME (10m) of load, faults and reloads, looking for races
 	SOAK=$(SOAKTIME) go test -count=1 -timeout 2h -run '^TestSoak$$' -v ./test/e2e
 
+sim: ## simulate replicas, stores, clocks and faults, 1,000 seeds (docs/simulator.md)
+	SIM_SEEDS=1000 go test -count=1 -timeout 1h -run '^(TestSeeds|TestReplays)$$' -v ./test/sim
+
+# Each run has other seeds.
+sim-long: ## simulate for SIMTIME (10m)
+	SIM_TIME=$(SIMTIME) SIM_FIRST=$$(date +%s)000 go test -count=1 -timeout 24h -run '^TestSeeds$$' -v ./test/sim
+
+sim-mutants: ## break each promise on purpose; the simulator must notice
+	SIM_MUTANTS=. go test -count=1 -timeout 3h -run '^TestMutants$$' -v ./test/sim
+
 # The packages that are mutated, each with the least share of mutants, in percent, that its tests must
 # kill. A floor may only rise. The last three are starting values that a full run has yet to raise.
 MUTATION := internal/locator:80 internal/presign:95 cache:80 internal/viewer:60 internal/integration:60 proxy:60
@@ -140,7 +151,7 @@ stores: tools-test tools-stores ## compare the stores with docs/stores/README.md
 reproducible: tools-release ## make a release twice, without anything that was compiled before, and compare
 	SEPARATE_CACHE=1 go test -count=1 -timeout 1h -run '^TestReleaseIsReproducible$$' -v ./test/e2e
 
-nightly: fuzz wire soak mutation stores reproducible ## what takes too long for every commit
+nightly: fuzz wire soak sim-long sim-mutants mutation stores reproducible ## what takes too long for every commit
 
 lint: tools-lint ## gofmt, go vet, golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
