@@ -70,30 +70,37 @@ func (s *tunnels) hosts() []string {
 	return slices.Compact(hosts)
 }
 
+// startAWSHosts serves hosts of AWS with TLS. It returns the server's address, and the file of the
+// authority that has signed its certificate.
+func startAWSHosts(t *testing.T, hosts []string) (address, authorities string) {
+	t.Helper()
+	cloud := fakeaws.NewCloud(time.Now)
+	cloud.AddUser(fakeaws.User{AccessKeyID: docUser, SecretAccessKey: docSecret})
+	cloud.AddRole(fakeaws.Role{ARN: docRole, Trusts: []string{docUser}, Buckets: []string{docBucket}})
+	cloud.CreateBucket(docBucket, "eu-central-1")
+	certificate, _ := selfSigned(t, hosts)
+	authorities = filepath.Join(t.TempDir(), "aws.pem")
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]}
+	if err := os.WriteFile(authorities, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(awsHosts(cloud))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "https://"), authorities
+}
+
 // TestOutgoingConnections checks what docs/deployment says about HTTPS_PROXY, SSL_CERT_FILE and
 // AWS's hosts with IPv6 addresses: an HTTP proxy sees tunnels to the hosts of STS and of S3, and no
 // connection would be trusted without the certificate authority in SSL_CERT_FILE.
 func TestOutgoingConnections(t *testing.T) {
 	t.Parallel()
-	cloud := fakeaws.NewCloud(time.Now)
-	cloud.AddUser(fakeaws.User{AccessKeyID: docUser, SecretAccessKey: docSecret})
-	cloud.AddRole(fakeaws.Role{ARN: docRole, Trusts: []string{docUser}, Buckets: []string{docBucket}})
-	cloud.CreateBucket(docBucket, "eu-central-1")
 	const dualStack = "sts.eu-central-1.api.aws"
-	certificate, _ := selfSigned(t, []string{
+	address, authorities := startAWSHosts(t, []string{
 		"sts.eu-central-1.amazonaws.com", dualStack, "*.s3.eu-central-1.amazonaws.com",
-		"*.s3.us-east-1.amazonaws.com", "*.s3.amazonaws.com",
+		"*.s3.us-east-1.amazonaws.com",
 	})
-	authorities := filepath.Join(t.TempDir(), "aws.pem")
-	block := &pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]}
-	if err := os.WriteFile(authorities, pem.EncodeToMemory(block), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	aws := httptest.NewUnstartedServer(awsHosts(cloud))
-	aws.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
-	aws.StartTLS()
-	t.Cleanup(aws.Close)
-
 	const (
 		usual    = "sts.eu-central-1.amazonaws.com"
 		regional = "    region: eu-central-1\n"
@@ -120,7 +127,7 @@ func TestOutgoingConnections(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			proxy := startTunnels(t, strings.TrimPrefix(aws.URL, "https://"))
+			proxy := startTunnels(t, address)
 			env := []string{
 				"HTTPS_PROXY=" + proxy.url, "SSL_CERT_FILE=" + authorities, "AWS_REGION=eu-central-1",
 				"AWS_ACCESS_KEY_ID=" + docUser, "AWS_SECRET_ACCESS_KEY=" + docSecret,

@@ -27,7 +27,7 @@ import (
 )
 
 // emptyRoot is a root directory in a network of its own. It has the tools that the README asks for
-// (Go, make, curl and a shell), a clone of the project in /src, and AWS at its real host names. All
+// (Go, make, curl and a shell), the files of the clone in /src, and AWS at its real host names. All
 // commands run in it as an unprivileged user.
 type emptyRoot struct {
 	*network
