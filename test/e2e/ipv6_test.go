@@ -185,14 +185,7 @@ func TestChartWithoutIPv4(t *testing.T) {
 	}
 	s := n.start(t, dir, []string{"ADMIN_TOKEN=" + adminToken},
 		built(t), "serve", "--config", "config.yaml")
-	probe := func(target string) int {
-		resp, err := n.client.Get("http://[" + pod + "]:" + target)
-		if err != nil {
-			return 0
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode
-	}
+	probe := func(target string) int { return n.status("http://[" + pod + "]:" + target) }
 	if err := s.await("s3redirect", func() bool { return probe("9090/readyz") == 200 }); err != nil {
 		t.Fatal(err)
 	}

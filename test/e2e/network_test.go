@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -95,4 +96,22 @@ func (n *network) start(t *testing.T, dir string, env []string, args ...string) 
 	}
 	t.Cleanup(s.stop)
 	return s
+}
+
+// handle serves HTTP at an address within the namespace.
+func (n *network) handle(t *testing.T, address string, handler http.Handler) {
+	t.Helper()
+	l, server := n.listen(t, address), &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	t.Cleanup(func() { _ = server.Close() })
+	go func() { _ = server.Serve(l) }()
+}
+
+// status returns the status of a GET request within the namespace, or 0 if there is no response.
+func (n *network) status(url string) int {
+	resp, err := n.client.Get(url)
+	if err != nil {
+		return 0
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
 }
