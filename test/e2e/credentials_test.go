@@ -79,7 +79,7 @@ func TestPlatformCredentials(t *testing.T) {
 			if !strings.Contains(page, "`"+c.address+"`") {
 				t.Errorf("docs/deployment/README.md lacks %s", c.address)
 			}
-			n := newNetwork(t, "ip address add "+strings.Trim(c.address, "[]")+" dev lo")
+			n := newNetwork(t, assign(strings.Trim(c.address, "[]")))
 			paths := make(chan string, 100)
 			n.handle(t, c.address+":80", platform(paths))
 			n.handle(t, "127.0.0.1:8081", cloud.STS())

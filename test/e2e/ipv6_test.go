@@ -167,7 +167,7 @@ func TestChartWithoutIPv4(t *testing.T) {
 	needIPv6(t)
 	need(t, "helm")
 	const pod = "fd00:1::10"
-	n := newNetwork(t, "ip -6 address add "+pod+"/128 dev lo")
+	n := newNetwork(t, assign(pod))
 	out, err := template(t, "-f", minimal, "-s", "templates/config.yaml")
 	if err != nil {
 		t.Fatalf("helm template: %v\n%s", err, out)

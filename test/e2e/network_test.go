@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +40,15 @@ func newNetwork(t *testing.T, more string) *network {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// assign returns the shell command that gives the loopback interface of a network an address, which
+// can be used at once.
+func assign(address string) string {
+	if strings.Contains(address, ":") { // the kernel would first look for duplicates
+		return "ip -6 address add " + address + "/128 dev lo nodad"
+	}
+	return "ip address add " + address + "/32 dev lo"
 }
 
 // do calls f on a thread in the namespace. Sockets that f opens belong to the namespace.
