@@ -61,6 +61,7 @@ func TestDebianPackageContents(t *testing.T) {
 		"./etc/s3redirect/", executable[0], "./usr/lib/systemd/system/s3redirect.service",
 		docs + "copyright", docs + "README.md", docs + "CHANGELOG.md", docs + "config.yaml",
 		docs + "docs/http.md", docs + "docs/stores/minio.md", docs + "deploy/nginx/site.conf",
+		docs + "docs/deployment/README.md", docs + "deploy/apache/s3redirect.conf",
 	} {
 		if files[name] == nil {
 			t.Errorf("the package lacks %s", name)
