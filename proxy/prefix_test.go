@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -255,4 +256,45 @@ func TestLinksAcrossPrefixes(t *testing.T) {
 			t.Errorf("%s with a link to the bucket: got %s, want %s", key, got, want)
 		}
 	}
+}
+
+// A request that began before a reload may cache a URL after it. If another integration serves the
+// object since, that URL is not used.
+func TestMovedPrefixDoesNotUseCachedURL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c config.Config
+		var o Options
+		w := newWorld(t, withPrefixes("whole"), func(built *config.Config, options *Options) {
+			c, o = *built, *options
+		})
+		defer w.set.Close()
+		const target = "/s3/films/tenant-a/x"
+		moved, a, b := c, *c.Integrations[0], *c.Integrations[2]
+		a.Prefix, b.Prefix, a.BlockedPrefixes = b.Prefix, a.Prefix, nil
+		moved.Integrations = []*config.Integration{&a, &b}
+		next, err := w.set.Next(&moved, w.integrationOptions(o.Log, o.Metrics))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Integrations, o.Gate, o.Previous = next, w.gate, w.Handler
+		after := &world{t: t, cloud: w.cloud, set: next, log: w.log}
+		if after.Handler, err = New(o); err != nil {
+			t.Fatal(err)
+		}
+		w.set.Retire(next)
+		after.Purge()
+		if got := answeredBy(t, w.ask("GET", target)); got != "a" {
+			t.Fatalf("the previous handler signs with the key of %s, want a", got)
+		}
+		l := locator.Locator{Bucket: "films", Key: "tenant-a/x"}
+		want, err := next.Presign(t.Context(), "GET", l, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if got := after.redirect("GET", target).String(); got != want || signedBy(t, got) != "b" {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		}
+	})
 }

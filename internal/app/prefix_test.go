@@ -72,6 +72,8 @@ func TestPurgeByLocatorOfPrefix(t *testing.T) {
 		"s3://films/tenant-a/b/x":   "ab",
 		"s3://films/x":              "whole",
 		"s3://films/x/*":            "whole",
+		"s3://films/tenant-a":       "whole",
+		"s3://films/tenant-a/b":     "a",
 		"s3://films/tenant-a/*":     "a ab",
 		"s3://films/tenant-a/b/c/*": "ab",
 		"s3://films/*":              "whole a ab b",
