@@ -321,6 +321,7 @@ func (k *checker) overlap(c, other claim) {
 		return
 	}
 	at, _, _ := strings.Cut(other.key, "]")
+	mine, _, _ := strings.Cut(c.key, "]")
 	name := value(at + "].name")
 	if c.prefix != "" {
 		k.wrong(c.key, "%s is the prefix of integration %s %s in the same bucket; "+
@@ -329,7 +330,7 @@ func (k *checker) overlap(c, other claim) {
 	}
 	if c.bucket == other.bucket {
 		k.wrong(c.key, "%s is a bucket of integration %s %s already; let one integration serve each bucket",
-			value(c.key), name, place{other.key, c.key})
+			value(c.key), name, place{other.key, c.key}).Needs = []string{mine + "].prefix", at + "].prefix"}
 		return
 	}
 	k.wrong(c.key, "%s could be the same bucket as %s of integration %s %s; let one integration serve each bucket",

@@ -176,6 +176,15 @@ cache:
     encryption_key: Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI=
 log: {audit: stdout}
 `, `listen: :8080
+metrics: {integrations: all}
+viewers: {anonymous: true}
+integrations:
+  - {name: a, bucket: films, prefix: a/, blocked_prefixes: [a/raw/], region: us-east-1,
+     kms_keys: ["arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"],
+     role_arn: "arn:aws:iam::123456789012:role/r"}
+  - {name: b, bucket: films, prefix: b/, role_arn: "arn:aws:iam::123456789012:role/r", region: us-east-1}
+  - {name: c, bucket: films, role_arn: "arn:aws:iam::123456789012:role/r", region: us-east-1}
+`, `listen: :8080
 tls: {cert_file: CERT, key_file: KEY}
 admin: {tls: {cert_file: CERT, key_file: KEY}}
 viewers: {anonymous: true}
