@@ -155,13 +155,15 @@ func TestBlockedForAll(t *testing.T) {
 func TestReadyKnowsPrefixes(t *testing.T) {
 	i := role("a", "films")
 	i.Prefix, i.BlockedPrefixes = "tenant-a/", []string{"tenant-a/raw/"}
-	w := newWorld(t, &fakeSTS{}, []config.Integration{i})
+	others := role("others", "")
+	others.PermittedBuckets = []string{"fi*"}
+	w := newWorld(t, &fakeSTS{}, []config.Integration{i, others})
 	for key, want := range map[string]bool{
 		"tenant-a/x":      false, // there is no session yet
+		"tenant-b/x":      false,
 		"tenant-a/raw/x":  true,
 		"tenant-a//raw/x": true,
 		"/tenant-a/x":     true,
-		"tenant-b/x":      true,
 	} {
 		if got := w.Ready(locator.Locator{Bucket: "films", Key: key}, w.clock()); got != want {
 			t.Errorf("Ready(%q) = %v, want %v", key, got, want)
