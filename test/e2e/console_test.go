@@ -45,6 +45,11 @@ admin:
 	c.press("dialog .actions button:not([type])")
 	c.until(`document.querySelectorAll("dialog [aria-invalid]").length === 1`)
 	c.fill("bucket", bucket)
+	c.fill("prefix", "pictures")
+	c.press("dialog .actions button:not([type])")
+	c.until(`document.querySelector("dialog [name=prefix][aria-invalid]") ===
+		document.activeElement`)
+	c.fill("prefix", "pictures/")
 	c.fill("name", "wizard")
 	c.fill("region", "us-east-1")
 	c.press("dialog summary")
@@ -56,7 +61,7 @@ admin:
 	c.do(chromedp.KeyEvent(" "))
 	c.next("Access policy")
 	c.until(`document.querySelector("dialog pre")?.textContent
-		.includes("arn:aws:s3:::` + bucket + `/*")`)
+		.includes("arn:aws:s3:::` + bucket + `/pictures/*")`)
 	c.next("Trust policy")
 	// radosgw does not support external IDs. An emptied field takes a new value and can be emptied
 	// again.
@@ -109,7 +114,7 @@ admin:
 	c.until(`document.querySelector(".card h3")?.textContent === "wizard"`)
 	after, err := os.ReadFile(written)
 	const (
-		head   = "# Written by s3redirect.\nname: wizard\n"
+		head   = "# Written by s3redirect.\nname: wizard\nbucket: " + bucket + "\nprefix: pictures/\n"
 		secret = "secret_access_key: ${TRUSTED_SECRET}\n"
 	)
 	if err != nil || !strings.HasPrefix(string(after), head) ||
@@ -118,6 +123,8 @@ admin:
 			err, head, secret, after)
 	}
 	wantUnchanged(t, filepath.Join(dir, "config.yaml"), before)
+	c.until(`document.querySelector(".card .badge").textContent === "one prefix" &&
+		document.querySelector(".card dl").textContent.includes("pictures/")`)
 
 	c.fill("locator", "s3://"+bucket+"/pictures/one.png")
 	c.do(chromedp.KeyEvent(kb.Enter))
