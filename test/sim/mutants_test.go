@@ -40,7 +40,7 @@ const (
 // mutants break each invariant.
 var mutants = []mutant{
 	{"hands out expired URLs", []Invariant{Opens}, []change{
-		{windowFile, "w.last = w.Expires.Add(-p.floor)", "w.last = w.Expires.Add(p.floor)"}}},
+		{windowFile, "w.last = w.Expires.Add(-p.floor)", "w.last = w.Expires.Add(5 * time.Minute)"}}},
 	{"forgets that a session expires", []Invariant{Opens}, []change{
 		{windowFile, "w.Expires = earlier(w.Start.Add(p.lifetime), s.expires)",
 			"w.Expires = w.Start.Add(p.lifetime)"}}},
@@ -194,6 +194,7 @@ func TestMutants(t *testing.T) {
 			continue
 		}
 		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
 			out, err := m.run(t)
 			found := caughtBy.FindStringSubmatch(out)
 			if err == nil || found == nil {

@@ -117,7 +117,7 @@ type generator struct {
 }
 
 // stepsPerSchedule is the number of times that something begins. A fault that ends is two steps.
-const stepsPerSchedule = 40
+const stepsPerSchedule = 36
 
 // Generate returns the schedule of a seed. Each kind of disturbance is in some schedules only, so
 // that there are calm worlds, and worlds with one kind of fault.
@@ -237,18 +237,22 @@ func (g *generator) disturb() {
 }
 
 // pair adds a step and, after seconds, minutes or an hour, the step that ends its effect. In between
-// there is traffic.
+// there is traffic for the same integration.
 func (g *generator) pair(s Step, end Kind) {
 	longest := []time.Duration{30 * time.Second, 10 * time.Minute, 90 * time.Minute}[g.IntN(3)]
 	lasts := time.Second + g.upTo(longest)
 	g.add(0, s)
-	s.Kind = end
-	g.add(lasts, s)
-	for range g.IntN(3) {
+	traffic := 3
+	if s.Kind == STSFault {
+		traffic = 12 // enough to see what becomes of the URLs when the sessions end
+	}
+	for range g.IntN(traffic) {
 		visit := g.any(Visit)
-		visit.Count = 1 + g.IntN(3)
+		visit.Integration, visit.Count = s.Integration, 1+g.IntN(2)
 		g.add(g.upTo(lasts+time.Minute), visit)
 	}
+	s.Kind = end
+	g.add(lasts, s)
 }
 
 func (g *generator) stsFault() {

@@ -285,7 +285,7 @@ func (w *world) recover() {
 	}
 	w.model.disturbed(allRoles, "recover")
 	pauses := []time.Duration{recoveryTime, recoveryTime, 2 * time.Hour}
-	for range 6 {
+	for range 4 {
 		pauses = append(pauses, time.Minute+time.Duration(rnd.Int64N(int64(20*time.Minute))))
 	}
 	for _, pause := range pauses {
