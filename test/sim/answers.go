@@ -119,6 +119,11 @@ func (m *model) checkOpens(q *request, role *role) {
 		m.checked(Opens, q.header.Get("Cache-Control") == "no-store", "answer %d for %s has Cache-Control %q",
 			q.id, q.destination, q.header.Get("Cache-Control"))
 	}
+	if s, ok := m.w.cloud.Session(l.accessKey); ok && s.Revoked {
+		cleared := q.replica.cleared[role.number]
+		m.checked(Opens, !cleared.After(m.revoked[role.number]) || q.began.Before(cleared),
+			"answer %d is signed by session %s, which was revoked before the purge", q.id, l.accessKey)
+	}
 	if q.key == "" || !m.contractHolds(q) {
 		return
 	}

@@ -75,6 +75,7 @@ type model struct {
 	// came back or replaced its key.
 	providerFails bool
 	provider      time.Time
+	revoked       map[int]time.Time // when sessions were last revoked, by role
 	promises      map[string]*promise
 	actors        map[actor]*activity
 	calls         map[int][]*call  // by role, of the last window and more
@@ -117,6 +118,7 @@ func newModel(w *world) *model {
 		any:      map[int]time.Time{},
 		grave:    map[int]time.Time{},
 		faults:   map[fault]bool{},
+		revoked:  map[int]time.Time{},
 		promises: map[string]*promise{},
 		actors:   map[actor]*activity{},
 		calls:    map[int][]*call{},
@@ -250,6 +252,7 @@ func (m *model) started() {
 
 // purged notes that a replica is about to forget the sessions of a role.
 func (m *model) purged(r *replica, role int) {
+	r.cleared[role] = time.Now()
 	forgotten := r.purged[role]
 	if forgotten == nil {
 		forgotten = map[string]bool{}

@@ -30,6 +30,7 @@ type replica struct {
 	// used and purged have, by role, the access keys of the sessions that the replica has used since
 	// its start, and of those that it must not use again.
 	used, purged map[int]map[string]bool
+	cleared      map[int]time.Time // when it was purged, by role
 
 	mu     sync.Mutex // guards the fields below
 	ahead  time.Duration
@@ -119,6 +120,7 @@ func (r *replica) run(s *settings) error {
 	r.app, err = app.New(o)
 	r.settings = s
 	r.used, r.purged = map[int]map[string]bool{}, map[int]map[string]bool{}
+	r.cleared = map[int]time.Time{}
 	return err
 }
 

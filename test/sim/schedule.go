@@ -301,7 +301,7 @@ func (g *generator) revoke() {
 	s := g.any(Revoke)
 	g.add(0, s)
 	s.Kind = Purge
-	delay := time.Minute
+	delay := time.Minute // docs/reliability.md: for at least a minute
 	for n := range maxReplicas {
 		s.Replica = n
 		delay += time.Second + g.upTo(5*time.Second)

@@ -157,11 +157,11 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// TestReplays plays the schedules that once found a bug.
-func TestReplays(t *testing.T) {
-	paths, err := filepath.Glob(filepath.Join("testdata", "*.json"))
-	if err != nil {
-		t.Fatal(err)
+// replay plays the schedules in a directory, and calls check with what became of each.
+func replay(t *testing.T, directory string, check func(t *testing.T, r Result)) {
+	paths, err := filepath.Glob(filepath.Join(directory, "*.json"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("%s has no schedules: %v", directory, err)
 	}
 	for _, path := range paths {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".json"), func(t *testing.T) {
@@ -169,11 +169,28 @@ func TestReplays(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r := Run(t, s); r.Violation != nil {
-				t.Errorf("violation of %v\n%s", r.Violation, lastLines(r.Trace, 40))
-			}
+			check(t, Run(t, s))
 		})
 	}
+}
+
+// TestReplays plays the schedules that once found a bug.
+func TestReplays(t *testing.T) {
+	replay(t, "testdata", func(t *testing.T, r Result) {
+		if r.Violation != nil {
+			t.Errorf("violation of %v\n%s", r.Violation, lastLines(r.Trace, 40))
+		}
+	})
+}
+
+// TestLimits plays the schedules of limits that the docs describe, which Generate avoids. Whoever
+// removes a limit moves its schedule to TestReplays.
+func TestLimits(t *testing.T) {
+	replay(t, filepath.Join("testdata", "limits"), func(t *testing.T, r Result) {
+		if r.Violation == nil {
+			t.Error("no invariant is violated: the limit is gone")
+		}
+	})
 }
 
 // TestDeterminism compares the traces of a schedule, on one processor and on several.

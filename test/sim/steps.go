@@ -66,6 +66,7 @@ func (w *world) fault(s *Step, r *replica, number int) {
 	case Revoke:
 		w.cloud.RevokeSessions(w.settings.integrations[number].arn())
 		w.revoked = append(w.revoked, number)
+		w.model.revoked[number] = time.Now()
 		w.model.disturbed(number, "revoked")
 	case S3Fault, S3Heal:
 		w.mu.Lock()
