@@ -206,6 +206,12 @@ func Run(t *testing.T, s Schedule) (result Result) {
 		t.Fatal(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	defer func() {
+		// A bubble panics if goroutines are left in it. The model has noted that.
+		if v := recover(); v != nil && (result.Violation == nil || result.Violation.Invariant != Resources) {
+			panic(v)
+		}
+	}()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, s.Seed, dir)
 		for n := range s.Steps {
