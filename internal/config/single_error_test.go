@@ -175,6 +175,13 @@ cache:
     elasticache_iam: {cache: media, user: proxy, region: us-east-1, serverless: false}
     encryption_key: Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyLWI=
 log: {audit: stdout}
+metrics: {integrations: all}
+`, `listen: :8080
+viewers: {anonymous: true}
+integrations:
+  - {name: a, bucket: films, prefix: tenant-a/, blocked_prefixes: [tenant-a/raw/],
+     role_arn: "arn:aws:iam::123456789012:role/r", region: us-east-1,
+     kms_keys: ["arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"]}
 `, `listen: :8080
 metrics: {integrations: all}
 viewers: {anonymous: true}
