@@ -2,6 +2,9 @@ package console
 
 import (
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 
 	"s3redirect/internal/config"
 	"s3redirect/internal/integration"
@@ -43,19 +46,58 @@ type integrationAnswer struct {
 	Counts     metrics.Counts `json:"counts"`
 }
 
+// integrationsAnswer has the first integrations that a search finds.
 type integrationsAnswer struct {
 	Now          int64               `json:"now"`
+	Total        int                 `json:"total"` // number of all integrations
+	Found        int                 `json:"found"` // number of those that the search finds
 	Integrations []integrationAnswer `json:"integrations"`
 }
 
-func (c *Console) integrations(*http.Request) (any, error) {
+const (
+	// defaultCards is the number of integrations in an answer without a limit.
+	defaultCards = 50
+	// maxCards bounds it: 10,000 cards have 6 MB.
+	maxCards = 1000
+)
+
+// integrations answers with the integrations that contain all words of search, up to limit.
+func (c *Console) integrations(r *http.Request) (any, error) {
+	query := r.URL.Query()
+	limit := defaultCards
+	if text := query.Get("limit"); text != "" {
+		var err error
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 {
+			return nil, &refusal{status: http.StatusBadRequest, text: "limit is not a positive number"}
+		}
+	}
+	limit = min(limit, maxCards)
 	state, now, counts := c.Proxy.State(), c.Clock(), c.Metrics.Counts()
-	a := integrationsAnswer{Now: now.UnixMilli(), Integrations: []integrationAnswer{}}
-	status := state.Integrations.Status(now)
-	for n := range state.Config.Integrations {
-		a.Integrations = append(a.Integrations, card(state.Config.Integrations[n], status[n], counts[status[n].Name]))
+	words := strings.Fields(strings.ToLower(query.Get("search")))
+	a := integrationsAnswer{
+		Now: now.UnixMilli(), Total: len(state.Config.Integrations), Integrations: []integrationAnswer{},
+	}
+	for n, i := range state.Config.Integrations {
+		s := state.Integrations.Status(n, now)
+		if !found(i, s, words) {
+			continue
+		}
+		if a.Found++; a.Found <= limit {
+			a.Integrations = append(a.Integrations, card(i, s, counts[s.Name]))
+		}
 	}
 	return a, nil
+}
+
+// found reports whether an integration contains all words, which are in lower case.
+func found(i *config.Integration, s integration.Status, words []string) bool {
+	if len(words) == 0 {
+		return true
+	}
+	text := strings.ToLower(strings.Join(append([]string{
+		i.Name, i.Prefix, i.RoleARN, i.Region, i.Endpoint, string(s.Result),
+	}, i.Buckets()...), " "))
+	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) })
 }
 
 // card returns the card of an integration, without its keys.

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -15,6 +16,8 @@ const (
 	// minutes.
 	sampleInterval = 5 * time.Second
 	maxSamples     = 121
+	// maxWarnings bounds the warnings that the page shows. The log has all.
+	maxWarnings = 50
 )
 
 // samples are the last samples of the counters, oldest first.
@@ -75,11 +78,20 @@ func (c *Console) overview(*http.Request) (any, error) {
 		Started: c.started.UnixMilli(), File: state.File, Read: milliseconds(state.Read),
 		Refused: milliseconds(state.Refused), Problem: state.Problem,
 		Every: sampleInterval.Seconds(), Integrations: len(state.Config.Integrations),
-		Warnings: state.Config.Warnings, Total: c.Metrics.Total()}
+		Warnings: firstWarnings(state.Config.Warnings), Total: c.Metrics.Total()}
 	c.samples.mu.Lock()
 	defer c.samples.mu.Unlock()
 	a.Samples = slices.Clone(c.samples.all)
 	return a, nil
+}
+
+// firstWarnings returns at most maxWarnings warnings, and a line about the others.
+func firstWarnings(all []string) []string {
+	if len(all) <= maxWarnings {
+		return all
+	}
+	more := fmt.Sprintf("and %d more warnings; the log has all", len(all)-maxWarnings)
+	return append(slices.Clone(all[:maxWarnings]), more)
 }
 
 // milliseconds returns t in Unix milliseconds, 0 for the zero time.

@@ -175,6 +175,14 @@ func (w *world) bucket(name string) *Bucket {
 	return b
 }
 
+// status returns the state of all integrations.
+func (w *world) status() (all []Status) {
+	for n := range w.integrations {
+		all = append(all, w.Status(n, w.clock()))
+	}
+	return all
+}
+
 // keeper returns the keeper of the integration that serves a bucket.
 func (w *world) keeper(bucket string) *keeper {
 	w.t.Helper()

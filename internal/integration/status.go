@@ -20,15 +20,8 @@ type Status struct {
 	RetryAt time.Time
 }
 
-// Status returns the state of each integration, in the order of the configuration. It makes no
-// calls.
-func (s *Set) Status(now time.Time) []Status {
-	all := make([]Status, len(s.integrations))
-	for n, i := range s.integrations {
-		all[n] = i.keeper.status(now)
-	}
-	return all
-}
+// Status returns the state of the nth integration of the configuration. It makes no calls.
+func (s *Set) Status(n int, now time.Time) Status { return s.integrations[n].keeper.status(now) }
 
 func (k *keeper) status(now time.Time) Status {
 	s := Status{Name: k.name, Static: k.static != nil, WindowEnds: k.plan.end(now)}

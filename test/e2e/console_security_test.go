@@ -148,7 +148,7 @@ integrations:
 	c.tabTo(`[aria-label="` + focused + `"]`)
 	c.js(`new Promise(done => {
 		const count = () => performance.getEntriesByType("resource")
-			.filter(e => e.name.endsWith("/api/integrations")).length;
+			.filter(e => e.name.includes("/api/integrations")).length;
 		const before = count();
 		const poll = () => {
 			if (count() > before) setTimeout(() => done(""), 300);

@@ -259,8 +259,8 @@ func TestConsoleReportsConcurrentEdits(t *testing.T) {
 	}
 }
 
-// TestConsoleWithAThousandIntegrations opens the console with 1,000 integrations. The page renders
-// only the first 50, and the search finds the others.
+// TestConsoleWithAThousandIntegrations opens the console with 1,000 integrations. The page has only
+// the first 50, and the search finds the others.
 func TestConsoleWithAThousandIntegrations(t *testing.T) {
 	t.Parallel()
 	openTime := func(n int) time.Duration {
@@ -284,6 +284,7 @@ func TestConsoleWithAThousandIntegrations(t *testing.T) {
 				document.querySelector(".card h3").textContent === "one-777" &&
 				document.querySelector("#count").textContent.startsWith("1 of")`)
 			c.do(chromedp.KeyEvent(strings.Repeat(kb.Backspace, 10)))
+			c.until(`!document.querySelector("#more").hidden`)
 			c.press("#more")
 			c.until(`document.querySelectorAll(".card").length === 100`)
 		}

@@ -5,48 +5,47 @@ import { documentsPanel } from "./documents.js";
 import { addIntegration, changeIntegration, removeIntegration } from "./change.js";
 
 const page = 50; // number of cards shown at first, and added by "Show more"
+const most = 1000; // the server's limit
 
 const cards = new Map(); // the cards shown so far, by integration name
-let all = [], room = page;
+let room = page, asked = 0;
 
-/** Fetches and shows the integrations. Returns their number. */
+/** Fetches and shows the integrations that match the search: there can be thousands. */
 export async function showIntegrations() {
-  const answer = await api("/api/integrations");
+  const turn = ++asked;
+  const answer = await api("/api/integrations?" + new URLSearchParams({ search: byID("search").value, limit: room }));
+  if (turn !== asked) return; // the search has changed since
   setNow(answer.now);
-  all = answer.integrations;
-  arrange();
-  return all.length;
+  arrange(answer);
 }
 
-const text = i => [i.name, ...i.buckets, i.prefix, i.role_arn, i.region, i.endpoint].join(" ").toLowerCase();
-
-/** Shows the integrations that match the search. Reuses existing cards. */
-function arrange() {
-  const words = byID("search").value.toLowerCase().split(/\s+/);
-  const found = all.filter(i => words.every(w => text(i).includes(w)));
-  const shown = found.slice(0, room).map(i => {
+/** Shows the integrations of an answer. Reuses existing cards. */
+function arrange({ integrations, found, total }) {
+  const shown = integrations.map(i => {
     const card = cards.get(i.name) || new Card();
     cards.set(i.name, card);
     card.show(i);
     return card.element;
   });
-  for (const name of cards.keys()) {
-    if (!all.some(i => i.name === name)) cards.delete(name);
+  for (const [name, card] of cards) {
+    if (!shown.includes(card.element)) cards.delete(name);
   }
   const list = byID("cards");
   if (shown.length !== list.children.length || shown.some((e, n) => e !== list.children[n])) list.replaceChildren(...shown);
-  byID("count").textContent = found.length === all.length ? `${all.length.toLocaleString()}` : `${found.length.toLocaleString()} of ${all.length.toLocaleString()}`;
-  byID("more").hidden = found.length <= room;
-  byID("more").textContent = `Show ${Math.min(page, found.length - room)} more of ${(found.length - room).toLocaleString()}`;
+  byID("count").textContent = found === total ? total.toLocaleString() : `${found.toLocaleString()} of ${total.toLocaleString()}`;
+  byID("more").hidden = found <= room || room >= most;
+  byID("more").textContent = `Show ${Math.min(page, found - room)} more of ${(found - room).toLocaleString()}`;
   byID("add").hidden = !session.signed_in;
-  if (!all.length) {
+  if (!total) {
     list.replaceChildren(h("p", { class: "soft" }, "There are no integrations yet. ",
       session.signed_in ? "Add one: the dialog shows the policies to create and checks the role." : session.changeable ? "Sign in to add one." : "Run s3redirect integrate to add one."));
   }
 }
 
-byID("search").addEventListener("input", () => { room = page; arrange(); });
-byID("more").addEventListener("click", () => { room += page; arrange(); });
+// A failed request is reported by the next periodic one.
+const again = rows => { room = Math.min(rows, most); void showIntegrations().catch(() => {}); };
+byID("search").addEventListener("input", () => again(page));
+byID("more").addEventListener("click", () => again(room + page));
 byID("add").addEventListener("click", () => addIntegration());
 document.addEventListener("changed", () => void showIntegrations());
 

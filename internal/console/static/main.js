@@ -5,15 +5,15 @@ import { showOverview } from "./overview.js";
 import { showSession } from "./signin.js";
 import "./trial.js";
 
-/** Fetches the state periodically while the page is visible, less often if there are many integrations. */
+const pause = 5; // seconds
+
+/** Fetches the state periodically while the page is visible. */
 async function follow() {
-  let pause = 5;
   if (!document.hidden) {
     try {
       await loadTexts();
-      const [, count] = await Promise.all([showOverview(), showIntegrations()]);
+      await Promise.all([showOverview(), showIntegrations()]);
       if (session.signed_in) await showSession(); // the session may have ended
-      pause = Math.max(5, count / 50);
       if (byID("notices").dataset.unreachable) {
         delete byID("notices").dataset.unreachable;
         byID("notices").replaceChildren();
