@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -166,7 +167,19 @@ func New(o Options) (_ *App, err error) {
 	a.current.Store(g)
 	a.metrics.ExportAll(c.Metrics.Integrations == config.MetricsAll)
 	a.metrics.ConfigRead(true, a.clock())
+	releaseMemory(c)
 	return a, nil
+}
+
+// manyIntegrations is the number from which loading a configuration allocates tens of megabytes.
+const manyIntegrations = 1000
+
+// releaseMemory returns to the system what loading c has allocated, unless that is little. Otherwise
+// the process keeps several times as much memory as its integrations need.
+func releaseMemory(c *config.Config) {
+	if len(c.Integrations) >= manyIntegrations {
+		debug.FreeOSMemory()
+	}
 }
 
 // openAudit opens the audit log.

@@ -16,7 +16,7 @@ type fleet struct {
 	dir string
 }
 
-func newFleet(t *testing.T, size int) *fleet {
+func newFleet(t testing.TB, size int) *fleet {
 	t.Helper()
 	f := &fleet{
 		testApp: &testApp{t: t, path: filepath.Join(t.TempDir(), "s3redirect.yaml"), log: &logBuffer{}},
@@ -139,5 +139,42 @@ func TestMetricsOfManyIntegrations(t *testing.T) {
 	f.wantMetric(`s3redirect_requests_total{code="400",integration="tenant-00100",method="GET"} 1`)
 	if size := len(f.scrape()); size > 1<<20 {
 		t.Errorf("the metrics have %d bytes, want at most 1 MB", size)
+	}
+}
+
+// BenchmarkIntegrations measures what docs/measurements/integrations.md shows. The files are in the
+// page cache.
+func BenchmarkIntegrations(b *testing.B) {
+	for _, size := range []int{10, 1000, 10_000} {
+		f := newFleet(b, size)
+		run := func(name string, op func() error) {
+			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := op(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+		run("load", func() error {
+			source, c, err := Load(f.path)
+			if err != nil {
+				return err
+			}
+			a, err := New(Options{Path: f.path, Source: source, Config: c, Stderr: f.log})
+			if err == nil {
+				a.Close()
+			}
+			return err
+		})
+		run("reload of one", func() error {
+			f.tenant(3, fmt.Sprintf("external_id: id-%d\n", time.Now().UnixNano()))
+			return f.Reload()
+		})
+		run("scrape", func() error {
+			f.scrape()
+			return nil
+		})
 	}
 }

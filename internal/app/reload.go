@@ -84,6 +84,7 @@ func (a *App) applyLocked(source *config.Source, readErr error) error {
 		"config", a.path,
 		"integrations", Summary(c.Integrations),
 		"urls_purged", purged)
+	releaseMemory(c)
 	return nil
 }
 
@@ -229,7 +230,13 @@ func (a *App) Watch(ctx context.Context, interval time.Duration) {
 // poll reads the files and reloads if they differ from the last reload's and equal those of the
 // previous poll, last. It returns the files, or nil if they cannot be read.
 func (a *App) poll(last *config.Source) *config.Source {
-	source, err := a.read(last)
+	known := last
+	if known == nil {
+		a.mu.Lock()
+		known = a.tried // so that the two share the content of unchanged files
+		a.mu.Unlock()
+	}
+	source, err := a.read(known)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err != nil {
@@ -256,12 +263,13 @@ func (a *App) noteUnreadableLocked(err error) {
 	a.pollError = text
 }
 
-// read reads the files. It reuses the content of files that did not change since last.
-func (a *App) read(last *config.Source) (*config.Source, error) {
-	if last == nil {
+// read reads the files. It reuses the content of files that did not change since known, which may be
+// nil.
+func (a *App) read(known *config.Source) (*config.Source, error) {
+	if known == nil {
 		return config.Read(a.path)
 	}
-	return last.Reread()
+	return known.Reread()
 }
 
 // isMountPoint reports whether a file is a mount point according to /proc/self/mountinfo, whose fifth

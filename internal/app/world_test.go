@@ -102,7 +102,7 @@ func startStores(t *testing.T) (cloud *fakeaws.Cloud, text string) {
 // testApp is an App with stand-ins for S3 and STS and a configuration file.
 type testApp struct {
 	*App
-	t     *testing.T
+	t     testing.TB
 	cloud *fakeaws.Cloud
 	text  string // the initial configuration
 	path  string // of the configuration file
