@@ -172,8 +172,8 @@ func seriesOf(t *testing.T, m *Metrics, name string) (n int) {
 // include those with the value 0.
 func TestSeriesOfUsedIntegrations(t *testing.T) {
 	// Five of requests, four of look-ups; six of AssumeRole and its duration, five of shared
-	// sessions, eight of documents in place.
-	const series = 5 + 4 + 6 + 1 + 5 + 8
+	// sessions, eleven of documents in place.
+	const series = 5 + 4 + 6 + 1 + 5 + 11
 	for name, use := range map[string]func(*Integration){
 		"request":        func(i *Integration) { i.Request(0, "GET", 302) },
 		"URL":            func(i *Integration) { i.URLs.Count(0, true) },
