@@ -132,14 +132,14 @@ func (h *Handler) link(w http.ResponseWriter, r *http.Request, x *exchange) erro
 // of a folder, and some of them may be blocked: each request with the link decides that for its own
 // object.
 func (h *Handler) checkTarget(t viewer.Target, now time.Time) error {
-	_, served := h.integrations.Find(t.Locator, now)
-	switch {
-	case h.integrations.Blocked(t.Locator):
+	if h.integrations.Blocked(t.Locator) {
 		return errDenied
-	case !served && !(t.Prefix && h.integrations.ServesWithin(t.Locator)):
-		return errBucket
 	}
-	return nil
+	_, served := h.integrations.Find(t.Locator, now)
+	if served || t.Prefix && h.integrations.ServesWithin(t.Locator) {
+		return nil
+	}
+	return errBucket
 }
 
 // makeLink returns a link to t that expires at until.

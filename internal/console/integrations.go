@@ -104,7 +104,8 @@ func found(i *config.Integration, s integration.Status, words []string) bool {
 func card(i *config.Integration, s integration.Status, counts metrics.Counts) integrationAnswer {
 	a := integrationAnswer{
 		Name: i.Name, Scoped: i.Bucket != "",
-		Buckets: i.Buckets(), Prefix: i.Prefix, BlockedPrefixes: i.BlockedPrefixes, RoleARN: i.RoleARN, ExternalID: i.ExternalID,
+		Buckets: i.Buckets(), Prefix: i.Prefix, BlockedPrefixes: i.BlockedPrefixes,
+		RoleARN: i.RoleARN, ExternalID: i.ExternalID,
 		SessionName: i.SessionName, Region: i.Region,
 		Endpoint: i.Endpoint, STSEndpoint: i.STSEndpoint,
 		URLLifetime: config.Short(i.URLLifetime), MinRemaining: config.Short(i.MinRemaining),
