@@ -274,13 +274,13 @@ func TestStylesAndCaptionsInPlace(t *testing.T) {
 				t.Errorf("store: GET %s: status = %d, want success", v.path, v.status)
 			}
 		}
-		// The page requested each of them from the proxy.
-		entries := page.js(`performance.getEntriesByType("resource").map(e => e.name).join(" ")`)
-		for _, name := range []string{"style.css", "theme/colours.css", "images/dot.png"} {
-			if want := m.origin + base + name; !strings.Contains(entries, want) {
-				t.Errorf("resources of the page = %s, want %s among them", entries, want)
-			}
-		}
+		// The page requested each of them from the proxy. Its list has them once they are loaded.
+		awaitThat(t, "the resources of the page", func() bool {
+			entries := page.js(`performance.getEntriesByType("resource").map(e => e.name).join(" ")`)
+			return !slices.ContainsFunc(
+				[]string{"style.css", "theme/colours.css", "images/dot.png"},
+				func(name string) bool { return !strings.Contains(entries, m.origin+base+name) })
+		})
 	})
 	m.checkPlayed(t, "closed/", "")
 }
