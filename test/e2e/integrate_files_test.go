@@ -96,9 +96,10 @@ func TestIntegrateKilledLeavesNoPartialFile(t *testing.T) {
 		t.Fatal("integrate did not write all buckets in a run that was not killed")
 	}
 	completed, interrupted := 0, 0
-	for n := range 30 {
-		after := duration * time.Duration(n+1) / 15
-		if n >= 15 {
+	const runs = 16
+	for n := range runs {
+		after := duration * time.Duration(n+1) / (runs / 2)
+		if n >= runs/2 {
 			after = -1
 		}
 		if _, midWrite := run(after); midWrite {
@@ -119,8 +120,8 @@ func TestIntegrateKilledLeavesNoPartialFile(t *testing.T) {
 	if interrupted == 0 {
 		t.Error("runs killed in the middle of the write = 0, want at least 1")
 	}
-	t.Logf("of 30 runs, %d were killed in the middle of the write and %d completed it",
-		interrupted, completed)
+	t.Logf("of %d runs, %d were killed in the middle of the write and %d completed it",
+		runs, interrupted, completed)
 }
 
 // watchCreations returns the names of the files that are created in a folder from now on, until stop
