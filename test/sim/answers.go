@@ -49,15 +49,12 @@ func (m *model) checkAnswer(q *request) {
 			m.checkPromise(q, role)
 		}
 	case http.StatusNoContent:
-		m.checked(Access, q.allowedSomewhere(), "answer %d judges %s to be allowed", q.id, q.target)
+		m.checked(Access, q.allows(q.bucket, authorizedKey), "answer %d judges %s to be allowed", q.id, q.target)
 	}
 	if q.then != nil {
 		q.then()
 	}
 }
-
-// allowedSomewhere reports whether the viewer may read the object that an /authorize request names.
-func (q *request) allowedSomewhere() bool { return q.allows(q.bucket, "private/b.jpg") }
 
 // noteAnswer keeps what an answer contains, for the search for secrets.
 func (m *model) noteAnswer(q *request) {
@@ -72,8 +69,8 @@ func (m *model) noteAnswer(q *request) {
 	}
 }
 
-// checkAccess checks that a redirect may be given to the viewer, and is signed by the role that serves
-// the bucket. It returns that role, or nil if there is a violation.
+// checkAccess checks that a redirect may be given to the viewer, and is signed by the role that
+// serves the bucket. It returns that role, or nil if there is a violation.
 func (m *model) checkAccess(q *request) *role {
 	l := &q.location
 	m.checked(Access, l.text != "", "answer %d has an invalid Location", q.id)
@@ -84,7 +81,8 @@ func (m *model) checkAccess(q *request) *role {
 			q.id, l.bucket, l.key, q.bucket, q.key)
 	}
 	role := q.settings.servedBy(l.bucket)
-	m.checked(Access, role != nil, "answer %d opens bucket %s, which no integration serves", q.id, l.bucket)
+	m.checked(Access, role != nil, "answer %d opens bucket %s, which no integration serves",
+		q.id, l.bucket)
 	if m.violation != nil {
 		return nil
 	}
@@ -94,8 +92,8 @@ func (m *model) checkAccess(q *request) *role {
 		return role
 	}
 	s, ok := m.w.cloud.Session(l.accessKey)
-	m.checked(Access, ok && s.RoleARN == role.arn(), "answer %d is signed by a session of %q instead of %q",
-		q.id, s.RoleARN, role.arn())
+	m.checked(Access, ok && s.RoleARN == role.arn(),
+		"answer %d is signed by a session of %q instead of %q", q.id, s.RoleARN, role.arn())
 	return role
 }
 
@@ -116,8 +114,9 @@ func (m *model) checkOpens(q *request, role *role) {
 		used[l.accessKey] = true
 	}
 	if slices.Contains(uncached, q.destination) {
-		m.checked(Opens, q.header.Get("Cache-Control") == "no-store", "answer %d for %s has Cache-Control %q",
-			q.id, q.destination, q.header.Get("Cache-Control"))
+		got := q.header.Get("Cache-Control")
+		m.checked(Opens, got == "no-store", "answer %d for %s has Cache-Control %q",
+			q.id, q.destination, got)
 	}
 	if s, ok := m.w.cloud.Session(l.accessKey); ok && s.Revoked {
 		cleared := q.replica.cleared[role.number]
@@ -156,7 +155,8 @@ func (m *model) checkMaxAge(q *request, role *role) {
 	calm := m.calm(role.number, q.ended, role.period()+recoveryTime)
 	if age := q.maxAge(); age > 0 {
 		least := role.remains + min(0, q.clockError) - storeSlack
-		m.checked(Opens, left.Sub(q.ended.Add(age)) >= least, "answer %d: the URL has %v left when its max-age of %v is over, want %v",
+		m.checked(Opens, left.Sub(q.ended.Add(age)) >= least,
+			"answer %d: the URL has %v left when its max-age of %v is over, want %v",
 			q.id, left.Sub(q.ended.Add(age)), age, least)
 		until := q.ended.Add(q.clockError + age)
 		m.checked(Access, q.viewer.link == nil || !until.After(q.viewer.link.expires),
@@ -166,7 +166,8 @@ func (m *model) checkMaxAge(q *request, role *role) {
 	}
 	if calm {
 		least := role.remains - clockTolerance - storeSlack
-		m.checked(Opens, left.Sub(q.ended) >= least, "answer %d: the URL has %v left, want min_remaining, %v",
+		m.checked(Opens, left.Sub(q.ended) >= least,
+			"answer %d: the URL has %v left, want min_remaining, %v",
 			q.id, left.Sub(q.ended), role.remains)
 	}
 }
@@ -185,8 +186,8 @@ func (m *model) checkFollowed(q *request, o opening) {
 	if !m.contractHolds(q) || role.remains+q.clockError < storeSlack {
 		return
 	}
-	m.checked(Opens, o.status == http.StatusOK, "the URL of answer %d does not open within its max-age: %d %s",
-		q.id, o.status, o.code)
+	m.checked(Opens, o.status == http.StatusOK,
+		"the URL of answer %d does not open within its max-age: %d %s", q.id, o.status, o.code)
 }
 
 // checkPromise checks that an object's URL stays the same until a max-age is over. Windows are on the
@@ -201,7 +202,8 @@ func (m *model) checkPromise(q *request, role *role) {
 	}
 	reading := q.ended.Add(q.clockError)
 	p := m.promises[key]
-	if p != nil && p.from.After(m.any[role.number]) && !reading.Before(p.from) && reading.Before(p.until) {
+	if p != nil && p.from.After(m.any[role.number]) &&
+		!reading.Before(p.from) && reading.Before(p.until) {
 		m.checked(OneLocation, p.location == q.location.text,
 			"answer %d has another Location than answer %d, whose max-age is not over", q.id, p.by)
 	}
@@ -217,10 +219,10 @@ func (m *model) checkPromise(q *request, role *role) {
 // checkService checks that a healthy integration is served in time.
 func (m *model) checkService(q *request) {
 	role := q.settings.servedBy(q.bucket)
-	if q.key == "" || role == nil || q.replica.settings != q.settings && m.any[role.number].After(q.began) {
+	if q.key == "" || role == nil || !q.allowed() || !m.identifies(q.viewer, q.began) {
 		return
 	}
-	if !q.allowed() || !m.identifies(q.viewer, q.began) || !m.healthy(role.number, q.began) || q.began.Before(m.any[role.number]) && q.ended.After(m.any[role.number]) {
+	if !m.healthy(role.number, q.began) || m.any[role.number].After(q.began) {
 		return
 	}
 	invariant := Available
@@ -252,11 +254,13 @@ func (m *model) checkMetrics(r *replica) {
 		m.checked(Resources, slices.Contains(known, label[1]),
 			"replica %d has metrics of integration %q, which is gone", r.number, label[1])
 	}
-	for cache, bound := range map[string]int{"urls": r.settings.urls, "credentials": r.settings.credentials} {
+	bounds := map[string]int{"urls": r.settings.urls, "credentials": r.settings.credentials}
+	for _, cache := range sortedKeys(bounds) {
 		held := between(text, `s3redirect_cache_entries{cache="`+cache+`"} `, "\n")
 		n, err := strconv.ParseFloat(held, 64)
-		m.checked(Resources, err == nil && int(n) <= bound, "replica %d has %q entries in the cache of %s, want %d at most",
-			r.number, held, cache, bound)
+		m.checked(Resources, err == nil && int(n) <= bounds[cache],
+			"replica %d has %q entries in the cache of %s, want %d at most",
+			r.number, held, cache, bounds[cache])
 	}
 }
 
@@ -272,14 +276,16 @@ func (m *model) checkSecrets(where, text string) {
 
 // checkEnd checks what is left after all replicas have ended.
 func (m *model) checkEnd() {
-	m.checked(Resources, goroutines() == m.w.base, "%d goroutines are left, want %d", goroutines(), m.w.base)
+	left := goroutines()
+	m.checked(Resources, left == m.w.base, "%d goroutines are left, want %d", left, m.w.base)
 	m.checkSecrets("answers", strings.Join(m.answers, "\n"))
 	for _, r := range m.w.replicas {
 		r.mu.Lock()
 		log, opened, closed := r.log.String(), r.opened, r.closed
 		r.mu.Unlock()
 		m.checkSecrets(fmt.Sprintf("the log of replica %d", r.number), log)
-		m.checked(Resources, opened == closed, "replica %d has closed %d of %d connections", r.number, closed, opened)
+		m.checked(Resources, opened == closed, "replica %d has closed %d of %d connections",
+			r.number, closed, opened)
 	}
 }
 

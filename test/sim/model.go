@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 )
@@ -36,8 +37,9 @@ const (
 
 // String returns the name of the invariant.
 func (i Invariant) String() string {
-	return []string{"", "opens", "one location", "budget", "access", "available", "recovery", "resources",
-		"secrets"}[i]
+	return []string{
+		"", "opens", "one location", "budget", "access", "available", "recovery", "resources", "secrets",
+	}[i]
 }
 
 // Violation is a violated invariant.
@@ -182,7 +184,8 @@ func (m *model) providerChanged(fails bool) { m.providerFails, m.provider = fail
 
 // identifies reports whether a viewer's token must be accepted at an instant.
 func (m *model) identifies(v *viewer, at time.Time) bool {
-	return v.token == nil || !m.providerFails && at.Sub(m.provider) >= keysPause && at.Before(v.token.expires)
+	return v.token == nil ||
+		!m.providerFails && at.Sub(m.provider) >= keysPause && at.Before(v.token.expires)
 }
 
 // calm reports whether nothing has happened to a role for a time, and nothing fails.
@@ -324,9 +327,10 @@ func (m *model) checkPace(c *call, x *activity) {
 		previous := x.calls[n-1]
 		m.checked(Budget, x.calling == 0, "replica %d calls STS for role %d while a call is in flight",
 			c.replica.number, c.number)
-		m.checked(Budget, previous.status != 403 || c.at.Sub(previous.ended) >= 5*time.Second-time.Millisecond,
+		pause := c.at.Sub(previous.ended)
+		m.checked(Budget, previous.status != http.StatusForbidden || pause >= 5*time.Second-time.Millisecond,
 			"replica %d calls STS for role %d %v after a denial", c.replica.number, c.number,
-			c.at.Sub(previous.ended))
+			pause)
 	}
 	if n := len(x.calls); n > 1 && x.calls[n-2].at.After(x.reset) {
 		m.checked(Budget, c.at.Sub(x.calls[n-2].at) >= 100*time.Millisecond,

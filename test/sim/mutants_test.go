@@ -65,9 +65,11 @@ var mutants = []mutant{
 	{"replicas read another signing instant", []Invariant{OneLocation}, []change{
 		{fleetFile, "issued:  time.Unix(got.Issued, 0).UTC()", "issued:  time.Unix(got.Issued+1, 0).UTC()"}}},
 	{"replicas do not share", []Invariant{OneLocation, Budget}, []change{
-		{setFile, "i.keeper.joinFleet(p.store)", "i.keeper.joinFleet(nil)"}}},
+		{fetchFile, "return k.fleet().obtain(ctx, k.sharedName(index), index)",
+			"return k.assumeRole(ctx, index)"}}},
 	{"the grid of windows starts with the process", []Invariant{OneLocation, Budget}, []change{
-		{"internal/integration/plan.go", "p.phase = time.Duration(binary.BigEndian.Uint64(id[:8])%seconds) * time.Second",
+		{"internal/integration/plan.go",
+			"p.phase = time.Duration(binary.BigEndian.Uint64(id[:8])%seconds) * time.Second",
 			"_ = seconds; p.phase = time.Duration(time.Now().UnixNano() % int64(p.period))"}}},
 
 	{"an idle integration fetches ahead", []Invariant{Budget}, []change{
@@ -82,21 +84,23 @@ var mutants = []mutant{
 		})
 `}}},
 	{"all replicas assume the role, whoever has the lease", []Invariant{Budget, OneLocation}, []change{
-		{fleetFile, "case leased:\n\t\t\tdefer release()", "case true:\n\t\t\tif leased {\n\t\t\t\tdefer release()\n\t\t\t}"}}},
+		{fleetFile, "case leased:\n\t\t\tdefer release()",
+			"case true:\n\t\t\tif leased {\n\t\t\t\tdefer release()\n\t\t\t}"}}},
 	{"no pause after a failure", []Invariant{Budget}, []change{
 		{fetchFile, "\tk.failures++\n\tk.pauseLocked(now, pause)", "\tk.failures++\n\tk.pauseLocked(now, 0)"}}},
 	{"no single flight", []Invariant{Budget}, []change{
 		{keeperFile, "if k.fetching == nil && (k.mayFetchLocked(now)", "if (k.mayFetchLocked(now)"}}},
 
-	{"deny rules compare keys byte by byte", []Invariant{Access}, []change{
+	{"deny rules compare keys byte by byte", []Invariant{Access, Budget}, []change{
 		{rulesFile, "rule.denies(v, l.Bucket, normalized)", "rule.denies(v, l.Bucket, l.Key)"},
-		{rulesFile, "\tnormalized := normalizeKey(l.Key)\n", ""}}},
-	{"headers are believed from every address", []Invariant{Access}, []change{
-		{gateFile, "return g.forwarded != nil && contains(g.forwarded.Proxies, a)", "_ = a; return g.forwarded != nil"}}},
-	{"a reload keeps the rules", []Invariant{Access, Available}, []change{
+		{rulesFile, "\tnormalized := locator.NormalizeKey(l.Key)\n", ""}}},
+	{"headers are believed from every address", []Invariant{Access, Budget}, []change{
+		{gateFile, "return g.forwarded != nil && contains(g.forwarded.Proxies, a)",
+			"_ = a; return g.forwarded != nil"}}},
+	{"a reload keeps the rules", []Invariant{Access, Available, Budget}, []change{
 		{programFile, "return reflect.DeepEqual(a.Viewers, b.Viewers) && slices.Equal(a.Proxies, b.Proxies)",
 			"return reflect.DeepEqual(a.Proxies, b.Proxies) && slices.Equal(a.Proxies, b.Proxies)"}}},
-	{"expired links open objects", []Invariant{Access}, []change{
+	{"expired links open objects", []Invariant{Access, Budget}, []change{
 		{linksFile, "lifetime <= 0 || lifetime", "lifetime"}}},
 	{"redirects outlive the viewer's link", []Invariant{Access}, []change{
 		{"proxy/admit.go", "return min(maxAge, v.Until.Sub(now))", "return maxAge"}}},
@@ -120,15 +124,19 @@ var mutants = []mutant{
 	{"each call leaks a goroutine", []Invariant{Resources}, []change{
 		{fetchFile, "\tk.fetching = f\n", "\tk.fetching = f\n\tgo time.Sleep(1000 * time.Hour)\n"}}},
 	{"the credentials cache has no bound", []Invariant{Resources}, []change{
-		{setFile, "cache.New(c.Cache.Credentials, dropSnapshot)", "cache.New(c.Cache.Credentials+100, dropSnapshot)"}}},
+		{setFile, "cache.New(c.Cache.Credentials, dropSnapshot)",
+			"cache.New(c.Cache.Credentials+100, dropSnapshot)"}}},
 
 	{"URLs are logged", []Invariant{Secrets}, []change{
-		{signFile, "\th.metrics.URLBytes", "\th.log.Info(\"signed\", \"url\", string(x.buf))\n\th.metrics.URLBytes"}}},
+		{signFile, "\th.metrics.URLBytes",
+			"\th.log.Info(\"signed\", \"url\", string(x.buf))\n\th.metrics.URLBytes"}}},
 	{"sessions are logged", []Invariant{Secrets}, []change{
-		{fetchFile, "\t\t\"expires\", s.expires,\n", "\t\t\"expires\", s.expires,\n\t\t\"token\", s.credentials.SessionToken,\n"}}},
-	{"a problem quotes the reverse proxy's secret", []Invariant{Secrets}, []change{
+		{fetchFile, "\t\t\"expires\", s.expires,\n",
+			"\t\t\"expires\", s.expires,\n\t\t\"token\", s.credentials.SessionToken,\n"}}},
+	{"integrations are logged with their keys", []Invariant{Secrets}, []change{
 		{signFile, "x.counts = bucket.Integration.Metrics\n",
-			"x.counts = bucket.Integration.Metrics\n\th.log.Info(\"found\", \"integration\", fmt.Sprintf(\"%+v\", bucket.Integration))\n"},
+			"x.counts = bucket.Integration.Metrics\n" +
+				"\th.log.Info(\"found\", \"integration\", fmt.Sprintf(\"%+v\", bucket.Integration))\n"},
 		{signFile, "\t\"context\"\n", "\t\"context\"\n\t\"fmt\"\n"}}},
 }
 
@@ -235,9 +243,9 @@ func (m *mutant) run(t *testing.T) (output string, err error) {
 	if err := os.WriteFile(list, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	build, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", list, "-o", binary, ".").CombinedOutput()
-	if err != nil {
-		t.Fatalf("the mutant does not build: %v\n%s", err, build)
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", list, "-o", binary, ".")
+	if b, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("the mutant does not build: %v\n%s", err, b)
 	}
 	c := exec.CommandContext(t.Context(), binary, "-test.run", "^TestSeeds$")
 	c.Env = append(os.Environ(), envSeeds+"="+mutantSeeds, "SIM_SHRINK=0", "GOMAXPROCS=1")

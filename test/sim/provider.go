@@ -81,8 +81,8 @@ func (p *provider) issue(user string, groups []string, expires time.Time) *token
 
 // keys returns the key set (RFC 7517).
 func (p *provider) keys() string {
-	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.key.Public(), KeyID: p.keyID(), Use: "sig"}}}
-	text, err := json.Marshal(set)
+	key := jose.JSONWebKey{Key: p.key.Public(), KeyID: p.keyID(), Use: "sig"}
+	text, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{key}})
 	if err != nil {
 		panic("sim: " + err.Error())
 	}

@@ -80,8 +80,8 @@ func (r *replica) clock() time.Time {
 // random returns a number for the program's jitter, in [0, 1).
 func (r *replica) random() float64 { return r.draw("jitter") }
 
-// draw returns a number in [0, 1) that depends on the seed, the replica, the instant and a purpose. It
-// has no state, because goroutines that wake at the same instant draw in any order.
+// draw returns a number in [0, 1) that depends on the seed, the replica, the instant and a purpose.
+// It has no state, because goroutines that wake at the same instant draw in any order.
 func (r *replica) draw(purpose string) float64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(purpose)) // never fails
@@ -199,7 +199,9 @@ func (c *connection) Close() error {
 // exchange sends one request on a new connection, and returns the response with its body. The
 // servers in front of the program are those of package proxy: the wire, which hands over to net/http
 // what it does not answer. Their timeouts are the same.
-func exchange(r *replica, a *app.App, peer, method string, request []byte) (*http.Response, []byte, error) {
+func exchange(
+	r *replica, a *app.App, peer, method string, request []byte,
+) (*http.Response, []byte, error) {
 	l := &listener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
 	h := &http.Server{
 		Handler:                      a,

@@ -116,8 +116,8 @@ func (r *rule) names(v *viewer) bool {
 // matches reports whether a rule is about an object. A deny rule is about all that some store might
 // take for it.
 func (r *rule) matches(v *viewer, bucket, key string) bool {
-	if prefix, pattern := strings.CutSuffix(r.bucket, "*"); pattern && !strings.HasPrefix(bucket, prefix) ||
-		!pattern && bucket != r.bucket {
+	prefix, pattern := strings.CutSuffix(r.bucket, "*")
+	if pattern && !strings.HasPrefix(bucket, prefix) || !pattern && bucket != r.bucket {
 		return false
 	}
 	want, open := strings.CutSuffix(strings.ReplaceAll(r.key, "{user}", v.user), "*")

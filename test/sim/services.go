@@ -99,7 +99,7 @@ func (n network) callSTS(r *http.Request) (resp *http.Response, err error) {
 	if err != nil {
 		return nil, err
 	}
-	_, number, _ := strings.Cut(form.Get("RoleArn"), "/role-")
+	number := strings.TrimPrefix(form.Get("RoleArn"), arnPrefix)
 	c := &call{at: time.Now(), replica: n.replica, start: n.starts}
 	c.number, _ = strconv.Atoi(number)
 	c.fault = n.world.stsFaultOf(c.number)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -41,12 +42,21 @@ func (r *role) floor() time.Duration  { return min(time.Minute, r.remains/4) }
 // are part of the session policy.
 func (r *role) identity() string { return fmt.Sprintf("%+v", *r) }
 
-func (r *role) arn() string         { return fmt.Sprintf("arn:aws:iam::123456789012:role/role-%d", r.number) }
+// arnPrefix precedes the number of a role in its ARN.
+const arnPrefix = "arn:aws:iam::123456789012:role/role-"
+
+func (r *role) arn() string         { return arnPrefix + strconv.Itoa(r.number) }
 func (r *role) accessKeyID() string { return accessKeyID(r.number, r.key) }
 func (r *role) secretKey() string   { return secretKey(r.number, r.key) }
 
-func accessKeyID(number, key int) string { return fmt.Sprintf("AKIASIM%dKEY%dXXXXXXXX", number, key) }
-func secretKey(number, key int) string   { return fmt.Sprintf("canary/user+secret%d/%d", number, key) }
+// accessKeyID and secretKey return the keys of a generation that call STS for a role.
+func accessKeyID(number, key int) string {
+	return fmt.Sprintf("AKIASIM%dKEY%dXXXXXXXX", number, key)
+}
+
+func secretKey(number, key int) string {
+	return fmt.Sprintf("canary-user/secret+%d/%d", number, key)
+}
 
 // serves reports whether the role serves a bucket, and whether it names the bucket.
 func (r *role) serves(bucket string) (served, named bool) {
@@ -184,7 +194,8 @@ func (s *settings) text() string {
 		}
 	}
 	fmt.Fprintf(&b, "viewers:\n  anonymous: %v\n", s.anonymous)
-	b.WriteString("  forwarded: {user_header: X-User, groups_header: X-Groups, trusted_proxies: [10.0.0.0/8]}\n")
+	b.WriteString("  forwarded: {user_header: X-User, groups_header: X-Groups, " +
+		"trusted_proxies: [10.0.0.0/8]}\n")
 	b.WriteString("  jwt: {issuer: " + issuer + ", jwks_url: " + issuer + "/keys, audience: media, " +
 		"algorithms: [EdDSA], user_claim: sub}\n")
 	b.WriteString("  links: {keys: [{id: k1, secret: \"" + linkSecret + "\"}]}\n")
@@ -206,7 +217,8 @@ func (r *role) text() string {
 		fmt.Fprintf(&b, "    session_duration: %s\n    sts_endpoint: http://sts-%d.localhost\n",
 			r.session, r.number%2) // two share an STS
 	}
-	fmt.Fprintf(&b, "    endpoint: http://%s\n    path_style: true\n    region: %s\n", storeHost, r.region)
+	fmt.Fprintf(&b, "    endpoint: http://%s\n    path_style: true\n    region: %s\n",
+		storeHost, r.region)
 	fmt.Fprintf(&b, "    access_key_id: %s\n    secret_access_key: %q\n", r.accessKeyID(), r.secretKey())
 	fmt.Fprintf(&b, "    url_lifetime: %s\n    min_remaining: %s\n", r.lifetime, r.remains)
 	return b.String()

@@ -36,7 +36,11 @@ type seeds struct {
 func (s *seeds) take() (seed uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failed || s.until.IsZero() && s.next == s.end || !s.until.IsZero() && time.Now().After(s.until) {
+	over := s.next == s.end
+	if !s.until.IsZero() {
+		over = time.Now().After(s.until)
+	}
+	if s.failed || over {
 		return 0, false
 	}
 	s.next++
@@ -106,7 +110,8 @@ func TestSeeds(t *testing.T) {
 		s.total.Replicas.Hours()/took.Hours())
 	// The runtime keeps some memory for goroutines and tables that have been larger.
 	if after, most := heap(t), before+8<<20; after > most {
-		t.Errorf("the heap has %d bytes after the runs and had %d before, want %d at most", after, before, most)
+		t.Errorf("the heap has %d bytes after the runs and had %d before, want %d at most",
+			after, before, most)
 	}
 }
 
@@ -129,8 +134,8 @@ func (s Stats) String() string {
 	for n := 1; n <= invariants; n++ {
 		checks = append(checks, fmt.Sprintf("%v %d", Invariant(n), s.Checks[n]))
 	}
-	return fmt.Sprintf("%.0f virtual hours of one replica, %d requests, %d URLs opened, %d calls of STS; checks: %s",
-		s.Replicas.Hours(), s.Requests, s.Opened, s.Calls, strings.Join(checks, ", "))
+	return fmt.Sprintf("%.0f virtual hours of one replica, %d requests, %d URLs opened, "+
+		"%d calls of STS; checks: %s", s.Replicas.Hours(), s.Requests, s.Opened, s.Calls, strings.Join(checks, ", "))
 }
 
 // reportViolation shrinks a schedule that violates an invariant, and writes it.
@@ -148,8 +153,8 @@ func reportViolation(t *testing.T, s Schedule, r Result) {
 		t.Error(err)
 	}
 	last := Run(t, short)
-	t.Errorf("shrunk from %d steps to %d, in test/sim/%s: violation of %v\n%s", len(s.Steps), len(short.Steps),
-		path, last.Violation, lastLines(last.Trace, 40))
+	t.Errorf("shrunk from %d steps to %d, in test/sim/%s: violation of %v\n%s",
+		len(s.Steps), len(short.Steps), path, last.Violation, lastLines(last.Trace, 40))
 }
 
 func lastLines(text string, n int) string {
@@ -218,7 +223,8 @@ func difference(a, b string) string {
 	for n < len(a) && n < len(b) && a[n] == b[n] {
 		n++
 	}
-	return "want …" + a[max(0, n-200):min(len(a), n+200)] + "\ngot …" + b[max(0, n-200):min(len(b), n+200)]
+	around := func(text string) string { return text[max(0, n-200):min(len(text), n+200)] }
+	return "want …" + around(a) + "\ngot …" + around(b)
 }
 
 // TestShrink shrinks a schedule that fails if it has two certain steps.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -135,13 +136,14 @@ func (w *world) newCloud(r *rand.Rand) {
 	w.createBucket("team-a")
 	w.createBucket("team-b")
 	if r.IntN(3) == 0 {
-		longest := slices.MaxFunc(lifetimes, func(a, b lifetime) int { return cmp.Compare(a.lifetime, b.lifetime) })
+		longest := slices.MaxFunc(lifetimes, func(a, b lifetime) int {
+			return cmp.Compare(a.lifetime, b.lifetime)
+		})
 		w.cloud.LimitSignatureAge(longest.lifetime)
 	}
 	w.cloud.Intercept(func(c *fakeaws.AssumeRoleCall) error {
-		var number int
-		_, _ = fmt.Sscanf(c.RoleARN, "arn:aws:iam::123456789012:role/role-%d", &number)
-		if f := w.stsFaultOf(number); f.kind == faultShort {
+		number, err := strconv.Atoi(strings.TrimPrefix(c.RoleARN, arnPrefix))
+		if f := w.stsFaultOf(number); err == nil && f.kind == faultShort {
 			c.Expires = time.Now().Add(ahead + f.by)
 		}
 		return nil
