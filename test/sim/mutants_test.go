@@ -125,7 +125,8 @@ var mutants = []mutant{
 		{fetchFile, "\tk.fetching = f\n", "\tk.fetching = f\n\tgo time.Sleep(1000 * time.Hour)\n"}}},
 	{"the credentials cache has no bound", []Invariant{Resources}, []change{
 		{setFile, "cache.New(c.Cache.Credentials, dropSnapshot)",
-			"cache.New(c.Cache.Credentials+100, dropSnapshot)"}}},
+			"cache.New(c.Cache.Credentials+100, dropSnapshot)"},
+		{"internal/integration/next.go", "Resize(c.Cache.Credentials)", "Resize(c.Cache.Credentials + 100)"}}},
 
 	{"URLs are logged", []Invariant{Secrets}, []change{
 		{signFile, "\th.metrics.URLBytes",
@@ -133,11 +134,11 @@ var mutants = []mutant{
 	{"sessions are logged", []Invariant{Secrets}, []change{
 		{fetchFile, "\t\t\"expires\", s.expires,\n",
 			"\t\t\"expires\", s.expires,\n\t\t\"token\", s.credentials.SessionToken,\n"}}},
-	{"integrations are logged with their keys", []Invariant{Secrets}, []change{
-		{signFile, "x.counts = bucket.Integration.Metrics\n",
-			"x.counts = bucket.Integration.Metrics\n" +
-				"\th.log.Info(\"found\", \"integration\", fmt.Sprintf(\"%+v\", bucket.Integration))\n"},
-		{signFile, "\t\"context\"\n", "\t\"context\"\n\t\"fmt\"\n"}}},
+	{"secret keys are logged", []Invariant{Secrets}, []change{
+		{programFile, "\tg := &generation{", `	for n := range c.Integrations {
+		a.log.Info("integration", "key", string(c.Integrations[n].SecretAccessKey))
+	}
+	g := &generation{`}}},
 }
 
 // root is the module's directory.
