@@ -172,12 +172,12 @@ func (g *generator) any(k Kind) Step {
 func (g *generator) traffic() {
 	for range 1 + g.IntN(4) {
 		s := g.any(Visit)
-		switch n := g.IntN(12); {
-		case n == 0:
+		switch g.IntN(12) {
+		case 0:
 			s.Kind = Return
-		case n == 1:
+		case 1:
 			s.Kind, s.Count = Burst, 2+g.IntN(8)
-		case n == 2:
+		case 2:
 			s.Kind, s.Count = Hostile, 1+g.IntN(4)
 		default:
 			s.Count = 1 + g.IntN(4)
