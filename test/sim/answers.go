@@ -120,7 +120,8 @@ func (m *model) checkOpens(q *request, role *role) {
 	}
 	if s, ok := m.w.cloud.Session(l.accessKey); ok && s.Revoked {
 		cleared := q.replica.cleared[role.number]
-		m.checked(Opens, !cleared.After(m.revoked[role.number]) || q.began.Before(cleared),
+		covered := !cleared.Before(m.revoked[role.number].Add(m.revocation))
+		m.checked(Opens, !covered || q.began.Before(cleared),
 			"answer %d is signed by session %s, which was revoked before the purge", q.id, l.accessKey)
 	}
 	if q.key == "" || !m.contractHolds(q) {

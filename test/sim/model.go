@@ -65,6 +65,9 @@ const (
 	storeSlack = 2 * time.Second
 )
 
+// revocationDelay is the least time between a revocation and the purges (docs/reliability.md).
+const revocationDelay = time.Minute
+
 // model knows the truth about the world, and checks what the program does.
 type model struct {
 	w         *world
@@ -77,6 +80,7 @@ type model struct {
 	// came back or replaced its key.
 	providerFails bool
 	provider      time.Time
+	revocation    time.Duration     // how long after a revocation a purge covers it
 	revoked       map[int]time.Time // when sessions were last revoked, by role
 	promises      map[string]*promise
 	actors        map[actor]*activity
@@ -116,16 +120,18 @@ type activity struct {
 
 func newModel(w *world) *model {
 	m := &model{
-		w:        w,
-		any:      map[int]time.Time{},
-		grave:    map[int]time.Time{},
-		faults:   map[fault]bool{},
-		revoked:  map[int]time.Time{},
-		promises: map[string]*promise{},
-		actors:   map[actor]*activity{},
-		calls:    map[int][]*call{},
-		sessions: map[string]*call{},
-		secrets:  map[string]bool{linkSecret: true, "canary-": true},
+		w:       w,
+		any:     map[int]time.Time{},
+		grave:   map[int]time.Time{},
+		faults:  map[fault]bool{},
+		revoked: map[int]time.Time{},
+
+		revocation: revocationDelay,
+		promises:   map[string]*promise{},
+		actors:     map[actor]*activity{},
+		calls:      map[int][]*call{},
+		sessions:   map[string]*call{},
+		secrets:    map[string]bool{linkSecret: true, "canary-": true},
 	}
 	m.disturbed(allRoles, "start")
 	return m

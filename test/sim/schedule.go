@@ -61,6 +61,9 @@ type Schedule struct {
 	// Seed determines the shape of the world: replicas, integrations, rules and viewers.
 	Seed  uint64 `json:"seed"`
 	Steps []Step `json:"steps"`
+	// Hasty makes the model expect that a purge covers all sessions that were revoked before it. The
+	// docs require a minute between the two.
+	Hasty bool `json:"hasty,omitempty"`
 }
 
 // Span is a duration that is readable in JSON.

@@ -216,6 +216,9 @@ func Run(t *testing.T, s Schedule) (result Result) {
 	}()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, s.Seed, dir)
+		if s.Hasty {
+			w.model.revocation = 0
+		}
 		for n := range s.Steps {
 			if w.model.violation != nil {
 				break
