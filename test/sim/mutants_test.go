@@ -67,7 +67,8 @@ var mutants = []mutant{
 	{"the grid of windows starts with the process", []Invariant{OneLocation, Budget}, []change{
 		{"internal/integration/plan.go",
 			"p.phase = time.Duration(binary.BigEndian.Uint64(id[:8])%seconds) * time.Second",
-			"_ = seconds; p.phase = time.Duration(time.Now().UnixNano() % int64(p.period))"}}},
+			"p.phase = time.Duration((binary.BigEndian.Uint64(id[:8])+uint64(time.Now().Unix()))%seconds)" +
+				" * time.Second"}}},
 
 	{"an idle integration fetches ahead", []Invariant{Budget}, []change{
 		{fetchFile, "\tdefault:\n\t\tk.addLocked(s)\n", `	default:
