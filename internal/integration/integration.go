@@ -309,7 +309,7 @@ func identityOf(c *config.Integration, sessionPolicy string) (id identity) {
 		fields = append(fields, "own_credentials")
 	}
 	if c.Prefix != "" { // blocked prefixes are in the session policy
-		fields = append(fields, "prefix", c.Prefix)
+		fields = append(fields, "*prefix", c.Prefix) // tags may be named prefix, but not *prefix
 	}
 	if c.WebIdentityTokenFile != "" {
 		fields = append(fields, "web_identity_token_file", c.WebIdentityTokenFile)

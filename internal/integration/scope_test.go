@@ -285,6 +285,12 @@ func TestIdentityHasPrefix(t *testing.T) {
 	if a, b := identityOf(&other, ""), identityOf(&prefixed, ""); a == b {
 		t.Error("the identity does not depend on the prefix")
 	}
+	tagged := plain
+	tagged.SourceIdentity, prefixed.SourceIdentity = "proxy", "proxy"
+	tagged.SessionTags = map[string]string{"prefix": prefixed.Prefix}
+	if a, b := identityOf(&tagged, ""), identityOf(&prefixed, ""); a == b {
+		t.Error("the identity of a prefix is that of a session tag with this name")
+	}
 }
 
 // fleetOf returns integrations for n prefixes of one bucket, and a key under the middle one.
