@@ -92,18 +92,21 @@ func (p *probe) readFromOutside(ctx context.Context) {
 	}
 }
 
-// readOutside reads a key outside the prefix.
+// readOutside reads a key outside the prefix. No such object needs to exist: the store denies missing
+// keys only to those who may not read or may not list them.
 func (p *probe) readOutside(ctx context.Context) {
-	outside := *p
-	outside.sample = &locator.Locator{Bucket: p.sample.Bucket, Key: checkFolder + "outside"}
-	if strings.HasPrefix(outside.sample.Key, p.i.Prefix) {
-		outside.sample.Key = "not-" + outside.sample.Key
+	outside := checkFolder + "outside"
+	if strings.HasPrefix(outside, p.i.Prefix) {
+		outside = "not-" + outside
 	}
 	remedy := "Limit the policy of the user that owns the credentials: " + p.policyCommand("access")
 	if p.i.RoleARN != "" {
 		remedy = "Set session_policy: true, or limit the role's policy: " + p.policyCommand("access")
 	}
-	switch status, err := outside.tryAge(ctx, 0, outside.params("")); {
+	switch status, err := p.tryKey(ctx, outside); {
+	case status == http.StatusForbidden && p.deniesMissing(ctx):
+		p.skip("scope", "the store denies requests for missing keys under the prefix, too, because the "+
+			"credentials lack s3:ListBucket, so this does not show what they can read outside it")
 	case status == http.StatusForbidden:
 		p.ok("scope", "a request for a key outside the prefix is denied")
 	case err != nil || status != http.StatusOK && status != http.StatusPartialContent &&
@@ -116,4 +119,19 @@ func (p *probe) readOutside(ctx context.Context) {
 			remedy,
 		})
 	}
+}
+
+// deniesMissing reports whether the store denies a key under the prefix that does not exist, or does
+// not answer.
+func (p *probe) deniesMissing(ctx context.Context) bool {
+	status, _ := p.tryKey(ctx, p.i.Prefix+checkFolder+"missing")
+	return status != http.StatusOK && status != http.StatusPartialContent &&
+		status != http.StatusNotFound
+}
+
+// tryKey requests the first byte of an object in the sample's bucket.
+func (p *probe) tryKey(ctx context.Context, key string) (int, error) {
+	other := *p
+	other.sample = &locator.Locator{Bucket: p.sample.Bucket, Key: key}
+	return other.tryAge(ctx, 0, other.params(""))
 }

@@ -38,6 +38,31 @@ var scopeFaults = []faultTest{
 		"policy access --integration lab",
 	},
 	{
+		"the role can read outside the prefix, and S3 does not reveal missing keys",
+		func(_ *testing.T, w *world) {
+			withPrefix(w)
+			w.role.List = false
+			w.replace("    region:", "    session_policy: false\n    region:")
+		},
+		"scope", Skipped, "denies requests for missing keys under the prefix, too", "",
+	},
+	{
+		"the role cannot read outside the prefix",
+		func(t *testing.T, w *world) {
+			withPrefix(w)
+			w.replace("    region:", "    session_policy: false\n    region:")
+			storeAnswers(func(rw http.ResponseWriter, r *http.Request) {
+				switch key := strings.TrimPrefix(r.URL.Path, "/photos/"); {
+				case !strings.HasPrefix(key, "a/"):
+					rw.WriteHeader(http.StatusForbidden)
+				case key != w.Sample.Key:
+					rw.WriteHeader(http.StatusNotFound)
+				}
+			})(t, w)
+		},
+		"scope", OK, "a request for a key outside the prefix is denied", "",
+	},
+	{
 		"the store ignores session policies",
 		func(t *testing.T, w *world) {
 			withPrefix(w)
