@@ -16,9 +16,15 @@ func prefixConfig(integrations ...[3]string) string {
 	b.WriteString("listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n" +
 		"viewers: {anonymous: true}\nlog: {level: warn, format: text}\nintegrations:\n")
 	for _, i := range integrations {
-		b.WriteString("  - {name: " + i[0] + ", bucket: films, prefix: " + i[1] +
-			", blocked_prefixes: [" + i[2] + "], endpoint: \"http://s3.localhost\", access_key_id: AKIA-" + i[0] +
-			", secret_access_key: s}\n")
+		b.WriteString("  - {name: " + i[0] + ", bucket: films, endpoint: \"http://s3.localhost\"" +
+			", access_key_id: AKIA-" + i[0] + ", secret_access_key: s")
+		if i[1] != "" {
+			b.WriteString(", prefix: " + i[1])
+		}
+		if i[2] != "" {
+			b.WriteString(", blocked_prefixes: [" + i[2] + "]")
+		}
+		b.WriteString("}\n")
 	}
 	return b.String()
 }

@@ -404,6 +404,9 @@ func (d *decoder) complete(c *Config) {
 // file must be complete.
 func (d *decoder) completeIntegration(c *Config, n int) {
 	i, at := c.Integrations[n], itemKey(n)+"."
+	if key := at + "prefix"; d.places[key].empty { // it must not be read as the whole bucket
+		d.failAt(d.position(key), key, "the value is empty; set it, or remove the key to serve the whole bucket")
+	}
 	own := d.given(at + "max_signature_age")
 	if !own {
 		i.MaxSignatureAge = c.MaxSignatureAge

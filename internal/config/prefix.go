@@ -14,6 +14,7 @@ func (k *checker) checkPrefixes(at string, i *Integration) {
 	if i.Prefix != "" {
 		k.checkPrefix(at+".prefix", i, i.Prefix)
 	}
+	k.needItems(at+".blocked_prefixes", i.BlockedPrefixes)
 	seen := map[string]bool{}
 	for n, blocked := range i.BlockedPrefixes {
 		key := at + ".blocked_prefixes[" + strconv.Itoa(n) + "]"

@@ -55,6 +55,7 @@ func (i *Integration) PlaceholderRoleARN(principal string) string {
 // checkKMSKeys checks the KMS keys. S3 encrypts objects with keys of the bucket's region only.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
 func (k *checker) checkKMSKeys(at string, i *Integration) {
+	k.needItems(at+".kms_keys", i.KMSKeys)
 	for n, arn := range i.KMSKeys {
 		key := at + ".kms_keys[" + strconv.Itoa(n) + "]"
 		err := policy.CheckKMSKey(arn)
