@@ -51,25 +51,35 @@ func (k *checker) checkPrefix(key string, i *Integration, prefix string) bool {
 	return false
 }
 
-// checkFoldedPrefixes rejects prefixes of one bucket that differ only in case, unless the store is
-// AWS. A store whose file system ignores case would serve the objects of one under the other.
+// checkFoldedPrefixes rejects prefixes that, but for case, are another prefix of the bucket or are
+// under one, unless the store is AWS. A store whose file system ignores case would serve the objects
+// of one under the other.
 func (k *checker) checkFoldedPrefixes(claims []claim) {
 	folded := map[string]claim{}
+	name := func(bucket, prefix string) string { return bucket + "/" + strings.ToLower(prefix) }
 	for _, c := range claims {
-		if c.prefix == "" {
-			continue
+		if _, taken := folded[name(c.bucket, c.prefix)]; c.prefix != "" && !taken {
+			folded[name(c.bucket, c.prefix)] = c
 		}
-		name := c.bucket + "/" + strings.ToLower(c.prefix)
-		other, taken := folded[name]
-		if !taken {
-			folded[name] = c
-			continue
+	}
+	for _, c := range claims {
+		for n := range len(c.prefix) {
+			if c.prefix[n] != '/' {
+				continue
+			}
+			other, taken := folded[name(c.bucket, c.prefix[:n+1])]
+			if !taken || other.prefix == c.prefix[:n+1] ||
+				c.integration.IsAWS() && other.integration.IsAWS() {
+				continue
+			}
+			how := "differs only in case from"
+			if n+1 < len(c.prefix) {
+				how = "is, but for case, under"
+			}
+			k.wrong(c.key, "%s %s the prefix %s %s, and some stores ignore case; choose another",
+				value(c.key), how, value(other.key), place{other.key, c.key})
+			break
 		}
-		if c.prefix == other.prefix || c.integration.IsAWS() && other.integration.IsAWS() {
-			continue
-		}
-		k.wrong(c.key, "%s differs only in case from the prefix %s %s, and some stores ignore case; "+
-			"choose another", value(c.key), value(other.key), place{other.key, c.key})
 	}
 }
 
