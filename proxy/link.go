@@ -129,8 +129,7 @@ func (h *Handler) link(w http.ResponseWriter, r *http.Request, x *exchange) erro
 }
 
 // checkTarget returns an error if no object of t is served. Several integrations may serve the objects
-// of a folder, and some of them may be blocked: each request with the link decides that for its own
-// object.
+// of a folder, and some objects may be blocked: that is decided for each request with the link.
 func (h *Handler) checkTarget(t viewer.Target, now time.Time) error {
 	if h.integrations.Blocked(t.Locator) {
 		return errDenied

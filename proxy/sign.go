@@ -24,7 +24,7 @@ type signature struct {
 func (s signature) Deadline() time.Time { return time.Unix(int64(s.expires), 0) }
 
 // find returns the bucket of the exchange's object, and makes its integration count the request.
-// Nobody may read blocked objects, whatever the rules or a link say.
+// Blocked objects are denied even if the rules or a link allow them.
 func (h *Handler) find(x *exchange) (*integration.Bucket, error) {
 	if h.integrations.Blocked(x.locator) {
 		return nil, errDenied

@@ -86,7 +86,7 @@ func TestIntegrateFlagsOfPrefix(t *testing.T) {
 		{[]string{"--prefix", ""}, "--prefix is empty"},
 		{[]string{"--prefix", "a/", "--blocked-prefix", "b/"}, "--blocked-prefix: b/ is not under"},
 		{[]string{"--kms-key", "alias/x"}, "--kms-key: invalid KMS key ARN"},
-		{[]string{"--bucket", "two", "--prefix", "a/"}, "--prefix: prefixes are of one bucket"},
+		{[]string{"--bucket", "two", "--prefix", "a/"}, "--prefix: a prefix belongs to one bucket"},
 	} {
 		t.Chdir(t.TempDir())
 		args := append([]string{"integrate", "--yes", "--no-try", "--bucket", "films", "--principal",
@@ -115,7 +115,7 @@ func TestPolicyOfPrefix(t *testing.T) {
 	}{
 		{[]string{"--prefix", "a"}, "--prefix: a is not a prefix"},
 		{[]string{"--blocked-prefix", "a"}, "--blocked-prefix: a is not a prefix"},
-		{[]string{"--prefix", "a*/", "--endpoint", "https://s3.example.com"}, "cannot contain *"},
+		{[]string{"--prefix", "a*/", "--endpoint", "https://s3.example.com"}, "have no escape for *"},
 	} {
 		args := append([]string{"policy", "access", "--bucket", "films", "--region", "us-east-1"}, c.args...)
 		if code, _, stderr := running(args...); code != 2 || !strings.Contains(stderr, c.want) {
@@ -138,8 +138,8 @@ func TestLinkOutsidePrefixes(t *testing.T) {
 		"s3://films/c/x":       "note: no integration serves s3://films/c/x\n",
 		"s3://films/a/x":       "note: no integration serves s3://films/a/x\n",
 		"s3://none/x":          "note: no integration serves s3://none/x\n",
-		"s3://films/a/b/raw/x": "note: nobody may read s3://films/a/b/raw/x" + blocked,
-		"s3://films/a/b/raw/*": "note: nobody may read s3://films/a/b/raw/" + blocked,
+		"s3://films/a/b/raw/x": "note: no viewer may read s3://films/a/b/raw/x" + blocked,
+		"s3://films/a/b/raw/*": "note: no viewer may read s3://films/a/b/raw/" + blocked,
 	} {
 		code, stdout, stderr := running("link", "--config", path, "--lifetime", "1h", target)
 		if code != 0 || stdout == "" || stderr != note {

@@ -38,7 +38,7 @@ func (d *draft) register(flags *flag.FlagSet) {
 		"one bucket makes a scoped integration, several buckets or a pattern a default integration")
 	flags.StringVar(&d.Prefix, "prefix", "",
 		"narrows the bucket to the keys under this `prefix`, such as tenant-a/")
-	flags.Var(&d.blocked, "blocked-prefix", "a `prefix` that nobody may read, from the bucket's root; "+
+	flags.Var(&d.blocked, "blocked-prefix", "a `prefix` that no viewer may read, from the bucket's root; "+
 		"may be repeated")
 	flags.StringVar(&d.AccessPoint, "access-point", "",
 		"the `ARN` of the access point through which the bucket is read")

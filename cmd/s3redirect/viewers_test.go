@@ -111,7 +111,7 @@ func TestCheckPrintsTheDecidingRule(t *testing.T) {
 		{
 			[]string{"--as", "ann", "s3://team-films//tenant-a/raw/x"},
 			1, "denied by blocked_prefixes of integration tenant-a: " +
-				"nobody may read s3://team-films//tenant-a/raw/x\n",
+				"no viewer may read s3://team-films//tenant-a/raw/x\n",
 		},
 		{
 			[]string{"--anonymous", "s3://photos/x"},

@@ -325,8 +325,8 @@ func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, o))
 }
 
-// Summary returns a line per integration with the buckets or the prefix that it serves, for the log. It cuts long
-// lists.
+// Summary returns a line per integration with the buckets or the prefix that it serves, for the log.
+// It cuts long lists.
 func Summary(integrations []*config.Integration) []string {
 	const limit = 20
 	var lines []string

@@ -92,7 +92,7 @@ func TestPurgeByLocatorOfPrefix(t *testing.T) {
 	}
 }
 
-// The console's trial names the integration that serves the key, and why nobody may read it.
+// The console's trial names the integration that serves the key, and why viewers may not read it.
 func TestTrialKnowsPrefixes(t *testing.T) {
 	a := newTestApp(t)
 	a.reload(prefixConfig([3]string{"a", "tenant-a/", "tenant-a/raw/"}, [3]string{"b", "tenant-b/", ""}))
@@ -101,8 +101,8 @@ func TestTrialKnowsPrefixes(t *testing.T) {
 		"tenant-b/x":       {"b", "which integration b serves"},
 		"tenant-c/x":       {"", "denied: no integration serves s3://films/tenant-c/x"},
 		"/tenant-a/x":      {"", "denied: no integration serves s3://films//tenant-a/x"},
-		"tenant-a/raw/x":   {"", "denied by blocked_prefixes of integration a: nobody may read"},
-		"/tenant-a//raw/x": {"", "denied by blocked_prefixes of integration a: nobody may read"},
+		"tenant-a/raw/x":   {"", "denied by blocked_prefixes of integration a: no viewer may read"},
+		"/tenant-a//raw/x": {"", "denied by blocked_prefixes of integration a: no viewer may read"},
 	} {
 		got := a.Try(locator.Locator{Bucket: "films", Key: key}, console.Asker{})
 		if got.Integration != want.integration || got.Allowed != (want.integration != "") ||

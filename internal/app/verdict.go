@@ -29,7 +29,7 @@ func Verdict(
 			d.Rule-1, who, object)
 	}
 	if by, ok := c.Blocked(l); ok {
-		return false, fmt.Sprintf("denied by blocked_prefixes of integration %s: nobody may read %s",
+		return false, fmt.Sprintf("denied by blocked_prefixes of integration %s: no viewer may read %s",
 			by.Name, object)
 	}
 	server, ok := c.ServedBy(l)
@@ -47,7 +47,7 @@ func Verdict(
 // Unserved returns why the proxy would refuse every link to t, or "".
 func Unserved(c *config.Config, t viewer.Target) string {
 	if by, ok := c.Blocked(t.Locator); ok {
-		return fmt.Sprintf("nobody may read %s: it is under blocked_prefixes of integration %s",
+		return fmt.Sprintf("no viewer may read %s: it is under blocked_prefixes of integration %s",
 			locator.Printable(t.String()), by.Name)
 	}
 	if len(servers(c, t)) == 0 {

@@ -90,7 +90,7 @@ type Integration struct {
 	// integrations may share a bucket: the one with the longest prefix of a key serves it, and one
 	// without a prefix serves what is under no prefix. Optional.
 	Prefix string `yaml:"prefix"`
-	// BlockedPrefixes are prefixes of keys of Bucket that nobody may read, whichever integration
+	// BlockedPrefixes are prefixes of keys of Bucket that no viewer may read, whichever integration
 	// serves them. Each ends in a slash and begins with Prefix. Optional.
 	BlockedPrefixes []string `yaml:"blocked_prefixes"`
 	// AccessPoint is the ARN of the access point through which Bucket is read. Bucket is then only

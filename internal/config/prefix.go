@@ -9,7 +9,7 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// checkPrefixes checks the prefix and the blocked prefixes of an integration on its own.
+// checkPrefixes checks the prefix and the blocked prefixes of an integration, without the others.
 func (k *checker) checkPrefixes(at string, i *Integration) {
 	if i.Prefix != "" {
 		k.checkPrefix(at+".prefix", i, i.Prefix)
@@ -39,7 +39,7 @@ func (k *checker) checkPrefix(key string, i *Integration, prefix string) bool {
 	err := locator.CheckPrefix(prefix)
 	switch {
 	case i.Bucket == "" && len(i.PermittedBuckets) > 0:
-		k.wrong(key, "prefixes are of one bucket; write bucket instead of permitted_buckets")
+		k.wrong(key, "a prefix belongs to one bucket; write bucket instead of permitted_buckets")
 	case err != nil:
 		k.wrong(key, "%s is not a prefix: %v", value(key), err)
 	case i.isR2() && !locator.IsASCII(prefix):
@@ -122,7 +122,7 @@ func (c *Config) ServedBy(l locator.Locator) (found *Integration, ok bool) {
 	return found, found != nil
 }
 
-// servedBy is ServedBy for a store that serves an object for its own key only.
+// servedBy is like ServedBy for a store that serves each object under its own key only.
 func (c *Config) servedBy(l locator.Locator) (found *Integration) {
 	const pattern, name = 1, 2 // longer prefixes have higher ranks
 	best := 0

@@ -89,7 +89,7 @@ func (k *checker) checkSessionPolicy(at string, i *Integration) {
 	name := func(key, prefix string) {
 		if !scope.CanName(prefix) {
 			named = false
-			k.wrong(key, "policies of S3-compatible stores cannot contain *, ? and ${ literally, so the "+
+			k.wrong(key, "policies of S3-compatible stores have no escape for *, ?, ${ and a leading $, so the "+
 				"session policy would also name other keys; use another prefix, or set "+
 				"session_policy: false, so that only the proxy limits what is read").Needs = needs
 		}

@@ -90,7 +90,7 @@ const maxFound = 16384
 type Set struct {
 	integrations []*Integration
 	buckets      map[string]*Bucket // named in the configuration, without a prefix
-	scopes       map[string]*scope  // of the buckets with prefixes
+	scopes       map[string]*scope  // of the buckets with prefixes or blocked prefixes
 	patterns     locator.Patterns[*Integration]
 	found        *cache.LRU[string, *Bucket] // matched by a pattern
 	*pool

@@ -7,7 +7,7 @@ import (
 )
 
 // Next returns the set of a new configuration. Integrations that c shares with the
-// configuration of s are taken over as they are. Others with the same identity keep their sessions,
+// configuration of s are taken over unchanged. Others with the same identity keep their sessions,
 // their windows and so their URLs, and regions remain known. Both sets may be used until
 // [Set.Retire]. The options must hold the same dependencies as those of s: what is taken over
 // continues to use them.

@@ -6,7 +6,8 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// scope is what integrations with prefixes serve of a bucket, and what nobody may read of it.
+// scope holds the prefixes of a bucket: those that integrations serve, and those that are blocked for
+// all viewers.
 type scope struct {
 	served  locator.Prefixes[*Bucket]
 	blocked locator.Prefixes[bool]
@@ -49,8 +50,8 @@ func (of *scope) find(key string) (b *Bucket, certain bool) {
 	return b, true
 }
 
-// Blocked reports whether nobody may read an object. Like a deny rule, a blocked prefix matches every
-// key for which a store may serve an object that is under it. Blocked does not allocate for most
+// Blocked reports whether an object is blocked for all viewers. Like a deny rule, a blocked prefix
+// matches every key for which a store may serve an object under it. Blocked does not allocate for most
 // keys.
 func (s *Set) Blocked(l locator.Locator) bool {
 	of := s.scopes[l.Bucket]
@@ -65,8 +66,8 @@ func (s *Set) Blocked(l locator.Locator) bool {
 	return blocked
 }
 
-// named returns the bucket of the integration whose prefix l's key has, or that names l's bucket.
-// settled means that no other integration may serve l, even if there is no bucket.
+// named returns the bucket of the integration that serves l by a prefix or by the bucket's name. If
+// settled is true, no other integration may serve l, even if b is nil.
 func (s *Set) named(l locator.Locator) (b *Bucket, settled bool) {
 	if of := s.scopes[l.Bucket]; of != nil {
 		if b, certain := of.find(l.Key); b != nil || !certain {

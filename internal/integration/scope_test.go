@@ -13,7 +13,7 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// lookupSet returns a set of integrations that is only good for looking them up.
+// lookupSet returns a set in which integrations can be looked up, and nothing else.
 func lookupSet(t testing.TB, c *config.Config) *Set {
 	t.Helper()
 	found, err := cache.New[string, *Bucket](maxFound, nil)
@@ -150,8 +150,8 @@ func TestBlockedForAll(t *testing.T) {
 	}
 }
 
-// A request for what nobody may read, or no integration serves, is answered at once, so that its
-// connection does not show whether there is a session.
+// A request for an object that is blocked or not served is answered at once, so that the response
+// does not show whether there is a session.
 func TestReadyKnowsPrefixes(t *testing.T) {
 	i := role("a", "films")
 	i.Prefix, i.BlockedPrefixes = "tenant-a/", []string{"tenant-a/raw/"}

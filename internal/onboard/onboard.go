@@ -60,7 +60,7 @@ var questions = []Question{
 	{Key: "prefix", Group: GroupBuckets, Label: "Prefix",
 		Hint: "Only keys under it, such as tenant-a/; other integrations may serve the rest. Default: none."},
 	{Key: "blocked_prefixes", Group: GroupBuckets, Label: "Blocked prefixes",
-		Hint: "What nobody may read, such as tenant-a/raw/. Separate them with blanks. Default: none."},
+		Hint: "What no viewer may read, such as tenant-a/raw/. Separate them with blanks. Default: none."},
 	{Key: "access_point", Group: GroupBuckets, Label: "Access point",
 		Hint: "The ARN of the access point through which the bucket is read. Default: none."},
 	{Key: "permitted_buckets", Group: GroupBuckets, Label: "Permitted buckets",

@@ -12,13 +12,13 @@ type Scope struct {
 	Buckets []string
 	// AccessPoint is the ARN of the access point that stands for the bucket. Optional.
 	AccessPoint string
-	// Prefix is the prefix of all keys. Optional. The policies name it literally if CanName allows
-	// it.
+	// Prefix is the prefix of all keys. Optional. The policies name it literally if CanName reports
+	// true.
 	Prefix string
 	// BlockedPrefixes are the prefixes of keys that are not read. Optional.
 	BlockedPrefixes []string
-	// Versions allows reading older versions, List the 404 for missing keys, and Location the
-	// question for a bucket's region.
+	// Versions allows reading older versions, List makes S3 answer 404 for missing keys, and Location
+	// allows asking for a bucket's region.
 	Versions, List, Location bool
 	// KMSKeys are the ARNs of the KMS keys that objects are encrypted with. Optional.
 	KMSKeys []string
@@ -38,7 +38,7 @@ func (s *Scope) readStatements() []Statement {
 	if s.List {
 		list := Statement{Effect: "Allow", Action: []string{"s3:ListBucket"}, Resource: buckets}
 		if s.Prefix != "" {
-			// The star matches nothing, too, and so a listing of exactly the prefix.
+			// The star also matches the empty text, and so the listing of exactly the prefix.
 			// https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html
 			list.Condition = map[string]map[string]string{
 				"StringLike": {"s3:prefix": s.escape(s.Prefix) + "*"},

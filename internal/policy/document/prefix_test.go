@@ -120,7 +120,7 @@ func TestRequestOfPrefix(t *testing.T) {
 	}{
 		{
 			request: Request{Kind: KindAccess, Format: JSON, Integration: store},
-			err:     "cannot contain *, ? and ${",
+			err:     "have no escape for *, ?, ${",
 		},
 		{
 			request: Request{Kind: KindAccess, Format: JSON, Integration: encrypted,

@@ -193,7 +193,7 @@ func checkNames(i *config.Integration) error {
 	scope := i.Scope()
 	for _, prefix := range append([]string{i.Prefix}, i.BlockedPrefixes...) {
 		if !scope.CanName(prefix) {
-			return fmt.Errorf("policies of S3-compatible stores cannot contain *, ? and ${ literally, "+
+			return fmt.Errorf("policies of S3-compatible stores have no escape for *, ?, ${ and a leading $, "+
 				"so a policy for %s would also name other keys", locator.Printable(prefix))
 		}
 	}
