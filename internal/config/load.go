@@ -118,6 +118,7 @@ func (s *Source) parse(
 		return nil, d.errs
 	}
 	s.share(c.Integrations[:ofMain:ofMain])
+	s.shareIncluded(c.Integrations[ofMain:])
 	return c, nil
 }
 

@@ -141,3 +141,20 @@ func (s *Source) share(all []*Integration) {
 	}
 	s.kept.Store(&all)
 }
+
+// shareIncluded replaces integrations of included files, which are in the order of the files, by the
+// equal ones that the files keep. They differ if a warning needed the positions of all keys.
+func (s *Source) shareIncluded(all []*Integration) {
+	for _, f := range s.files {
+		var kept []*Integration
+		if p := f.parsed.Load(); p != nil {
+			kept = p.integrations
+		}
+		for n := 0; len(all) > 0 && all[0].Origin.File == f.path; n++ {
+			if n < len(kept) && all[0] != kept[n] && reflect.DeepEqual(all[0], kept[n]) {
+				all[0] = kept[n]
+			}
+			all = all[1:]
+		}
+	}
+}

@@ -209,3 +209,32 @@ func TestReloadSharesIntegrations(t *testing.T) {
 		t.Errorf("the configuration at the end is %+v, want seven integrations", c)
 	}
 }
+
+// A warning about two integrations needs the positions of all keys. The integrations that did not
+// change are shared all the same.
+func TestReloadSharesIntegrationsWithWarnings(t *testing.T) {
+	f := newFleetFiles(t)
+	for _, name := range []string{"a", "b"} {
+		f.integration(name, "")
+	}
+	f.write("integrations.d/c.yaml", "- {name: c, bucket: films, prefix: c/d/, region: us-east-1, "+
+		"role_arn: 'arn:aws:iam::123456789012:role/c'}\n"+
+		"- {name: d, bucket: films, blocked_prefixes: [c/], region: us-east-1, "+
+		"role_arn: 'arn:aws:iam::123456789012:role/d'}\n")
+	before := f.compare("at the start")
+	if len(before.Warnings) != 1 || !strings.Contains(before.Warnings[0], "c.yaml:2") {
+		t.Fatalf("the warnings are %q, want one at c.yaml:2", before.Warnings)
+	}
+	for _, changed := range []string{"", "b"} {
+		if changed != "" {
+			f.integration(changed, "external_id: other\n")
+		}
+		after := f.compare("after a change of " + changed)
+		for n, i := range after.Integrations {
+			if shared := i == before.Integrations[n]; shared == (i.Name == changed) {
+				t.Errorf("a change of %q: integration %s is shared: %v", changed, i.Name, shared)
+			}
+		}
+		before = after
+	}
+}
