@@ -148,13 +148,15 @@ func Return(w http.ResponseWriter, r *http.Request, status int) {
 	if rc.Flush() != nil {
 		return
 	}
+	back := c.server.readmit(c.Conn)
 	_, buffered, err := rc.Hijack()
 	if err != nil {
+		c.server.forget(back)
 		return
 	}
 	// net/http has read everything ahead before it reads from the connection.
 	ahead, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
-	c.server.resume(c.Conn, append(slices.Clone(ahead), c.ahead...))
+	back.resume(append(slices.Clone(ahead), c.ahead...))
 }
 
 // endsInOrder reports whether a response leaves the connection open, and has no chunks: net/http

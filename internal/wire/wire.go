@@ -73,7 +73,7 @@ type Server struct {
 	listener net.Listener
 	handoff  *handoff
 	conns    map[*conn]struct{} // connections that net/http has not taken over
-	empty    chan struct{}      // closed when the server drains and conns is empty
+	empty    chan struct{}      // closed while the server drains and conns is empty
 	stopped  chan struct{}      // closed when the server drains
 }
 
@@ -139,15 +139,33 @@ func (s *Server) start(nc net.Conn) {
 	go c.serve(nil)
 }
 
-// resume starts the loop of a connection that net/http has returned, with bytes that were read
-// ahead, of which there are at most maxHead: net/http's buffer is smaller, and it reads no more
-// until those of the handover are used up. While the server drains, the connection closes soon.
-func (s *Server) resume(nc net.Conn, ahead []byte) {
+// readmit registers a connection that net/http is about to return. That must happen before net/http
+// forgets it, so that Shutdown waits for it without a gap.
+func (s *Server) readmit(nc net.Conn) *conn {
 	c := newConn(s, nc)
-	c.batches = 1 // it is like a connection that has been idle since its last response
+	c.batches = 1    // it is like a connection that has been idle since its last response
+	c.leaving = true // net/http sets the deadlines until it returns the connection
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.draining.Load() && len(s.conns) == 0 {
+		s.empty = make(chan struct{})
+	}
 	s.conns[c] = struct{}{}
+	return c
+}
+
+// resume starts the loop with bytes that were read ahead. While the server drains, the connection
+// closes soon. There are at most maxHead bytes: net/http's buffer is smaller, and it reads no more
+// until those of the handover are used up. If there were more, the loop would not know where the
+// next request begins, so it closes the connection.
+func (c *conn) resume(ahead []byte) {
+	if len(ahead) > maxHead {
+		c.close()
+		return
+	}
+	c.mu.Lock()
+	c.leaving = false
+	c.mu.Unlock()
 	go c.serve(ahead)
 }
 
@@ -210,14 +228,31 @@ func (s *Server) Retire() { s.retired.Store(true) }
 // the loop and then of net/http. Each further response of the loop carries Connection: close.
 // Shutdown returns the context's error if that takes too long.
 func (s *Server) Shutdown(ctx context.Context) error {
-	if s.drain(func(c *conn) { c.drain() }) {
-		select {
-		case <-s.empty: // until then, connections may be handed over
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if !s.drain(func(c *conn) { c.drain() }) {
+		return s.HTTP.Shutdown(ctx)
 	}
-	return s.HTTP.Shutdown(ctx)
+	// Until the loop has no connections, some may be handed over; until net/http has none, some may
+	// be returned. Those are not handed over again: net/http does not accept any more.
+	if err := s.waitEmpty(ctx); err != nil {
+		return err
+	}
+	if err := s.HTTP.Shutdown(ctx); err != nil {
+		return err
+	}
+	return s.waitEmpty(ctx)
+}
+
+// waitEmpty waits until the loop has no connections. The server must drain.
+func (s *Server) waitEmpty(ctx context.Context) error {
+	s.mu.Lock()
+	empty := s.empty
+	s.mu.Unlock()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Close closes the listener and all connections.
