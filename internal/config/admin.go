@@ -40,6 +40,10 @@ func (k *checker) checkAdmin() {
 		k.wrong("admin.token", "it is too short: use %d bytes at least, such as openssl rand -base64 32 prints",
 			minSecret)
 	}
+	if strings.ContainsFunc(string(k.Admin.Token), isControl) {
+		k.wrong("admin.token", "it has a line break or another control character, so that no request can carry it; "+
+			"remove it")
+	}
 	k.checkTLS("admin.tls", k.Admin.TLS)
 	k.checkVariables("admin.variables.ids", k.Admin.Variables.IDs)
 	k.checkVariables("admin.variables.secrets", k.Admin.Variables.Secrets)
