@@ -88,10 +88,17 @@ func closeAll(listeners []net.Listener) {
 // errNotSocket means that there is a file at the path of a Unix socket.
 var errNotSocket = errors.New("the path is taken by a file that is not a socket; remove it, or choose another path")
 
+// errNoDirectory means that the directory of a Unix socket is missing.
+var errNoDirectory = errors.New("the socket's directory does not exist; create it, " +
+	"or under systemd name it in RuntimeDirectory=")
+
 // listenUnix listens on a Unix socket. It replaces the socket of a process that has died.
 func listenUnix(a config.Address) (net.Listener, error) {
 	// Of two processes that start at once, only one may find the old socket and replace it.
 	unlock, err := lockDirectory(filepath.Dir(a.Address))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errNoDirectory
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -136,8 +143,10 @@ func bindUnix(a config.Address) (net.Listener, error) {
 // listenCause returns the cause of an error of [net.Listen] without the address, which may come
 // from a variable and hold a secret by mistake.
 func listenCause(err error) error {
-	if errors.Is(err, errNotSocket) {
-		return errNotSocket
+	for _, cause := range []error{errNotSocket, errNoDirectory} {
+		if errors.Is(err, cause) {
+			return cause
+		}
 	}
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
 		return errors.New(e.Err)

@@ -35,6 +35,8 @@ func TestListenErrorsDoNotRepeatTheAddress(t *testing.T) {
 		{"[canary:80", "canary", "write host:port"},
 		{"[::1]canary:80", "canary", "write host:port"},
 		{"[fe80::1%canary]:0", "canary", "invalid argument"},
+		{"unix:/missing-canary/s.sock", "canary", "the socket's directory does not exist; create it"},
+		{"unix:/dev/null/canary.sock", "canary", "not a directory"},
 	} {
 		const free = "127.0.0.1:0"
 		for key, o := range map[string]ServerOptions{
