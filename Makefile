@@ -1,4 +1,4 @@
-# make help lists the targets. Everything that is fetched or built lands in .tools and bin, which git ignores.
+# make help lists the targets. All tools and binaries are put into .tools, bin and dist, which git ignores.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -9,7 +9,7 @@ WIRETIME ?= 10m
 SIMTIME ?= 10m
 TOOLS := $(CURDIR)/.tools/bin
 
-# What the tests run against, the race detector's compiler, and the linter.
+# Debian packages: what the benchmarks and the tests run against, and the compiler for the race detector.
 BENCH_APT := wrk nghttp2-client nginx haproxy varnish valgrind
 APT := radosgw ceph-mon ceph-osd ceph-common nginx caddy haproxy apache2-bin varnish prometheus redis-server buildah busybox-static systemd chromium firefox-esr webkit2gtk-driver gstreamer1.0-plugins-bad gstreamer1.0-libav xvfb ffmpeg curl wget iproute2 nodejs python3 python3-requests python3-httpx python3-aiohttp python3-fsspec python3-pandas aria2 mpv gdal-bin gcc libc6-dev awscli logrotate
 REGISTRY := github.com/distribution/distribution/v3/cmd/registry v3.1.2
@@ -87,20 +87,21 @@ release: tools-release ## build dist/: binaries, Debian packages, an image, an S
 demo: ## try it: an S3, an STS and a gallery in one process
 	go run ./cmd/s3redirect demo
 
-# go test ends a package after 10 minutes by default. The tests against real servers take that long on a slow machine. Most of
-# them wait, so more of them run at a time than there are cores.
+# go test ends a package after 10 minutes by default. The tests against real servers take longer on a
+# slow machine. Most of them wait, so more of them run in parallel than there are cores.
 UNIT := -count=1 -timeout 20m $$(go list ./... | grep -v '/test/e2e$$')
 E2E := -count=1 -timeout 45m -parallel 4 ./test/e2e
 
-# go test with -v into bin/test.log; on screen, what each package came to, and what failed. Skipped tests are listed with
-# their reasons; on CI there must be none. awk knows from go test's === lines whose output it reads.
+# bin/test.log has the output of go test -v; the terminal has each package's result and the failures.
+# Skipped tests are listed with their reasons; on CI they are failures. awk takes from the === lines
+# of go test which test's output follows.
 test: tools-test ## run all tests, those against real servers included
 	@mkdir -p bin
 	@failed=0; { go test -v $(UNIT) || unit=failed; go test -v $(E2E) && [ -z "$${unit:-}" ]; } 2>&1 | tee bin/test.log | { grep --line-buffered -E '^(ok|FAIL|panic:|\?)|^ *--- FAIL|^#' || true; } || failed=1; \
-	if [ $$failed = 1 ]; then echo; echo "What was said (all of it is in bin/test.log):"; grep -vE '^ *(=== |--- (PASS|SKIP))|^PASS$$' bin/test.log; fi; \
+	if [ $$failed = 1 ]; then echo; echo "Output of the tests (bin/test.log has all of it):"; grep -vE '^ *(=== |--- (PASS|SKIP))|^PASS$$' bin/test.log; fi; \
 	skipped=$$(awk '/^=== /{t=$$3} /^ +[a-z0-9_]+_test\.go:[0-9]+: /{sub(/^ +/,""); why[t]=$$0} /^ *--- SKIP: /{print "  " $$3 "  " why[$$3]}' bin/test.log); \
 	echo; echo "Skipped: $${skipped:+$$'\n'}$${skipped:-nothing}"; \
-	if [ "$${CI:-}" = true ] && [ -n "$$skipped" ]; then echo "On CI nothing may be skipped."; failed=1; fi; \
+	if [ "$${CI:-}" = true ] && [ -n "$$skipped" ]; then echo "On CI, a skipped test is a failure."; failed=1; fi; \
 	exit $$failed
 
 e2e: tools-test ## run only the tests against real servers
@@ -151,30 +152,31 @@ stores: tools-test tools-stores ## compare the stores with docs/stores/README.md
 reproducible: tools-release ## make a release twice, without anything that was compiled before, and compare
 	SEPARATE_CACHE=1 go test -count=1 -timeout 1h -run '^TestReleaseIsReproducible$$' -v ./test/e2e
 
-nightly: fuzz wire soak sim-long sim-mutants mutation stores reproducible ## what takes too long for every commit
+nightly: fuzz wire soak sim-long sim-mutants mutation stores reproducible ## run what takes too long for every commit
 
 lint: tools-lint ## gofmt, go vet, golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
-	if [ -n "$$unformatted" ]; then echo "gofmt -w is wanted by:"; echo "$$unformatted"; exit 1; fi
+	if [ -n "$$unformatted" ]; then echo "These files need gofmt -w:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
-	@if [ -x $(TOOLS)/golangci-lint ]; then echo "golangci-lint run"; $(TOOLS)/golangci-lint run; else echo "golangci-lint: not there, skipped"; fi
+	@if [ -x $(TOOLS)/golangci-lint ]; then echo "golangci-lint run"; $(TOOLS)/golangci-lint run; else echo "golangci-lint is missing, skipped"; fi
 
-# get installs a Go program into .tools/bin, unless it is there at that version. What cannot be had is said, and left out:
-# the tests that need it will say so too.
+# get installs a Go program into .tools/bin, unless that version is installed. If it cannot be
+# installed, make names it and continues; the tests that need it are then skipped.
 define get
 	@if ! go version -m $(TOOLS)/$(notdir $(word 1,$(1))) 2>/dev/null | grep -qE '^\s+mod\s.*\s$(word 2,$(1))(\s|$$)'; then \
 		echo "+ go install $(word 1,$(1))@$(word 2,$(1))"; \
-		GOBIN=$(TOOLS) GOFLAGS= go install $(word 1,$(1))@$(word 2,$(1)) || echo "tools: could not get $(word 1,$(1)); going on without"; \
+		GOBIN=$(TOOLS) GOFLAGS= go install $(word 1,$(1))@$(word 2,$(1)) || echo "tools: could not install $(word 1,$(1)); continuing without"; \
 	fi
 endef
 
-# build does the same from within the program's module, for one whose name is too plain, or that go install will not have.
+# build does the same in the program's module, for programs whose binary would have an unclear name
+# or that go install refuses.
 define build
 	@stamp=$(TOOLS)/.$(word 4,$(1))-$(word 2,$(1)); if [ ! -e $$stamp ]; then \
 		echo "+ go build $(word 1,$(1))@$(word 2,$(1))"; mkdir -p $(TOOLS); \
 		dir=$$(GOFLAGS= go mod download -json $(word 1,$(1))@$(word 2,$(1)) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'); \
 		{ [ -n "$$dir" ] && cd "$$dir" && GOFLAGS= go build -o $(TOOLS)/$(word 4,$(1)) $(word 3,$(1)) && touch $$stamp; } \
-			|| echo "tools: could not get $(word 1,$(1)); going on without"; \
+			|| echo "tools: could not install $(word 1,$(1)); continuing without"; \
 	fi
 endef
 
@@ -186,25 +188,25 @@ define npm
 		{ npm install --silent --no-save --no-audit --no-fund --ignore-scripts --omit=optional --prefix $$dir $(1) >/dev/null \
 			&& find $$dir -name '*.map' -delete && rm -rf $$dir/node_modules/cesium/Build/CesiumUnminified \
 			&& echo "$(1)" >$$dir/installed; } \
-			|| echo "tools: could not get $(1); going on without"; \
+			|| echo "tools: could not install $(1); continuing without"; \
 	fi
 endef
 
-tools: tools-test tools-lint ## get what tests and lint need: Debian packages (as root), MinIO, versitygw, oauth2-proxy, golangci-lint …
+tools: tools-test tools-lint ## install what tests and lint need: Debian packages (as root), MinIO, versitygw, oauth2-proxy, golangci-lint …
 
-# packages installs the Debian packages that are not there.
+# packages installs the Debian packages that are missing.
 define packages
 	@missing=; if command -v dpkg-query >/dev/null; then \
 		for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
-	else echo "tools: no Debian packages here; what needs them looks in PATH: $(1)"; fi; \
+	else echo "tools: this is not Debian; install these yourself: $(1)"; fi; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ]; then \
 		echo "+ apt-get install$$missing"; \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing </dev/null >/dev/null; } \
-			|| echo "tools: could not install$$missing; going on without"; \
+			|| echo "tools: could not install$$missing; continuing without"; \
 	elif [ -n "$$missing" ]; then echo "tools: not root, so without$$missing"; fi
 endef
 
-# Valkey is in Debian's backports, which are where its other packages are.
+# Valkey is in Debian's backports, on the same mirror as the other packages.
 define backports
 	@if ! command -v valkey-server >/dev/null && [ "$$(id -u)" = 0 ] && [ -r /etc/apt/sources.list.d/debian.sources ]; then \
 		. /etc/os-release; uri=$$(sed -n 's/^URIs: *//p' /etc/apt/sources.list.d/debian.sources | head -1); \
@@ -245,5 +247,5 @@ tools-stores:
 tools-lint:
 	$(call get,$(LINTER))
 
-clean: ## remove what was built; the tools stay
+clean: ## remove bin and dist, but not the tools
 	rm -rf bin dist

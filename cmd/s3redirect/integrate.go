@@ -228,7 +228,7 @@ func (n *newIntegration) checked() (sound bool, err error) {
 		return false, fmt.Errorf("interrupted: %w", errNothingWritten)
 	} else if err != nil { // the sample belongs to another integration
 		n.sample = ""
-		n.say("%v; going on without it.", err)
+		n.say("%v; continuing without it.", err)
 		return n.checked()
 	}
 	return sound, nil
