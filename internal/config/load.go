@@ -386,6 +386,11 @@ func (d *decoder) complete(c *Config) {
 			f.GroupsSeparator = ""
 		}
 	}
+	for n := range c.Viewers.Rules {
+		if key := fmt.Sprintf("viewers.rules[%d].deny", n); d.places[key].empty { // it must not allow
+			d.failAt(d.position(key), key, "the value is empty; write true or false")
+		}
+	}
 	for n := range c.Viewers.JWT {
 		j := &c.Viewers.JWT[n]
 		if !d.given(fmt.Sprintf("viewers.jwt[%d].lowercase_user", n)) {
