@@ -250,8 +250,8 @@ func serve(s *http.Server, l net.Listener) error {
 }
 
 // Run serves until ctx is canceled, and then drains: /readyz turns to 503, responses close their
-// connections, and the viewers' listener closes after the drain delay. Run waits for requests in flight and closes the
-// administrators' listener last.
+// connections, and the viewers' listener closes after the drain delay. Run waits for requests in
+// flight and closes the administrators' listener last.
 func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
 	go func() { failed <- s.serveViewers() }()

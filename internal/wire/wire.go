@@ -10,8 +10,8 @@
 // A request is plain if it is in this subset of RFC 9112:
 //
 //   - The method is GET or HEAD, and the version is HTTP/1.1.
-//   - The target begins with one of the server's prefixes. It consists of visible ASCII characters except #,
-//     and each % in its path is followed by two hexadecimal digits.
+//   - The target begins with one of the server's prefixes. It consists of visible ASCII characters
+//     except #, and each % in its path is followed by two hexadecimal digits.
 //   - Every line ends with CRLF, and contains no other CR or LF.
 //   - Each field has a name of token characters, a colon, and a value of visible ASCII characters,
 //     spaces and tabs. No line begins with a space or a tab.
