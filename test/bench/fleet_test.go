@@ -85,6 +85,13 @@ func TestFleetBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer set.Close()
+	for _, i := range c.Integrations { // the first use makes the series
+		b, ok := set.Find(locator.Locator{Bucket: i.Bucket}, time.Now())
+		if !ok {
+			t.Fatalf("Find(%q) found no integration", i.Bucket)
+		}
+		b.Integration.Metrics.URLs.Count(0, false)
+	}
 	configured := heap()
 	for n := range c.Integrations {
 		now := time.Now()
