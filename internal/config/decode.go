@@ -86,8 +86,8 @@ func (d *decoder) localKey(key string) string {
 // plainTags are the tags of scalars without an explicit tag.
 var plainTags = []string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp"}
 
-// decode decodes a node into a value. A key without a value is the same as a missing key, except
-// that a list becomes empty instead of nil.
+// decode decodes a node into a value. A list without a value is empty, which differs from a missing
+// one. Other keys need a value: without one, an admin.token or a rate_limit would silently not apply.
 func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
@@ -98,11 +98,13 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 			p.empty = true
 			d.places[key] = p
 		}
-		switch into.Kind() { // an empty list differs from a missing one
+		switch into.Kind() {
 		case reflect.Slice:
 			into.Set(reflect.MakeSlice(into.Type(), 0, 0))
 		case reflect.Map:
 			into.Set(reflect.MakeMap(into.Type()))
+		default:
+			d.fail(n.Line, key, "the value is empty; set it, or remove the key")
 		}
 	case into.Kind() == reflect.Pointer:
 		into.Set(reflect.New(into.Type().Elem()))

@@ -108,18 +108,6 @@ func TestGroupsSeparatorWithoutQuotes(t *testing.T) {
 	}
 }
 
-// A key without a value is the same as a missing key.
-func TestLowercaseUserWithoutValue(t *testing.T) {
-	in := minimalWith("{jwt: {issuer: https://id.example.com, audience: a, lowercase_user: }}")
-	c, err := Parse("config.yaml", in, testEnvironment)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := c.Viewers.JWT[0].LowercaseUser; !got {
-		t.Errorf("LowercaseUser = %v, want true", got)
-	}
-}
-
 // A token has true and false in lower case, so a claim could never have a value such as True.
 func TestRequiredClaimsInCapitals(t *testing.T) {
 	const at = "{jwt: {issuer: https://id.example.com, audience: a, required_claims: {x: "

@@ -380,16 +380,6 @@ func (d *decoder) complete(c *Config) {
 		f.Proxies = parseProxies(f.TrustedProxies)
 		f.UserHeader, f.GroupsHeader = textproto.CanonicalMIMEHeaderKey(f.UserHeader),
 			textproto.CanonicalMIMEHeaderKey(f.GroupsHeader)
-		// YAML reads ~ as no value, and # as the start of a comment. The separator must not become
-		// a comma then, as if the key were missing.
-		if d.places["viewers.forwarded.groups_separator"].empty {
-			f.GroupsSeparator = ""
-		}
-	}
-	for n := range c.Viewers.Rules {
-		if key := fmt.Sprintf("viewers.rules[%d].deny", n); d.places[key].empty { // it must not allow
-			d.failAt(d.position(key), key, "the value is empty; write true or false")
-		}
 	}
 	for n := range c.Viewers.JWT {
 		j := &c.Viewers.JWT[n]
@@ -410,9 +400,6 @@ func (d *decoder) complete(c *Config) {
 // file must be complete.
 func (d *decoder) completeIntegration(c *Config, n int) {
 	i, at := c.Integrations[n], itemKey(n)+"."
-	if key := at + "prefix"; d.places[key].empty { // it must not be read as the whole bucket
-		d.failAt(d.position(key), key, "the value is empty; set it, or remove the key to serve the whole bucket")
-	}
 	own := d.given(at + "max_signature_age")
 	if !own {
 		i.MaxSignatureAge = c.MaxSignatureAge
