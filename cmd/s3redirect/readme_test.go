@@ -34,10 +34,15 @@ func start(t *testing.T, dir string, env []string, args ...string) *process {
 		t.Fatal(err)
 	}
 	p := &process{cmd, bufio.NewScanner(printed)}
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		_ = out.Close() // ends the output, also for find
+		close(exited)
+	}()
 	t.Cleanup(func() {
 		p.kill()
-		_ = cmd.Wait()
-		_ = out.Close()
+		<-exited
 	})
 	return p
 }
@@ -71,7 +76,8 @@ func TestREADMECommands(t *testing.T) {
 	readme, dir, root := read(t, "README.md"), t.TempDir(), filepath.Join("..", "..")
 	env := readmeEnvironment(t, dir)
 	snippet := matches("(?s)```yaml\n(.*?)```", readme)[0][1]
-	config := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllString(snippet, "127.0.0.1:0")
+	config := "admin_listen: 127.0.0.1:0\n" +
+		regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllString(snippet, "127.0.0.1:0")
 	var lines []string
 	for _, block := range matches("(?s)```sh\n(.*?)```", readme) {
 		lines = append(lines, strings.Split(strings.TrimSpace(block[1]), "\n")...)
