@@ -144,7 +144,7 @@ func (m *model) contractHolds(q *request) bool {
 	}
 	s, ok := m.w.cloud.Session(q.location.accessKey)
 	c := m.sessions[q.location.accessKey]
-	return !ok || !s.Revoked && (c == nil || c.fault.kind != faultSkew || c.clockError <= 0)
+	return !ok || !s.Revoked && (c == nil || !c.misstatesExpiry() || c.clockError <= 0)
 }
 
 // checkMaxAge checks that the URL has min_remaining left when the answer's max-age is over.
@@ -254,6 +254,11 @@ func (m *model) checkMetrics(r *replica) {
 	for _, label := range seriesLabel.FindAllStringSubmatch(text, -1) {
 		m.checked(Resources, slices.Contains(known, label[1]),
 			"replica %d has metrics of integration %q, which is gone", r.number, label[1])
+	}
+	if m.recovered {
+		reloaded := between(text, "\ns3redirect_config_reload_success ", "\n")
+		m.checked(Recovery, reloaded == "1", "replica %d reports the success of its last reload as %q, want 1",
+			r.number, reloaded)
 	}
 	bounds := map[string]int{"urls": r.settings.urls, "credentials": r.settings.credentials}
 	for _, cache := range sortedKeys(bounds) {

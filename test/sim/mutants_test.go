@@ -46,6 +46,9 @@ var mutants = []mutant{
 			"w.Expires = w.Start.Add(p.lifetime)"}}},
 	{"max-age lasts until the window's end, whatever its session", []Invariant{Opens}, []change{
 		{windowFile, "w.fresh = earlier(w.End, w.Expires.Add(-p.minRemaining))", "w.fresh = w.End"}}},
+	{"believes the expiry that STS states", []Invariant{Opens}, []change{
+		{fetchFile, "s.expires = earlier(expires, s.issued.Add(k.config.SessionDuration)).Truncate(time.Second)",
+			"s.expires = expires.Truncate(time.Second)"}}},
 	{"redirects of videos are cached", []Invariant{Opens}, []change{
 		{"proxy/metadata.go", `"track", "video":`, `"track":`}}},
 	{"a purge overlooks evicted sessions", []Invariant{Opens}, []change{
@@ -115,6 +118,11 @@ var mutants = []mutant{
 	{"pauses grow to hours", []Invariant{Recovery, Available}, []change{
 		{fetchFile, "longestPause  = time.Minute", "longestPause  = 10 * time.Hour"},
 		{fetchFile, "firstPause    = time.Second", "firstPause    = 30 * time.Minute"}}},
+	{"an unreachable shared store fails requests", []Invariant{Available}, []change{
+		{fleetFile, "\t\treturn nil, errStoreUnreachable\n\t}\n\treturn f.assume(ctx, index)\n",
+			"\t\treturn nil, errStoreUnreachable\n\t}\n\treturn nil, err\n"}}},
+	{"a failed reload is reported for ever", []Invariant{Recovery}, []change{
+		{reloadFile, "\ta.metrics.ConfigRead(true, a.clock())\n", ""}}},
 	{"a denial is final", []Invariant{Recovery, Available}, []change{
 		{fetchFile, "denialPause = 5 * time.Second", "denialPause = 100 * time.Hour"}}},
 
@@ -165,12 +173,20 @@ func (m *mutant) apply() (map[string]string, error) {
 
 // TestMutantsApply checks that the mutants fit the program, and that there is one for each invariant.
 func TestMutantsApply(t *testing.T) {
-	broken := map[Invariant]bool{}
+	broken, alone := map[Invariant]bool{}, map[Invariant]bool{}
 	for _, m := range mutants {
 		if _, err := m.apply(); err != nil {
 			t.Errorf("mutant %q: %v", m.name, err)
 		}
 		broken[m.breaks[0]] = true
+		if len(m.breaks) == 1 {
+			alone[m.breaks[0]] = true
+		}
+	}
+	for i := Opens; int(i) <= invariants; i++ {
+		if !alone[i] {
+			t.Errorf("no mutant is expected to violate %v alone", i)
+		}
 	}
 	if len(broken) != invariants || len(mutants) < 20 {
 		t.Errorf("%d mutants break %d invariants, want 20 mutants and %d invariants",

@@ -244,6 +244,9 @@ func (g *generator) disturb() {
 func (g *generator) pair(s Step, end Kind) {
 	longest := []time.Duration{30 * time.Second, 10 * time.Minute, 90 * time.Minute}[g.IntN(3)]
 	lasts := time.Second + g.upTo(longest)
+	if s.Fault == faultOverrun {
+		lasts += 2 * time.Hour // most sessions end before
+	}
 	g.add(0, s)
 	traffic := 3
 	if s.Kind == STSFault {
@@ -268,6 +271,8 @@ func (g *generator) stsFault() {
 		s.By = Span(time.Minute + g.upTo(30*time.Minute))
 	case faultSkew:
 		s.By = Span(g.upTo(40*time.Minute) - 20*time.Minute)
+	case faultOverrun:
+		s.By = Span(time.Hour + g.upTo(12*time.Hour))
 	}
 	g.pair(s, STSHeal)
 }

@@ -25,12 +25,13 @@ const (
 	faultPage     = "page"     // answers with a web page
 	faultShort    = "short"    // issues short sessions
 	faultSkew     = "skew"     // states an expiry of another clock
+	faultOverrun  = "overrun"  // states an expiry that is hours late, and then refuses connections
 	faultLost     = "lost"     // issues a session, and the answer is lost
 )
 
 var stsFaultKinds = []string{
 	faultLate, faultHang, faultDown, faultThrottle, faultDeny, faultError, faultPage, faultShort,
-	faultSkew, faultLost,
+	faultSkew, faultOverrun, faultLost,
 }
 
 // stsFault is what is wrong with STS for one role.
@@ -52,6 +53,11 @@ type call struct {
 	status    int    // 0 if there was no answer
 	// clockError is how far the replica's clock was ahead when the session was issued.
 	clockError time.Duration
+}
+
+// misstatesExpiry reports whether STS states another expiry than the session has.
+func (c *call) misstatesExpiry() bool {
+	return c.fault.kind == faultSkew || c.fault.kind == faultOverrun
 }
 
 // network carries the requests of one replica to STS and S3.
@@ -140,7 +146,11 @@ func (n network) callSTS(r *http.Request) (resp *http.Response, err error) {
 		return nil, io.ErrUnexpectedEOF
 	}
 	c.accessKey = between(string(text), "<AccessKeyId>", "</AccessKeyId>")
-	if c.fault.kind == faultSkew {
+	switch c.fault.kind {
+	case faultOverrun:
+		n.world.refuse(c.number)
+		fallthrough
+	case faultSkew:
 		text = shiftExpiration(text, c.fault.by)
 	}
 	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))

@@ -187,6 +187,13 @@ func (w *world) stsFaultOf(number int) stsFault {
 	return w.faults[number]
 }
 
+// refuse makes STS refuse connections for a role until its fault ends.
+func (w *world) refuse(number int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.faults[number] = stsFault{kind: faultDown}
+}
+
 // s3Down reports whether replicas cannot reach S3.
 func (w *world) s3Down() bool {
 	w.mu.Lock()
