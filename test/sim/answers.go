@@ -33,9 +33,9 @@ func (q *request) gone() bool { return q.replica.app != q.app }
 
 // checkAnswer checks an answer.
 func (m *model) checkAnswer(q *request) {
-	if q.activity != nil {
-		q.activity.waiting--
-		q.activity.last = q.ended
+	for _, x := range q.activities {
+		x.waiting--
+		x.last = q.ended
 	}
 	if q.gone() {
 		return
@@ -49,7 +49,8 @@ func (m *model) checkAnswer(q *request) {
 			m.checkPromise(q, role)
 		}
 	case http.StatusNoContent:
-		m.checked(Access, q.allows(q.bucket, authorizedKey), "answer %d judges %s to be allowed", q.id, q.target)
+		served := q.settings.servedBy(q.bucket, authorizedKey) != nil
+		m.checked(Access, served && q.allows(q.bucket, authorizedKey), "answer %d judges %s to be allowed", q.id, q.target)
 	}
 	if q.then != nil {
 		q.then()
@@ -80,9 +81,9 @@ func (m *model) checkAccess(q *request) *role {
 		m.checked(Access, l.bucket == q.bucket && l.key == q.key, "answer %d opens %s/%q instead of %s/%q",
 			q.id, l.bucket, l.key, q.bucket, q.key)
 	}
-	role := q.settings.servedBy(l.bucket)
-	m.checked(Access, role != nil, "answer %d opens bucket %s, which no integration serves",
-		q.id, l.bucket)
+	role := q.settings.servedBy(l.bucket, l.key)
+	m.checked(Access, role != nil, "answer %d opens %s/%q, which no integration serves",
+		q.id, l.bucket, l.key)
 	if m.violation != nil {
 		return nil
 	}
@@ -101,6 +102,11 @@ func (m *model) checkAccess(q *request) *role {
 func (m *model) checkOpens(q *request, role *role) {
 	l := &q.location
 	reading := q.ended.Add(q.clockError)
+	if q.batch != nil {
+		reading = q.began.Add(q.clockAtStart) // the answer may have waited for that for another object
+		m.checked(Opens, q.promised.Equal(l.expires), "answer %d states that its URL expires at %v, want %v",
+			q.id, q.promised, l.expires)
+	}
 	m.checked(Opens, l.expires.Sub(reading) >= role.floor(), "answer %d has a URL with %v left by the "+
 		"replica's clock, want %v", q.id, l.expires.Sub(reading), role.floor())
 	m.checked(Opens, !q.replica.purged[role.number][l.accessKey] || q.began.Before(m.any[role.number]),
@@ -183,8 +189,8 @@ func (m *model) checkData(q *request, data string) {
 
 // checkFollowed checks what a browser got with a redirect that is still fresh.
 func (m *model) checkFollowed(q *request, o opening) {
-	role := q.settings.servedBy(q.bucket)
-	if !m.contractHolds(q) || role.remains+q.clockError < storeSlack {
+	role := q.settings.servedBy(q.bucket, q.key)
+	if role == nil || !m.contractHolds(q) || role.remains+q.clockError < storeSlack {
 		return
 	}
 	m.checked(Opens, o.status == http.StatusOK,
@@ -217,13 +223,19 @@ func (m *model) checkPromise(q *request, role *role) {
 	}
 }
 
+// mayWait reports whether the STS of a request's role may fail or may have failed.
+func (m *model) mayWait(q *request) bool {
+	role := q.settings.servedBy(q.bucket, q.key)
+	return role != nil && (!m.healthy(role.number, q.began) || m.any[role.number].After(q.began))
+}
+
 // checkService checks that a healthy integration is served in time.
 func (m *model) checkService(q *request) {
-	role := q.settings.servedBy(q.bucket)
+	role := q.settings.servedBy(q.bucket, q.key)
 	if q.key == "" || role == nil || !q.allowed() || !m.identifies(q.viewer, q.began) {
 		return
 	}
-	if !m.healthy(role.number, q.began) || m.any[role.number].After(q.began) {
+	if m.mayWait(q) || slices.ContainsFunc(q.batch, m.mayWait) {
 		return
 	}
 	invariant := Available

@@ -234,13 +234,19 @@ func (m *model) activity(r *replica, start, role int) *activity {
 
 // begin notes that a request begins.
 func (m *model) begin(q *request) {
-	role := q.settings.servedBy(q.bucket)
-	if role == nil || q.key != "" && !q.allowed() {
-		return // it must not cause a call
+	roles := q.settings.mayServe(q.bucket)
+	if q.key != "" {
+		roles = nil
+		if served := q.settings.servedBy(q.bucket, q.key); served != nil && q.allowed() {
+			roles = []*role{served}
+		}
 	}
-	q.activity = m.activity(q.replica, q.start, role.number)
-	q.activity.waiting++
-	q.activity.last = time.Now()
+	for _, role := range roles {
+		x := m.activity(q.replica, q.start, role.number)
+		x.waiting++
+		x.last = time.Now()
+		q.activities = append(q.activities, x)
+	}
 }
 
 // died notes that a replica is about to die. If it calls STS, another one will.

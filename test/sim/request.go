@@ -28,6 +28,7 @@ type request struct {
 	target   string
 	peer     string
 	lines    []string // header fields
+	content  string   // the request's body
 	// bucket and key are the object that the client wants. The key of a hostile request is "".
 	bucket, key string
 	// destination is Sec-Fetch-Dest.
@@ -36,7 +37,9 @@ type request struct {
 	began, ended time.Time
 	clockAtStart time.Duration // the error of the replica's clock
 	clockError   time.Duration // the same at the end
-	activity     *activity     // nil if the request must not cause a call of STS
+	activities   []*activity   // of the roles for which the request may cause a call of STS
+	batch        []*request    // the requests of the same POST /presign; nil if the method is another
+	promised     time.Time     // the expiry that the answer states, if it does
 	then         func()        // called after the answer has been checked; may be nil
 	status       int           // 0: there was no answer
 	header       http.Header
@@ -112,12 +115,7 @@ func (w *world) ask(q *request) {
 	if q.replica.app == nil {
 		return
 	}
-	w.stats.Requests++
-	q.id, q.start, q.app = w.stats.Requests, q.replica.starts, q.replica.app
-	q.settings, q.began = q.replica.settings, time.Now()
-	q.clockAtStart = q.replica.clockError(q.began)
-	q.clockError = q.clockAtStart
-	w.model.begin(q)
+	w.begin(q)
 	w.inFlight.Go(func() {
 		resp, body, err := exchange(q.replica, q.app, q.peer, q.method, q.bytes())
 		q.ended = time.Now()
@@ -125,13 +123,29 @@ func (w *world) ask(q *request) {
 		if err == nil {
 			q.status, q.header, q.body = resp.StatusCode, resp.Header, string(body)
 		}
-		if q.status == http.StatusFound {
-			if q.location, err = parseLocation(q.header.Get("Location")); err == nil {
-				q.opened = w.open(q.method, q.location.text)
-			}
-		}
-		w.report(event{at: q.ended, answer: q, line: q.line()})
+		w.receive(q)
 	})
+}
+
+// begin notes that a request is sent now.
+func (w *world) begin(q *request) {
+	w.stats.Requests++
+	q.id, q.start, q.app = w.stats.Requests, q.replica.starts, q.replica.app
+	q.settings, q.began = q.replica.settings, time.Now()
+	q.clockAtStart = q.replica.clockError(q.began)
+	q.clockError = q.clockAtStart
+	w.model.begin(q)
+}
+
+// receive opens the URL of an answer, and reports the answer.
+func (w *world) receive(q *request) {
+	if q.status == http.StatusFound {
+		var err error
+		if q.location, err = parseLocation(q.header.Get("Location")); err == nil {
+			q.opened = w.open(q.method, q.location.text)
+		}
+	}
+	w.report(event{at: q.ended, answer: q, line: q.line()})
 }
 
 // bytes returns the request as it is sent.
@@ -141,7 +155,7 @@ func (q *request) bytes() []byte {
 	for _, line := range q.lines {
 		b.WriteString(line + "\r\n")
 	}
-	b.WriteString("\r\n")
+	b.WriteString("\r\n" + q.content)
 	return b.Bytes()
 }
 

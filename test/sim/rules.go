@@ -89,6 +89,9 @@ type link struct {
 
 // allows reports whether a viewer may read an object, according to docs/viewers.md, at an instant.
 func (s *settings) allows(v *viewer, bucket, key string, at time.Time) bool {
+	if s.blocked(bucket, key) {
+		return false
+	}
 	if v.link != nil {
 		return bucket == v.link.bucket && strings.HasPrefix(key, v.link.prefix) && at.Before(v.link.expires)
 	}

@@ -62,3 +62,45 @@ func TestExpiredCredentials(t *testing.T) {
 		}
 	}
 }
+
+// TestScopes checks the model's own resolution of prefixes against docs/integrations.md.
+func TestScopes(t *testing.T) {
+	s := &settings{integrations: []role{
+		{number: 0, buckets: []string{"team-*"}},
+		{number: 1, scope: scope{on: true, prefix: "users/", blocked: []string{"users/bob/"}}},
+		{number: 2, scope: scope{on: true, prefix: "users/ann/"}},
+		{number: 3, scope: scope{on: true, prefix: "private/", blocked: []string{"private/"}}, absent: true},
+	}}
+	const none = -1
+	for _, c := range []struct {
+		bucket, key string
+		want        int
+		blocked     bool
+	}{
+		{"team-a", "x", 0, false},
+		{"team-a", "users", 0, false},
+		{"team-a", "users/", 1, false},
+		{"team-a", "users/ann", 1, false},
+		{"team-a", "users/ann/x", 2, false},
+		{"team-a", "users//ann/x", none, false},
+		{"team-a", "users//eve/x", 1, false},
+		{"team-a", "/users/eve/x", none, false},
+		{"team-a", `users\eve`, none, false},
+		{"team-a", "users__XLDIR__", none, false},
+		{"team-a", "users/ann__XLDIR__", none, false},
+		{"team-a", "users/bob/x", 1, true},
+		{"team-a", "//users//bob/x", none, true},
+		{"team-a", "private/x", 0, false},
+		{"team-b", "users/bob/x", 0, false},
+		{"other", "users/bob/x", none, false},
+	} {
+		got := none
+		if r := s.servedBy(c.bucket, c.key); r != nil {
+			got = r.number
+		}
+		if blocked := s.blocked(c.bucket, c.key); got != c.want || blocked != c.blocked {
+			t.Errorf("%s/%s is served by %d, blocked %v, want %d, %v",
+				c.bucket, c.key, got, blocked, c.want, c.blocked)
+		}
+	}
+}

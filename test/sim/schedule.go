@@ -17,6 +17,7 @@ const (
 	Visit      Kind = "visit"       // a browser loads objects from a replica
 	Return     Kind = "return"      // a browser goes back to what it loaded before
 	Burst      Kind = "burst"       // many clients ask one replica for one integration's objects
+	Batch      Kind = "batch"       // a client asks one replica for the URLs of many objects at once
 	Hostile    Kind = "hostile"     // a client sends hostile paths and forged headers
 	STSFault   Kind = "sts fault"   // STS begins to fail for one integration's role
 	STSHeal    Kind = "sts heal"    // STS stops failing for it
@@ -106,6 +107,7 @@ const (
 	streamSteps
 	streamRecovery
 	streamProvider
+	streamScopes
 )
 
 // source returns the random numbers of a stream of a seed.
@@ -175,13 +177,15 @@ func (g *generator) any(k Kind) Step {
 func (g *generator) traffic() {
 	for range 1 + g.IntN(4) {
 		s := g.any(Visit)
-		switch g.IntN(12) {
+		switch g.IntN(13) {
 		case 0:
 			s.Kind = Return
 		case 1:
 			s.Kind, s.Count = Burst, 2+g.IntN(8)
 		case 2:
 			s.Kind, s.Count = Hostile, 1+g.IntN(4)
+		case 3:
+			s.Kind, s.Count = Batch, 1+g.IntN(10)
 		default:
 			s.Count = 1 + g.IntN(4)
 		}

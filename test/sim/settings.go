@@ -23,6 +23,7 @@ type role struct {
 	number   int // of its bucket, its ARN and its STS
 	name     string
 	buckets  []string // the first is its own; patterns end in *
+	scope    scope    // if it is on, the role serves that instead of buckets
 	lifetime time.Duration
 	remains  time.Duration // min_remaining
 	session  time.Duration
@@ -58,8 +59,13 @@ func secretKey(number, key int) string {
 	return fmt.Sprintf("canary-user/secret+%d/%d", number, key)
 }
 
-// serves reports whether the role serves a bucket, and whether it names the bucket.
+// serves reports whether the role serves what is under no prefix of a bucket, and whether it names the
+// bucket.
 func (r *role) serves(bucket string) (served, named bool) {
+	if r.absent || r.scope.on {
+		named = !r.absent && r.scope.prefix == "" && bucket == scopedBucket
+		return named, named
+	}
 	for _, b := range r.buckets {
 		prefix, pattern := strings.CutSuffix(b, "*")
 		switch {
@@ -70,25 +76,6 @@ func (r *role) serves(bucket string) (served, named bool) {
 		}
 	}
 	return served, false
-}
-
-// servedBy returns the role that serves a bucket: one that names it, or else the first whose pattern
-// matches. It returns nil if there is none.
-func (s *settings) servedBy(bucket string) (found *role) {
-	for n := range s.integrations {
-		r := &s.integrations[n]
-		if r.absent {
-			continue
-		}
-		served, named := r.serves(bucket)
-		if named {
-			return r
-		}
-		if served && found == nil {
-			found = r
-		}
-	}
-	return found
 }
 
 // lifetime is a choice of url_lifetime, min_remaining and session_duration.
@@ -109,8 +96,8 @@ const (
 	storeHost       = "s3.localhost"
 )
 
-// newSettings returns the first configuration of a world.
-func newSettings(r *rand.Rand, shared bool) *settings {
+// newSettings returns the first configuration of a world. scopes chooses the scopes.
+func newSettings(r, scopes *rand.Rand, shared bool) *settings {
 	s := &settings{anonymous: r.IntN(3) > 0, urls: 1 + r.IntN(60), credentials: 100}
 	if shared && r.IntN(3) == 0 {
 		s.credentials = 1 + r.IntN(2) // evicted sessions come back from the store
@@ -127,6 +114,11 @@ func newSettings(r *rand.Rand, shared bool) *settings {
 		s.integrations = append(s.integrations, one)
 	}
 	s.rules = randomRules(r, s.anonymous)
+	for n := range s.integrations {
+		if n > 0 && scopes.IntN(3) == 0 {
+			s.integrations[n].scope = s.freeScope(scopes)
+		}
+	}
 	return s
 }
 
@@ -141,12 +133,13 @@ const (
 	changeRules     = "rules"
 	changeSizes     = "sizes" // of the caches
 	changeBuckets   = "buckets"
+	changeScope     = "scope" // gives an integration another prefix, or blocks others
 	changeNothing   = "nothing"
 )
 
 var changeKinds = []string{
 	changePresence, changeName, changeKeys, changeLifetimes, changeRules, changeRules, changeSizes,
-	changeBuckets, changeNothing,
+	changeBuckets, changeScope, changeScope, changeNothing,
 }
 
 // change returns changed settings.
@@ -169,6 +162,8 @@ func (s *settings) change(kind string, integration int, r *rand.Rand) *settings 
 		next.rules = randomRules(r, next.anonymous)
 	case changeSizes:
 		next.urls = 1 + r.IntN(100)
+	case changeScope:
+		next.changeScope(one, r)
 	case changeBuckets:
 		// The pattern moves to one of the first two integrations, or away.
 		for n := range next.integrations {
@@ -210,8 +205,12 @@ func (s *settings) text() string {
 
 func (r *role) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "  - name: %s\n    permitted_buckets: [\"%s\"]\n",
-		r.name, strings.Join(r.buckets, `", "`))
+	fmt.Fprintf(&b, "  - name: %s\n", r.name)
+	if r.scope.on {
+		b.WriteString(r.scope.text())
+	} else {
+		fmt.Fprintf(&b, "    permitted_buckets: [\"%s\"]\n", strings.Join(r.buckets, `", "`))
+	}
 	if !r.static {
 		fmt.Fprintf(&b, "    role_arn: %s\n    external_id: external-%d\n", r.arn(), r.number)
 		fmt.Fprintf(&b, "    session_duration: %s\n    sts_endpoint: http://sts-%d.localhost\n",

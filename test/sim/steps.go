@@ -22,6 +22,8 @@ func (w *world) apply(s *Step) {
 		w.goBack(b, r, rnd)
 	case Burst:
 		w.burst(r, number, s.Count, rnd)
+	case Batch:
+		w.presign(r, number, s.Count, rnd)
 	case Hostile:
 		w.attack(r, number, s.Count, rnd)
 	case Purge:
@@ -112,11 +114,17 @@ func (w *world) setSTSFault(number int, f stsFault) {
 
 // anyObject returns an object that an integration serves.
 func (w *world) anyObject(number int, rnd *rand.Rand) (bucket, key string) {
-	bucket = bucketOf(number)
+	bucket, key = bucketOf(number), objectKeys[rnd.IntN(len(objectKeys))]
 	if rnd.IntN(4) == 0 {
-		bucket = []string{"team-a", "team-b"}[rnd.IntN(2)]
+		return []string{"team-a", "team-b"}[rnd.IntN(2)], key
 	}
-	return bucket, objectKeys[rnd.IntN(len(objectKeys))]
+	if o := w.settings.integrations[number].scope; o.on {
+		within := slices.DeleteFunc(slices.Clone(objectKeys), func(key string) bool {
+			return !strings.HasPrefix(key, o.prefix)
+		})
+		return scopedBucket, within[rnd.IntN(len(within))]
+	}
+	return bucket, key
 }
 
 // visit loads some objects, each from some replica that lives.
@@ -149,6 +157,18 @@ func (w *world) burst(r *replica, number, count int, rnd *rand.Rand) {
 		w.ask(w.newRequest(v, r, bucket, key))
 		w.tick(rnd)
 	}
+}
+
+// presign asks a replica for the URLs of some objects at once.
+func (w *world) presign(r *replica, number, count int, rnd *rand.Rand) {
+	v := w.viewerOf(w.browsers[rnd.IntN(linkBrowser)], rnd)
+	var requests []*request
+	for range count {
+		bucket, key := w.anyObject(number, rnd)
+		requests = append(requests, w.newRequest(v, r, bucket, key))
+	}
+	w.askBatch(requests)
+	w.tick(rnd)
 }
 
 // purge purges one integration at one replica, or all.
@@ -236,6 +256,17 @@ var hostilePaths = []string{
 	"/s3/../s3/BUCKET/private/b.jpg",
 	"/s3/BUCKET/private/b.jpg%00",
 	"/s3/BUCKET/PRIVATE/b.jpg",
+	"/s3/BUCKET/private/deep/c.txt",
+	"/s3/BUCKET//private//deep/c.txt",
+	"/s3/BUCKET/private%5Cdeep%5Cc.txt",
+	"/s3/BUCKET/private/deep/../b.jpg",
+	"/s3/BUCKET/private/deep__XLDIR__",
+	"/s3/BUCKET/users__XLDIR__",
+	"/s3/BUCKET/%2Fusers%2Fann//raw/d",
+	"/s3/BUCKET/users//ann/x",
+	"/s3/BUCKET/users/ann%2Fx",
+	"/s3/BUCKET/users%5Cann%5Cx",
+	"/s3/BUCKET/lab/",
 	"/s3/BUCKET/private/b.jpg/",
 	"/s3/BUCKET/private/b.jpg?x=1",
 	"/s3/BUCKET/public/a.jpg?versionId=x",
@@ -329,7 +360,8 @@ func (w *world) askAll(rnd *rand.Rand) {
 	for _, r := range w.replicas {
 		for n := range w.settings.integrations {
 			v := w.viewerOf(w.browsers[n%linkBrowser], rnd)
-			w.ask(w.newRequest(v, r, bucketOf(n), "public/a.jpg"))
+			bucket, key := w.settings.object(n)
+			w.ask(w.newRequest(v, r, bucket, key))
 			w.tick(rnd)
 		}
 	}

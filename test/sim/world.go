@@ -83,6 +83,7 @@ type world struct {
 var objectKeys = []string{
 	"public/a.jpg", "private/b.jpg", "lab/c d.txt", "users/ann/x", "users/bob/y+z%.bin",
 	"ümlaut/ß (1).png", "a//b", "/private/b.jpg",
+	"private/deep/c.txt", "users/ann/raw/d",
 }
 
 // newWorld makes the world of a seed. It must be called in a bubble.
@@ -104,7 +105,7 @@ func newWorld(t *testing.T, seed uint64, dir string) *world {
 	if r.IntN(4) > 0 {
 		w.store = newStore()
 	}
-	w.settings = newSettings(r, w.store != nil)
+	w.settings = newSettings(r, source(seed, streamScopes), w.store != nil)
 	w.newCloud(r)
 	w.browsers = newBrowsers(r)
 	w.model = newModel(w)
