@@ -332,8 +332,8 @@ func (m *model) checkCall(c *call) {
 
 func tail(calls []*call) []*call { return calls[max(0, len(calls)-50):] }
 
-// checkPace checks the pauses between a replica's calls for a role: 100 ms at least, except that each
-// call may be repeated once, and 5 seconds after a denial.
+// checkPace checks the pauses between a replica's calls for a role: 100 ms at least after a failure,
+// except that each call may be repeated once, and 5 seconds after a denial.
 func (m *model) checkPace(c *call, x *activity) {
 	if n := len(x.calls); n > 0 && x.calls[n-1].at.After(x.reset) {
 		previous := x.calls[n-1]
@@ -344,7 +344,7 @@ func (m *model) checkPace(c *call, x *activity) {
 			"replica %d calls STS for role %d %v after a denial", c.replica.number, c.number,
 			pause)
 	}
-	if n := len(x.calls); n > 1 && x.calls[n-2].at.After(x.reset) {
+	if n := len(x.calls); n > 1 && x.calls[n-2].accessKey == "" && x.calls[n-2].at.After(x.reset) {
 		m.checked(Budget, c.at.Sub(x.calls[n-2].at) >= 100*time.Millisecond,
 			"replica %d makes three calls of STS for role %d within %v", c.replica.number, c.number,
 			c.at.Sub(x.calls[n-2].at))

@@ -206,7 +206,7 @@ func TestMutantsApply(t *testing.T) {
 const envMutants = "SIM_MUTANTS"
 
 // mutantSeeds is the number of seeds within which a mutant must be caught.
-const mutantSeeds = "400"
+const mutantSeeds = "600"
 
 // caughtBy finds what TestSeeds reports about a mutant.
 var caughtBy = regexp.MustCompile(`seed (\d+): violation of ([a-z ]+) at`)

@@ -62,6 +62,8 @@ type Schedule struct {
 	// Seed determines the shape of the world: replicas, integrations, rules and viewers.
 	Seed  uint64 `json:"seed"`
 	Steps []Step `json:"steps"`
+	// Scopes gives some integrations prefixes from the start. Files of older schedules lack it.
+	Scopes bool `json:"scopes,omitempty"`
 	// Hasty makes the model expect that a purge covers all sessions that were revoked before it. The
 	// docs require a minute between the two.
 	Hasty bool `json:"hasty,omitempty"`
@@ -140,7 +142,7 @@ func Generate(seed uint64) Schedule {
 		g.disturb()
 	}
 	slices.SortStableFunc(g.steps, func(a, b Step) int { return int(max(-1, min(1, a.At-b.At))) })
-	return Schedule{Seed: seed, Steps: g.steps}
+	return Schedule{Seed: seed, Steps: g.steps, Scopes: true}
 }
 
 // pause advances the time by seconds, minutes, about a window, or hours. The nanoseconds make it
@@ -260,6 +262,11 @@ func (g *generator) pair(s Step, end Kind) {
 		visit := g.any(Visit)
 		visit.Integration, visit.Count = s.Integration, 1+g.IntN(2)
 		g.add(g.upTo(lasts+time.Minute), visit)
+	}
+	if s.Kind == STSFault && g.IntN(2) == 0 { // a visit after an idle time
+		visit := g.any(Visit)
+		visit.Integration, visit.Count = s.Integration, 1
+		g.add(lasts+10*time.Minute+g.upTo(50*time.Minute), visit)
 	}
 	s.Kind = end
 	g.add(lasts, s)

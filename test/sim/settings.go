@@ -96,8 +96,8 @@ const (
 	storeHost       = "s3.localhost"
 )
 
-// newSettings returns the first configuration of a world. scopes chooses the scopes.
-func newSettings(r, scopes *rand.Rand, shared bool) *settings {
+// newSettings returns the first configuration of a world.
+func newSettings(r *rand.Rand, shared bool) *settings {
 	s := &settings{anonymous: r.IntN(3) > 0, urls: 1 + r.IntN(60), credentials: 100}
 	if shared && r.IntN(3) == 0 {
 		s.credentials = 1 + r.IntN(2) // evicted sessions come back from the store
@@ -114,12 +114,16 @@ func newSettings(r, scopes *rand.Rand, shared bool) *settings {
 		s.integrations = append(s.integrations, one)
 	}
 	s.rules = randomRules(r, s.anonymous)
+	return s
+}
+
+// addScopes gives some integrations a scope.
+func (s *settings) addScopes(r *rand.Rand) {
 	for n := range s.integrations {
-		if n > 0 && scopes.IntN(3) == 0 {
-			s.integrations[n].scope = s.freeScope(scopes)
+		if n > 0 && r.IntN(3) == 0 {
+			s.integrations[n].scope = s.freeScope(r)
 		}
 	}
-	return s
 }
 
 func bucketOf(n int) string { return fmt.Sprintf("bucket-%d", n) }

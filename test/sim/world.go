@@ -86,17 +86,17 @@ var objectKeys = []string{
 	"private/deep/c.txt", "users/ann/raw/d",
 }
 
-// newWorld makes the world of a seed. It must be called in a bubble.
-func newWorld(t *testing.T, seed uint64, dir string) *world {
-	r := source(seed, streamShape)
+// newWorld makes the world of a schedule. It must be called in a bubble.
+func newWorld(t *testing.T, s Schedule, dir string) *world {
+	r := source(s.Seed, streamShape)
 	w := &world{
 		t:      t,
-		seed:   seed,
+		seed:   s.Seed,
 		start:  time.Now(),
 		faults: map[int]stsFault{},
 		base:   goroutines(),
 
-		provider: newProvider(seed),
+		provider: newProvider(s.Seed),
 		links: viewers.NewLinks(&config.Links{
 			Keys:        []config.LinkKey{{ID: "k1", Secret: linkSecret}},
 			MaxLifetime: 24 * time.Hour,
@@ -105,7 +105,10 @@ func newWorld(t *testing.T, seed uint64, dir string) *world {
 	if r.IntN(4) > 0 {
 		w.store = newStore()
 	}
-	w.settings = newSettings(r, source(seed, streamScopes), w.store != nil)
+	w.settings = newSettings(r, w.store != nil)
+	if s.Scopes {
+		w.settings.addScopes(source(s.Seed, streamScopes))
+	}
 	w.newCloud(r)
 	w.browsers = newBrowsers(r)
 	w.model = newModel(w)
@@ -223,7 +226,7 @@ func Run(t *testing.T, s Schedule) (result Result) {
 		}
 	}()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, s.Seed, dir)
+		w := newWorld(t, s, dir)
 		if s.Hasty {
 			w.model.revocation = 0
 		}
