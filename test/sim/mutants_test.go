@@ -107,11 +107,13 @@ var mutants = []mutant{
 	{"the shortest prefix wins", []Invariant{Access, Budget}, []change{
 		{"internal/locator/prefix.go", "int { return b - a }", "int { return a - b }"}}},
 	{"spellings of other prefixes are not checked", []Invariant{Access, Budget}, []change{
-		{"internal/integration/scope.go", "found != b {\n\t\t\treturn nil, false", "found != b {\n\t\t\treturn b, true"}}},
+		{"internal/integration/scope.go", "found != b {\n\t\t\treturn nil, false",
+			"found != b {\n\t\t\treturn b, true"}}},
 	{"blocked prefixes are not checked", []Invariant{Access, Budget}, []change{
 		{signFile, "if h.integrations.Blocked(x.locator) {", "if false {"}}},
 	{"batches are not judged", []Invariant{Access, Budget}, []change{
-		{"proxy/batch.go", "\tif err := h.allowed(&x.viewer, x.locator); err != nil {\n\t\treturn expires, err\n\t}\n", ""}}},
+		{"proxy/batch.go", "\tif err := h.allowed(&x.viewer, x.locator); err != nil {\n" +
+			"\t\treturn expires, err\n\t}\n", ""}}},
 	{"redirects outlive the viewer's link", []Invariant{Access}, []change{
 		{"proxy/admit.go", "return min(maxAge, v.Until.Sub(now))", "return maxAge"}}},
 
