@@ -117,7 +117,7 @@ var mutants = []mutant{
 	{"redirects outlive the viewer's link", []Invariant{Access}, []change{
 		{"proxy/admit.go", "return min(maxAge, v.Until.Sub(now))", "return maxAge"}}},
 
-	{"a call of STS holds up all others", []Invariant{Available, Recovery}, []change{
+	{"a call of STS holds up all others", []Invariant{Available, Recovery, Budget}, []change{
 		{setFile, "\tfetches  sync.WaitGroup\n", "\tfetches  sync.WaitGroup\n\tgate     chan struct{}\n"},
 		{setFile, "\tp.life, p.end = context", "\tp.gate = make(chan struct{}, 1)\n\tp.life, p.end = context"},
 		{fetchFile, "\tcalled := k.clock()\n",
