@@ -50,7 +50,8 @@ func (m *model) checkAnswer(q *request) {
 		}
 	case http.StatusNoContent:
 		served := q.settings.servedBy(q.bucket, authorizedKey) != nil
-		m.checked(Access, served && q.allows(q.bucket, authorizedKey), "answer %d judges %s to be allowed", q.id, q.target)
+		m.checked(Access, served && q.allows(q.bucket, authorizedKey),
+			"answer %d judges %s to be allowed", q.id, q.target)
 	}
 	if q.then != nil {
 		q.then()
