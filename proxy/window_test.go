@@ -102,7 +102,11 @@ func durations(r *rand.Rand) (sessionDuration, lifetime, remaining time.Duration
 // last second of its max-age, and a redirect with no-store leads to a valid URL. While STS works,
 // every URL is valid for min_remaining.
 func TestNoURLOutlivesItsSession(t *testing.T) {
-	for seed := range uint64(120) {
+	seeds := uint64(120)
+	if testing.Short() {
+		seeds = 12
+	}
+	for seed := range seeds {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { checkURLs(t, seed, seed%2 == 1) })
 		})

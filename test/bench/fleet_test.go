@@ -19,6 +19,9 @@ import (
 
 // TestFleetTable checks that docs/deployment/replicas.md has the table that the simulation prints.
 func TestFleetTable(t *testing.T) {
+	if testing.Short() {
+		t.Skip("simulates millions of requests")
+	}
 	var table strings.Builder
 	if err := fleet(&table); err != nil {
 		t.Fatal(err)

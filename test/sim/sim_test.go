@@ -68,8 +68,12 @@ func newSeeds(t *testing.T) *seeds {
 		}
 		return n
 	}
+	fallback := uint64(defaultSeeds)
+	if testing.Short() {
+		fallback /= 4
+	}
 	s := &seeds{next: number(envFirst, 0)}
-	s.end = s.next + number(envSeeds, defaultSeeds)
+	s.end = s.next + number(envSeeds, fallback)
 	if text := os.Getenv(envTime); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil {
