@@ -127,7 +127,12 @@ func (m *model) checkOpens(q *request, role *role) {
 	}
 	if s, ok := m.w.cloud.Session(l.accessKey); ok && s.Revoked {
 		cleared := q.replica.cleared[role.number]
-		covered := !cleared.Before(m.revoked[role.number].Add(m.revocation))
+		// The replica compares its own clock with that of the replica that stored the session.
+		apart := q.clockError.Abs()
+		if c := m.sessions[l.accessKey]; c != nil {
+			apart += c.clockError.Abs()
+		}
+		covered := !cleared.Before(m.revoked[role.number].Add(m.revocation + apart))
 		m.checked(Opens, !covered || q.began.Before(cleared),
 			"answer %d is signed by session %s, which was revoked before the purge", q.id, l.accessKey)
 	}

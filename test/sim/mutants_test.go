@@ -84,7 +84,7 @@ var mutants = []mutant{
 			}
 		})
 `}}},
-	{"all replicas assume the role, whoever has the lease", []Invariant{Budget, OneLocation}, []change{
+	{"replicas without the lease assume the role, too", []Invariant{Budget, OneLocation}, []change{
 		{fleetFile, "case leased:\n\t\t\tdefer release()",
 			"case true:\n\t\t\tif leased {\n\t\t\t\tdefer release()\n\t\t\t}"}}},
 	{"short pauses after failures", []Invariant{Budget}, []change{
