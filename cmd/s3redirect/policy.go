@@ -243,12 +243,12 @@ func (r *request) choose(path, name string, d *draft) error {
 		return usageError{err}
 	}
 	var names []string
-	for n := range c.Integrations {
-		if c.Integrations[n].Name == name {
-			r.Config, r.Integration = c, c.Integrations[n]
+	for _, i := range c.Integrations {
+		if i.Name == name {
+			r.Config, r.Integration = c, i
 			return nil
 		}
-		names = append(names, c.Integrations[n].Name)
+		names = append(names, i.Name)
 	}
 	return policyError("%s has no integration %s; it has %s", path, name, strings.Join(names, ", "))
 }

@@ -176,8 +176,7 @@ func servers(c *config.Config, t viewer.Target) (names []string) {
 	if i, ok := c.ServedBy(t.Locator); ok {
 		names = append(names, i.Name)
 	}
-	for n := range c.Integrations {
-		i := c.Integrations[n]
+	for _, i := range c.Integrations {
 		if t.Prefix && i.Bucket == t.Bucket && strings.HasPrefix(i.Prefix, t.Key) &&
 			!slices.Contains(names, i.Name) {
 			names = append(names, i.Name)

@@ -129,8 +129,7 @@ func Run(ctx context.Context, o Options) (ok bool, err error) {
 // choose returns the integrations to check.
 func (o *Options) choose() (chosen []*config.Integration, err error) {
 	var names []string
-	for n := range o.Config.Integrations {
-		i := o.Config.Integrations[n]
+	for _, i := range o.Config.Integrations {
 		names = append(names, i.Name)
 		if len(o.Integrations) == 0 || slices.Contains(o.Integrations, i.Name) {
 			chosen = append(chosen, i)

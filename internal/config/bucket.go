@@ -56,8 +56,7 @@ func (k *checker) checkRuleBucket(bucket string) error {
 	if err == nil || (&Integration{Endpoint: "store"}).checkBucket(bucket) != nil {
 		return err
 	}
-	for n := range k.Integrations {
-		i := k.Integrations[n]
+	for _, i := range k.Integrations {
 		if !i.IsAWS() && slices.ContainsFunc(i.Buckets(), func(served string) bool {
 			return locator.Overlap(served, bucket) &&
 				(!locator.HasCapital(bucket) || locator.HasCapital(served))

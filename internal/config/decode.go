@@ -53,7 +53,6 @@ type position struct {
 	file    string
 	line    int
 	written string // a scalar as the file has it, before ${NAME} is replaced; "" if it must not be shown
-	empty   bool   // the key has no value
 }
 
 func (d *decoder) fail(line int, key, format string, args ...any) {
@@ -94,10 +93,6 @@ func (d *decoder) decode(n *yaml.Node, into reflect.Value, key string) {
 		d.fail(n.Line, key,
 			"anchors and aliases are not supported; write out the value, quoted if it begins with & or *")
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
-		if p, ok := d.places[key]; ok { // the whole file has no key
-			p.empty = true
-			d.places[key] = p
-		}
 		switch into.Kind() {
 		case reflect.Slice:
 			into.Set(reflect.MakeSlice(into.Type(), 0, 0))

@@ -383,15 +383,15 @@ func (d *decoder) complete(c *Config) {
 	}
 	for n := range c.Viewers.JWT {
 		j := &c.Viewers.JWT[n]
-		if !d.given(fmt.Sprintf("viewers.jwt[%d].lowercase_user", n)) {
+		if !d.has(fmt.Sprintf("viewers.jwt[%d].lowercase_user", n)) {
 			j.LowercaseUser = j.UserClaim == "email"
 		}
 		j.Header = textproto.CanonicalMIMEHeaderKey(j.Header)
 	}
-	if !d.given("url_lifetime") {
+	if !d.has("url_lifetime") {
 		c.URLLifetime = bounded(c.URLLifetime, c.MaxSignatureAge)
 	}
-	if !d.given("min_remaining") && c.MaxSignatureAge > 0 {
+	if !d.has("min_remaining") && c.MaxSignatureAge > 0 {
 		c.MinRemaining = min(c.MinRemaining, third(c.URLLifetime))
 	}
 }
@@ -400,23 +400,23 @@ func (d *decoder) complete(c *Config) {
 // file must be complete.
 func (d *decoder) completeIntegration(c *Config, n int) {
 	i, at := c.Integrations[n], itemKey(n)+"."
-	own := d.given(at + "max_signature_age")
+	own := d.has(at + "max_signature_age")
 	if !own {
 		i.MaxSignatureAge = c.MaxSignatureAge
 	}
-	if !d.given(at + "url_lifetime") {
+	if !d.has(at + "url_lifetime") {
 		i.URLLifetime = c.URLLifetime
 		if own {
 			i.URLLifetime = bounded(i.URLLifetime, i.MaxSignatureAge)
 		}
 	}
-	if !d.given(at + "min_remaining") {
+	if !d.has(at + "min_remaining") {
 		i.MinRemaining = c.MinRemaining
 		if own && i.MaxSignatureAge > 0 {
 			i.MinRemaining = min(i.MinRemaining, third(i.URLLifetime))
 		}
 	}
-	if i.RoleARN != "" && !d.given(at+"session_duration") {
+	if i.RoleARN != "" && !d.has(at+"session_duration") {
 		i.SessionDuration = time.Hour
 	}
 	if i.RoleARN != "" && i.SessionName == "" {
@@ -426,7 +426,7 @@ func (d *decoder) completeIntegration(c *Config, n int) {
 		(i.Region == "" || i.Region == RegionAuto) {
 		i.Region = p.Region
 	}
-	i.HostStyle = d.given(at+"path_style") && !i.PathStyle
+	i.HostStyle = d.has(at+"path_style") && !i.PathStyle
 	if i.Region == "" && !i.IsAWS() {
 		i.Region = "us-east-1"
 	}

@@ -86,14 +86,13 @@ func (k *checker) checkFoldedPrefixes(claims []claim) {
 // checkBlocked warns about blocked prefixes that leave another integration nothing to serve.
 func (k *checker) checkBlocked(claims []claim) {
 	blocked := map[string]*locator.Prefixes[string]{} // their keys, by bucket
-	for n := range k.Integrations {
-		i := k.Integrations[n]
+	for n, i := range k.Integrations {
 		for m, prefix := range i.BlockedPrefixes {
 			if blocked[i.Bucket] == nil {
 				blocked[i.Bucket] = &locator.Prefixes[string]{}
 			}
 			if i.Prefix == "" || !strings.HasPrefix(i.Prefix, prefix) {
-				blocked[i.Bucket].Add(prefix, fmt.Sprintf("integrations[%d].blocked_prefixes[%d]", n, m))
+				blocked[i.Bucket].Add(prefix, fmt.Sprintf("%s.blocked_prefixes[%d]", itemKey(n), m))
 			}
 		}
 	}
@@ -126,8 +125,8 @@ func (c *Config) ServedBy(l locator.Locator) (found *Integration, ok bool) {
 func (c *Config) servedBy(l locator.Locator) (found *Integration) {
 	const pattern, name = 1, 2 // longer prefixes have higher ranks
 	best := 0
-	for n := range c.Integrations {
-		i, rank := c.Integrations[n], 0
+	for _, i := range c.Integrations {
+		rank := 0
 		switch {
 		case i.Prefix != "" && i.Bucket == l.Bucket && strings.HasPrefix(l.Key, i.Prefix):
 			rank = name + len(i.Prefix)
@@ -149,8 +148,7 @@ func (c *Config) servedBy(l locator.Locator) (found *Integration) {
 // prefix matches every key for which a store may serve an object that is under it.
 func (c *Config) Blocked(l locator.Locator) (by *Integration, ok bool) {
 	keys := append(locator.Spellings(l.Key), l.Key)
-	for n := range c.Integrations {
-		i := c.Integrations[n]
+	for _, i := range c.Integrations {
 		for _, prefix := range i.BlockedPrefixes {
 			if i.Bucket == l.Bucket && slices.ContainsFunc(keys, func(key string) bool {
 				return strings.HasPrefix(key, prefix)

@@ -101,7 +101,7 @@ func (d *decoder) report(c *Config, problems []Problem) {
 func (d *decoder) needs(p *Problem) (keys []string) {
 	prefix := p.Key[:strings.LastIndexByte(p.Key, '.')+1]
 	for _, key := range p.Needs {
-		if prefix == "" || strings.Contains(key, ".") || !d.given(prefix+key) {
+		if prefix == "" || strings.Contains(key, ".") || !d.has(prefix+key) {
 			keys = append(keys, key)
 		}
 	}
@@ -129,12 +129,6 @@ func (d *decoder) isUnparsed(key string) bool {
 func (d *decoder) has(key string) bool {
 	_, ok := d.places[key]
 	return ok
-}
-
-// given reports whether one of the files contains a key with a value.
-func (d *decoder) given(key string) bool {
-	p, ok := d.places[key]
-	return ok && !p.empty
 }
 
 // position returns the position of a key or, if it is missing, of the nearest enclosing key.

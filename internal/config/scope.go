@@ -36,8 +36,7 @@ func (i *Integration) SessionDocument() (text string, omitted policy.Omitted) {
 
 // RoleName returns the default name of the integration's role.
 func (i *Integration) RoleName() string {
-	name := "s3redirect-" + i.Name
-	return name[:min(len(name), 64)]
+	return defaultSessionName(i.Name) // names of roles are as long as those of sessions, too
 }
 
 // PlaceholderRoleARN returns a valid ARN for a role that does not exist yet. If the integration's

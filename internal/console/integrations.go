@@ -124,9 +124,9 @@ func card(i *config.Integration, s integration.Status, counts metrics.Counts) in
 
 // named returns an integration of the configuration in use.
 func named(c *config.Config, name string) (*config.Integration, error) {
-	for n := range c.Integrations {
-		if c.Integrations[n].Name == name {
-			return c.Integrations[n], nil
+	for _, i := range c.Integrations {
+		if i.Name == name {
+			return i, nil
 		}
 	}
 	return nil, &refusal{status: http.StatusNotFound,
