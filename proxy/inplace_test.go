@@ -144,7 +144,7 @@ func TestInPlaceConditionsThatFail(t *testing.T) {
 	}{
 		{"past the end", []string{"Range", "bytes=100-"}, 416, "range_not_satisfiable",
 			"range_not_satisfiable", "bytes */46"},
-		{"a range that is none", []string{"Range", "bytes=b-a"}, 416, "range_not_satisfiable",
+		{"an invalid range", []string{"Range", "bytes=b-a"}, 416, "range_not_satisfiable",
 			"range_not_satisfiable", ""},
 		{"another entity tag", []string{"If-Match", `"other"`}, 412, "precondition_failed",
 			"precondition_failed", ""},

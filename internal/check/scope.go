@@ -92,8 +92,8 @@ func (p *probe) readFromOutside(ctx context.Context) {
 	}
 }
 
-// readOutside reads a key outside the prefix. No such object needs to exist: the store denies missing
-// keys only to those who may not read or may not list them.
+// readOutside reads a key outside the prefix. The object need not exist: the store denies missing keys
+// only to clients that may not read or may not list them.
 func (p *probe) readOutside(ctx context.Context) {
 	outside := checkFolder + "outside"
 	if strings.HasPrefix(outside, p.i.Prefix) {

@@ -185,8 +185,8 @@ func arn(region, bucket, key string) string {
 
 // allows reports whether a caller is allowed an action on an object, or on the bucket if key is
 // empty. For s3:ListBucket, key is the prefix that is listed: S3 answers 404 for a missing key if the
-// caller may list it. A user has the permissions of its User. A session has its role's current permissions,
-// narrowed by its session policy.
+// caller may list it. A user has the permissions of its User. A session has its role's current
+// permissions, narrowed by its session policy.
 func (c *Cloud) allows(caller *principal, action, region, bucket, key string) bool {
 	matchesBucket := func(pattern string) bool { return locator.MatchBucket(pattern, bucket) }
 	s := caller.session

@@ -98,7 +98,7 @@ func TestPlatformCredentials(t *testing.T) {
 	}
 }
 
-// startOnPlatform starts the proxy with a platform's environment, without credentials of its own.
+// startOnPlatform starts the proxy with a platform's environment and no other credentials.
 func startOnPlatform(t *testing.T, n *network, platform []string) *server {
 	t.Helper()
 	dir := writeConfig(t, "\nintegrations:\n  - name: photos\n    bucket: "+docBucket+

@@ -26,7 +26,7 @@ import (
 	"s3redirect/internal/locator"
 )
 
-// emptyRoot is a root directory in a network of its own. It has the tools that the README asks for
+// emptyRoot is a root directory with its own network. It has the tools that the README asks for
 // (Go, make, curl and a shell), the files of the clone in /src, and AWS at its real host names. All
 // commands run in it as an unprivileged user.
 type emptyRoot struct {

@@ -14,7 +14,7 @@ var brokenByFiles = map[string]string{
 	"an admin token in no file":   "viewers: {anonymous: true}\nadmin: {token: '${file:missing}'}",
 	"an include of a broken file": "viewers: {anonymous: true}\ninclude: [broken/*.yaml]",
 	"an audit log in no folder":   "viewers: {anonymous: true}\nlog: {audit: /missing/audit.log}",
-	"a certificate that is none":  "viewers: {anonymous: true}\ntls: {cert_file: empty, key_file: empty}",
+	"an empty certificate":        "viewers: {anonymous: true}\ntls: {cert_file: empty, key_file: empty}",
 	"a Redis password with a /":   brokenRedis + "url: 'redis://u:canary/b@127.0.0.1:6379/0'}}",
 	"a Redis URL of a path":       brokenRedis + "url: 'redis://127.0.0.1:6379/0/1'}}",
 	"IAM of Redis without TLS": brokenRedis + "url: 'redis://h', elasticache_iam: {cache: c, user: u, " +

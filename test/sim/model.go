@@ -76,7 +76,7 @@ type model struct {
 	// what may make requests fail.
 	any, grave map[int]time.Time
 	faults     map[fault]bool
-	// providerFails tells whether the identity provider is down, and provider when it last went down,
+	// providerFails reports whether the identity provider is down, and provider when it last went down,
 	// came back or replaced its key.
 	providerFails bool
 	provider      time.Time
@@ -258,7 +258,7 @@ func (m *model) died(r *replica) {
 	}
 }
 
-// started notes that a replica starts. Without a shared store it needs sessions of its own.
+// started notes that a replica starts. Without a shared store it needs its own sessions.
 func (m *model) started() {
 	if m.w.store == nil {
 		m.disturbed(allRoles, "death")

@@ -103,7 +103,7 @@ func (n network) fetchKeys(r *http.Request) (*http.Response, error) {
 }
 
 // renewToken gives a viewer a new token if the last one has expired, was signed with an old key, or
-// has other groups. At times the viewer goes on with an expired one.
+// has other groups. At times the viewer continues with an expired one.
 func (w *world) renewToken(b *browser, rnd *rand.Rand) {
 	now := time.Now()
 	if t := b.token; t != nil && t.key == w.provider.generation && !b.stale &&

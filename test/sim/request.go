@@ -148,7 +148,7 @@ func (w *world) receive(q *request) {
 	w.report(event{at: q.ended, answer: q, line: q.line()})
 }
 
-// bytes returns the request as it is sent.
+// bytes returns the request on the wire.
 func (q *request) bytes() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: media.example\r\n", q.method, q.target)

@@ -7,7 +7,7 @@ import (
 
 // TestRules checks the model's own evaluation of rules against docs/viewers.md.
 func TestRules(t *testing.T) {
-	ann, nobody := &viewer{user: "ann", groups: []string{"lab"}}, &viewer{}
+	ann, anonymous := &viewer{user: "ann", groups: []string{"lab"}}, &viewer{}
 	denied := rule{known: true, bucket: "b*", key: "//secret/*", deny: true}
 	file := rule{known: true, bucket: "*", key: "x.zip", deny: true}
 	all := rule{known: true, anonymous: true, bucket: "*", key: "*"}
@@ -19,8 +19,8 @@ func TestRules(t *testing.T) {
 		key       string
 		want      bool
 	}{
-		{"no rules", true, nil, nobody, "x", true},
-		{"anonymous is off", false, nil, nobody, "x", false},
+		{"no rules", true, nil, anonymous, "x", true},
+		{"anonymous is off", false, nil, anonymous, "x", false},
 		{"no rule matches", true, []rule{{users: []string{"bob"}, bucket: "*", key: "*"}}, ann, "x", false},
 		{"a group", true, []rule{{groups: []string{"lab"}, bucket: "bucket", key: "x"}}, ann, "x", true},
 		{"one object", true, []rule{{known: true, bucket: "bucket", key: "x"}}, ann, "xy", false},
@@ -28,7 +28,7 @@ func TestRules(t *testing.T) {
 		{"another's folder", true, []rule{{known: true, bucket: "*", key: "{user}/*"}}, ann, "bob/x", false},
 		{"denied", true, []rule{denied, all}, ann, "secret/x", false},
 		{"denied with another spelling", true, []rule{denied, all}, ann, `/secret\/x`, false},
-		{"denied to others", true, []rule{denied, all}, nobody, "secret/x", true},
+		{"denied to others", true, []rule{denied, all}, anonymous, "secret/x", true},
 		{"member of a denied archive", true, []rule{file, all}, ann, "x.zip/y", false},
 		{"neighbour of a denied archive", true, []rule{file, all}, ann, "x.zipper", true},
 		{"allowed before it is denied", true, []rule{all, denied}, ann, "secret/x", true},

@@ -75,7 +75,7 @@ var (
 	errStoreReadOnly = errors.New("READONLY You can't write against a read only replica")
 )
 
-// do performs an operation with the store's faults. write tells whether it changes a value.
+// do performs an operation with the store's faults. write reports whether it changes a value.
 func (h *handle) do(
 	ctx context.Context, name string, write bool, operation func(now time.Time) error,
 ) error {
